@@ -1,0 +1,104 @@
+"""SageMaker's training contract: where a job finds its input and leaves its output.
+
+The only module that knows the folder layout. The toolkit's own variable SAGEMAKER_BASE_DIR moves all of it, which is
+how the tests, and people without a container, run a job in a folder of their own.
+
+Source: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from failures import PlatformError, describe
+
+CHANNELS = ("train", "validation", "test", "model")
+
+#: Names that SageMaker's tuning and the SDK add to the hyperparameters; they are not ours to check.
+_FOREIGN_PREFIXES = ("sagemaker_", "_tuning_")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The folders of one job, below `base`."""
+
+    base: Path
+
+    @property
+    def model(self) -> Path:
+        """Becomes model.tar.gz, also after a stop."""
+        return self.base / "model"
+
+    @property
+    def output_data(self) -> Path:
+        """Becomes output.tar.gz."""
+        return self.base / "output" / "data"
+
+    def channel(self, name: str) -> Path | None:
+        """The folder of an input channel, or None when the job does not have it."""
+        assert name in CHANNELS, name
+        folder = self.base / "input" / "data" / name
+        return folder if folder.is_dir() else None
+
+    def hyperparameters(self) -> dict[str, str]:
+        """What hyperparameters.json holds, as strings."""
+        return {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in self._config("hyperparameters.json").items()
+            if not name.startswith(_FOREIGN_PREFIXES)
+        }
+
+    def resources(self) -> dict[str, Any]:
+        """What resourceconfig.json holds: current_host, hosts, network_interface_name."""
+        return self._config("resourceconfig.json")
+
+    def _config(self, name: str) -> dict[str, Any]:
+        path = self.base / "input" / "config" / name
+        if not path.exists():
+            return {}
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise PlatformError(f"{path} cannot be read ({error}); start the job again") from None
+        if not isinstance(content, dict):
+            raise PlatformError(f"{path} does not hold a JSON object; start the job again")
+        return content
+
+    def require_writable_outputs(self) -> None:
+        """Find out before the work, not after it, that its result could not be written."""
+        for folder in (self.model, self.output_data):
+            probe = folder / ".write-probe"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise PlatformError(
+                    f"{folder} cannot be written ({error.strerror}); mount it writable for user {os.getuid()}"
+                ) from None
+
+    def write_failure(self, error: BaseException) -> None:
+        """Leave the reason where SageMaker reads it. The first reason written stays: later ones are its consequences."""
+        path = self.base / "output" / "failure"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                file.write(describe(error))
+        except FileExistsError:
+            pass
+        except OSError as problem:
+            print(f"{path} cannot be written: {problem.strerror}", flush=True)
+
+    def failure(self) -> str | None:
+        """The reason written so far."""
+        path = self.base / "output" / "failure"
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def contract() -> Contract:
+    """The contract of this process's job."""
+    return Contract(Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")))

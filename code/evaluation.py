@@ -1,0 +1,64 @@
+"""Logits of a split, and the metrics made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from batches import Split, collate, evaluation_rows
+from cluster import Cluster
+from precision import Precision
+
+
+def predict(
+    model: PreTrainedModel, split: Split, pad_id: int, batch_size: int, precision: Precision, cluster: Cluster
+) -> np.ndarray:
+    """Logits of all rows in their order, float32 [rows, classes], the same on every rank."""
+    model.eval()
+    logits = torch.zeros(len(split), model.config.num_labels, device=cluster.device)
+    with torch.inference_mode():
+        for rows in evaluation_rows(split, batch_size, cluster.rank, cluster.world_size):
+            batch = collate(split, rows, pad_id, len(rows)).to(cluster.device)
+            with precision.autocast():
+                output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+            logits[torch.from_numpy(rows).to(cluster.device)] = output.float()
+    return cluster.sum(logits).cpu().numpy()
+
+
+def measure(logits: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    """Metrics by the names of `metrics.METRICS`, and the mean cross-entropy as `loss`.
+
+    logits [rows, classes], classes int64 [rows]. Of two classes the second is the positive one. A class without a row
+    and never predicted counts 0 in the macro averages. ROC AUC and AUPRC are of the scores, not of the predictions; they
+    are left out when the rows hold one class only.
+    """
+    from sklearn.metrics import (
+        accuracy_score,
+        average_precision_score,
+        precision_recall_fscore_support,
+        roc_auc_score,
+    )
+
+    scores = torch.from_numpy(logits).double()
+    predicted = logits.argmax(axis=1)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        classes, predicted, labels=range(logits.shape[1]), average="macro", zero_division=0
+    )
+    values = {
+        "loss": torch.nn.functional.cross_entropy(scores, torch.from_numpy(classes)).item(),
+        "accuracy": float(accuracy_score(classes, predicted)),
+        "precision_macro": float(precision),
+        "recall_macro": float(recall),
+        "f1_macro": float(f1),
+    }
+    if logits.shape[1] == 2 and len(np.unique(classes)) == 2:
+        positive = (scores[:, 1] - scores[:, 0]).numpy()
+        values["roc_auc"] = float(roc_auc_score(classes, positive))
+        values["auprc"] = float(average_precision_score(classes, positive))
+    return values
+
+
+def majority_accuracy(training: np.ndarray, evaluated: np.ndarray) -> float:
+    """Accuracy of always answering the most frequent training class: what any model must beat."""
+    return float(np.mean(evaluated == np.bincount(training).argmax()))

@@ -1,0 +1,165 @@
+"""The hyperparameters: one declared table, and how strings become values.
+
+SageMaker hands hyperparameters over as strings, which some callers encode as JSON (`"0.1"` within quotes) and others
+do not, so both are read. `python hyperparameters.py` prints the table of the README.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+from failures import SettingsError
+from metrics import METRICS
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """Declare a hyperparameter: `minimum` is inclusive, `below` exclusive, `choices` are the only values allowed."""
+    rules = {"help": help, "minimum": minimum, "below": below, "choices": tuple(choices)}
+    return field(default=default, metadata=rules)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All hyperparameters of a job, checked. The field's order is the order of the README's table."""
+
+    model_name: str = setting(
+        "distilbert-base-uncased", "Model on the Hugging Face hub; ignored when there is a `model` channel"
+    )
+    epochs: int = setting(3, "Passes over the training rows", minimum=1)
+    train_batch_size: int = setting(32, "Rows of one step on one GPU (on a CPU host: on the host)", minimum=1)
+    valid_batch_size: int = setting(128, "Rows of one evaluation batch", minimum=1)
+    learning_rate: float = setting(5e-5, "Peak learning rate; linear warm-up, then linear decay to 0", minimum=0)
+    warmup_ratio: float = setting(0.06, "Share of all steps that warm up", minimum=0, below=1)
+    weight_decay: float = setting(0.01, "AdamW weight decay, not on biases and LayerNorm", minimum=0)
+    adam_epsilon: float = setting(1e-8, "AdamW epsilon", minimum=0)
+    max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm; 0: not clipped", minimum=0)
+    max_sequence_length: int = setting(128, "Tokens kept of a text, special tokens included", minimum=3)
+    max_data_rows: int = setting(0, "Train on a seeded sample of so many rows; 0: on all", minimum=0)
+    train_size: float = setting(
+        0.9, "Share of the rows that train when there is no `validation` channel", minimum=0.01, below=1
+    )
+    text_columns: str = setting(
+        "", "Columns joined by a space to the text; empty: `review_headline,review_body`, else `text`"
+    )
+    label_column: str = setting("", "Column of the label; empty: `star_rating`, else `label`")
+    label_map: str = setting(
+        "", "Classes made of labels, as `1,2,3=negative;4,5=positive`; empty: each distinct label is a class"
+    )
+    metric_for_best_model: str = setting("f1_macro", "The epoch that is best by this metric is saved", choices=METRICS)
+    precision: str = setting(
+        "auto",
+        "Of the matrix products; `auto`: bf16 where the hardware has it",
+        choices=("auto", "fp32", "bf16"),
+    )
+    seed: int = setting(42, "Of the split, the sample, the row order, the new weights and dropout", minimum=0)
+    log_seconds: float = setting(10.0, "Time between two progress lines", minimum=0)
+    collective_timeout_seconds: int = setting(60, "A host that is silent for so long ends the job", minimum=1)
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One row of the table."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    minimum: float | None
+    below: float | None
+    choices: tuple[str, ...]
+
+    def read(self, text: str) -> Any:
+        """Turn the string that SageMaker handed over into a value. Raises SettingsError with one sentence."""
+        text = _without_json_quotes(text.strip())
+        try:
+            value = self.type(text)
+        except ValueError:
+            kind = {int: "a whole number", float: "a number"}[self.type]
+            raise SettingsError(
+                f"hyperparameter {self.name}={text!r} is not {kind}; set it to {self._range()}"
+            ) from None
+        if self.choices and value not in self.choices:
+            raise SettingsError(f"hyperparameter {self.name}={text!r} is not known; set it to {self._range()}")
+        in_range = self.type is str or (
+            (self.minimum is None or value >= self.minimum)
+            and (value < self.below if self.below is not None else value < float("inf"))
+        )
+        if not in_range:
+            raise SettingsError(f"hyperparameter {self.name}={text} is out of range; set it to {self._range()}")
+        return value
+
+    def _range(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        upper = "" if self.below is None else f" and less than {self.below:g}"
+        return f"{self.minimum:g} or more{upper} (default {self.default})"
+
+
+def _table() -> tuple[Hyperparameter, ...]:
+    types = get_type_hints(Settings)
+    return tuple(Hyperparameter(f.name, types[f.name], f.default, **f.metadata) for f in fields(Settings))
+
+
+def _without_json_quotes(text: str) -> str:
+    if len(text) >= 2 and text.startswith('"') and text.endswith('"'):
+        try:
+            return str(json.loads(text))
+        except json.JSONDecodeError:
+            return text
+    return text
+
+
+TABLE = _table()
+
+
+def parse(values: Mapping[str, str]) -> Settings:
+    """Check names and values. Raises SettingsError that names the nearest known hyperparameter, or the range."""
+    table = {row.name: row for row in TABLE}
+    for name in values:
+        if name not in table:
+            nearest = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"the known ones are {', '.join(table)}."
+            raise SettingsError(f"hyperparameter {name!r} is not known; {hint}")
+    return Settings(**{name: table[name].read(text) for name, text in values.items()})
+
+
+def from_arguments(arguments: Sequence[str]) -> Settings:
+    """Read `--name value` and `--name=value`, as the hook and people at a prompt write them."""
+    parser = argparse.ArgumentParser(
+        prog="train.py", description="Fine-tune a BERT-family text classifier.", allow_abbrev=False
+    )
+    for row in TABLE:
+        parser.add_argument(f"--{row.name}", metavar=row.type.__name__, help=f"{row.help} (default {row.default!r})")
+    known, unknown = parser.parse_known_args(arguments)
+    values = {name: text for name, text in vars(known).items() if text is not None}
+    values.update((word.lstrip("-").partition("=")[0], "") for word in unknown if word.startswith("--"))
+    stray = [word for word in unknown if not word.startswith("--")]
+    settings = parse(values)
+    if stray:
+        raise SettingsError(f"argument {stray[0]!r} belongs to no hyperparameter; write --name=value")
+    return settings
+
+
+def markdown() -> str:
+    """The table as the README shows it."""
+    lines = ["| hyperparameter | default | meaning |", "|---|---|---|"]
+    lines += [
+        f"| `{row.name}` | {f'`{row.default}`' if row.default != '' else 'empty'} | {row.help} |" for row in TABLE
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown())

@@ -1,0 +1,28 @@
+"""The metrics of an epoch: their names, the line that prints them, and the expressions that find them in a log.
+
+SageMaker reads metrics from the log by regular expressions that the job's request carries, so the launcher takes them
+from the same table that prints the line. Pure standard library, for that reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Names of scikit-learn's measures; roc_auc and auprc exist for two classes only.
+METRICS = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "roc_auc", "auprc")
+
+#: What a job's log reports, in the order of the line.
+REPORTED = ("train_loss", "validation_loss", *METRICS)
+
+
+def line(epoch: int, step: int, values: Mapping[str, float]) -> str:
+    """One epoch as `name=value;` pairs; a metric that this task does not have is left out."""
+    pairs = {"epoch": str(epoch), "step": str(step)}
+    pairs |= {name: format(values[name], ".6g") for name in REPORTED if name in values}
+    return " ".join(f"{name}={value};" for name, value in pairs.items())
+
+
+def metric_definitions() -> list[dict[str, str]]:
+    """MetricDefinitions of a training job: names as in the log, expressions that take nan, -1 and 4.9e-05."""
+    number = r"([-+]?(?:[0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|nan|inf))"
+    return [{"Name": name, "Regex": rf"\b{name}={number};"} for name in REPORTED]

@@ -1,0 +1,86 @@
+"""A model and its tokenizer, from the `model` channel or by name from the hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from failures import SettingsError
+
+
+def load(
+    channel: Path | None, name: str, classes: tuple[str, ...], max_sequence_length: int
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Load weights as fp32, with a new head for `classes`. With a channel nothing is looked up on the network.
+
+    Raises SettingsError when there is no such model or its positions are fewer than `max_sequence_length`.
+    """
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    source = str(_model_directory(channel)) if channel else name
+    common: dict[str, Any] = {"local_files_only": channel is not None, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(
+            source,
+            id2label=dict(enumerate(classes)),
+            label2id={label: index for index, label in enumerate(classes)},
+            problem_type="single_label_classification",
+            **common,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            config=config,
+            dtype="float32",
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            **common,
+        )
+    except (OSError, ValueError) as error:
+        raise SettingsError(_no_model(source, channel, error)) from None
+    _require_positions(config, tokenizer, max_sequence_length)
+    return tokenizer, model
+
+
+def _model_directory(channel: Path) -> Path:
+    """The folder with config.json: the channel itself or the one folder in it that has it."""
+    found = sorted(path.parent for path in channel.glob("**/config.json"))
+    if not found:
+        raise SettingsError(
+            "the channel 'model' holds no config.json; give it a model folder as save_pretrained writes it: "
+            "config.json, model.safetensors and the tokenizer's files"
+        )
+    if not list(found[0].glob("*.safetensors")):
+        raise SettingsError(
+            "the channel 'model' holds no .safetensors weights; save them with save_pretrained (pickled .bin and .pt "
+            "files can run code when read, so they are not)"
+        )
+    return found[0]
+
+
+def _no_model(source: str, channel: Path | None, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0]
+    if channel:
+        return f"the model in the channel 'model' cannot be loaded ({reason}); save it again with save_pretrained"
+    offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    return (
+        f"model_name={source!r} cannot be loaded from the hub{offline}: {reason}; mind the spelling, or give the job "
+        "a `model` channel when it has no network"
+    )
+
+
+def _require_positions(config: Any, tokenizer: PreTrainedTokenizerBase, wanted: int) -> None:
+    # RoBERTa's position numbers start behind its padding id, so its tokenizer's limit is the smaller of the two.
+    positions = min(getattr(config, "max_position_embeddings", wanted), tokenizer.model_max_length)
+    if wanted > positions:
+        raise SettingsError(f"max_sequence_length={wanted} is more than the model's {positions} positions; lower it")

@@ -1,0 +1,65 @@
+"""A training job in a folder of its own, run as a process. Pure standard library: the host's tests use it too."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+GOOD = ("good great fine lovely superb", "positive")
+BAD = ("bad awful poor dull dreadful", "negative")
+
+
+@dataclass
+class Job:
+    """The folders of one job, and a way to run it."""
+
+    base: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def write(self, channel: str, name: str, content: str | bytes) -> Path:
+        path = self.base / "input" / "data" / channel / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        variables = os.environ | self.environment | environment | {"SAGEMAKER_BASE_DIR": str(self.base)}
+        script = importlib.util.find_spec("train")
+        assert script is not None and script.origin is not None
+        return subprocess.Popen(
+            [sys.executable, script.origin, *arguments],
+            env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        process = self.start(*arguments)
+        log, _ = process.communicate(timeout=240)
+        return process.returncode, log
+
+    @property
+    def failure(self) -> str:
+        return (self.base / "output" / "failure").read_text()
+
+    @property
+    def metrics(self) -> dict[str, object]:
+        report: dict[str, object] = json.loads((self.base / "output" / "data" / "metrics.json").read_text())
+        return report
+
+
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    return "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
+
+
+def easy_rows(count: int) -> list[tuple[str, str]]:
+    """Rows that any classifier can learn, of different lengths."""
+    rows = []
+    for number in range(count):
+        words, label = (GOOD, BAD)[number % 2]
+        rows.append((" ".join((words.split() * 3)[number % 5 : number % 5 + 3 + number % 7]), label))
+    return rows
