@@ -1,0 +1,119 @@
+# "make help" lists what can be made. Recipes only call the scripts and tools that do the work.
+
+IMAGE := sagemaker-text-classification
+IN_VENV := .venv/bin/
+export HOST_PYTHON ?= python3
+
+# For local-test and train: DATA (file or folder), HP (hyperparameters), INSTANCE_COUNT.
+# The quotes keep the shell away from "label_map=1,2=bad;4,5=good".
+hyperparameters = $(patsubst %,'%',$(HP))
+
+# What an image's label says: $(call label,base.name).
+label = "$$(docker image inspect --format '{{index .Config.Labels "org.opencontainers.image.$(1)"}}' $(IMAGE):local)"
+
+# A name without a value is passed on from the environment, or not at all when it is not set there.
+BUILD_ARGS := $(patsubst %,--build-arg %,PIP_INDEX_URL http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY)
+
+SCRIPTS := $(wildcard *.sh docker/*.sh launcher/*.sh) .ci/run
+
+LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet --universal \
+    --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help engine venv build demo-data local-test push train check fix lock clean \
+    test test-image test-unit test-code test-container test-push test-local-mode
+
+help: ## Print this
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-16s %s\n", $$1, $$2}'
+
+
+# --- The road ---
+
+local-test: engine venv build demo-data ## Train here, in local mode; DATA=reviews.tsv HP="epochs=2" INSTANCE_COUNT=2
+	$(IN_VENV)python launch.py local $(if $(DATA),--data '$(DATA)') \
+	    $(if $(INSTANCE_COUNT),--instance-count '$(INSTANCE_COUNT)') $(hyperparameters)
+
+build: engine ## Build the image
+	./build_and_push.sh build
+
+push: engine venv ## Push the image to Amazon ECR; REGION=eu-west-1 PUSH_OPTIONS="--tag v1"
+	@mkdir -p build
+	uri="$$(./build_and_push.sh push $(if $(REGION),--region '$(REGION)') $(PUSH_OPTIONS))" \
+	    && echo "$$uri" >build/image-uri && cat build/image-uri
+
+train: venv ## Train the pushed image on SageMaker; ROLE= DATA= [BUCKET= REGION= INSTANCE_TYPE= INSTANCE_COUNT= HP=]
+	@test -s build/image-uri || { echo 'make train: no image has been pushed: run "make build push" first.' >&2; exit 1; }
+	@test -n '$(ROLE)' || { echo 'make train: give the role that SageMaker takes on: ROLE=arn:aws:iam::...' >&2; exit 1; }
+	@test -n '$(DATA)' || { echo 'make train: give the reviews to train on: DATA=reviews.tsv' >&2; exit 1; }
+	$(IN_VENV)python launch.py train --image "$$(cat build/image-uri)" --role '$(ROLE)' --data '$(DATA)' \
+	    $(if $(BUCKET),--bucket '$(BUCKET)') $(if $(REGION),--region '$(REGION)') \
+	    $(if $(INSTANCE_TYPE),--instance-type '$(INSTANCE_TYPE)') \
+	    $(if $(INSTANCE_COUNT),--instance-count '$(INSTANCE_COUNT)') $(hyperparameters)
+
+
+# --- What it needs ---
+
+engine: ## See to it that a Docker engine answers
+	@docker/ensure-engine.sh
+
+venv: .venv/.installed ## Make the launcher's virtual environment, .venv
+
+.venv/.installed: requirements.lock
+	launcher/make-venv.sh .venv
+	@touch $@
+
+demo-data: venv ## Download the demo's reviews and weights to build/demo
+	$(IN_VENV)python -m launcher.demo_data --directory build/demo
+
+
+# --- Checks and tests ---
+
+check: venv ## Lint, format and type checks; changes nothing
+	$(IN_VENV)ruff check .
+	$(IN_VENV)ruff format --check .
+	$(IN_VENV)mypy code launch.py launcher
+	$(IN_VENV)shellcheck $(SCRIPTS)
+
+fix: venv ## Correct what the checks can correct by themselves
+	$(IN_VENV)ruff check --fix .
+	$(IN_VENV)ruff format .
+
+test: check test-unit test-code test-container test-push test-local-mode ## Everything: the checks and all tests
+
+test-unit: demo-data ## Tests of the launcher and the scripts
+	$(IN_VENV)pytest tests/unit --ignore tests/unit/code
+
+# The image's own copy of code/ is what is tested.
+test-code: test-image demo-data ## Tests of code/, inside the image
+	docker run --rm --network none --shm-size 512m --workdir /project \
+	    --volume '$(CURDIR)/tests:/project/tests:ro' \
+	    --volume '$(CURDIR)/pyproject.toml:/project/pyproject.toml:ro' \
+	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
+	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/unit/code
+
+test-container: build demo-data ## Tests of the image, from outside
+	$(IN_VENV)pytest tests/container
+
+test-push: engine venv ## Tests of the push, against a real registry and a simulated AWS
+	$(IN_VENV)pytest tests/push
+
+test-local-mode: build demo-data ## Tests of local mode, on one and on two containers
+	$(IN_VENV)pytest tests/local_mode
+
+test-image: build ## Build the image with pytest added, for test-code
+	docker build --file docker/Dockerfile --target test --tag $(IMAGE):test --platform linux/amd64 \
+	    --build-arg BASE_IMAGE=$(call label,base.name) --build-arg REVISION=$(call label,revision) $(BUILD_ARGS) .
+
+
+# --- Upkeep ---
+
+lock: venv ## Bring the locks up to date with the *.in files; UPGRADE=1 takes new versions
+	$(LOCK) docker/requirements.in --output-file docker/requirements.lock
+	$(LOCK) docker/build-tools.in --constraint docker/requirements.lock --output-file docker/build-tools.lock
+	$(LOCK) docker/requirements-test.in --constraint docker/requirements.lock --output-file docker/requirements-test.lock
+	$(LOCK) requirements.in --output-file requirements.lock
+
+clean: ## Delete build/, the results of local runs among it, and caches; .venv and the images stay
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

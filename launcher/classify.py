@@ -1,0 +1,12 @@
+"""Runs inside the image: loads the model directory argv[1] and classifies the texts argv[2:].
+
+Prints a JSON list of {"label", "score"}, one for each text.
+"""
+
+import json
+import sys
+
+from transformers import pipeline
+
+_, directory, *texts = sys.argv
+print(json.dumps(pipeline("text-classification", model=directory)(texts)))

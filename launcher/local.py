@@ -1,0 +1,227 @@
+"""SageMaker local mode, end to end: train in containers, unpack, use the artifact inside the same image."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from failures import UserError
+from launcher import ROOT, engine
+from launcher.archives import unpack
+from launcher.request import create_training_job
+from launcher.signals import Interrupted, StopSignals
+
+RUNS = ROOT / "build" / "local"
+DEMO = ROOT / "build" / "demo"
+DEMO_HYPERPARAMETERS = {"epochs": "3", "learning_rate": "1e-4", "train_batch_size": "32", "seed": "42"}
+
+SENTENCES = (
+    "I could not put this book down, it is the best one I have read all year.",
+    "The battery died after two days and nobody answered my letters.",
+    "Great value for the money, and it works exactly as described.",
+    "Badly written, boring and far too long.",
+    "The picture is superb, and setting it up took five minutes.",
+)
+
+_CLASSIFIER = Path(__file__).with_name("classify.py")
+_MODEL_MOUNT = "/model"
+
+
+class TrainingFailed(Exception):
+    """The job failed. The first line of the message is its reason in one sentence."""
+
+
+@dataclass(frozen=True)
+class LocalJob:
+    """A job for the containers of this machine."""
+
+    name: str
+    image: str
+    channels: Mapping[str, Path]
+    hyperparameters: Mapping[str, str]
+    instance_count: int = 1
+
+    @property
+    def directory(self) -> Path:
+        """Where everything that the run leaves lies: model.tar.gz, output.tar.gz, model/ and output/."""
+        return RUNS / self.name
+
+
+@dataclass
+class Result:
+    """What a run gave: its metrics.json, the classified sentences, and the wall time of its stages."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, and say that it begins."""
+        print(f"--- {name}", flush=True)
+        start = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - start
+
+
+def demo_channels() -> dict[str, Path]:
+    """The rows of the demo. Raises UserError before `make demo-data`."""
+    channels = {name: DEMO / name for name in ("train", "validation")}
+    if not all(path.is_dir() for path in channels.values()):
+        raise UserError("there is no demo data yet; run `make demo-data`, or give your own file with --data")
+    return channels
+
+
+def run(job: LocalJob) -> Result:
+    """Train, unpack and classify.
+
+    Raises UserError (nothing was started), TrainingFailed (what the job said is in `output/`) or Interrupted
+    (the run's folder is gone). In each case the job's containers, network and temporary files are removed.
+    """
+    engine.require_engine()
+    engine.require_image(job.image)
+    from launcher import sdk
+
+    with engine.compose_for_sdk() as variables, StopSignals() as signals:
+        try:
+            job.directory.mkdir(parents=True)
+        except FileExistsError:
+            raise UserError(f"{shown(job.directory)} exists; remove it, or give another --job-name") from None
+        scratch = Path(tempfile.mkdtemp(prefix="sagemaker-local-"))
+        try:
+            with _environment(COMPOSE_PROJECT_NAME=engine.compose_project(job.name), **variables):
+                return _run(job, scratch, sdk)
+        except Exception:
+            if signals.received:
+                raise Interrupted(signals.received) from None
+            raise
+        finally:
+            signals.ignore()
+            engine.remove_job(job.name)
+            engine.delete_tree(scratch, job.image)
+            if signals.received:
+                shutil.rmtree(job.directory, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                job.directory.rmdir()  # succeeds only on an empty folder, when nothing was started
+
+
+def _run(job: LocalJob, scratch: Path, sdk: ModuleType) -> Result:
+    result = Result()
+    with result.stage("train"):
+        failure = _train(job, scratch, sdk)
+    with result.stage("unpack"):
+        _collect(job, scratch / "archives", failure)
+        result.metrics = _metrics(job)
+    with result.stage("classify"):
+        result.predictions = _classify(job)
+    return result
+
+
+def _train(job: LocalJob, scratch: Path, sdk: ModuleType) -> str | None:
+    """Return None, or what the SDK said went wrong."""
+    root = scratch / "containers"
+    root.mkdir()
+    request = create_training_job(
+        name=job.name,
+        image=job.image,
+        role=sdk.LOCAL_ROLE,
+        inputs={name: f"file://{_stage(path, scratch / name)}" for name, path in job.channels.items()},
+        output=f"file://{scratch / 'archives'}",
+        hyperparameters=job.hyperparameters,
+        instance_type="local",
+        instance_count=job.instance_count,
+    )
+    try:
+        sdk.train_locally(request, root, {engine.JOB_LABEL: job.name})
+    except sdk.LocalModeError as error:
+        return str(error)
+    return None
+
+
+def _stage(source: Path, directory: Path) -> Path:
+    """Give a channel a folder of its own: hard links where the file system allows them, else copies.
+
+    The SDK mounts the whole folder that a file lies in, writable, and refuses folders below /root and /etc.
+    """
+    if source.is_dir():
+        return Path(shutil.copytree(source, directory, copy_function=_link_or_copy, ignore_dangling_symlinks=True))
+    directory.mkdir()
+    _link_or_copy(str(source), str(directory / source.name))
+    return directory
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
+
+
+def _collect(job: LocalJob, archives: Path, failure: str | None) -> None:
+    """Move the archives to the run's folder and unpack them; the model only of a job that succeeded.
+
+    A `failure` file means that the job failed, whatever the SDK said: of several containers, the SDK goes by
+    the one that ends first.
+    """
+    _move_and_unpack(archives / "output.tar.gz", job.directory / "output")
+    reason = job.directory / "output" / "failure"
+    if reason.exists():
+        raise TrainingFailed(reason.read_text(errors="replace").strip())
+    if failure:
+        raise TrainingFailed(f"training ended without giving a reason; its last log lines say more ({failure})")
+    _move_and_unpack(archives / "model.tar.gz", job.directory / "model")
+
+
+def _move_and_unpack(archive: Path, directory: Path) -> None:
+    if archive.exists():
+        shutil.move(archive, directory.parent)
+        unpack(directory.parent / archive.name, directory)
+
+
+def _metrics(job: LocalJob) -> dict[str, Any]:
+    path = job.directory / "output" / "data" / "metrics.json"
+    if not path.exists():
+        raise TrainingFailed("training ended without writing metrics.json; its last log lines say more")
+    return json.loads(path.read_text())
+
+
+def _classify(job: LocalJob) -> list[dict[str, Any]]:
+    done = engine.run(
+        job.image,
+        ["python", "-", _MODEL_MOUNT, *SENTENCES],
+        job=job.name,
+        mounts={job.directory / "model": _MODEL_MOUNT},
+        stdin=_CLASSIFIER.read_text(),
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
+        raise TrainingFailed(f"the model in {shown(job.directory / 'model')} cannot be loaded: {reason}")
+    predictions = json.loads(done.stdout)
+    return [{"text": text, **prediction} for text, prediction in zip(SENTENCES, predictions, strict=True)]
+
+
+def shown(path: Path) -> str:
+    """A path as people at this prompt would write it."""
+    return os.path.relpath(path)
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Set environment variables, which the SDK's own child processes inherit."""
+    previous = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in previous.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -1,0 +1,399 @@
+"""The command line of launch.py: what it prints, what it refuses, and how fast."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+import launch
+from failures import UserError
+from launcher import ROOT, engine, local
+from launcher.archives import unpack
+
+IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@sha256:" + "0" * 64
+ROLE = "arn:aws:iam::123456789012:role/training"
+
+
+@pytest.fixture(autouse=True)
+def no_aws(monkeypatch):
+    """Nothing of this machine's AWS settings decides a test."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    file = tmp_path / "reviews.tsv"
+    file.write_text("label\ttext\npositive\tgood\n")
+    return file
+
+
+@pytest.fixture
+def plan(reviews, capsys):
+    """Run `launch.py plan` and return the exit code, stdout and stderr."""
+
+    def run(*words, image=IMAGE, role=ROLE, data=reviews):
+        arguments = [f"--image={image}", f"--role={role}", f"--data={data}", *map(str, words)]
+        try:
+            code = launch.main(["plan", *arguments])
+        except SystemExit as exit:
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def command(*words, environment=None):
+    """Run launch.py with an interpreter that has no packages installed."""
+    return subprocess.run(
+        [sys.executable, "-S", "-E", str(ROOT / "launch.py"), *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+
+# -- plan
+
+
+def test_plan_prints_the_request_and_nothing_else(plan, reviews):
+    code, out, err = plan(
+        "epochs=2", "--job-name=job-1", "--bucket=my-bucket", "--instance-count=2", "label_column=stars"
+    )
+    request = json.loads(out)
+    assert (code, err) == (0, "")
+    assert request["TrainingJobName"] == "job-1"
+    assert request["HyperParameters"] == {"epochs": "2", "label_column": "stars"}
+    assert request["ResourceConfig"]["InstanceCount"] == 2
+    [train] = request["InputDataConfig"]
+    assert train["DataSource"]["S3DataSource"]["S3Uri"] == "s3://my-bucket/text-classification/job-1/input/train/"
+
+
+def test_plan_has_a_channel_for_each_path(plan, reviews, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    _, out, _ = plan("--validation", reviews, "--test", reviews, "--model", tmp_path / "model")
+    channels = [channel["ChannelName"] for channel in json.loads(out)["InputDataConfig"]]
+    assert channels == ["train", "validation", "test", "model"]
+
+
+def test_hyperparameters_may_stand_between_flags(plan):
+    _, out, _ = plan("epochs=2", "--max-run", "60", "seed=1")
+    assert json.loads(out)["HyperParameters"] == {"epochs": "2", "seed": "1"}
+
+
+def bucket_of(out):
+    return json.loads(out)["OutputDataConfig"]["S3OutputPath"].split("/")[2]
+
+
+def test_region_is_taken_from_flag_then_environment_then_image(plan, monkeypatch):
+    assert bucket_of(plan()[1]) == "sagemaker-eu-west-1-123456789012"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-2")
+    assert bucket_of(plan()[1]) == "sagemaker-us-east-2-123456789012"
+    monkeypatch.setenv("AWS_REGION", "ap-south-1")
+    assert bucket_of(plan()[1]) == "sagemaker-ap-south-1-123456789012"
+    assert bucket_of(plan("--region=us-gov-west-1")[1]) == "sagemaker-us-gov-west-1-123456789012"
+
+
+def test_plan_and_help_need_no_package_and_answer_at_once(reviews):
+    start = time.monotonic()
+    done = command("plan", "--image", IMAGE, "--role", ROLE, "--data", reviews)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+    assert command("--help").returncode == 0
+    assert time.monotonic() - start < 4, "the two take 0.2 s on a quiet machine"
+
+
+def test_help_of_train_lists_the_hyperparameters():
+    text = command("train", "--help").stdout
+    assert "learning_rate" in text
+    assert "label_map" in text
+
+
+# -- mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["epoch=2"], "hyperparameter 'epoch' is not known; did you mean epochs?"),
+        (["epochs=two"], "hyperparameter epochs='two' is not a whole number"),
+        (["epochs=1", "epochs=2"], "hyperparameter 'epochs' is given twice; keep one of them"),
+        (["epochs"], "'epochs' is neither a flag nor a hyperparameter; write hyperparameters as name=value"),
+        (["--epoch", "2"], "'--epoch' is neither a flag nor a hyperparameter"),
+        (["--instance-type=g5.xlarge"], "--instance-type 'g5.xlarge' is not a SageMaker instance type"),
+        (["--instance-type=ml.p2.xlarge"], "ml.p2.xlarge has K80 GPUs, which the image's CUDA 13 no longer"),
+        (["--instance-type=ml.p3.2xlarge"], "families ml.g4dn, ml.g5, ml.g6, ml.p4d or ml.p5"),
+        (["--instance-type=ml.p3dn.24xlarge"], "V100"),
+        (["--instance-count=0"], "argument --instance-count: '0' is not a whole number of 1 or more"),
+        (["--max-run=never"], "argument --max-run: 'never' is not a whole number of 1 or more"),
+        (["--job-name=under_score"], "job name 'under_score' is not allowed"),
+        (["--job-name=" + "x" * 64], "use up to 63 letters, digits and hyphens"),
+        (["--base-job-name=" + "x" * 60], "use up to 63 letters, digits and hyphens"),
+        (["--region=Frankfurt"], "region 'Frankfurt' is not the name of an AWS region"),
+        (["--bucket=s3://my-bucket/x"], "is not the name of a bucket; give the bare name"),
+        (["--validation=nowhere.tsv"], "--validation nowhere.tsv does not exist"),
+        (["--model=nowhere"], "--model nowhere is not a model directory, which holds a config.json"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(plan, words, sentence):
+    code, out, err = plan(*words)
+    assert (code, out) == (launch.WRONG_USE, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "sentence"),
+    [
+        ("image", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name", "does not say which version"),
+        ("image", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name:latest", "does not say which version"),
+        ("image", "sagemaker-text-classification:local", "lies on this machine only; push it with `make push`"),
+        ("image", "registry.example.com:443/name:tag", "no region is known; give --region, or set AWS_REGION"),
+        ("role", "my-role", "--role 'my-role' is not the ARN of a role"),
+        ("data", "nowhere.tsv", "--data nowhere.tsv does not exist"),
+    ],
+)
+def test_required_arguments_are_checked(plan, argument, value, sentence):
+    code, out, err = plan(**{argument: value})
+    assert (code, out) == (launch.WRONG_USE, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_missing_flags_are_named():
+    done = command("plan", "--image", IMAGE)
+    assert done.returncode == launch.WRONG_USE
+    assert done.stderr == (
+        "launch.py plan: the following arguments are required: --data, --role; see launch.py plan --help\n"
+    )
+
+
+def test_empty_file_and_empty_folder_are_refused(plan, tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    assert f"--data {folder} holds no files" in plan(data=folder)[2]
+    (folder / "empty.tsv").touch()
+    assert f"--data: the file {folder / 'empty.tsv'} is empty" in plan(data=folder)[2]
+
+
+# -- local mode, as far as it goes without an engine
+
+
+def fake_docker(folder: Path, cases: str) -> None:
+    """Put a `docker` into a folder that answers by the arms of a shell `case "$*"`."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "docker"
+    file.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\n*) exit 0 ;;\nesac\n')
+    file.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("cases", "sentence"),
+    [
+        (None, "Docker is not installed; run docker/ensure-engine.sh"),
+        ("version*) exit 1 ;;", "no Docker engine answers; start it"),
+        ("image*) exit 1 ;;", "the image sagemaker-text-classification:local is not on this machine; build it"),
+        ("compose*) exit 1 ;;", "Docker Compose is not installed; install the package docker-compose"),
+    ],
+)
+def test_local_mode_says_what_is_missing(monkeypatch, capsys, tmp_path, reviews, cases, sentence):
+    if cases:
+        fake_docker(tmp_path / "bin", cases)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(local, "RUNS", tmp_path / "runs")
+    assert launch.main(["local", "--data", str(reviews)]) == launch.WRONG_USE
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_local_mode_without_demo_data_names_the_command(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(local, "DEMO", tmp_path)
+    assert launch.main(["local"]) == launch.WRONG_USE
+    assert "there is no demo data yet; run `make demo-data`" in capsys.readouterr().err
+
+
+def test_local_mode_without_the_sdk_names_the_command(tmp_path, reviews):
+    fake_docker(tmp_path / "bin", "")
+    done = command("local", "--data", reviews, environment={"PATH": str(tmp_path / "bin")})
+    assert done.returncode == launch.WRONG_USE
+    assert "is not installed in this Python; run `make venv`, then .venv/bin/python launch.py" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def local_job(monkeypatch, tmp_path):
+    """Catch the job that `launch.py local` would run, with a demo in place."""
+    for name in ("train", "validation", "model"):
+        (tmp_path / "demo" / name).mkdir(parents=True)
+    monkeypatch.setattr(local, "DEMO", tmp_path / "demo")
+    jobs = []
+
+    def run(job):
+        jobs.append(job)
+        raise local.TrainingFailed("caught")
+
+    monkeypatch.setattr(local, "run", run)
+    return lambda *words: (launch.main(["local", *map(str, words)]), jobs.pop())[1]
+
+
+def test_local_mode_takes_the_demo_when_no_data_is_given(local_job):
+    job = local_job("epochs=1")
+    assert {name: path.parent.name for name, path in job.channels.items()} == {
+        "train": "demo",
+        "validation": "demo",
+        "model": "demo",
+    }
+    assert job.hyperparameters == {
+        "epochs": "1",
+        "learning_rate": "1e-4",
+        "train_batch_size": "32",
+        "seed": "42",
+    }
+
+
+def test_own_data_starts_from_the_demo_model_unless_another_is_named(local_job, reviews, capsys):
+    job = local_job("--data", reviews)
+    assert set(job.channels) == {"train", "model"}
+    assert job.hyperparameters == {}
+    assert "Starting from the demo's model" in capsys.readouterr().out
+    assert set(local_job("--data", reviews, "model_name=bert-base-uncased").channels) == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "has_standalone", "needs_shim"),
+    [
+        ("Docker Compose version v2.29.1", False, False),
+        ("Docker Compose version 5.0.0", False, True),
+        ("Docker Compose version 2.26.1-4", False, True),
+        ("Docker Compose version 5.0.0", True, False),
+        (None, True, False),
+    ],
+)
+def test_compose_is_found_where_the_sdk_would_not_find_it(monkeypatch, tmp_path, plugin, has_standalone, needs_shim):
+    answer = f"echo '{plugin}' '|' \"$@\" ;;" if plugin else "exit 1 ;;"
+    fake_docker(tmp_path, f"compose*) {answer}")
+    if has_standalone:
+        (tmp_path / "docker-compose").write_text("#!/bin/sh\n")
+        (tmp_path / "docker-compose").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with engine.compose_for_sdk() as variables:
+        assert bool(variables) == needs_shim
+        if needs_shim:
+            done = subprocess.run(
+                ["docker-compose", "-f", "a file", "up"],
+                env=os.environ | variables,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert done.stdout.strip() == f"{plugin} | compose -f a file up"
+            shim = Path(variables["PATH"].split(os.pathsep)[0])
+            assert shim.is_dir()
+    assert not needs_shim or not shim.exists()
+
+
+# -- files
+
+
+def test_a_file_is_staged_alone_and_under_its_name(tmp_path, reviews):
+    (tmp_path / "secret.txt").write_text("not for training")
+    folder = local._stage(reviews, tmp_path / "staged")
+    assert [file.name for file in folder.iterdir()] == ["reviews.tsv"]
+    assert (folder / "reviews.tsv").samefile(reviews)
+
+
+def test_a_folder_is_staged_with_what_its_links_point_to(tmp_path, reviews):
+    source = tmp_path / "source"
+    (source / "inner").mkdir(parents=True)
+    (source / "inner" / "rows.tsv").symlink_to(reviews)
+    (source / "dangling").symlink_to(tmp_path / "nowhere")
+    folder = local._stage(source, tmp_path / "staged")
+    assert (folder / "inner" / "rows.tsv").read_text() == reviews.read_text()
+    assert not (folder / "inner" / "rows.tsv").is_symlink()
+
+
+def archive(path, *members):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, kind in members:
+            member = tarfile.TarInfo(name)
+            member.type = kind
+            member.linkname = "/etc/passwd"
+            content = name.encode() if kind == tarfile.REGTYPE else b""
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_archives_are_unpacked(tmp_path):
+    file = archive(tmp_path / "a.tar.gz", ("data", tarfile.DIRTYPE), ("data/metrics.json", tarfile.REGTYPE))
+    unpack(file, tmp_path / "output")
+    assert (tmp_path / "output" / "data" / "metrics.json").read_text() == "data/metrics.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../outside", tarfile.REGTYPE),
+        ("/outside", tarfile.REGTYPE),
+        ("link", tarfile.SYMTYPE),
+        ("link", tarfile.LNKTYPE),
+        ("device", tarfile.CHRTYPE),
+    ],
+)
+def test_archives_with_members_outside_are_refused(tmp_path, name, kind):
+    with pytest.raises(ValueError, match="is not a file or folder inside the archive"):
+        unpack(archive(tmp_path / "a.tar.gz", (name, kind)), tmp_path / "output")
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.fixture
+def collected(monkeypatch, tmp_path):
+    """Collect a run that left these members in output.tar.gz, beside a model."""
+    monkeypatch.setattr(local, "RUNS", tmp_path)
+    job = local.LocalJob("job", "image", {}, {})
+    job.directory.mkdir()
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    archive(archives / "model.tar.gz", ("config.json", tarfile.REGTYPE))
+
+    def collect(*members, failure=None):
+        archive(archives / "output.tar.gz", *members)
+        local._collect(job, archives, failure)
+        return job.directory
+
+    return collect
+
+
+def test_a_run_is_collected_packed_and_unpacked(collected):
+    folder = collected(("data/metrics.json", tarfile.REGTYPE))
+    assert {file.name for file in folder.iterdir()} == {"model", "model.tar.gz", "output", "output.tar.gz"}
+
+
+def test_a_failure_file_means_failure_though_the_sdk_saw_success(collected, tmp_path):
+    with pytest.raises(local.TrainingFailed, match="failure"):
+        collected(("failure", tarfile.REGTYPE))
+    assert not (tmp_path / "job" / "model.tar.gz").exists()
+
+
+def test_a_failure_without_a_reason_points_to_the_log(collected):
+    with pytest.raises(local.TrainingFailed, match="its last log lines say more"):
+        collected(("data", tarfile.DIRTYPE), failure="RuntimeError: Compose ended with exit code 1")
+
+
+def test_an_existing_run_is_not_overwritten(monkeypatch, tmp_path, reviews):
+    fake_docker(tmp_path / "bin", "compose*) echo v2 ;;")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(local, "RUNS", tmp_path)
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "model.tar.gz").touch()
+    with pytest.raises(UserError, match="give another --job-name"):
+        local.run(local.LocalJob("job", "image", {"train": reviews}, {}))
+    assert (tmp_path / "job" / "model.tar.gz").exists()

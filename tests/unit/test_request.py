@@ -1,0 +1,153 @@
+"""The CreateTrainingJob request: as data, as the SDK would send it, and as AWS describes it."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import boto3
+import botocore.session
+import pytest
+from botocore.validate import ParamValidator
+
+import launcher.request as requests
+import metrics
+from launcher import checks, sdk
+
+GOLDEN = Path(__file__).with_name("golden_request.json")
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+ROLE = "arn:aws:iam::123456789012:role/service-role/training"
+
+
+def full_request():
+    """A request in which every argument differs from its default."""
+    bucket, base, name = "my-bucket", "reviews", "reviews-2026-11-22"
+    return requests.create_training_job(
+        name=name,
+        image=f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-text-classification@{DIGEST}",
+        role=ROLE,
+        inputs=requests.input_uris(bucket, base, name, ["train", "validation", "test", "model"]),
+        output=requests.output_uri(bucket, base),
+        hyperparameters={"epochs": "2", "learning_rate": "5e-5", "label_map": "1,2,3=negative;4,5=positive"},
+        instance_type="ml.g6.xlarge",
+        instance_count=2,
+        volume_gb=50,
+        max_run_seconds=7200,
+    )
+
+
+def flat(value, path=""):
+    """Every leaf of nested data by its path."""
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in flat(item, f"{path}.{key}").items()}
+    if isinstance(value, list):
+        return {k: v for index, item in enumerate(value) for k, v in flat(item, f"{path}[{index}]").items()}
+    return {path: value}
+
+
+def test_request_is_the_golden_one():
+    assert full_request() == json.loads(GOLDEN.read_text())
+
+
+@pytest.mark.parametrize("hyperparameters", [{"epochs": "2"}, {}])
+def test_estimator_sends_exactly_the_plain_data(hyperparameters):
+    sent = {}
+
+    class CapturingSession(sdk.Session):
+        def _intercept_create_request(self, request, create, func_name=None):
+            sent[func_name] = request
+
+        def logs_for_job(self, *arguments, **options):
+            """There is no job to follow."""
+
+    request = full_request() | {"HyperParameters": hyperparameters}
+    if not hyperparameters:
+        del request["HyperParameters"]
+    session = CapturingSession(boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=sdk.SDK_CONFIG)
+    sdk.fit(request, session)
+    assert list(sent) == ["train"]
+    expected, captured = flat(request), flat(sent["train"])
+    assert sorted(captured) == sorted(expected)
+    for key, value in expected.items():
+        assert captured[key] == value, key
+
+
+def violations(value, shape, path=""):
+    """What ParamValidator leaves out: patterns, allowed values and sizes of the service model."""
+    if shape.type_name == "structure":
+        for key, item in value.items():
+            yield from violations(item, shape.members[key], f"{path}.{key}")
+    elif shape.type_name == "map":
+        for key, item in value.items():
+            yield from violations(key, shape.key, f"{path} key")
+            yield from violations(item, shape.value, f"{path}.{key}")
+    elif shape.type_name == "list":
+        for index, item in enumerate(value):
+            yield from violations(item, shape.member, f"{path}[{index}]")
+    elif shape.type_name == "string":
+        pattern = shape.metadata.get("pattern")
+        if pattern and not re.fullmatch(pattern, value):
+            yield f"{path}: {value!r} does not match {pattern}"
+        if shape.enum and value not in shape.enum:
+            yield f"{path}: {value!r} is none of {shape.enum}"
+    size = len(value) if isinstance(value, str | list | dict) else value
+    if not shape.metadata.get("min", size) <= size <= shape.metadata.get("max", size):
+        yield f"{path}: the size {size} is not allowed"
+
+
+def test_request_is_valid_by_the_service_model():
+    service = botocore.session.Session().get_service_model("sagemaker")
+    shape = service.operation_model("CreateTrainingJob").input_shape
+    request = full_request()
+    report = ParamValidator().validate(request, shape)
+    assert not report.has_errors(), report.generate_report()
+    assert list(violations(request, shape)) == []
+    assert list(violations(request | {"TrainingJobName": "under_score"}, shape)) != []
+
+
+def test_default_instance_type_is_known_to_the_service():
+    service = botocore.session.Session().get_service_model("sagemaker")
+    assert requests.DEFAULT_INSTANCE_TYPE in service.shape_for("TrainingInstanceType").enum
+
+
+@pytest.mark.parametrize("number", [4.9e-05, float("nan"), float("inf"), -1.5, 0.0, 1.0, 0.8765, 1e20])
+def test_metric_definitions_find_every_number_that_the_job_prints(number):
+    line = f"12:30 INFO {metrics.line(2, 170, dict.fromkeys(metrics.REPORTED, number))}"
+    definitions = full_request()["AlgorithmSpecification"]["MetricDefinitions"]
+    assert [definition["Name"] for definition in definitions] == list(metrics.REPORTED)
+    for definition in definitions:
+        found = re.findall(definition["Regex"], line)
+        assert found == [f"{number:.6g}"], definition["Name"]
+
+
+def test_metric_definitions_do_not_take_one_metric_for_another():
+    line = metrics.line(1, 1, {name: float(position) for position, name in enumerate(metrics.REPORTED)})
+    for position, definition in enumerate(full_request()["AlgorithmSpecification"]["MetricDefinitions"]):
+        assert re.findall(definition["Regex"], line) == [str(position)]
+
+
+def test_job_names_are_allowed_and_differ_within_a_second():
+    first, second = (
+        requests.job_name(requests.DEFAULT_BASE_JOB_NAME, datetime(2026, 11, 22, 9, 5, 7, microsecond, tzinfo=UTC))
+        for microsecond in (4000, 5000)
+    )
+    assert first == "text-classification-2026-11-22-09-05-07-004"
+    assert first != second
+    checks.job_name(first)
+
+
+@pytest.mark.parametrize(
+    ("image", "region"),
+    [
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@" + DIGEST, "eu-west-1"),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/name:tag", "cn-north-1"),
+        ("localhost:5000/name:tag", None),
+        ("name:tag", None),
+    ],
+)
+def test_region_of_image(image, region):
+    assert requests.region_of_image(image) == region
+
+
+def test_default_bucket_is_the_one_of_the_sdk():
+    assert requests.default_bucket("eu-west-1", ROLE) == "sagemaker-eu-west-1-123456789012"
