@@ -37,6 +37,9 @@ def main(words: Sequence[str]) -> int:
     except local.TrainingFailed as error:
         print(f"launch.py: the job failed. {error}", file=sys.stderr)
         return FAILED
+    except OSError as error:
+        print(f"launch.py: {error}; make room there, or change the permissions", file=sys.stderr)
+        return FAILED
     except Interrupted as interrupt:
         print("launch.py: interrupted; nothing is left of this run", file=sys.stderr)
         return interrupt.exit_code

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from failures import PlatformError
@@ -35,7 +36,7 @@ def write_model(
             path.chmod(0o644)  # safetensors writes 0600, which the user who unpacks the archive could not read
             path.replace(directory / path.name)
         aside.rmdir()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise PlatformError(
             f"the model cannot be written to {directory} ({error}); give the job a larger volume"

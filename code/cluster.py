@@ -3,42 +3,103 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
-from failures import PlatformError
+import gpu
+from failures import JobError, PeerError, PlatformError, describe, first_line
+from hosts import Hosts
+from peers import Peers
+from stop import Stopped, StopSignal
 
 #: Hosts of a job do not start at the same time.
 RENDEZVOUS_SECONDS = 300
 
+#: NCCL's own watchdog ends a process without a word: it comes second, after the check that all make at each step.
+NCCL_GRACE_SECONDS = 10
+
 
 class Cluster:
-    """This process's rank, how many there are, its device, and what they do together."""
+    """This process's rank, how many there are, its device, and what they do together.
 
-    def __init__(self, collective_timeout_seconds: int) -> None:
+    Raises PlatformError when there are GPUs that torch cannot use.
+    """
+
+    def __init__(self, hosts: Hosts, collective_timeout_seconds: int) -> None:
         self.rank = int(os.environ.get("RANK", "0"))
         self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
-        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        self.device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
-        if self.world_size > 1:
-            self._join(timedelta(seconds=collective_timeout_seconds))
+        self.device = _device()
+        self._hosts = hosts
+        self._timeout = timedelta(seconds=collective_timeout_seconds)
+        self._peers: Peers | None = None
+        self._control: dist.ProcessGroup | None = None  # None: the default one
 
-    def _join(self, timeout: timedelta) -> None:
-        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    def join(self) -> None:
+        """Meet the other processes. Raises PlatformError that names the hosts that did not come."""
+        if self.world_size == 1:
+            return
+        self._peers = Peers(self.rank)
+        store = self._meet(self._peers)
+        self._choose_interface()
+        if self.device.type == "cuda":
+            patience = self._timeout + timedelta(seconds=NCCL_GRACE_SECONDS)
+            dist.init_process_group(
+                "nccl", store=store, rank=self.rank, world_size=self.world_size, timeout=patience, device_id=self.device
+            )
+            self._control = dist.new_group(backend="gloo", timeout=self._timeout)
+        else:
+            dist.init_process_group(
+                "gloo", store=store, rank=self.rank, world_size=self.world_size, timeout=self._timeout
+            )
+        self.barrier()
+
+    def _meet(self, peers: Peers) -> dist.Store:
+        """Wait until every process has said where it answers."""
+        leader, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        deadline = time.monotonic() + RENDEZVOUS_SECONDS
         wait = timedelta(seconds=RENDEZVOUS_SECONDS)
         try:
-            store = dist.TCPStore(host, port, self.world_size, is_master=self.rank == 0, timeout=wait)
-        except dist.DistError as error:
-            raise PlatformError(
-                f"not all {self.world_size} processes met at {host}:{port} within {RENDEZVOUS_SECONDS} s; look at the "
-                f"logs of the other hosts ({str(error).splitlines()[0]})"
-            ) from None
-        backend = "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=timeout)
+            store = dist.TCPStore(leader, port, None, self.rank == 0, timeout=wait, wait_for_workers=False)
+        except dist.DistError:
+            raise self._missing([0]) from None
+        name = self._hosts.of_rank(self.rank, self.world_size) if len(self._hosts.names) > 1 else leader
+        keys = [f"address/{rank}" for rank in range(self.world_size)]
+        try:
+            store.set(keys[self.rank], f"{name}:{peers.port}")
+            store.wait(keys, timedelta(seconds=max(1.0, deadline - time.monotonic())))
+            addresses = [store.get(key).decode().rpartition(":") for key in keys]
+        except dist.DistError:
+            raise self._missing(_absent(store, keys)) from None
+        peers.know({rank: (host, int(port)) for rank, (host, _, port) in enumerate(addresses)})
+        return store
+
+    def _missing(self, ranks: Sequence[int]) -> PlatformError:
+        return PlatformError(
+            f"{self._names(ranks)} did not join within {RENDEZVOUS_SECONDS} s; look at its log for the cause, "
+            "then start the job again"
+        )
+
+    def _names(self, ranks: Sequence[int]) -> str:
+        """The processes as a person knows them: by host."""
+        names = dict.fromkeys(self._hosts.of_rank(rank, self.world_size) for rank in ranks)
+        word = "host" if len(names) == 1 else "hosts"
+        process = f" (process {', '.join(map(str, ranks))})" if self.world_size > len(self._hosts.names) else ""
+        return f"{word} {', '.join(names)}{process}"
+
+    def _choose_interface(self) -> None:
+        """For gloo and NCCL, unless the user has chosen."""
+        if len(self._hosts.names) == 1:
+            return
+        interface, warning = self._hosts.reachable_interface(os.environ["MASTER_ADDR"])
+        if warning and os.environ.get("LOCAL_RANK", "0") == "0":
+            print(warning, flush=True)
+        if interface:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
 
     @property
     def is_rank_zero(self) -> bool:
@@ -53,12 +114,24 @@ class Cluster:
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum over all ranks, in place."""
         if self.world_size > 1:
-            dist.all_reduce(tensor)
+            dist.all_reduce(tensor, group=self._control if tensor.device.type == "cpu" else None)
         return tensor
 
+    def agree(self, *claims: bool) -> list[bool]:
+        """For each claim, whether it holds on at least one rank: all ranks get the same answers."""
+        return (
+            list(claims) if self.world_size == 1 else self.sum(torch.tensor(claims, dtype=torch.int32)).bool().tolist()
+        )
+
     def any(self, claim: bool) -> bool:
-        """Whether the claim holds on at least one rank: all ranks get the same answer."""
-        return bool(self.sum(torch.tensor(int(claim))).item())
+        """Whether the claim holds on at least one rank."""
+        return self.agree(claim)[0]
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensors of all ranks, of one shape and on the CPU, stacked in the order of the ranks."""
+        gathered = torch.zeros(self.world_size, *tensor.shape, dtype=tensor.dtype)
+        gathered[self.rank] = tensor
+        return self.sum(gathered)
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -69,3 +142,58 @@ class Cluster:
         if self.world_size > 1:
             self.barrier()
             dist.destroy_process_group()
+
+    def diagnose(self, error: Exception, stop: StopSignal) -> Exception:
+        """Say what an error on this process means for the job: tell the others, or find out which of them is gone."""
+        if self._peers is None or isinstance(error, Stopped):
+            return error
+        if not _is_lost_connection(error):
+            self._peers.tell(first_line(error))
+            return error
+        silent = self._peers.silent()
+        if stop.requested:
+            return Stopped(f"stopped; {self._names(silent)} had ended before" if silent else "stopped")
+        if self._peers.heard:
+            rank, reason = next(iter(self._peers.heard.items()))
+            return PeerError(reason, self._hosts.of_rank(rank, self.world_size))
+        found = self._lost(silent, error)
+        self._peers.tell(describe(found))
+        return found
+
+    def _lost(self, silent: Sequence[int], error: Exception) -> JobError:
+        detail = " ".join(str(error).split())
+        if not silent:
+            return PlatformError(
+                f"the hosts lost touch with each other, though all of them answer; start the job again\n{detail}"
+            )
+        after = f"it did not answer for {self._timeout.total_seconds():g} s" if "Timed out" in detail else "it is gone"
+        return PlatformError(
+            f"{self._names(silent)} was lost: {after}; look at the end of its log (out of memory? reclaimed?), "
+            f"then start the job again\n{detail}"
+        )
+
+
+def _device() -> torch.device:
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+        return device
+    if gpu.count(gpu.capabilities()):
+        try:
+            torch.cuda.init()
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise PlatformError(f"torch cannot use the host's GPUs ({reason}); start the job again") from None
+    return torch.device("cpu")
+
+
+def _absent(store: dist.Store, keys: Sequence[str]) -> list[int]:
+    """The ranks whose keys are not there. When the store does not answer it is the leader that is gone."""
+    try:
+        return [rank for rank, key in enumerate(keys) if not store.check([key])] or [0]
+    except dist.DistError:
+        return [0]
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/" in str(error))

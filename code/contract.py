@@ -38,6 +38,11 @@ class Contract:
         """Becomes output.tar.gz."""
         return self.base / "output" / "data"
 
+    @property
+    def checkpoints(self) -> Path:
+        """Copied to S3 while the job runs, and back when it is started again."""
+        return self.base / "checkpoints"
+
     def channel(self, name: str) -> Path | None:
         """The folder of an input channel, or None when the job does not have it."""
         assert name in CHANNELS, name
@@ -56,8 +61,20 @@ class Contract:
         """What resourceconfig.json holds: current_host, hosts, network_interface_name."""
         return self._config("resourceconfig.json")
 
+    def require_configuration(self) -> None:
+        """Find out whether SageMaker's files are there, which the toolkit cannot do without. Raises PlatformError."""
+        for name in ("hyperparameters.json", "resourceconfig.json", "inputdataconfig.json"):
+            if not self._config_file(name).exists():
+                raise PlatformError(
+                    f"{self._config_file(name)} is missing; start the image as a SageMaker job or with launch.py local"
+                )
+            self._config(name)
+
+    def _config_file(self, name: str) -> Path:
+        return self.base / "input" / "config" / name
+
     def _config(self, name: str) -> dict[str, Any]:
-        path = self.base / "input" / "config" / name
+        path = self._config_file(name)
         if not path.exists():
             return {}
         try:
@@ -70,7 +87,7 @@ class Contract:
 
     def require_writable_outputs(self) -> None:
         """Find out before the work, not after it, that its result could not be written."""
-        for folder in (self.model, self.output_data):
+        for folder in (self.model, self.base / "output", self.output_data):
             probe = folder / ".write-probe"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -82,21 +99,26 @@ class Contract:
                 ) from None
 
     def write_failure(self, error: BaseException) -> None:
-        """Leave the reason where SageMaker reads it. The first reason written stays: later ones are its consequences."""
-        path = self.base / "output" / "failure"
+        """Leave the reason where SageMaker reads it. The first one written stays: later ones are its consequences."""
+        path = self._failure_file
+        if path.exists():
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:
                 file.write(describe(error))
-        except FileExistsError:
-            pass
         except OSError as problem:
+            if path.exists() and path.stat().st_size:  # another process was quicker
+                return
             print(f"{path} cannot be written: {problem.strerror}", flush=True)
 
     def failure(self) -> str | None:
         """The reason written so far."""
-        path = self.base / "output" / "failure"
-        return path.read_text(encoding="utf-8") if path.exists() else None
+        return self._failure_file.read_text(encoding="utf-8") if self._failure_file.exists() else None
+
+    @property
+    def _failure_file(self) -> Path:
+        return self.base / "output" / "failure"
 
 
 def contract() -> Contract:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from batches import Split, collate, evaluation_rows
 from cluster import Cluster
-from precision import Precision
+from stop import StopSignal
 
 
 def predict(
-    model: PreTrainedModel, split: Split, pad_id: int, batch_size: int, precision: Precision, cluster: Cluster
-) -> np.ndarray:
-    """Logits of all rows in their order, float32 [rows, classes], the same on every rank."""
-    model.eval()
-    logits = torch.zeros(len(split), model.config.num_labels, device=cluster.device)
+    classifier: torch.nn.Module, split: Split, batch_size: int, cluster: Cluster, stop: StopSignal
+) -> np.ndarray | None:
+    """Logits of all rows in their order, float32 [rows, classes], the same on every rank; None when stopped."""
+    classifier.eval()
+    logits = torch.zeros(len(split), classifier.model.config.num_labels, device=cluster.device)
     with torch.inference_mode():
         for rows in evaluation_rows(split, batch_size, cluster.rank, cluster.world_size):
-            batch = collate(split, rows, pad_id, len(rows)).to(cluster.device)
-            with precision.autocast():
-                output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-            logits[torch.from_numpy(rows).to(cluster.device)] = output.float()
+            if cluster.any(stop.requested):
+                return None
+            if not len(rows):
+                continue
+            batch = collate(classifier, split, rows, len(rows)).to(cluster.device)
+            logits[torch.from_numpy(batch.rows).to(cluster.device)] = classifier(**batch.inputs)
     return cluster.sum(logits).cpu().numpy()
 
 
@@ -30,8 +31,8 @@ def measure(logits: np.ndarray, classes: np.ndarray) -> dict[str, float]:
     """Metrics by the names of `metrics.METRICS`, and the mean cross-entropy as `loss`.
 
     logits [rows, classes], classes int64 [rows]. Of two classes the second is the positive one. A class without a row
-    and never predicted counts 0 in the macro averages. ROC AUC and AUPRC are of the scores, not of the predictions; they
-    are left out when the rows hold one class only.
+    and never predicted counts 0 in the macro averages. ROC AUC and AUPRC are of the scores, not of the predictions;
+    they are left out when the rows hold one class only.
     """
     from sklearn.metrics import (
         accuracy_score,

@@ -1,4 +1,4 @@
-"""Failures with a known cause, and the file through which SageMaker shows them.
+"""Failures with a known cause, and the words in which SageMaker shows them.
 
 Every error that a person can mend is raised as one of the classes below, with one sentence that says what is wrong,
 where, and what to do. Anything else that reaches the top is a bug of this project and is reported as one.
@@ -6,8 +6,11 @@ where, and what to do. Anything else that reaches the top is a bug of this proje
 
 from __future__ import annotations
 
+import errno
 import traceback
 from pathlib import Path
+
+from redaction import redact
 
 #: SageMaker shows the first 1024 characters of the failure file as the job's FailureReason.
 FAILURE_BYTES = 1024
@@ -39,15 +42,59 @@ class PlatformError(JobError):
     """The machine, the container or the network did not give what the contract promises."""
 
 
+class PeerError(JobError):
+    """Another process of the job has failed. `reason` is what it said itself, cause included."""
+
+    def __init__(self, reason: str, host: str) -> None:
+        self.cause, _, sentence = reason.partition(": ")
+        super().__init__(f"{sentence} [reported by {host}]")
+
+
 def describe(error: BaseException) -> str:
     """Say in at most 1024 bytes of UTF-8 what ended the job; the first line alone is enough to act on."""
     if isinstance(error, JobError):
         text = f"{error.cause}: {error}"
     else:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
         text = (
-            f"A bug in the training code: {type(error).__name__}{where}; the traceback is in the job's log, "
+            f"A bug in the training code: {type(error).__name__}{_place(error)}; the traceback is in the job's log, "
             f"please report it.\n{error}"
         )
-    return text.encode()[:FAILURE_BYTES].decode(errors="ignore")
+    return redact(text).encode()[:FAILURE_BYTES].decode(errors="ignore")
+
+
+def first_line(error: BaseException) -> str:
+    """The sentence that is enough to act on."""
+    return describe(error).splitlines()[0]
+
+
+def _place(error: BaseException) -> str:
+    """Where in our own code the error came up: a line inside a library says little."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).parent == Path(__file__).parent] or frames
+    return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+
+
+def explain(error: Exception, train_batch_size: int, valid_batch_size: int, max_sequence_length: int) -> Exception:
+    """Turn what only a library could notice, want of memory or disk, into a JobError. Other errors stay themselves."""
+    text = str(error)
+    if type(error).__name__ == "OutOfMemoryError":  # torch.OutOfMemoryError, without importing torch
+        is_evaluation = any(frame.name == "predict" for frame in traceback.extract_tb(error.__traceback__))
+        name, size = ("valid", valid_batch_size) if is_evaluation else ("train", train_batch_size)
+        smaller = f"{name}_batch_size={size // 2}, " if size > 1 else ""
+        return SettingsError(
+            f"the GPU ran out of memory with {name}_batch_size={size} and max_sequence_length={max_sequence_length}; "
+            f"take {smaller}a smaller max_sequence_length or an instance with more GPU memory\n{text}"
+        )
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: " in text or "Cannot allocate memory" in text:
+        return out_of_host_memory()
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
+        return PlatformError(f"the disk is full{_place(error)}; give the job a larger volume (--volume-size)\n{text}")
+    return error
+
+
+def out_of_host_memory() -> PlatformError:
+    """What a process cannot say any more that the system killed for want of memory."""
+    return PlatformError(
+        "the host ran out of memory, so training was killed; take an instance with more memory, "
+        "or a smaller train_batch_size or max_data_rows"
+    )

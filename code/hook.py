@@ -12,17 +12,21 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from types import FrameType
 
-from sagemaker_training.environment import num_gpus
 from sagemaker_training.errors import ClientError
 
+import gpu
 from contract import contract
-from failures import JobError, PlatformError, describe
+from failures import JobError, PlatformError, first_line, out_of_host_memory
 from hosts import Hosts
 
 SCRIPT = Path(__file__).with_name("train.py")
+
+#: When one process fails the others of its host notice, and end by themselves; if not, they are killed after so long.
+LAST_WORDS_SECONDS = 10.0
 
 
 class Processes:
@@ -31,43 +35,60 @@ class Processes:
     def __init__(self) -> None:
         self.running: list[subprocess.Popen[bytes]] = []
         self.is_stopping = False
-        signal.signal(signal.SIGTERM, self._forward)
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)  # Ctrl-C at a terminal: the same orderly end
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # start.py's first line had it blocked
 
-    def _forward(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, number: int, frame: FrameType | None) -> None:
         self.is_stopping = True
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: int) -> None:
         for process in self.running:
-            if process.poll() is None:
-                process.send_signal(number)
+            process.send_signal(number)  # does nothing once the process has ended
 
     def start(self, command: list[str], environments: list[dict[str, str]]) -> None:
-        """Start one process for each environment, unless a stop came first. A variable the user has set wins."""
+        """Start one process for each environment, unless a stop came first. A variable the user has set wins.
+
+        Each is in a process group of its own, so that Ctrl-C reaches it through `_stop` alone.
+        """
         for environment in environments:
             if self.is_stopping:
                 break
-            self.running.append(subprocess.Popen(command, env=environment | os.environ))
+            self.running.append(subprocess.Popen(command, env=environment | os.environ, process_group=0))
         if self.is_stopping:
             self._signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Return 0 when all succeeded. When one fails the others are killed: they would wait for it in vain."""
-        while any(process.poll() is None for process in self.running):
-            failed = self._first_failure()
-            if failed:
+        """Return 0 when all succeeded, else the exit code of the first that failed, when all have ended."""
+        while self._any_alive():
+            if failed := self._first_failure():
+                deadline = time.monotonic() + LAST_WORDS_SECONDS
+                while self._any_alive() and time.monotonic() < deadline:
+                    time.sleep(0.05)
                 self._signal(signal.SIGKILL)
                 return failed
             time.sleep(0.05)
         return self._first_failure()
 
+    def _any_alive(self) -> bool:
+        return any(process.poll() is None for process in self.running)
+
     def _first_failure(self) -> int:
         for process in self.running:
             code = process.poll()
-            stopped = self.is_stopping and code == -signal.SIGTERM  # it came before the script could listen
-            if code and not stopped:
+            if code and not self._ended_by_stop(code):
                 return code
         return 0
+
+    def _ended_by_stop(self, code: int) -> bool:
+        """Until a process has something to save, SIGTERM simply ends it."""
+        return self.is_stopping and code == -signal.SIGTERM
+
+    @property
+    def had_nothing_to_save(self) -> bool:
+        """Whether the stop came before there was any work."""
+        return self.is_stopping and all(self._ended_by_stop(process.wait()) for process in self.running)
 
 
 def run() -> None:
@@ -80,23 +101,40 @@ def run() -> None:
     try:
         code = _train(job.hyperparameters(), Hosts.from_resources(job.resources()))
         if code:
-            raise PlatformError(_reason(code))
-    except JobError as error:
+            raise _reason(code)
+    except Exception as error:
+        if not isinstance(error, JobError):
+            traceback.print_exc()
         job.write_failure(error)
-        raise ClientError((job.failure() or describe(error)).splitlines()[0]) from None
+        raise ClientError((job.failure() or first_line(error)).splitlines()[0]) from None
 
 
 def _train(hyperparameters: dict[str, str], hosts: Hosts) -> int:
     processes = Processes()
+    gpus = gpu.capabilities()
+    gpu.require_supported(gpus)
+    folder = gpu.compat_folder() if gpus else None
+    if folder:
+        print(f"The host's driver is older than CUDA 13: using the compatibility library in {folder}", flush=True)
+        os.environ["LD_LIBRARY_PATH"] = f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
     arguments = [f"--{name}={value}" for name, value in hyperparameters.items()]
-    processes.start([sys.executable, str(SCRIPT), *arguments], hosts.environments(max(1, num_gpus())))
-    return processes.wait()
+    processes.start([sys.executable, str(SCRIPT), *arguments], hosts.environments(max(1, gpu.count(gpus))))
+    code = processes.wait()
+    if not code and processes.had_nothing_to_save:
+        print("Stopped before the first step: there is nothing to save.", flush=True)
+    return code
 
 
-def _reason(code: int) -> str:
+def _reason(code: int) -> JobError:
     """Say why a process ended that could not say it itself."""
-    if code == -signal.SIGKILL:
-        return "training was killed, most likely for want of memory; take a larger instance or a smaller batch"
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return out_of_host_memory()
+    if code == -signal.SIGABRT:
+        return PlatformError(
+            "training was aborted by a library; with several hosts that is most often because another one was lost: "
+            "look at the ends of all logs, then start the job again"
+        )
     if code < 0:
-        return f"training was ended by signal {signal.Signals(-code).name}; the job's log shows what came before"
-    return f"training ended with exit code {code}; the job's log shows what came before"
+        name = signal.Signals(-code).name
+        return PlatformError(f"training was ended by {name}; see the end of the job's log, then start it again")
+    return PlatformError(f"training ended with exit code {code}; see the end of the job's log")

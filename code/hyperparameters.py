@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
@@ -64,6 +65,10 @@ class Settings:
         choices=("auto", "fp32", "bf16"),
     )
     seed: int = setting(42, "Of the split, the sample, the row order, the new weights and dropout", minimum=0)
+    checkpoint_dir: str = setting("", "Folder of the checkpoints; empty: the one that SageMaker keeps in S3")
+    checkpoint_seconds: float = setting(
+        120.0, "Time between two checkpoints; there is one after each epoch too", minimum=0
+    )
     log_seconds: float = setting(10.0, "Time between two progress lines", minimum=0)
     collective_timeout_seconds: int = setting(60, "A host that is silent for so long ends the job", minimum=1)
 
@@ -123,11 +128,18 @@ def _without_json_quotes(text: str) -> str:
 
 TABLE = _table()
 
+_SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|access_?key|credential", re.IGNORECASE)
+
 
 def parse(values: Mapping[str, str]) -> Settings:
     """Check names and values. Raises SettingsError that names the nearest known hyperparameter, or the range."""
     table = {row.name: row for row in TABLE}
     for name in values:
+        if name not in table and _SECRET_NAME.search(name):
+            raise SettingsError(
+                f"hyperparameter {name!r} looks like a secret, and hyperparameters are stored and printed in clear; "
+                "keep it in AWS Secrets Manager and pass it as an environment variable of the job (HF_TOKEN for one)"
+            )
         if name not in table:
             nearest = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
             hint = f"did you mean {nearest[0]}?" if nearest else f"the known ones are {', '.join(table)}."

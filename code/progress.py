@@ -12,13 +12,16 @@ from tqdm import tqdm
 class Progress:
     """Counts steps and rows. The loss is read from the device only when a line is due, so that no step waits for it."""
 
-    def __init__(self, total_steps: int, log_seconds: float, *, is_shown: bool) -> None:
+    def __init__(self, first_step: int, total_steps: int, log_seconds: float, *, is_shown: bool) -> None:
+        self.first_step = self.steps = first_step
         self.total_steps = total_steps
         self.log_seconds = log_seconds
         self.is_shown = is_shown
         self.started = self.line_due = time.monotonic()
-        self.steps = self.rows = 0
-        self.bar = tqdm(total=total_steps, unit="step", disable=not (is_shown and sys.stderr.isatty()))
+        self.rows = 0
+        self.bar = tqdm(
+            initial=first_step, total=total_steps, unit="step", disable=not (is_shown and sys.stderr.isatty())
+        )
 
     def step(self, rows: int, loss_sum: torch.Tensor, rows_so_far: int) -> None:
         """Count one step of `rows` rows; `loss_sum` over `rows_so_far` rows is the epoch's loss until now."""
@@ -33,7 +36,7 @@ class Progress:
         self.bar.set_postfix(loss=f"{loss:.4f}")
         if self.bar.disable:
             rate = self.rows / (now - self.started)
-            left = (now - self.started) / self.steps * (self.total_steps - self.steps)
+            left = (now - self.started) / (self.steps - self.first_step) * (self.total_steps - self.steps)
             print(
                 f"step {self.steps} of {self.total_steps}, loss {loss:.4f}, {rate:.0f} rows/s, {left:.0f} s left",
                 flush=True,

@@ -13,7 +13,7 @@ CHUNK = 2_000
 
 @dataclass(frozen=True)
 class Tokens:
-    """Row r is `ids[offsets[r]:offsets[r + 1]]`, special tokens included. ids int32 [tokens], offsets int64 [rows + 1]."""
+    """Row r is `ids[offsets[r]:offsets[r + 1]]`, special tokens too; ids int32 [tokens], offsets int64 [rows + 1]."""
 
     ids: np.ndarray
     offsets: np.ndarray
@@ -26,9 +26,9 @@ class Tokens:
         """Tokens of each row, int64 [rows]."""
         return np.diff(self.offsets)
 
-    def row(self, row: int) -> np.ndarray:
-        """Token ids of one row."""
-        return self.ids[self.offsets[row] : self.offsets[row + 1]]
+    def flat(self, rows: np.ndarray) -> np.ndarray:
+        """Token ids of these rows, one behind the other, int32."""
+        return np.concatenate([self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows])
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int) -> Tokens:

@@ -8,23 +8,26 @@ got wrong has been checked.
 
 from __future__ import annotations
 
-# ruff: noqa: E402  The stop signal must be in place before anything else is imported.
-from stop import StopSignal
-
-STOP = StopSignal() if __name__ == "__main__" else None
-
 import os
 import sys
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+import redaction
 import reviews
 from contract import Contract, contract
-from failures import DataError, JobError, SettingsError, describe
+from failures import DataError, JobError, SettingsError, describe, explain
+from hosts import Hosts
 from hyperparameters import Settings, from_arguments
 from labels import LabelMap, label_map, require_all_classes, sample, split
+from stop import Stopped, StopSignal
+
+if TYPE_CHECKING:
+    from cluster import Cluster  # it imports torch, which `main` does last
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,16 @@ class Data:
     splits: dict[str, tuple[reviews.Reviews, np.ndarray]]
 
 
-def main(arguments: list[str], stop: StopSignal) -> int:
+def main(arguments: list[str]) -> int:
     """Run the job. Returns the exit code; a failure has left its reason in the failure file."""
     job = contract()
     try:
         settings = from_arguments(arguments)
         job.require_writable_outputs()
         data = read_data(job, settings)
-        run(job, settings, data, stop)
+        run(job, settings, data)
+    except Stopped as end:
+        print(end, flush=True)
     except JobError as error:
         print(describe(error), file=sys.stderr, flush=True)
         job.write_failure(error)
@@ -86,7 +91,23 @@ def read_data(job: Contract, settings: Settings) -> Data:
     return Data(labels, {"train": (rows, classes), **splits})
 
 
-def run(job: Contract, settings: Settings, data: Data, stop: StopSignal) -> None:
+def run(job: Contract, settings: Settings, data: Data) -> None:
+    """Train together with the other processes of the job. Raises JobError, Stopped, or what is a bug."""
+    from cluster import Cluster
+
+    cluster = Cluster(Hosts.from_resources(job.resources()), settings.collective_timeout_seconds)
+    stop = StopSignal()
+    try:
+        work(job, settings, data, cluster, stop)
+    except Exception as error:
+        known = explain(error, settings.train_batch_size, settings.valid_batch_size, settings.max_sequence_length)
+        known = cluster.diagnose(known, stop)
+        if known is not error:
+            traceback.print_exc()
+        raise known from None
+
+
+def work(job: Contract, settings: Settings, data: Data, cluster: Cluster, stop: StopSignal) -> None:
     """Tokenise, train, evaluate, save."""
     channel = job.channel("model")
     if channel is not None:
@@ -96,13 +117,14 @@ def run(job: Contract, settings: Settings, data: Data, stop: StopSignal) -> None
     import artifact
     import model as models
     from batches import Split
-    from cluster import Cluster
+    from checkpoint import Checkpoints
     from evaluation import majority_accuracy, measure, predict
     from loop import train
+    from losses import LossNotFinite
     from precision import Precision
+    from resume import Saver, fingerprint
     from tokens import tokenise
 
-    cluster = Cluster(settings.collective_timeout_seconds)
     torch.manual_seed(settings.seed)
     classes = data.labels.classes
     tokenizer, model = models.load(channel, settings.model_name, classes, settings.max_sequence_length)
@@ -114,11 +136,24 @@ def run(job: Contract, settings: Settings, data: Data, stop: StopSignal) -> None
     }
     precision = Precision(settings.precision, cluster.device)
     counts = ", ".join(f"{name} {len(rows)}" for name, rows in splits.items())
-    cluster.say(f"rows: {counts}; classes: {', '.join(classes)}; {cluster.device.type}, {precision.name}")
+    classifier = models.classifier(model, tokenizer.pad_token_id or 0, precision)
+    cluster.say(
+        f"rows: {counts}; classes: {', '.join(classes)}; {model.config.model_type}, {classifier.name} batches, "
+        f"{cluster.device.type}, {precision.name}"
+    )
 
-    pad_id = tokenizer.pad_token_id or 0
-    stop.has_work = True
-    outcome = train(model, splits["train"], splits["validation"], pad_id, settings, precision, cluster, stop)
+    cluster.join()
+    stop.listen()
+    checkpoints = Checkpoints(Path(settings.checkpoint_dir) if settings.checkpoint_dir else job.checkpoints)
+    origin = fingerprint(settings, cluster, model, splits)
+    saver = Saver(checkpoints, settings.checkpoint_seconds, cluster, origin)
+    try:
+        outcome = train(classifier, splits["train"], splits["validation"], settings, cluster, stop, saver)
+    except LossNotFinite as error:
+        places = [data.splits["train"][0].places[row] for row in error.rows]
+        raise SettingsError(error.sentence(places, settings.learning_rate)) from None
+    if not outcome.steps:
+        raise Stopped("Stopped before the first step: there is nothing to save.")
     if outcome.best_weights:
         model.load_state_dict(outcome.best_weights)
 
@@ -133,9 +168,12 @@ def run(job: Contract, settings: Settings, data: Data, stop: StopSignal) -> None
     if outcome.best_epoch:
         report |= outcome.epochs[outcome.best_epoch - 1]
     if "test" in splits and not outcome.is_stopped:
-        logits = predict(model, splits["test"], pad_id, settings.valid_batch_size, precision, cluster)
-        report["test"] = measure(logits, splits["test"].classes)
-    if cluster.is_rank_zero:
+        logits = predict(classifier, splits["test"], settings.valid_batch_size, cluster, stop)
+        if logits is not None:
+            report["test"] = measure(logits, splits["test"].classes)
+    if not cluster.is_rank_zero:
+        print(f"rank {cluster.rank} ended after step {outcome.steps}", flush=True)
+    else:
         status = "stopped" if outcome.is_stopped else "completed"
         epoch = outcome.best_epoch
         artifact.write_model(
@@ -144,8 +182,9 @@ def run(job: Contract, settings: Settings, data: Data, stop: StopSignal) -> None
         artifact.write_json(job.output_data / "metrics.json", report)
         print(f"saved {job.model} ({status} after step {outcome.steps})", flush=True)
     cluster.leave()
+    stop.ignore()
 
 
 if __name__ == "__main__":
-    assert STOP is not None
-    sys.exit(main(sys.argv[1:], STOP))
+    redaction.install()
+    sys.exit(main(sys.argv[1:]))

@@ -31,6 +31,7 @@ try:
     import botocore.exceptions
     import botocore.session
     import sagemaker.local.image
+    import sagemaker.utils
     from boto3.exceptions import S3UploadFailedError
     from sagemaker.estimator import Estimator
     from sagemaker.exceptions import UnexpectedStatusException
@@ -62,6 +63,16 @@ _REMEDIES = {
     "AccessDeniedException": "ask for that permission",
     "ResourceLimitExceeded": "ask for a higher quota under Service Quotas, or take another --instance-type",
 }
+
+
+def _take_as_checked(sagemaker_config: dict[Any, Any] | None = None) -> None:
+    """Stands in for the SDK's check of a session's settings, which it repeats at each look: 20 times, 4 s in all.
+
+    The check when the session is made stays.
+    """
+
+
+sagemaker.utils.validate_sagemaker_config = _take_as_checked
 
 
 class LocalModeError(Exception):

@@ -29,7 +29,8 @@ class Job:
         return path
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        variables = os.environ | self.environment | environment | {"SAGEMAKER_BASE_DIR": str(self.base)}
+        variables = os.environ | {"SAGEMAKER_BASE_DIR": str(self.base), "OMP_NUM_THREADS": "1"}
+        variables |= self.environment | environment
         script = importlib.util.find_spec("train")
         assert script is not None and script.origin is not None
         return subprocess.Popen(

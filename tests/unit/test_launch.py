@@ -214,6 +214,16 @@ def test_local_mode_says_what_is_missing(monkeypatch, capsys, tmp_path, reviews,
     assert not (tmp_path / "runs").exists()
 
 
+def test_local_mode_says_what_cannot_be_written(monkeypatch, capsys, tmp_path, reviews):
+    fake_docker(tmp_path / "bin", "compose*) echo v2 ;;")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(local, "RUNS", reviews)
+    assert launch.main(["local", "--data", str(reviews), "--job-name=job"]) == launch.FAILED
+    assert capsys.readouterr().err == (
+        f"launch.py: [Errno 20] Not a directory: '{reviews}/job'; make room there, or change the permissions\n"
+    )
+
+
 def test_local_mode_without_demo_data_names_the_command(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(local, "DEMO", tmp_path)
     assert launch.main(["local"]) == launch.WRONG_USE

@@ -13,7 +13,8 @@ from launcher.signals import Interrupted
 
 REGION, ACCOUNT, JOB = "eu-west-1", "123456789012", "reviews-1"
 BUCKET = f"sagemaker-{REGION}-{ACCOUNT}"
-LOG_GROUP, LOG_STREAM = "/aws/sagemaker/TrainingJobs", f"{JOB}/algo-1-1795377797"
+START = 1795377797
+LOG_GROUP, LOG_STREAM = "/aws/sagemaker/TrainingJobs", f"{JOB}/algo-1-{START}"
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +29,31 @@ def aws(monkeypatch):
         monkeypatch.setenv(name, value)
     for name in ("AWS_PROFILE", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
-    # The SDK checks the settings given to a session against its schema 22 times a run: 4 s in all.
-    monkeypatch.setattr("sagemaker.utils.validate_sagemaker_config", lambda settings: None)
     with mock_aws():
         yield
+
+
+class Clock:
+    """Stands in for the SDK's `time`: its polling (5 s, 10 s, 30 s) takes no time, and `plan` happens meanwhile."""
+
+    def __init__(self):
+        self.now = START
+        self.plan = []
+
+    def time(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        while self.plan and self.now >= self.plan[0][0]:
+            self.plan.pop(0)[1]()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("sagemaker.session.time", clock)
+    return clock
 
 
 @pytest.fixture
@@ -54,7 +76,7 @@ def train(tmp_path, capsys):
     return run
 
 
-def log(*lines, time=1):
+def log(*lines, time=START):
     """Write to the job's log as its container would."""
     logs = boto3.client("logs")
     if not logs.describe_log_groups(logGroupNamePrefix=LOG_GROUP)["logGroups"]:
@@ -82,7 +104,7 @@ def keys(bucket=BUCKET):
 
 
 def test_train_uploads_the_data_runs_the_job_and_says_where_the_model_is(train):
-    log("epoch=1; accuracy=0.9;", time=1795377797)
+    log("epoch=1; accuracy=0.9;")
     code, out, err = train("--instance-count=2", "epochs=2")
     assert (code, err) == (0, "")
     assert keys() == [f"text-classification/{JOB}/input/train/reviews.tsv"]
@@ -109,28 +131,12 @@ def test_folders_are_uploaded_whole_each_to_its_channel(train, tmp_path):
     ]
 
 
-def test_the_log_is_followed_while_the_job_runs(train, job_state, monkeypatch):
-    """The SDK's clock is replaced, so that its polling (10 s, 30 s) takes no time and the job happens in between."""
-
-    class Clock:
-        def __init__(self, start):
-            self.now = start
-            self.plan = [
-                (start + 30, lambda: log("epoch=1; accuracy=0.8;", time=self.now)),
-                (start + 70, lambda: log("epoch=2; accuracy=0.9;", time=self.now)),
-                (start + 100, lambda: job_state.update(TrainingJobStatus="Completed")),
-            ]
-
-        def time(self):
-            return self.now
-
-        def sleep(self, seconds):
-            self.now += seconds
-            while self.plan and self.now >= self.plan[0][0]:
-                self.plan.pop(0)[1]()
-
-    clock = Clock(start=1795377797)
-    monkeypatch.setattr("sagemaker.session.time", clock)
+def test_the_log_is_followed_while_the_job_runs(train, job_state, clock):
+    clock.plan = [
+        (START + 30, lambda: log("epoch=1; accuracy=0.8;", time=clock.now)),
+        (START + 70, lambda: log("epoch=2; accuracy=0.9;", time=clock.now)),
+        (START + 100, lambda: job_state.update(TrainingJobStatus="Completed")),
+    ]
     job_state.update(TrainingJobStatus="InProgress", SecondaryStatus="Training")
     code, out, err = train()
     assert (code, err) == (0, "")
@@ -139,7 +145,7 @@ def test_the_log_is_followed_while_the_job_runs(train, job_state, monkeypatch):
 
 
 def test_a_failed_job_shows_its_log_and_its_reason(train, job_state):
-    log("the last line", time=1795377797)
+    log("the last line")
     reason = "AlgorithmError: Your data: row 3 of reviews.tsv has no label"
     job_state.update(TrainingJobStatus="Failed", SecondaryStatus="Failed", FailureReason=reason)
     code, out, err = train()
@@ -263,6 +269,11 @@ def test_missing_credentials_are_one_sentence(train, monkeypatch, tmp_path):
     code, _, err = train()
     assert code == launch.WRONG_USE
     assert err == "launch.py: there are no AWS credentials; run `aws configure`, or set AWS_PROFILE\n"
+
+
+def test_local_mode_sees_no_credentials():
+    assert boto3.Session().get_credentials() is not None
+    assert sdk._session_without_credentials().get_credentials() is None
 
 
 def test_a_misspelt_profile_is_one_sentence(train, monkeypatch):

@@ -80,3 +80,9 @@ def test_nothing_reads_or_writes_pickles() -> None:
 def test_git_keeps_what_is_made_out_of_commits() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert {"/.venv/", "/build/", "/docker/certs/*.crt"} <= set(ignored)
+
+
+def test_the_readme_shows_the_hyperparameters_as_they_are_declared() -> None:
+    import hyperparameters
+
+    assert hyperparameters.markdown() in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,33 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from jobs import BAD, GOOD, Job, easy_rows, table
+from jobs import Job, easy_rows, table
+from tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """On models this small threads only wait for one another."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two small layers with random weights, saved as people save models."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *GOOD[0].split(), *BAD[0].split()]
-    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-        model_max_length=128,
-    )  # fmt: skip
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=128, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
-    import torch
-
-    torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("tiny-model")
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    write_tiny_model(folder)
     return folder
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contract import Contract
-from failures import FAILURE_BYTES, DataError, PlatformError, describe
+from failures import DataError, PlatformError
 
 
 def test_hyperparameters_become_strings_without_sagemakers_own(tmp_path: Path) -> None:
@@ -39,15 +39,17 @@ def test_the_first_failure_stays(tmp_path: Path) -> None:
     assert job.failure() == "Your data: first"
 
 
-def test_a_failure_fits_sagemakers_limit_also_in_other_scripts() -> None:
-    text = describe(DataError("\N{SNOWMAN}" * 2000))
-    assert len(text.encode()) <= FAILURE_BYTES
-    assert text.endswith("\N{SNOWMAN}")
+def test_a_failure_file_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "output").write_text("a file where the folder should be")
+    Contract(tmp_path).write_failure(DataError("x"))
+    assert "failure cannot be written: " in capsys.readouterr().out
 
 
-def test_a_bug_names_its_type_and_place() -> None:
-    try:
-        raise KeyError("x")
-    except KeyError as error:
-        text = describe(error)
-    assert text.startswith("A bug in the training code: KeyError at test_contract.py:")
+def test_sagemakers_files_are_looked_for_at_the_start(tmp_path: Path) -> None:
+    config = tmp_path / "input" / "config"
+    config.mkdir(parents=True)
+    for name in ("hyperparameters.json", "resourceconfig.json", "inputdataconfig.json"):
+        with pytest.raises(PlatformError, match=f"{name} is missing; start the image as a SageMaker job or"):
+            Contract(tmp_path).require_configuration()
+        (config / name).write_text("{}")
+    Contract(tmp_path).require_configuration()

@@ -1,0 +1,179 @@
+"""Padding-free forward pass of BERT-family classifiers.
+
+A batch is one row of real tokens, sequence behind sequence. The model stays a transformers model with its own weights;
+this module walks its parts, because transformers pads: no sequence classifier of it can be packed as it is. The last
+layer computes only what the head reads, the first token of each sequence, which changes no result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from attention import Sequences, attend
+from dropout import dropout
+from tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The parts of one encoder layer: attention, then the feed-forward network, each followed by its norm."""
+
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    attention_output: nn.Linear
+    attention_norm: nn.LayerNorm
+    intermediate: nn.Linear
+    output: nn.Linear
+    output_norm: nn.LayerNorm
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What differs between the families."""
+
+    embeddings: nn.Module
+    first_position: int
+    layers: tuple[Layer, ...]
+    heads: int
+    activation: Callable[[torch.Tensor], torch.Tensor]
+    embedding_dropout: float
+    attention_dropout: float  #: of the attention probabilities
+    attention_output_dropout: float
+    output_dropout: float
+    project: nn.Module | None  #: from the embeddings' width to the layers' (small ELECTRA)
+    head: Callable[[torch.Tensor], torch.Tensor]  #: first tokens [sequences, 1, width] to logits
+
+
+def encoder(model: PreTrainedModel) -> Encoder | None:
+    """The model's parts, or None when it is of a family that this module does not know."""
+    config = model.config
+    if config.model_type == "distilbert":
+        return _distilbert(model, config)
+    if config.model_type not in ("bert", "roberta", "xlm-roberta", "electra"):
+        return None
+    if config.is_decoder or getattr(config, "add_cross_attention", False):
+        return None
+    return _bert(model, config)
+
+
+def _distilbert(model: Any, config: Any) -> Encoder:
+    layers = [
+        Layer(
+            block.attention.q_lin, block.attention.k_lin, block.attention.v_lin, block.attention.out_lin,
+            block.sa_layer_norm, block.ffn.lin1, block.ffn.lin2, block.output_layer_norm,
+        )
+        for block in model.distilbert.transformer.layer
+    ]  # fmt: skip
+
+    def head(first: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model.classifier(model.dropout(functional.relu(model.pre_classifier(first[:, 0]))))
+        return logits
+
+    return Encoder(
+        model.distilbert.embeddings, 0, tuple(layers), config.n_heads,
+        model.distilbert.transformer.layer[0].ffn.activation,
+        config.dropout, config.attention_dropout, 0.0, config.dropout, None, head,
+    )  # fmt: skip
+
+
+def _bert(model: Any, config: Any) -> Encoder:
+    base = model.base_model
+    layers = [
+        Layer(
+            block.attention.self.query, block.attention.self.key, block.attention.self.value,
+            block.attention.output.dense, block.attention.output.LayerNorm,
+            block.intermediate.dense, block.output.dense, block.output.LayerNorm,
+        )
+        for block in base.encoder.layer
+    ]  # fmt: skip
+
+    def pooled(first: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model.classifier(model.dropout(base.pooler(first)))
+        return logits
+
+    is_roberta = "roberta" in config.model_type
+    return Encoder(
+        base.embeddings, config.pad_token_id + 1 if is_roberta else 0, tuple(layers), config.num_attention_heads,
+        base.encoder.layer[0].intermediate.intermediate_act_fn,
+        config.hidden_dropout_prob, config.attention_probs_dropout_prob, config.hidden_dropout_prob,
+        config.hidden_dropout_prob, getattr(base, "embeddings_project", None),
+        pooled if config.model_type == "bert" else model.classifier,
+    )  # fmt: skip
+
+
+class PackedClassifier(nn.Module):
+    """A transformers sequence classifier that reads packed batches. Products of matrices are in `dtype`."""
+
+    name = "packed"
+    groups_by_length = False
+
+    def __init__(self, model: PreTrainedModel, parts: Encoder, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = model
+        self.parts = parts
+        self.dtype = dtype
+
+    def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor | Sequences]:
+        """`forward`'s arguments for rows that stand in falling order of their lengths."""
+        lengths = tokens.lengths[rows]
+        positions = np.concatenate([np.arange(length) for length in lengths])
+        return {
+            "ids": torch.from_numpy(tokens.flat(rows).astype(np.int64)),
+            "positions": torch.from_numpy(positions),
+            "sequences": Sequences.of(lengths),
+        }
+
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+        """Logits, float32 [sequences, classes]. ids and positions: int64 [tokens], positions from 0 in a sequence."""
+        parts = self.parts
+        x = self._embed(ids, positions)
+        starts = sequences.boundaries[:-1].long()
+        for layer in parts.layers[:-1]:
+            x = self._layer(layer, x, x, sequences, first_only=False)
+        x = self._layer(parts.layers[-1], x[starts], x, sequences, first_only=True)
+        return parts.head(x[:, None]).float()
+
+    def _embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        embeddings: Any = self.parts.embeddings
+        x = embeddings.word_embeddings(ids) + embeddings.position_embeddings(positions + self.parts.first_position)
+        if hasattr(embeddings, "token_type_embeddings"):
+            x = x + embeddings.token_type_embeddings.weight[0]
+        x = self._dropout(embeddings.LayerNorm(x), self.parts.embedding_dropout)
+        return x if self.parts.project is None else self.parts.project(x)
+
+    def _layer(
+        self, layer: Layer, x: torch.Tensor, context: torch.Tensor, sequences: Sequences, *, first_only: bool
+    ) -> torch.Tensor:
+        """One layer for the rows of `x`, which attend to the rows of `context`."""
+        parts = self.parts
+        narrow = context.to(self.dtype)
+        attended = attend(
+            self._linear(layer.query, narrow if x is context else x.to(self.dtype)),
+            self._linear(layer.key, narrow),
+            self._linear(layer.value, narrow),
+            parts.heads,
+            sequences,
+            parts.attention_dropout if self.training else 0.0,
+            first_only=first_only,
+        )
+        update = self._dropout(self._linear(layer.attention_output, attended), parts.attention_output_dropout)
+        x = layer.attention_norm(x + update)
+        inner = parts.activation(self._linear(layer.intermediate, x.to(self.dtype)))
+        update = self._dropout(self._linear(layer.output, inner), parts.output_dropout)
+        normed: torch.Tensor = layer.output_norm(x + update)
+        return normed
+
+    def _linear(self, module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, module.weight.to(self.dtype), module.bias.to(self.dtype))
+
+    def _dropout(self, x: torch.Tensor, probability: float) -> torch.Tensor:
+        return dropout(x, probability) if self.training else x

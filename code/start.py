@@ -1,0 +1,51 @@
+#!/usr/bin/env -S --block-signal=TERM /opt/venv/bin/python
+"""The image's `train` command: the toolkit's, with what the toolkit gets wrong before it calls hook.py put right.
+
+The kernel drops a SIGTERM for a container's first process as long as nothing in it listens, and importing the toolkit
+takes most of a second. The first line above has it blocked from the start: it waits until hook.py listens.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import hyperparameters
+import redaction
+from contract import Contract, contract
+from failures import JobError, PlatformError, describe
+
+
+def main() -> None:
+    """Check the configuration, then let the toolkit take over. Exits with 0 or 1, nothing else."""
+    redaction.install()
+    job = contract()
+    try:
+        job.require_configuration()
+        job.require_writable_outputs()
+        # Here, because the toolkit prints all hyperparameters: one that holds a secret must not get that far.
+        hyperparameters.parse(job.hyperparameters())
+    except JobError as error:
+        _fail(job, error)
+    _run_toolkit(job)
+
+
+def _run_toolkit(job: Contract) -> None:
+    from sagemaker_training.cli.train import main as train
+
+    try:
+        train()
+    except SystemExit as end:
+        # What goes wrong while the toolkit reports an error is swallowed by its `finally: sys.exit(0)`.
+        if end.__context__ is not None:
+            _fail(job, PlatformError(f"the toolkit failed ({end.__context__!r}); start the job again"))
+        sys.exit(1 if end.code else 0)
+
+
+def _fail(job: Contract, error: JobError) -> None:
+    print(describe(error), file=sys.stderr, flush=True)
+    job.write_failure(error)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Several hosts: one that fails, dies, hangs or never comes ends the job on all, with its name; never a success."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from containers import BREAKS, ENDLESS, QUICK, ContainerJob, changed_module, running
+
+Make = Callable[..., ContainerJob]
+
+
+def test_a_host_that_dies_is_named_at_once(ready_job: Make) -> None:
+    with running(ready_job(ENDLESS, host_count=2)) as job:
+        job.wait_for("step 20 ")
+        killed = time.monotonic()
+        job.containers["algo-2"].kill("SIGKILL")
+        assert job.wait()["algo-1"] == 1
+        assert time.monotonic() - killed < 30
+        assert job.failure().startswith("The platform: host algo-2 was lost: it is gone; look at the end of its log")
+
+
+def test_a_host_that_hangs_is_named_after_the_timeout(ready_job: Make) -> None:
+    with running(ready_job(ENDLESS | {"collective_timeout_seconds": "5"}, host_count=2)) as job:
+        job.wait_for("step 20 ")
+        paused = time.monotonic()
+        job.containers["algo-1"].pause()  # the leader: the others cannot ask it who is missing
+        assert job.containers["algo-2"].wait(timeout=60)["StatusCode"] == 1
+        assert time.monotonic() - paused < 30
+        assert job.failure("algo-2").startswith(
+            "The platform: host algo-1 was lost: it did not answer for 5 s; look at"
+        )
+        job.containers["algo-1"].unpause()
+        assert job.wait() == {"algo-1": 1, "algo-2": 1}
+        assert "algo-2" in job.failure("algo-1")
+
+
+def test_the_reason_of_one_host_reaches_the_others(ready_job: Make, tmp_path: Path) -> None:
+    broken = changed_module(tmp_path, "losses.py", append=BREAKS.format(error="torch.OutOfMemoryError('2 GiB')"))
+    with running(ready_job(QUICK, host_count=2), only={"algo-2": {"mounts": broken}}) as job:
+        assert job.wait() == {"algo-1": 1, "algo-2": 1}, job.log()
+        reason = "Your settings: the GPU ran out of memory with train_batch_size=8"
+        assert job.failure("algo-2").startswith(reason)
+        assert job.failure("algo-1").startswith(reason)
+        assert "[reported by algo-2]" in job.failure("algo-1")
+
+
+def test_a_host_that_never_comes_is_named(ready_job: Make, tmp_path: Path) -> None:
+    hasty = changed_module(tmp_path, "cluster.py", replace=("RENDEZVOUS_SECONDS = 300", "RENDEZVOUS_SECONDS = 4"))
+    absent = {"algo-2": {"command": ["sleep", "infinity"]}}
+    job = ready_job(QUICK, host_count=2)
+    with running(job, mounts=hasty, only=absent):
+        assert job.containers["algo-1"].wait(timeout=90)["StatusCode"] == 1
+        assert job.failure().startswith("The platform: host algo-2 did not join within 4 s; look at its log")
+
+
+def test_a_network_interface_that_does_not_exist_is_replaced_with_one_warning(ready_job: Make) -> None:
+    job = ready_job(QUICK | {"epochs": "1"}, host_count=2)
+    job.interface = "ethwe"
+    with running(job):
+        assert job.wait() == {"algo-1": 0, "algo-2": 0}, job.log()
+        for host in job.hosts:
+            (warning,) = [line for line in job.log(host).splitlines() if "WARNING" in line]
+            assert warning.startswith("WARNING: the network interface 'ethwe' of resourceconfig.json does not exist")
+            assert "taking 'eth0', which leads to algo-1" in warning

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sagemaker_training")
+
+from sagemaker_training.errors import ClientError
+
+import hook
+from hook import Processes
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Takes the place of train.py, in a job without any configuration."""
+    path = tmp_path / "train.py"
+    monkeypatch.setattr(hook, "SCRIPT", path)
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    return path
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def send_after(seconds: float, number: int = signal.SIGTERM) -> None:
+    threading.Timer(seconds, os.kill, (os.getpid(), number)).start()
+
+
+def test_each_process_gets_its_variables_and_the_users_own_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    write = "import os; open(f'{os.environ[\"OUT\"]}', 'w').write(os.environ['OMP_NUM_THREADS'] + os.environ['RANK'])"
+    processes = Processes()
+    processes.start(
+        python(write), [{"OMP_NUM_THREADS": "1", "RANK": rank, "OUT": str(tmp_path / rank)} for rank in "01"]
+    )
+    assert processes.wait() == 0
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["70", "71"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_reaches_the_processes_and_is_a_clean_end(number: int) -> None:
+    processes = Processes()
+    processes.start(python("import time; time.sleep(60)"), [{}, {}])
+    send_after(0.3, number)
+    assert processes.wait() == 0
+    assert processes.had_nothing_to_save
+
+
+def test_a_stop_before_the_start_starts_nothing() -> None:
+    processes = Processes()
+    os.kill(os.getpid(), signal.SIGTERM)
+    processes.start(python("raise SystemExit(1)"), [{}])
+    assert processes.running == []
+    assert processes.wait() == 0
+    assert processes.had_nothing_to_save
+
+
+def test_a_signal_that_was_blocked_until_now_counts() -> None:
+    code = (
+        "import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, {15}); os.kill(os.getpid(), 15); import hook; "
+        "raise SystemExit(0 if hook.Processes().is_stopping else 1)"
+    )
+    folder = str(Path(hook.__file__).parent)
+    assert subprocess.run(python(code), check=False, env={"PYTHONPATH": folder}).returncode == 0
+
+
+def test_a_process_that_saves_is_waited_for() -> None:
+    code = "import signal, sys, time; signal.signal(15, lambda *_: (time.sleep(.3), sys.exit(0))); time.sleep(60)"
+    processes = Processes()
+    processes.start(python(code), [{}])
+    send_after(1.0)
+    assert processes.wait() == 0
+    assert not processes.had_nothing_to_save
+
+
+def test_the_first_failure_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hook, "LAST_WORDS_SECONDS", 0.2)
+    processes = Processes()
+    started = time.monotonic()
+    processes.start(python("import os, time; os.environ['RANK'] == '1' and exit(3); time.sleep(60)"), [
+        {"RANK": "0"}, {"RANK": "1"},
+    ])  # fmt: skip
+    assert processes.wait() == 3
+    assert processes.running[0].wait() == -signal.SIGKILL
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "The platform: the host ran out of memory, so training was killed"),
+        ("import os; os.kill(os.getpid(), 6)", "The platform: training was aborted by a library; with several hosts"),
+        ("import os; os.kill(os.getpid(), 11)", "The platform: training was ended by SIGSEGV; see the end of"),
+        ("import os; os.kill(os.getpid(), 15)", "The platform: training was ended by SIGTERM; see the end of"),
+        ("raise SystemExit(130)", "The platform: training ended with exit code 130; see the end of"),
+    ],
+)
+def test_an_end_without_a_word_is_given_a_reason(script: Path, code: str, sentence: str) -> None:
+    script.write_text(code)
+    with pytest.raises(ClientError, match=sentence):
+        hook.run()
+    assert (script.parent / "output" / "failure").read_text().startswith(sentence)
+
+
+def test_the_scripts_own_reason_stays(script: Path) -> None:
+    failure = script.parent / "output" / "failure"
+    failure.parent.mkdir()
+    script.write_text(f"open({str(failure)!r}, 'w').write('Your data: x\\nmore'); raise SystemExit(1)")
+    with pytest.raises(ClientError, match="^Your data: x$"):
+        hook.run()
+    assert failure.read_text() == "Your data: x\nmore"
+
+
+def test_a_fault_of_the_hook_itself_is_reported_as_a_bug(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu.capabilities", lambda: 1 / 0)
+    with pytest.raises(ClientError, match="A bug in the training code: ZeroDivisionError at hook.py:"):
+        hook.run()
+
+
+def test_an_older_driver_gets_the_compat_library(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu.capabilities", lambda: [(8, 0)])
+    monkeypatch.setattr("gpu.compat_folder", lambda: Path("/compat"))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/own")
+    script.write_text(f"import os; open({str(script.parent / 'seen')!r}, 'w').write(os.environ['LD_LIBRARY_PATH'])")
+    hook.run()
+    assert (script.parent / "seen").read_text() == "/compat:/own"

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+
+import redaction
+from redaction import redact
+
+TOKEN = "hf_" + "aB3" * 11
+KEYS = ("AKIA" + "ABCD2345" * 2, "ASIA" + "ABCD2345" * 2)
+
+
+def test_secrets_are_cut_down() -> None:
+    assert redact(f"token={TOKEN}, {KEYS[0]}:{KEYS[1]}.") == "token=hf_***, AKIA***:ASIA***."
+
+
+@pytest.mark.parametrize(
+    "text", ["hf_hub_download", "hf_transfer", "AKIA", "EURASIANCOUNTRIESANDPLACES", "self_" + "a" * 40]
+)
+def test_other_words_stay(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_prints_and_log_records_are_redacted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # so that both are put back
+    redaction.install()
+    print("print", TOKEN, flush=True)
+    sys.stdout.writelines([KEYS[0], "\n"])
+    handler = logging.StreamHandler()
+    handler.emit(logging.makeLogRecord({"msg": TOKEN}))
+    printed = capsys.readouterr()
+    assert printed.out == "print hf_***\nAKIA***\n"
+    assert printed.err == "hf_***\n"
