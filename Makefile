@@ -22,7 +22,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help engine venv build demo-data local-test push train check fix lock clean \
+.PHONY: help engine venv build demo-data local-test resume-demo push train check fix lock clean \
     test test-image test-unit test-code test-container test-push test-local-mode
 
 help: ## Print this
@@ -37,6 +37,9 @@ local-test: engine venv build demo-data ## Train here, in local mode; DATA=revie
 
 build: engine ## Build the image
 	./build_and_push.sh build
+
+resume-demo: engine venv build demo-data ## Train with three kills and without, and compare the weights
+	$(IN_VENV)python -m launcher.resume_demo
 
 push: engine venv ## Push the image to Amazon ECR; REGION=eu-west-1 PUSH_OPTIONS="--tag v1"
 	@mkdir -p build
@@ -96,7 +99,10 @@ test-code: test-image demo-data ## Tests of code/, inside the image
 test-container: build demo-data ## Tests of the image, from outside
 	$(IN_VENV)pytest tests/container
 
-test-push: engine venv ## Tests of the push, against a real registry and a simulated AWS
+test-resume-demo: engine venv build demo-data ## Train with three kills and without, and compare the weights
+	$(IN_VENV)python -m launcher.resume_demo
+
+push: engine venv ## Tests of the push, against a real registry and a simulated AWS
 	$(IN_VENV)pytest tests/push
 
 test-local-mode: build demo-data ## Tests of local mode, on one and on two containers

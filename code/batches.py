@@ -26,13 +26,13 @@ class Inputs(Protocol):
         """The same on `device`."""
 
 
-class Classifier(Protocol):
-    """A module that turns rows of tokens into logits, float32 [rows, classes], in its own layout."""
+class Layout(Protocol):
+    """How a classifier wants its batches laid out."""
 
     groups_by_length: bool  #: whether rows of like length should make a batch
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> Mapping[str, torch.Tensor | Inputs]:
-        """The module's arguments for these rows, which stand in falling order of their lengths."""
+        """The classifier's arguments for these rows, which stand in falling order of their lengths."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ def epoch_rows(
 
 
 def training_batches(
-    classifier: Classifier, split: Split, batches: Iterable[np.ndarray], rank: int, world_size: int
+    layout: Layout, split: Split, batches: Iterable[np.ndarray], rank: int, world_size: int
 ) -> Iterator[Batch]:
     """This rank's share of each batch of rows. The shares are disjoint and make up the batch."""
     for rows in batches:
         share = rows[rank::world_size]
-        yield collate(classifier, split, share if len(share) else rows[:1], len(rows), counts=len(share) > 0)
+        yield collate(layout, split, share if len(share) else rows[:1], len(rows), counts=len(share) > 0)
 
 
 def evaluation_rows(split: Split, batch_size: int, rank: int, world_size: int) -> list[np.ndarray]:
@@ -100,14 +100,12 @@ def evaluation_rows(split: Split, batch_size: int, rank: int, world_size: int) -
     return [order[start : start + group][rank::world_size] for start in range(0, len(order), group)]
 
 
-def collate(
-    classifier: Classifier, split: Split, rows: np.ndarray, rows_of_all_ranks: int, *, counts: bool = True
-) -> Batch:
+def collate(layout: Layout, split: Split, rows: np.ndarray, rows_of_all_ranks: int, *, counts: bool = True) -> Batch:
     """Rows as the classifier reads them. They are sorted by length first, which changes no sum over them."""
     rows = rows[np.argsort(-split.tokens.lengths[rows], kind="stable")]
     return Batch(
         rows,
-        classifier.inputs(split.tokens, rows),
+        layout.inputs(split.tokens, rows),
         torch.from_numpy(split.classes[rows]),
         torch.full((len(rows),), float(counts)),
         rows_of_all_ranks,

@@ -166,9 +166,11 @@ class Cluster:
             return PlatformError(
                 f"the hosts lost touch with each other, though all of them answer; start the job again\n{detail}"
             )
-        after = f"it did not answer for {self._timeout.total_seconds():g} s" if "Timed out" in detail else "it is gone"
+        verb, log = ("was", "its log") if len(silent) == 1 else ("were", "their logs")
+        seconds = self._timeout.total_seconds()
+        after = f"no answer for {seconds:g} s" if "Timed out" in detail else "the connection was closed"
         return PlatformError(
-            f"{self._names(silent)} was lost: {after}; look at the end of its log (out of memory? reclaimed?), "
+            f"{self._names(silent)} {verb} lost: {after}; look at the end of {log} (out of memory? reclaimed?), "
             f"then start the job again\n{detail}"
         )
 

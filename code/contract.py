@@ -16,6 +16,9 @@ from typing import Any
 
 from failures import PlatformError, describe
 
+#: Where SageMaker mounts a job's folders.
+BASE = "/opt/ml"
+
 CHANNELS = ("train", "validation", "test", "model")
 
 #: Names that SageMaker's tuning and the SDK add to the hyperparameters; they are not ours to check.
@@ -123,4 +126,4 @@ class Contract:
 
 def contract() -> Contract:
     """The contract of this process's job."""
-    return Contract(Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")))
+    return Contract(Path(os.environ.get("SAGEMAKER_BASE_DIR", BASE)))

@@ -7,11 +7,12 @@ import torch
 
 from batches import Split, collate, evaluation_rows
 from cluster import Cluster
+from model import Classifier
 from stop import StopSignal
 
 
 def predict(
-    classifier: torch.nn.Module, split: Split, batch_size: int, cluster: Cluster, stop: StopSignal
+    classifier: Classifier, split: Split, batch_size: int, cluster: Cluster, stop: StopSignal
 ) -> np.ndarray | None:
     """Logits of all rows in their order, float32 [rows, classes], the same on every rank; None when stopped."""
     classifier.eval()

@@ -76,6 +76,8 @@ def _place(error: BaseException) -> str:
 
 def explain(error: Exception, train_batch_size: int, valid_batch_size: int, max_sequence_length: int) -> Exception:
     """Turn what only a library could notice, want of memory or disk, into a JobError. Other errors stay themselves."""
+    if isinstance(error, JobError):
+        return error
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError":  # torch.OutOfMemoryError, without importing torch
         is_evaluation = any(frame.name == "predict" for frame in traceback.extract_tb(error.__traceback__))

@@ -61,7 +61,7 @@ class Settings:
     metric_for_best_model: str = setting("f1_macro", "The epoch that is best by this metric is saved", choices=METRICS)
     precision: str = setting(
         "auto",
-        "Of the matrix products; `auto`: bf16 where the hardware has it",
+        "Of the matrix products; `auto`: bf16 where the hardware multiplies it faster",
         choices=("auto", "fp32", "bf16"),
     )
     seed: int = setting(42, "Of the split, the sample, the row order, the new weights and dropout", minimum=0)

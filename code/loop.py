@@ -10,12 +10,13 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import get_linear_schedule_with_warmup
 
 import metrics
-from batches import Batch, Classifier, Split, epoch_rows, training_batches
+from batches import Batch, Split, epoch_rows, training_batches
 from cluster import Cluster
 from evaluation import measure, predict
 from failures import SettingsError
 from hyperparameters import Settings
 from losses import LossWatch
+from model import Classifier
 from progress import Progress
 from resume import Saver, Training
 from stop import StopSignal

@@ -55,7 +55,10 @@ def load(
     return tokenizer, model
 
 
-def classifier(model: PreTrainedModel, pad_id: int, precision: Precision) -> PackedClassifier | PaddedClassifier:
+Classifier = PackedClassifier | PaddedClassifier
+
+
+def classifier(model: PreTrainedModel, pad_id: int, precision: Precision) -> Classifier:
     """The fastest way to run this model: without padding where its family is known, else padded."""
     parts = encoder(model)
     if parts is None:

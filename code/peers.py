@@ -48,8 +48,11 @@ class Peers:
         self._addresses = {rank: address for rank, address in addresses.items() if rank != self.rank}
 
     def silent(self) -> list[int]:
-        """Ask all others, at the same time, and return the ranks of those that do not answer."""
-        return self._send({})
+        """Ask all others, at the same time, and return the ranks of those that do not answer: they are told nothing."""
+        silent = self._send({})
+        for rank in silent:
+            del self._addresses[rank]
+        return silent
 
     def tell(self, reason: str) -> None:
         """Let the others know why this process fails."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager
 
 import torch
-
-#: bf16 must be so much faster on a CPU to be worth its rounding; where it is faster, it is so by far more.
-WORTHWHILE = 1.3
 
 
 class Precision:
@@ -33,27 +29,12 @@ class Precision:
 
 
 def multiplies_bf16_faster(device: torch.device) -> bool:
-    """Whether bf16 is the faster format: known for a GPU, measured in a few milliseconds on a CPU.
+    """Whether bf16 is the faster format: on GPUs from Ampere on, and on CPUs with AMX.
 
-    The instruction set does not tell: with AMX a CPU multiplies bf16 four times as fast as fp32, and one whose AMX is
-    hidden by the virtual machine has AVX512-BF16 and multiplies it at half the speed.
+    AVX512-BF16 alone does not count: a Xeon whose AMX is hidden by the virtual machine has it, and was measured to
+    multiply bf16 at half the speed of fp32. To try and see at the start of each job would make results differ between
+    two runs of one job.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities = torch.cpu.get_capabilities()
-    if not (capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")):
-        return False
-    fp32, bf16 = _product_seconds(torch.float32, torch.bfloat16)
-    return fp32 > WORTHWHILE * bf16
-
-
-def _product_seconds(*dtypes: torch.dtype) -> list[float]:
-    """The shortest of many runs each, taken in turns, because others use the machine too."""
-    matrices = [(torch.ones(256, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)) for dtype in dtypes]
-    best = [float("inf")] * len(dtypes)
-    for _ in range(25):
-        for index, (a, b) in enumerate(matrices):
-            started = time.perf_counter()
-            torch.matmul(a, b)
-            best[index] = min(best[index], time.perf_counter() - started)
-    return best
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -19,9 +20,9 @@ class Progress:
         self.is_shown = is_shown
         self.started = self.line_due = time.monotonic()
         self.rows = 0
-        self.bar = tqdm(
-            initial=first_step, total=total_steps, unit="step", disable=not (is_shown and sys.stderr.isatty())
-        )
+        # What hook.py starts writes to a log, even where local mode gives the container a terminal.
+        is_terminal = sys.stderr.isatty() and "RANK" not in os.environ
+        self.bar = tqdm(initial=first_step, total=total_steps, unit="step", disable=not (is_shown and is_terminal))
 
     def step(self, rows: int, loss_sum: torch.Tensor, rows_so_far: int) -> None:
         """Count one step of `rows` rows; `loss_sum` over `rows_so_far` rows is the epoch's loss until now."""

@@ -96,7 +96,7 @@ class Training:
     def _optimizer_tensors(self, *, create: bool = False) -> dict[str, torch.Tensor]:
         """AdamW's state by parameter name; `create` makes the zeros that its first step would make."""
         names = {parameter: name for name, parameter in self.model.named_parameters()}
-        found = {}
+        found: dict[str, torch.Tensor] = {}
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 state = self.optimizer.state[parameter]

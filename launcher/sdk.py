@@ -72,7 +72,7 @@ def _take_as_checked(sagemaker_config: dict[Any, Any] | None = None) -> None:
     """
 
 
-sagemaker.utils.validate_sagemaker_config = _take_as_checked
+vars(sagemaker.utils).update(validate_sagemaker_config=_take_as_checked)
 
 
 class LocalModeError(Exception):
@@ -221,8 +221,8 @@ def _stream_log(process: subprocess.Popen[bytes]) -> int:
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            text = _COLOUR.sub("", line.decode(errors="replace"))
-            print(_CONTAINER.sub(r"\1 | ", text), end="", flush=True)
+            text = _COLOUR.sub("", line.decode(errors="replace")).rstrip("\r\n")
+            print(_CONTAINER.sub(r"\1 | ", text), flush=True)
         code = process.wait()
     except BaseException:
         process.terminate()

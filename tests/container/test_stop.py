@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from containers import ENDLESS, QUICK, ContainerJob, changed_module, running, stop_after
+from containers import ENDLESS, QUICK, WHOLE_LIFE, ContainerJob, changed_module, running, stop_after
 
 Make = Callable[..., ContainerJob]
 
@@ -19,12 +19,12 @@ SIGNALS = 10
 @pytest.mark.parametrize("host_count", [1, 2])
 def test_a_stop_signal_at_any_time_ends_the_run_in_order(ready_job: Make, host_count: int) -> None:
     """One signal in each tenth of a run's life, at a random time."""
-    with running(ready_job(QUICK, host_count)) as whole:
+    with running(ready_job(WHOLE_LIFE, host_count)) as whole:
         assert set(whole.wait().values()) == {0}, whole.log()
         life = whole.life_seconds()
     chance = random.Random(host_count)
     delays = [life * (tenth + chance.random()) / SIGNALS for tenth in range(SIGNALS)]
-    ends = [stop_after(ready_job(QUICK, host_count), delay) for delay in delays]
+    ends = [stop_after(ready_job(WHOLE_LIFE, host_count), delay) for delay in delays]
     assert [end for end in ends if end.complaint] == []
     assert ends[0].state == "no model"
 

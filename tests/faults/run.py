@@ -23,7 +23,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import containers
-from containers import BREAKS, ENDLESS, QUICK, ContainerJob, Stop, changed_module, running, stop_after, time_of
+from containers import (
+    BREAKS,
+    ENDLESS,
+    QUICK,
+    WHOLE_LIFE,
+    ContainerJob,
+    Stop,
+    changed_module,
+    running,
+    stop_after,
+    time_of,
+)
 
 MOST_RUNS_OF_SLOW_FAULTS = 30
 PEER_LIMIT = 75.0
@@ -73,14 +84,14 @@ def stop_signals(bench: Bench) -> None:
     """Half of the signals in the first 3 seconds, half over the whole life; every third job on two hosts."""
     life = {}
     for host_count in (1, 2):
-        with running(bench.job(QUICK, host_count)) as job:
+        with running(bench.job(WHOLE_LIFE, host_count)) as job:
             job.wait()
             life[host_count] = job.life_seconds()
     stops = []
     for number in range(bench.runs):
         host_count = 2 if number % 3 == 2 else 1
         delay = bench.chance.uniform(0, 3.0 if number % 2 else life[host_count])
-        stops.append(stop_after(bench.job(QUICK, host_count), delay))
+        stops.append(stop_after(bench.job(WHOLE_LIFE, host_count), delay))
     states = ", ".join(f"{state} {count}" for state, count in sorted(Counter(stop.state for stop in stops).items()))
     bench.report(
         f"SIGTERM to exit, p99 at most {Stop.LIMIT:g} s, exit code 0",

@@ -271,11 +271,6 @@ def test_missing_credentials_are_one_sentence(train, monkeypatch, tmp_path):
     assert err == "launch.py: there are no AWS credentials; run `aws configure`, or set AWS_PROFILE\n"
 
 
-def test_local_mode_sees_no_credentials():
-    assert boto3.Session().get_credentials() is not None
-    assert sdk._session_without_credentials().get_credentials() is None
-
-
 def test_a_misspelt_profile_is_one_sentence(train, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     code, _, err = train()

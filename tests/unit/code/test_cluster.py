@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import pytest
+
+import cluster as module
+from cluster import Cluster
+from failures import DataError, PlatformError, describe
+from hosts import Hosts
+from peers import Peers
+from stop import Stopped, StopSignal
+
+HOSTS = Hosts(("algo-1", "algo-2", "algo-3"), "algo-1", None)
+TIMED_OUT = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 60000ms for recv operation")
+CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.3]:1234")
+
+MakeCluster = Callable[..., Cluster]
+
+
+class FakePeers(Peers):
+    """Some do not answer."""
+
+    def __init__(self, silent: list[int], heard: dict[int, str]) -> None:
+        self._silent = silent
+        self.heard = heard
+        self.told = ""
+
+    def silent(self) -> list[int]:
+        return self._silent
+
+    def tell(self, reason: str) -> None:
+        self.told = reason
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> MakeCluster:
+    def make(rank: int = 0, silent: tuple[int, ...] = (), heard: dict[int, str] | None = None) -> Cluster:
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        made = Cluster(HOSTS, 60)
+        made._peers = FakePeers(list(silent), heard or {})
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("error", "silent", "sentence"),
+    [
+        (CLOSED, (2,), "The platform: host algo-3 was lost: the connection was closed; look at the end of its log"),
+        (TIMED_OUT, (1,), "The platform: host algo-2 was lost: no answer for 60 s; look at the end of its log"),
+        (TIMED_OUT, (1, 2), "The platform: hosts algo-2, algo-3 were lost: no answer"),
+        (CLOSED, (), "The platform: the hosts lost touch with each other, though all of them answer; start the job"),
+    ],
+)
+def test_a_lost_connection_names_the_host(
+    make: MakeCluster, error: Exception, silent: tuple[int, ...], sentence: str
+) -> None:
+    cluster = make(silent=silent)
+    found = cluster.diagnose(error, StopSignal())
+    assert describe(found).startswith(sentence)
+    assert isinstance(cluster._peers, FakePeers) and cluster._peers.told == describe(found)
+
+
+def test_what_another_process_said_is_the_reason(make: MakeCluster) -> None:
+    found = make(silent=(1,), heard={1: "Your data: a.csv is bad; mend it"}).diagnose(CLOSED, StopSignal())
+    assert describe(found) == "Your data: a.csv is bad; mend it [reported by algo-2]"
+
+
+def test_an_own_failure_is_told_to_the_others(make: MakeCluster) -> None:
+    cluster = make()
+    error = DataError("a.csv is bad\nmore")
+    assert cluster.diagnose(error, StopSignal()) is error
+    assert isinstance(cluster._peers, FakePeers) and cluster._peers.told == "Your data: a.csv is bad"
+
+
+def test_a_host_that_was_stopped_earlier_is_no_failure_when_this_one_is_stopped_too(make: MakeCluster) -> None:
+    stop = StopSignal()
+    stop.requested = True
+    assert isinstance(make(silent=(1,)).diagnose(CLOSED, stop), Stopped)
+    stopped = Stopped("x")
+    assert make().diagnose(stopped, stop) is stopped
+
+
+@pytest.mark.parametrize(("rank", "missing"), [(0, "hosts algo-2, algo-3"), (1, "host algo-1")])
+def test_hosts_that_do_not_come_are_named(
+    make: MakeCluster, monkeypatch: pytest.MonkeyPatch, rank: int, missing: str
+) -> None:
+    monkeypatch.setattr(module, "RENDEZVOUS_SECONDS", 1)
+    with pytest.raises(PlatformError, match=f"{missing} did not join within 1 s; look at"):
+        make(rank).join()
+
+
+def test_one_process_alone_joins_nothing() -> None:
+    alone = Cluster(Hosts.from_resources({}), 60)
+    alone.join()
+    assert alone.any(True) and not alone.any(False)
+    error = KeyError("x")
+    assert alone.diagnose(error, StopSignal()) is error
