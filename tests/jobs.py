@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -42,6 +43,11 @@ class Job:
         process = self.start(*arguments)
         log, _ = process.communicate(timeout=240)
         return process.returncode, log
+
+    def clear(self) -> None:
+        """Remove what former runs left, checkpoints among it."""
+        for folder in ("model", "output", "checkpoints"):
+            shutil.rmtree(self.base / folder, ignore_errors=True)
 
     @property
     def failure(self) -> str:

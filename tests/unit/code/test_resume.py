@@ -58,9 +58,7 @@ def test_killed_three_times_it_ends_with_the_weights_of_the_uninterrupted_run(dr
     code, log = dropout_job.run(*OPTIONS)
     assert code == 0, log
     expected, metrics = weights(dropout_job), dropout_job.metrics
-    for folder in ("model", "checkpoints"):
-        for path in sorted((dropout_job.base / folder).rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
+    dropout_job.clear()
 
     reached = 0
     for line, number in (("step 7 ", signal.SIGKILL), ("step 29 ", signal.SIGTERM), ("epoch=2;", signal.SIGKILL)):

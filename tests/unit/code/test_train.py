@@ -49,6 +49,7 @@ def test_a_run_learns_and_leaves_a_model_that_classifies(ready_job: Job) -> None
 def test_a_seed_gives_the_same_weights_twice_and_another_seed_others(ready_job: Job) -> None:
     found = []
     for seed in (1, 1, 2):
+        ready_job.clear()
         code, log = ready_job.run(*QUICK, f"--seed={seed}")
         assert code == 0, log
         found.append(weights(ready_job))
@@ -63,6 +64,7 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(ready_job: Jo
     code, log = ready_job.run(*options, "--train_batch_size=4")
     assert code == 0, log
     alone = ready_job.metrics["epochs"]
+    ready_job.clear()
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
