@@ -23,7 +23,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help engine venv build demo-data local-test resume-demo push train check fix lock clean \
-    test test-image test-unit test-code test-container test-push test-local-mode
+    test test-image test-unit test-code test-container test-push test-local-mode test-faults
 
 help: ## Print this
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-16s %s\n", $$1, $$2}'
@@ -99,10 +99,10 @@ test-code: test-image demo-data ## Tests of code/, inside the image
 test-container: build demo-data ## Tests of the image, from outside
 	$(IN_VENV)pytest tests/container
 
-test-resume-demo: engine venv build demo-data ## Train with three kills and without, and compare the weights
-	$(IN_VENV)python -m launcher.resume_demo
+test-faults: build demo-data ## Stops, kills and lost hosts many times over; N=200
+	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200)
 
-push: engine venv ## Tests of the push, against a real registry and a simulated AWS
+test-push: engine venv ## Tests of the push, against a real registry and a simulated AWS
 	$(IN_VENV)pytest tests/push
 
 test-local-mode: build demo-data ## Tests of local mode, on one and on two containers
