@@ -100,7 +100,7 @@ test-container: build demo-data ## Tests of the image, from outside
 	$(IN_VENV)pytest tests/container
 
 test-faults: build demo-data ## Stops, kills and lost hosts many times over; N=200
-	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200)
+	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200) $(if $(SEED),--seed '$(SEED)')
 
 test-push: engine venv ## Tests of the push, against a real registry and a simulated AWS
 	$(IN_VENV)pytest tests/push
