@@ -115,7 +115,18 @@ def _aws_request(
         instance_count=options.instance_count,
         volume_gb=options.volume_size,
         max_run_seconds=options.max_run,
+        spot=_spot(options, request.checkpoints_uri(bucket, base, name)),
     )
+
+
+def _spot(options: argparse.Namespace, checkpoints: str) -> request.Spot | None:
+    if not options.spot:
+        if options.max_wait:
+            raise UserError("--max-wait is for spot instances; give --spot too, or leave it out")
+        return None
+    max_wait = options.max_wait or 2 * options.max_run
+    checks.spot_wait(max_wait, options.max_run)
+    return request.Spot(max_wait, checkpoints)
 
 
 def _region(options: argparse.Namespace) -> str:

@@ -105,6 +105,15 @@ def _add_aws_options(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="the job is stopped after so long (default %(default)s)",
     )
+    command.add_argument(
+        "--spot", action="store_true", help="on spot instances; a job that is reclaimed goes on from its checkpoint"
+    )
+    command.add_argument(
+        "--max-wait",
+        type=_positive,
+        metavar="SECONDS",
+        help="with --spot: waiting for instances and running, together (default: twice --max-run)",
+    )
 
 
 def _positive(text: str) -> int:

@@ -77,6 +77,15 @@ def instance_type(name: str) -> None:
         )
 
 
+def spot_wait(max_wait_seconds: int, max_run_seconds: int) -> None:
+    """Refuse what CreateTrainingJob refuses: the wait takes in the run."""
+    if max_wait_seconds < max_run_seconds:
+        raise UserError(
+            f"--max-wait {max_wait_seconds} is shorter than --max-run {max_run_seconds}; it counts waiting for spot "
+            "instances and running together, so make it longer"
+        )
+
+
 def pairs(words: Iterable[str]) -> dict[str, str]:
     """Read `name=value` words. Raises UserError for anything else, and for a name given twice."""
     values: dict[str, str] = {}

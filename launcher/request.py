@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,17 @@ DEFAULT_VOLUME_GB = 30
 DEFAULT_MAX_RUN_SECONDS = 24 * 60 * 60
 
 _ECR_REGISTRY = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/")
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Spot instances: how long to wait for them and to run, together, and where in S3 the checkpoints are kept.
+
+    Without checkpoints a reclaimed job starts from nothing, and can cost more than on demand: there are always some.
+    """
+
+    max_wait_seconds: int
+    checkpoints: str
 
 
 def create_training_job(
@@ -32,8 +44,11 @@ def create_training_job(
     instance_count: int = 1,
     volume_gb: int = DEFAULT_VOLUME_GB,
     max_run_seconds: int = DEFAULT_MAX_RUN_SECONDS,
+    spot: Spot | None = None,
 ) -> dict[str, Any]:
     """Return the request, with the keys that the SDK's Estimator sends. `inputs` maps channels to URIs.
+
+    Without `spot` the job runs on demand.
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
     """
@@ -57,6 +72,10 @@ def create_training_job(
     }
     if hyperparameters:
         request["HyperParameters"] = dict(hyperparameters)
+    if spot:
+        request["EnableManagedSpotTraining"] = True
+        request["StoppingCondition"]["MaxWaitTimeInSeconds"] = spot.max_wait_seconds
+        request["CheckpointConfig"] = {"S3Uri": spot.checkpoints}
     return request
 
 
@@ -89,6 +108,11 @@ def input_uris(bucket: str, base: str, name: str, channels: Iterable[str]) -> di
 def output_uri(bucket: str, base: str) -> str:
     """Say where results go: SageMaker appends `/<job name>/output/model.tar.gz`, beside the job's input."""
     return f"s3://{bucket}/{base}"
+
+
+def checkpoints_uri(bucket: str, base: str, name: str) -> str:
+    """Say where the checkpoints of a job are kept: beside its input and output, and no other job's."""
+    return f"s3://{bucket}/{base}/{name}/checkpoints/"
 
 
 def region_of_image(image: str) -> str | None:

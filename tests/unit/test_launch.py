@@ -89,6 +89,14 @@ def test_hyperparameters_may_stand_between_flags(plan):
     assert json.loads(out)["HyperParameters"] == {"epochs": "2", "seed": "1"}
 
 
+def test_spot_has_checkpoints_of_its_own_and_waits_twice_the_run(plan):
+    _, out, _ = plan("--spot", "--max-run", "100", "--job-name", "job-1", "--bucket", "my-bucket")
+    request = json.loads(out)
+    assert request["EnableManagedSpotTraining"] is True
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 200}
+    assert request["CheckpointConfig"] == {"S3Uri": "s3://my-bucket/text-classification/job-1/checkpoints/"}
+
+
 def bucket_of(out):
     return json.loads(out)["OutputDataConfig"]["S3OutputPath"].split("/")[2]
 
@@ -134,6 +142,11 @@ def test_help_of_train_lists_the_hyperparameters():
         (["--instance-type=ml.p3dn.24xlarge"], "V100"),
         (["--instance-count=0"], "argument --instance-count: '0' is not a whole number of 1 or more"),
         (["--max-run=never"], "argument --max-run: 'never' is not a whole number of 1 or more"),
+        (
+            ["--spot", "--max-run=100", "--max-wait=99"],
+            "--max-wait 99 is shorter than --max-run 100; it counts waiting",
+        ),
+        (["--max-wait=99"], "--max-wait is for spot instances; give --spot too, or leave it out"),
         (["--job-name=under_score"], "job name 'under_score' is not allowed"),
         (["--job-name=" + "x" * 64], "use up to 63 letters, digits and hyphens"),
         (["--base-job-name=" + "x" * 60], "use up to 63 letters, digits and hyphens"),

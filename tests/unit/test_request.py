@@ -33,6 +33,7 @@ def full_request():
         instance_count=2,
         volume_gb=50,
         max_run_seconds=7200,
+        spot=requests.Spot(10800, requests.checkpoints_uri(bucket, base, name)),
     )
 
 
@@ -49,8 +50,15 @@ def test_request_is_the_golden_one():
     assert full_request() == json.loads(GOLDEN.read_text())
 
 
+def on_demand(request):
+    """The same request without spot instances."""
+    left = {key: request[key] for key in request.keys() - {"EnableManagedSpotTraining", "CheckpointConfig"}}
+    return left | {"StoppingCondition": {"MaxRuntimeInSeconds": 7200}}
+
+
+@pytest.mark.parametrize("change", [dict, on_demand])
 @pytest.mark.parametrize("hyperparameters", [{"epochs": "2"}, {}])
-def test_estimator_sends_exactly_the_plain_data(hyperparameters):
+def test_estimator_sends_exactly_the_plain_data(hyperparameters, change):
     sent = {}
 
     class CapturingSession(sdk.Session):
@@ -60,7 +68,7 @@ def test_estimator_sends_exactly_the_plain_data(hyperparameters):
         def logs_for_job(self, *arguments, **options):
             """There is no job to follow."""
 
-    request = full_request() | {"HyperParameters": hyperparameters}
+    request = change(full_request()) | {"HyperParameters": hyperparameters}
     if not hyperparameters:
         del request["HyperParameters"]
     session = CapturingSession(boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=sdk.SDK_CONFIG)
