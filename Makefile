@@ -90,7 +90,7 @@ test-unit: demo-data ## Tests of the launcher and the scripts
 
 # The image's own copy of code/ is what is tested.
 test-code: test-image demo-data ## Tests of code/, inside the image
-	docker run --rm --network none --shm-size 512m --workdir /project \
+	docker run --rm --network none --hostname tests --add-host tests:127.0.0.1 --shm-size 512m --workdir /project \
 	    --volume '$(CURDIR)/tests:/project/tests:ro' \
 	    --volume '$(CURDIR)/pyproject.toml:/project/pyproject.toml:ro' \
 	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
