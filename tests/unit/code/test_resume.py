@@ -74,9 +74,9 @@ def test_killed_three_times_it_ends_with_the_weights_of_the_uninterrupted_run(dr
 
 
 def test_kills_at_random_moments_lose_nothing(dropout_job: Job) -> None:
-    options = (*OPTIONS, "--epochs=40")
+    options = (*OPTIONS, "--epochs=20")
     chance = random.Random(11)
-    for _ in range(4):
+    for _ in range(3):
         process = dropout_job.start(*options)
         time.sleep(chance.uniform(2, 9))
         process.send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM]))
