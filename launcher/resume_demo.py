@@ -104,3 +104,7 @@ def _run(base: Path, kill_at: str | None) -> None:
         log += process.stdout
     if process.returncode not in (0, 128 + 9):
         raise SystemExit(f"resume-demo: the job failed\n{''.join(log[-20:])}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
