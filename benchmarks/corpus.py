@@ -1,0 +1,62 @@
+"""The rows that the competitors train on."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Natural logarithm of the length in words of made-up texts: mean and standard deviation, as those of IMDB are.
+LOG_LENGTH = (5.2, 0.78)
+MADE_UP_ROWS = 8_000
+MADE_UP_WORDS = 30_000
+LONGEST_FIELD = 1_000_000
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts and their classes, 0 or 1."""
+
+    texts: Sequence[str]
+    classes: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, indices: Sequence[int]) -> Rows:
+        """The rows of these indices, in their order."""
+        return Rows([self.texts[index] for index in indices], [self.classes[index] for index in indices])
+
+    def sample(self, count: int, seed: int) -> Rows:
+        """`count` different rows, the same for the same seed."""
+        return self.take(random.Random(seed).sample(range(len(self)), count))
+
+
+def imdb(file: Path) -> Rows:
+    """The IMDB reviews of the file that imdb.py makes."""
+    csv.field_size_limit(LONGEST_FIELD)
+    with file.open(encoding="utf-8", newline="") as lines:
+        records = [record for record in csv.DictReader(lines) if record["source"] == "imdb"]
+    return Rows([record["text"] for record in records], [int(record["label"]) for record in records])
+
+
+def snippets(file: Path) -> Rows:
+    """One channel of the demo's reviews, which launcher/demo_data.py makes."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        records = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return Rows([record["text"] for record in records], [int(record["label"] == "positive") for record in records])
+
+
+def made_up() -> Rows:
+    """Random words in texts as long as IMDB's, for hosts that have no data: good for speed, with nothing to learn."""
+    chance = random.Random(1)
+    lengths = [max(1, int(chance.lognormvariate(*LOG_LENGTH))) for _ in range(MADE_UP_ROWS)]
+    texts = [" ".join(made_up_word(chance.randrange(MADE_UP_WORDS)) for _ in range(length)) for length in lengths]
+    return Rows(texts, [chance.randrange(2) for _ in lengths])
+
+
+def made_up_word(number: int) -> str:
+    """The word of this number."""
+    return f"w{number}"

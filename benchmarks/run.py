@@ -1,0 +1,210 @@
+"""The benchmark: all competitors side by side, in rounds. README.md says what it measures, and how to read it.
+
+    python benchmarks/run.py --device cuda --shape distilbert-base
+
+Needs the image's packages and accelerate, and no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a script: the repository instead of this folder, whose modules go by their full names
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from benchmarks import ROOT, competition, corpus, figures, sidelights, weights
+from benchmarks.competitors import COMPETITORS, Task
+from benchmarks.corpus import Rows
+from benchmarks.worker import Worker
+
+#: Steps of a round by tokens: on two CPU cores a run takes a quarter of an hour at most.
+STEPS = {"cpu": {128: 12, 512: 4}, "cuda": {128: 100, 512: 100}}
+
+DEMO = ROOT / "build" / "demo"
+IMDB = ROOT / "build" / "bench" / "imdb.csv"
+
+TOKENISED_ROWS = 2_000
+START_ROWS = 4_000
+STARTS = 3
+CHECKPOINT_BATCHES = 2
+
+
+class Refusal(Exception):
+    """What was asked for cannot be run; the message says why, and what to do."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the benchmark. Exit codes: 0 done, 2 it cannot run like that."""
+    options = arguments(words)
+    try:
+        rows = read_rows(options.rows)
+        model = model_folder(options.model, options.shape)
+        require_what_is_asked_for(options)
+    except Refusal as refusal:
+        print(f"benchmark: {refusal}", file=sys.stderr)
+        return 2
+    set_environment(options)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        report = run(options, rows, model, Path(name) / "model")
+    options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {options.output}")
+    return 0
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="benchmarks/run.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--tokens", type=int, nargs="+", default=[128, 512], help="tokens of a row at most")
+    parser.add_argument("--batch-size", type=int, default=32, help="rows of a step")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="steps of a round (default: by device and tokens)")
+    parser.add_argument("--competitors", nargs="+", choices=COMPETITORS, default=list(COMPETITORS))
+    parser.add_argument("--model", type=Path, help="folder with weights and tokenizer (default: the demo's, if there)")
+    parser.add_argument("--shape", choices=weights.SHAPES, help="random weights of this shape, not the folder's")
+    parser.add_argument("--rows", choices=("imdb", "snippets", "made-up"), default="imdb")
+    parser.add_argument("--threads", type=int, help="of each competitor (default: as many as torch chooses)")
+    parser.add_argument("--only-competition", action="store_true", help="not tokenising, start and checkpoints")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench" / "results.json")
+    return parser.parse_args(words)
+
+
+def read_rows(name: str) -> Rows:
+    """The rows of this name. Raises Refusal."""
+    if name == "made-up":
+        return corpus.made_up()
+    file = IMDB if name == "imdb" else DEMO / "train" / "reviews.tsv"
+    if not file.is_file():
+        raise Refusal(f"{file} is missing; run `make bench-data` where there is a network, or take --rows made-up")
+    return corpus.imdb(file) if name == "imdb" else corpus.snippets(file)
+
+
+def model_folder(folder: Path | None, shape: str | None) -> Path | None:
+    """Where weights and tokenizer come from; None when both are made up. Raises Refusal."""
+    if folder is None and (DEMO / "model").is_dir():
+        return DEMO / "model"
+    if folder is None and shape is None:
+        raise Refusal("there is no model: run `make demo-data` where there is a network, or give --model or --shape")
+    if folder is not None and not (folder / "config.json").is_file():
+        raise Refusal(f"--model {folder} holds no config.json; give a folder as save_pretrained writes it")
+    return folder
+
+
+def require_what_is_asked_for(options: argparse.Namespace) -> None:
+    """Raise Refusal when a package or the device is missing."""
+    if {"H0", "H*"} & set(options.competitors) and importlib.util.find_spec("accelerate") is None:
+        raise Refusal("H0 and H* need the package accelerate; install it, or take --competitors T ours")
+    if options.device == "cuda" and not sidelights.has_gpu():
+        raise Refusal("--device cuda: torch sees no GPU here; take --device cpu")
+
+
+def set_environment(options: argparse.Namespace) -> None:
+    """For this process and all that it starts."""
+    if options.threads:
+        os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(options.threads)
+    # One GPU or none: Trainer would share a batch among all that it sees.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "" if options.device == "cpu" else os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def run(options: argparse.Namespace, rows: Rows, source: Path | None, model: Path) -> dict[str, Any]:
+    """All that the options ask for, printed as it comes. Returns what the JSON file holds."""
+    log = options.output.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    with Worker(log) as observer:
+        observer.call(weights.write, model, source, options.shape)
+        report: dict[str, Any] = {"about": about(options, source, observer), "competitions": []}
+        print("\n".join(f"{name}: {value}" for name, value in report["about"].items()), flush=True)
+        for tokens in options.tokens:
+            task = Task(model, tokens, options.batch_size, options.device)
+            steps = options.steps or steps_for(options.device, tokens)
+            found = competition.compete(options.competitors, task, rows, options.rounds, steps, observer, log)
+            report["competitions"].append(competition.summarise(found))
+            print_competition(report["competitions"][-1], options.device)
+        if not options.only_competition:
+            report["sidelights"] = measure_sidelights(
+                Task(model, min(options.tokens), options.batch_size, options.device), rows, observer, log
+            )
+    return report
+
+
+def steps_for(device: str, tokens: int) -> int:
+    """Those of the nearest length that is known."""
+    known = STEPS[device]
+    return known[min(known, key=lambda length: abs(length - tokens))]
+
+
+def about(options: argparse.Namespace, source: Path | None, observer: Worker) -> dict[str, Any]:
+    """What the figures are of."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    packages = ("torch", "transformers", "accelerate", "tokenizers")
+    installed = {package: metadata.version(package) for package in packages if importlib.util.find_spec(package)}
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit,
+        "device": observer.call(sidelights.device_name, options.device),
+        "threads": observer.call(sidelights.threads),
+        "python": platform.python_version(),
+        "packages": ", ".join(f"{package} {version}" for package, version in installed.items()),
+        "model": f"random weights, {options.shape}" if options.shape else str(source),
+        "rows": options.rows,
+    }
+
+
+def print_competition(found: dict[str, Any], device: str) -> None:
+    """The table, and what it needs to be read."""
+    speeds = ", ".join(f"{form} {speed / 1e12:.2f}" for form, speed in found["flops_per_second"].items())
+    print(
+        f"\n{found['tokens']} tokens, batch {found['batch_size']}, {found['rounds']} rounds of {found['steps']} steps\n"
+    )
+    print(figures.table(found["competitors"], "peak GPU memory" if device == "cuda" else "peak memory"))
+    print(f"\nMFU is a share of the faster matrix product of this run (Tflop/s: {speeds}).")
+    for name, values in found["competitors"].items():
+        print(f"{name}: {values['setup']}")
+    print(flush=True)
+
+
+def measure_sidelights(task: Task, rows: Rows, observer: Worker, log: Path) -> dict[str, Any]:
+    """Tokenising, the start, and checkpoints."""
+    found: dict[str, Any] = {}
+    some = rows.sample(min(TOKENISED_ROWS, len(rows)), seed=0)
+    for name, one_core in (("one core", True), ("all cores", False)):
+        with Worker(log) as fresh:
+            seconds = fresh.call(sidelights.tokenising, task, some, one_core)
+        ratio = figures.ratios(seconds["one at a time"], seconds["ours"])
+        speed = figures.rates([len(some)] * len(seconds["ours"]), seconds["ours"])
+        found[f"tokenising, {name}"] = {"rows_per_second": asdict(speed), "one_at_a_time_against_ours": asdict(ratio)}
+        print(
+            f"tokenising to {task.tokens} tokens, {name}: {speed.text('.0f')} rows/s; "
+            f"one at a time takes {ratio.text()} times as long"
+        )
+    some = rows.sample(min(START_ROWS, len(rows)), seed=0)
+    start = figures.Spread.of(observer.call(sidelights.seconds_to_first_step, task, some) for _ in range(STARTS))
+    found["start"] = {"rows": len(some), "seconds_to_first_step": asdict(start)}
+    print(f"from the start of train.py to the end of its first step, {len(some)} rows: {start.text()} s")
+    some = rows.sample(task.batch_size * CHECKPOINT_BATCHES, seed=0)
+    found["checkpoints"] = cost = observer.call(sidelights.checkpoint_cost, task, some)
+    print(
+        f"a checkpoint keeps the loop for {cost['seconds_blocked']:.3f} s and its writer busy for "
+        f"{cost['cpu_seconds_writing']:.3f} CPU-seconds: {100 * cost['share']:.2f} % of the time from one to the next"
+    )
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

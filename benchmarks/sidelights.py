@@ -1,0 +1,154 @@
+"""What is measured besides the competition: a matrix product, tokenising, the start, the cost of checkpoints."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+import checkpoint
+import resume
+from benchmarks import ROOT
+from benchmarks.competitors import OneAtATime, Task, folders_of, hyperparameters, job_of, one_of_each_class
+from benchmarks.corpus import Rows
+from stop import StopSignal
+from tokens import tokenise
+
+#: Edge of the square matrices that are multiplied: large enough for the full speed of either kind of device.
+PRODUCT_SIZE = {"cpu": 2048, "cuda": 8192}
+PRODUCT_TRIES = 10
+TOKENISING_TRIES = 3
+
+#: The default of the hyperparameter checkpoint_seconds.
+CHECKPOINT_SECONDS = 120.0
+CHECKPOINTS = 4
+
+FIRST_STEP = re.compile(r"step 1 of ")
+
+
+def has_gpu() -> bool:
+    """Whether torch can use one."""
+    return torch.cuda.is_available()
+
+
+def threads() -> int:
+    """How many torch uses in a process."""
+    return torch.get_num_threads()
+
+
+def device_name(device: str) -> str:
+    """The GPU, or the processor and what it multiplies matrices with."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{models[0] if models else 'CPU'}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def products(device: str) -> dict[str, float]:
+    """Operations a second of the best of some products of square matrices, by number format."""
+    size = PRODUCT_SIZE[device]
+    found = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        seconds = []
+        for _ in range(PRODUCT_TRIES):
+            started = time.perf_counter()
+            torch.matmul(left, right)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - started)
+        found[name] = 2 * size**3 / min(seconds)
+    return found
+
+
+def row_lengths(task: Task, rows: Rows) -> list[int]:
+    """Tokens of each row as all competitors see it."""
+    tokenizer = AutoTokenizer.from_pretrained(task.model)
+    return [len(ids) for ids in tokenizer(list(rows.texts), truncation=True, max_length=task.tokens)["input_ids"]]
+
+
+def tokenising(task: Task, rows: Rows, one_core: bool) -> dict[str, list[float]]:
+    """Seconds of our tokenising, and of one row at a time padded to the maximum, in turn. `one_core` must be decided
+    in a fresh process."""
+    if one_core:
+        os.environ["RAYON_NUM_THREADS"] = "1"  # read when the tokenizers library first works in parallel
+    tokenizer = AutoTokenizer.from_pretrained(task.model)
+    singly = OneAtATime(rows, AutoTokenizer.from_pretrained(task.model), task.tokens)
+    seconds: dict[str, list[float]] = {"ours": [], "one at a time": []}
+    for _ in range(TOKENISING_TRIES):
+        started = time.perf_counter()
+        tokenise(tokenizer, list(rows.texts), task.tokens)
+        halfway = time.perf_counter()
+        for index in range(len(singly)):
+            singly.encode(index)
+        seconds["ours"].append(halfway - started)
+        seconds["one at a time"].append(time.perf_counter() - halfway)
+    return seconds
+
+
+def seconds_to_first_step(task: Task, rows: Rows) -> float:
+    """Seconds from the start of the process `python code/train.py` to the end of its first optimizer step."""
+    script = ROOT / "code" / "train.py"
+    with folders_of(task, rows, one_of_each_class(rows)) as base:
+        arguments = [f"--{name}={value}" for name, value in hyperparameters(task).items()]
+        environment = os.environ | {"SAGEMAKER_BASE_DIR": str(base), "PYTHONUNBUFFERED": "1"}
+        started = time.perf_counter()
+        with subprocess.Popen(
+            [sys.executable, str(script), *arguments], env=environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if FIRST_STEP.match(line):
+                    seconds = time.perf_counter() - started
+                    process.kill()
+                    return seconds
+    raise RuntimeError("train.py ended before its first step")
+
+
+def checkpoint_cost(task: Task, rows: Rows) -> dict[str, float]:
+    """What a checkpoint costs the loop: the seconds that it waits in Saver.save, and the CPU-seconds of the thread that
+    writes, as a share of the time between two checkpoints.
+
+    Here there is one after each epoch of a few steps, so `save` also waits for the one before to be written, which it
+    never has to after two minutes: that is taken off. The first one is left out, as it holds no best weights.
+    """
+    saving = _timed(resume.Saver, "save", time.perf_counter)
+    finishing = _timed(resume.Saver, "finish", time.perf_counter)
+    writing = _timed(checkpoint.Checkpoints, "write", time.thread_time)
+    with job_of(task, rows, one_of_each_class(rows), StopSignal(), epochs=CHECKPOINTS) as job:
+        job.train()
+    assert len(saving) == len(writing) == CHECKPOINTS
+    blocked = statistics.median(
+        save - finish for save, finish in zip(saving[1:], finishing[1:CHECKPOINTS], strict=True)
+    )
+    written = statistics.median(writing[1:])
+    return {
+        "seconds_blocked": blocked,
+        "cpu_seconds_writing": written,
+        "share": (blocked + written) / CHECKPOINT_SECONDS,
+    }
+
+
+def _timed(owner: type, name: str, clock: Callable[[], float]) -> list[float]:
+    """Let a method note how long each call takes. Returns the list that fills."""
+    method = getattr(owner, name)
+    taken: list[float] = []
+
+    def measured(*arguments: Any, **named: Any) -> Any:
+        started = clock()
+        try:
+            return method(*arguments, **named)
+        finally:
+            taken.append(clock() - started)
+
+    setattr(owner, name, measured)
+    return taken

@@ -1,0 +1,62 @@
+"""One process for each competitor: it stays for all rounds, so that nobody's memory or threads mix with another's."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from benchmarks.competitors import COMPETITORS, Competitor, Result, Task
+from benchmarks.corpus import Rows
+
+T = TypeVar("T")
+
+_competitor: Competitor
+
+
+class Worker:
+    """A process of its own; what it prints goes to the file `log`."""
+
+    def __init__(self, log: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_print_to, initargs=(log,))
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a function of a module there, and wait for what it returns or raises."""
+        return self._pool.submit(function, *arguments).result()
+
+    def close(self) -> None:
+        """End the process."""
+        self._pool.shutdown()
+
+
+def _print_to(log: Path) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(file, stream.fileno())
+
+
+def prepare(name: str, task: Task, rows: Rows) -> tuple[str, dict[str, float]]:
+    """Make this process's competitor and warm it up. Returns how it is set up, and what it tried with the seconds that
+    each took."""
+    global _competitor
+    _competitor = COMPETITORS[name](task)
+    _competitor.prepare(rows)
+    return _competitor.setup, _competitor.tried
+
+
+def run(rows: Rows) -> Result:
+    """Let this process's competitor train a round."""
+    return _competitor.run(rows)
