@@ -23,7 +23,8 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help engine venv build demo-data local-test resume-demo push train check fix lock clean \
-    test test-image test-unit test-code test-container test-push test-local-mode test-faults
+    test test-image test-unit test-code test-container test-push test-local-mode test-faults \
+    bench bench-parity bench-data
 
 help: ## Print this
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-16s %s\n", $$1, $$2}'
@@ -76,7 +77,7 @@ demo-data: venv ## Download the demo's reviews and weights to build/demo
 check: venv ## Lint, format and type checks; changes nothing
 	$(IN_VENV)ruff check .
 	$(IN_VENV)ruff format --check .
-	$(IN_VENV)mypy code launch.py launcher
+	$(IN_VENV)mypy benchmarks code launch.py launcher
 	$(IN_VENV)shellcheck $(SCRIPTS)
 
 fix: venv ## Correct what the checks can correct by themselves
@@ -89,11 +90,13 @@ test-unit: demo-data ## Tests of the launcher and the scripts
 	$(IN_VENV)pytest tests/unit --ignore tests/unit/code
 
 # The image's own copy of code/ is what is tested.
-test-code: test-image demo-data ## Tests of code/, inside the image
+test-code: test-image demo-data build/bench/packages/.installed ## Tests of code/, inside the image
 	docker run --rm --network none --hostname tests --add-host tests:127.0.0.1 --shm-size 512m --workdir /project \
 	    --volume '$(CURDIR)/tests:/project/tests:ro' \
 	    --volume '$(CURDIR)/pyproject.toml:/project/pyproject.toml:ro' \
+	    --volume '$(CURDIR)/benchmarks:/project/benchmarks:ro' \
 	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
+	    --volume '$(CURDIR)/build/bench/packages:/project/build/bench/packages:ro' \
 	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/unit/code
 
 test-container: build demo-data ## Tests of the image, from outside
@@ -113,6 +116,32 @@ test-image: build ## Build the image with pytest added, for test-code
 	    --build-arg BASE_IMAGE=$(call label,base.name) --build-arg REVISION=$(call label,revision) $(BUILD_ARGS) .
 
 
+# --- Benchmark ---
+
+# Inside the image, on this folder's code/. Nothing is downloaded there.
+BENCH = docker run --rm --network none --shm-size 1g $(if $(filter cuda,$(DEVICE)),--gpus all) --workdir /project \
+    --user "$$(id -u):$$(id -g)" --env HOME=/tmp --env PYTHONPATH=/project/build/bench/packages \
+    --volume '$(CURDIR):/project:ro' --volume '$(CURDIR)/build/bench:/project/build/bench' \
+    --env PYTHONDONTWRITEBYTECODE=1 $(IMAGE):local python
+COMMIT = --commit "$$(git describe --always --dirty --abbrev=12)"
+
+bench: build bench-data ## Ours, the tutorial's way and transformers' Trainer side by side; DEVICE=cuda OPTIONS="--tokens 128"
+	$(BENCH) benchmarks/run.py --device $(or $(DEVICE),cpu) $(COMMIT) $(OPTIONS)
+
+bench-parity: build bench-data ## Accuracy of ours and of Trainer, five pairs of runs; DEVICE=cuda OPTIONS="--seeds 3"
+	$(BENCH) benchmarks/parity.py --device $(or $(DEVICE),cpu) $(COMMIT) $(OPTIONS)
+
+bench-data: demo-data build/bench/packages/.installed ## Download what the benchmark needs to build/bench
+	$(IN_VENV)python -m benchmarks.imdb --file build/bench/imdb.csv
+
+# What the image lacks; none of it is compiled.
+build/bench/packages/.installed: benchmarks/requirements.lock | venv
+	rm -rf $(@D)
+	$(IN_VENV)pip --disable-pip-version-check install --quiet --require-hashes --no-deps --only-binary :all: \
+	    --target $(@D) --requirement $<
+	@touch $@
+
+
 # --- Upkeep ---
 
 lock: venv ## Bring the locks up to date with the *.in files; UPGRADE=1 takes new versions
@@ -120,6 +149,7 @@ lock: venv ## Bring the locks up to date with the *.in files; UPGRADE=1 takes ne
 	$(LOCK) docker/build-tools.in --constraint docker/requirements.lock --output-file docker/build-tools.lock
 	$(LOCK) docker/requirements-test.in --constraint docker/requirements.lock --output-file docker/requirements-test.lock
 	$(LOCK) requirements.in --output-file requirements.lock
+	$(LOCK) --no-deps benchmarks/requirements.in --output-file benchmarks/requirements.lock
 
 clean: ## Delete build/, the results of local runs among it, and caches; .venv and the images stay
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

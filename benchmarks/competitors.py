@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import io
 import tempfile
 from collections.abc import Iterator
@@ -39,7 +40,6 @@ from hyperparameters import parse
 from job import Job
 from stop import StopSignal
 
-LEARNING_RATE = 5e-5
 WEIGHT_DECAY = 0.01
 MAX_GRAD_NORM = 1.0
 
@@ -56,6 +56,7 @@ class Task:
     batch_size: int
     device: str  #: cpu or cuda
     epochs: int = 1
+    learning_rate: float = 5e-5
     warmup_ratio: float = 0.0
     seed: int = 1
 
@@ -143,7 +144,7 @@ class Tutorial(Competitor):
         vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
         matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
         groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE)
+        optimizer = torch.optim.AdamW(groups, lr=task.learning_rate)
         total = len(loader) * task.epochs
         schedule = get_linear_schedule_with_warmup(optimizer, round(total * task.warmup_ratio), total)
         computed = 0
@@ -243,7 +244,7 @@ class TrainerDefaults(Competitor):
             output_dir=str(task.model),  # must be named, and nothing is written there
             per_device_train_batch_size=task.batch_size,
             num_train_epochs=task.epochs,
-            learning_rate=LEARNING_RATE,
+            learning_rate=task.learning_rate,
             weight_decay=WEIGHT_DECAY,
             max_grad_norm=MAX_GRAD_NORM,
             warmup_steps=task.warmup_ratio,  # below 1 it is a share
@@ -298,7 +299,7 @@ class TrainerTuned(TrainerDefaults):
         """Try one change after the other, and keep those that are faster."""
         best = self._try(self.choice, rows)
         changes: list[dict[str, Any]] = [{"bf16": False}, {"attention": "eager"}, {"workers": 4}]
-        if self.task.device == "cuda":
+        if self.task.device == "cuda" and importlib.util.find_spec("triton"):
             changes.append({"compiles": True})
         for change in changes:
             changed = replace(self.choice, **change)
@@ -393,7 +394,7 @@ def hyperparameters(task: Task) -> dict[str, str]:
     values = {
         "epochs": task.epochs,
         "train_batch_size": task.batch_size,
-        "learning_rate": LEARNING_RATE,
+        "learning_rate": task.learning_rate,
         "warmup_ratio": task.warmup_ratio,
         "weight_decay": WEIGHT_DECAY,
         "max_grad_norm": MAX_GRAD_NORM,

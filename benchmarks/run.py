@@ -12,7 +12,6 @@ import importlib.util
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -79,6 +78,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rows", choices=("imdb", "snippets", "made-up"), default="imdb")
     parser.add_argument("--threads", type=int, help="of each competitor (default: as many as torch chooses)")
     parser.add_argument("--only-competition", action="store_true", help="not tokenising, start and checkpoints")
+    parser.add_argument("--commit", default="not given", help="what is measured, for the report")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench" / "results.json")
     return parser.parse_args(words)
 
@@ -150,20 +150,24 @@ def steps_for(device: str, tokens: int) -> int:
 
 def about(options: argparse.Namespace, source: Path | None, observer: Worker) -> dict[str, Any]:
     """What the figures are of."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     packages = ("torch", "transformers", "accelerate", "tokenizers")
     installed = {package: metadata.version(package) for package in packages if importlib.util.find_spec(package)}
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit,
+        "commit": options.commit,
         "device": observer.call(sidelights.device_name, options.device),
         "threads": observer.call(sidelights.threads),
         "python": platform.python_version(),
         "packages": ", ".join(f"{package} {version}" for package, version in installed.items()),
-        "model": f"random weights, {options.shape}" if options.shape else str(source),
+        "model": f"random weights, {options.shape}" if options.shape else source_name(source),
         "rows": options.rows,
     }
+
+
+def source_name(source: Path | None) -> str:
+    """A model folder, without what is this machine's alone."""
+    assert source is not None
+    return str(source.relative_to(ROOT)) if source.is_relative_to(ROOT) else source.name
 
 
 def print_competition(found: dict[str, Any], device: str) -> None:

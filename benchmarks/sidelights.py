@@ -50,7 +50,9 @@ def device_name(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
     models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return f"{models[0] if models else 'CPU'}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+    formats = [name for name in ("avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(name)]
+    best = ", ".join([torch.backends.cpu.get_cpu_capability(), *formats])
+    return f"{models[0] if models else 'CPU'}, {os.cpu_count()} cores, {best}"
 
 
 def products(device: str) -> dict[str, float]:

@@ -28,13 +28,13 @@ SHAPES: dict[str, PreTrainedConfig] = {
 }
 
 
-def write(folder: Path, model: Path | None, shape: str | None) -> None:
+def write(folder: Path, model: Path | None, shape: str | None, seed: int = 1) -> None:
     """Write weights, head and tokenizer to `folder`.
 
     The weights are those of the folder `model`, or random ones of `shape`; the tokenizer is the folder's, or without
     one that of made-up words.
     """
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(model) if model else made_up_tokenizer()
     if shape:
         config = SHAPES[shape]
