@@ -20,19 +20,21 @@ class Clock:
     def __init__(self, device: str) -> None:
         self.device = device
         self.seconds = 0.0
-        self._started: float | None = None
+        self.cpu_seconds = 0.0  #: of this process's threads together
+        self._started: tuple[float, float] | None = None
 
     def start(self) -> None:
         """The first batch has been made."""
         if self._started is None:
             self._wait()
-            self._started = time.perf_counter()
+            self._started = time.perf_counter(), time.process_time()
 
     def stop(self) -> None:
         """The last step was sent to the device."""
         assert self._started is not None
         self._wait()
-        self.seconds = time.perf_counter() - self._started
+        self.seconds = time.perf_counter() - self._started[0]
+        self.cpu_seconds = time.process_time() - self._started[1]
 
     def _wait(self) -> None:
         if self.device == "cuda":

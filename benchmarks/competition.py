@@ -60,9 +60,11 @@ def summarise(found: Rounds) -> dict[str, Any]:
     geometry = figures.Geometry.of(json.loads((found.task.model / "config.json").read_text(encoding="utf-8")))
     flops = [sum(map(geometry.flops, lengths)) for lengths in found.lengths] if geometry else None
     own = [result.seconds for result in found.results.get("ours", [])]
+    own_cpu = [result.cpu_seconds for result in found.results.get("ours", [])]
     competitors = {}
     for name, results in found.results.items():
         seconds = [result.seconds for result in results]
+        cpu_seconds = [result.cpu_seconds for result in results]
         computed = [result.tokens_computed for result in results if result.tokens_computed is not None]
         real = [sum(lengths) for lengths in found.lengths]
         competitors[name] = {
@@ -70,6 +72,8 @@ def summarise(found: Rounds) -> dict[str, Any]:
             "tried_seconds": found.tried[name],
             "seconds": seconds,
             "against_ours": asdict(figures.ratios(seconds, own)) if own else None,
+            "cpu_seconds": cpu_seconds,
+            "cpu_against_ours": asdict(figures.ratios(cpu_seconds, own_cpu)) if own else None,
             "sequences_per_second": asdict(figures.rates([len(lengths) for lengths in found.lengths], seconds)),
             "real_tokens_per_second": asdict(figures.rates(real, seconds)),
             "computed_to_real_tokens": sum(computed) / sum(real) if len(computed) == len(real) else None,

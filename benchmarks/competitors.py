@@ -66,6 +66,7 @@ class Result:
     """What one competitor did with one round's rows."""
 
     seconds: float
+    cpu_seconds: float  #: of this process alone
     tokens_computed: int | None  #: padding included; None where the competitor does not tell
     peak_bytes: int
 
@@ -90,7 +91,7 @@ class Competitor:
         clock = Clock(self.task.device)
         forget_peak_memory(self.task.device)
         computed = self.train(rows, clock)
-        return Result(clock.seconds, computed, peak_memory(self.task.device))
+        return Result(clock.seconds, clock.cpu_seconds, computed, peak_memory(self.task.device))
 
     def train(self, rows: Rows, clock: Clock) -> int | None:
         """Load the weights, train, return the number of tokens computed."""
@@ -306,7 +307,7 @@ class TrainerTuned(TrainerDefaults):
             seconds = self._try(changed, rows)
             if seconds < best:
                 self.choice, best = changed, seconds
-        self._models = {self.choice: self._models[self.choice]}
+        self._models = {choice: model for choice, model in self._models.items() if choice == self.choice}
 
     def _try(self, choice: Choice, rows: Rows) -> float:
         """The better of two runs, so that what happens once (compiling above all) does not count."""

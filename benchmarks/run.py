@@ -178,6 +178,9 @@ def print_competition(found: dict[str, Any], device: str) -> None:
     )
     print(figures.table(found["competitors"], "peak GPU memory" if device == "cuda" else "peak memory"))
     print(f"\nMFU is a share of the faster matrix product of this run (Tflop/s: {speeds}).")
+    if device == "cpu" and "ours" in found["competitors"]:
+        ratios = {name: figures.Spread(**values["cpu_against_ours"]) for name, values in found["competitors"].items()}
+        print("CPU-seconds of ours, times: " + ", ".join(f"{name} {ratio.text()}" for name, ratio in ratios.items()))
     for name, values in found["competitors"].items():
         print(f"{name}: {values['setup']}")
     print(flush=True)
