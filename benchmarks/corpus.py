@@ -30,8 +30,11 @@ class Rows:
         return Rows([self.texts[index] for index in indices], [self.classes[index] for index in indices])
 
     def sample(self, count: int, seed: int) -> Rows:
-        """`count` different rows, the same for the same seed."""
-        return self.take(random.Random(seed).sample(range(len(self)), count))
+        """`count` rows in random order, the same for the same seed; none a second time before all have come."""
+        passes, rest = divmod(count, len(self))
+        indices = list(range(len(self))) * passes + random.Random(seed).sample(range(len(self)), rest)
+        random.Random(seed).shuffle(indices)
+        return self.take(indices)
 
 
 def imdb(file: Path) -> Rows:
@@ -53,7 +56,8 @@ def made_up() -> Rows:
     """Random words in texts as long as IMDB's, for hosts that have no data: good for speed, with nothing to learn."""
     chance = random.Random(1)
     lengths = [max(1, int(chance.lognormvariate(*LOG_LENGTH))) for _ in range(MADE_UP_ROWS)]
-    texts = [" ".join(made_up_word(chance.randrange(MADE_UP_WORDS)) for _ in range(length)) for length in lengths]
+    words = [made_up_word(number) for number in range(MADE_UP_WORDS)]
+    texts = [" ".join(chance.choices(words, k=length)) for length in lengths]
     return Rows(texts, [chance.randrange(2) for _ in lengths])
 
 

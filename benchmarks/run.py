@@ -49,9 +49,9 @@ def main(words: Sequence[str]) -> int:
     """Run the benchmark. Exit codes: 0 done, 2 it cannot run like that."""
     options = arguments(words)
     try:
-        rows = read_rows(options.rows)
-        model = model_folder(options.model, options.shape)
         require_what_is_asked_for(options)
+        model = model_folder(options.model, options.shape)
+        rows = read_rows(options.rows)
     except Refusal as refusal:
         print(f"benchmark: {refusal}", file=sys.stderr)
         return 2

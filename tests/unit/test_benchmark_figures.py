@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def test_samples_are_of_different_rows_and_the_same_for_a_seed() -> None:
     sample = rows.sample(20, seed=1)
     assert sample == rows.sample(20, seed=1) != rows.sample(20, seed=2)
     assert len(set(sample.texts)) == 20
+    assert sorted(Counter(rows.sample(120, seed=1).texts).values()) == 30 * [2] + 20 * [3]
     assert all(int(text) % 2 == label for text, label in zip(sample.texts, sample.classes, strict=True))
 
 

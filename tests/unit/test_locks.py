@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = {
+    "benchmarks/requirements.in": "benchmarks/requirements.lock",
     "requirements.in": "requirements.lock",
     "docker/requirements.in": "docker/requirements.lock",
     "docker/build-tools.in": "docker/build-tools.lock",

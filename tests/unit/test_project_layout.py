@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CODE = sorted((ROOT / "code").rglob("*.py"))
 LAUNCHER = [*sorted((ROOT / "launcher").rglob("*.py")), ROOT / "launch.py"]
-LOCKS = sorted([*ROOT.glob("*.lock"), *(ROOT / "docker").glob("*.lock")])
+LOCKS = sorted(path for folder in ("", "benchmarks", "docker") for path in (ROOT / folder).glob("*.lock"))
 
 # Import names of locked distributions that are not the distribution's name with "_" for "-".
 OTHER_NAMES = {
@@ -54,6 +54,7 @@ def test_one_module_knows_where_sagemaker_mounts_things() -> None:
 
 def test_locks_exist() -> None:
     assert relative(LOCKS) == [
+        "benchmarks/requirements.lock",
         "docker/build-tools.lock",
         "docker/requirements-test.lock",
         "docker/requirements.lock",
