@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import figures, sidelights, worker
-from benchmarks.competitors import Result, Task
+from benchmarks.contest import Result, Task
 from benchmarks.corpus import Rows
 from benchmarks.worker import Worker
 

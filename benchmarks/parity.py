@@ -26,9 +26,11 @@ from scipy import stats
 
 from benchmarks import ROOT, corpus, weights
 from benchmarks.clock import Clock
-from benchmarks.competitors import Task, TokenisedRows, TrainerDefaults, job_of
+from benchmarks.contest import Task
 from benchmarks.corpus import Rows
+from benchmarks.ours import job_of
 from benchmarks.run import DEMO, IMDB, Refusal, about, require_what_is_asked_for, set_environment
+from benchmarks.trainers import TokenisedRows, TrainerDefaults
 from benchmarks.worker import Worker
 from stop import StopSignal
 

@@ -25,7 +25,8 @@ if not __package__:  # run as a script: the repository instead of this folder, w
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks import ROOT, competition, corpus, figures, sidelights, weights
-from benchmarks.competitors import COMPETITORS, Task
+from benchmarks.competitors import COMPETITORS
+from benchmarks.contest import Task
 from benchmarks.corpus import Rows
 from benchmarks.worker import Worker
 

@@ -18,8 +18,10 @@ from transformers import AutoTokenizer
 import checkpoint
 import resume
 from benchmarks import ROOT
-from benchmarks.competitors import OneAtATime, Task, folders_of, hyperparameters, job_of, one_of_each_class
+from benchmarks.contest import Task
 from benchmarks.corpus import Rows
+from benchmarks.ours import folders_of, hyperparameters, job_of, one_of_each_class
+from benchmarks.tutorial import OneAtATime
 from stop import StopSignal
 from tokens import tokenise
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from benchmarks.competitors import COMPETITORS, Competitor, Result, Task
+from benchmarks.competitors import COMPETITORS
+from benchmarks.contest import Competitor, Result, Task
 from benchmarks.corpus import Rows
 
 T = TypeVar("T")

@@ -18,9 +18,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import model as models
 from benchmarks import parity, run, sidelights, weights
 from benchmarks.clock import Clock, StepClock, forget_peak_memory, peak_memory
-from benchmarks.competitors import COMPETITORS, Choice, Task, TrainerTuned
+from benchmarks.competitors import COMPETITORS
+from benchmarks.contest import Task
 from benchmarks.corpus import Rows
 from benchmarks.figures import Geometry
+from benchmarks.trainers import Choice, TrainerTuned
 from jobs import easy_rows
 from precision import Precision
 from tokens import tokenise
@@ -94,12 +96,12 @@ def test_the_tuned_trainer_starts_each_run_from_the_same_weights(task: Task, see
 
 def test_the_tuned_trainer_keeps_what_was_fastest(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(choice: Choice) -> float:
-        return 1.0 + choice.bf16 + (choice.attention == "sdpa") + choice.workers
+        return 1.0 + (choice.precision == "bf16") + (choice.attention == "sdpa") + choice.workers
 
     tuned = TrainerTuned(task)
     monkeypatch.setattr(tuned, "_try", lambda choice, _: seconds(choice))
     tuned.prepare(ROWS)
-    assert tuned.choice == Choice(bf16=False, attention="eager", workers=0)
+    assert tuned.choice == Choice("fp32", "eager", workers=0)
     assert "fp32, eager attention, 0 workers" in tuned.setup
 
 

@@ -1,0 +1,95 @@
+"""This project's job as a competitor: the very stages that train.py runs."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.clock import Clock, StepClock
+from benchmarks.contest import MAX_GRAD_NORM, WEIGHT_DECAY, Competitor, Task
+from benchmarks.corpus import Rows
+from cluster import Cluster
+from contract import Contract
+from data import read_data
+from hosts import Hosts
+from hyperparameters import parse
+from job import Job
+from stop import StopSignal
+
+
+class Ours(Competitor):
+    """This project's job, as train.py runs it, up to its first evaluation."""
+
+    name = "ours"
+
+    def prepare(self, rows: Rows) -> None:
+        """Train them once, and keep what the job says of itself."""
+        with contextlib.redirect_stdout(io.StringIO()) as log:
+            super().prepare(rows)
+        said = next(line for line in log.getvalue().splitlines() if line.startswith("rows: "))
+        self.setup = f"code/job.py: {said.rpartition('; ')[2]}"
+
+    def train(self, rows: Rows, clock: Clock) -> int | None:
+        """Job.train(), with a stop behind the last step of its only epoch."""
+        steps = len(rows) // self.task.batch_size
+        with job_of(self.task, rows, one_of_each_class(rows), StepClock(steps, clock)) as job:
+            job.train()
+            is_packed = job.classifier.name == "packed"
+            return int(job.splits["train"].tokens.lengths.sum()) if is_packed else None
+
+
+@contextlib.contextmanager
+def job_of(task: Task, rows: Rows, validation: Rows, stop: StopSignal, **more: Any) -> Iterator[Job]:
+    """Our job on these rows, ready to train; `more` are hyperparameters beyond what the task gives."""
+    with folders_of(task, rows, validation) as base:
+        contract = Contract(base)
+        settings = parse(hyperparameters(task) | {name: str(value) for name, value in more.items()})
+        cluster = Cluster(Hosts.from_resources({}), settings.collective_timeout_seconds)
+        yield Job(contract, settings, read_data(contract, settings), cluster, stop)
+
+
+@contextlib.contextmanager
+def folders_of(task: Task, rows: Rows, validation: Rows) -> Iterator[Path]:
+    """The folders of a job with these rows in its channels and the task's model."""
+    with tempfile.TemporaryDirectory(prefix="ours-") as name:
+        base = Path(name)
+        write_channel(base / "input" / "data" / "train", rows)
+        write_channel(base / "input" / "data" / "validation", validation)
+        (base / "input" / "data" / "model").symlink_to(task.model.resolve())
+        yield base
+
+
+def hyperparameters(task: Task) -> dict[str, str]:
+    """Our job's, as SageMaker hands them over."""
+    values = {
+        "epochs": task.epochs,
+        "train_batch_size": task.batch_size,
+        "learning_rate": task.learning_rate,
+        "warmup_ratio": task.warmup_ratio,
+        "weight_decay": WEIGHT_DECAY,
+        "max_grad_norm": MAX_GRAD_NORM,
+        "max_sequence_length": task.tokens,
+        "seed": task.seed,
+        "label_map": "0=negative;1=positive",
+        "checkpoint_seconds": 1e9,
+    }
+    return {name: str(value) for name, value in values.items()}
+
+
+def write_channel(folder: Path, rows: Rows) -> None:
+    """Write rows as a person would hand them in."""
+    folder.mkdir(parents=True)
+    with (folder / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("text", "label"))
+        writer.writerows(zip(rows.texts, rows.classes, strict=True))
+
+
+def one_of_each_class(rows: Rows) -> Rows:
+    """As few rows to evaluate on as there can be."""
+    return rows.take([rows.classes.index(label) for label in (0, 1)])

@@ -1,0 +1,210 @@
+"""H0 and H*: transformers.Trainer as it comes, and as fast as it gets on this hardware."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from benchmarks.clock import Clock
+from benchmarks.contest import MAX_GRAD_NORM, WEIGHT_DECAY, Competitor, Task
+from benchmarks.corpus import Rows
+
+#: Batches that Trainer sorts by length together in a long run.
+BATCHES_IN_GROUP = 50
+
+
+class TokenisedRows(Dataset):
+    """Rows that were tokenised beforehand, as `datasets.map` leaves them: padding is the collator's."""
+
+    def __init__(self, rows: Rows, tokenizer: Any, tokens: int) -> None:
+        encoded = tokenizer(list(rows.texts), truncation=True, max_length=tokens, return_token_type_ids=False)
+        self.items = [
+            {"input_ids": ids, "attention_mask": mask, "labels": label}
+            for ids, mask, label in zip(encoded["input_ids"], encoded["attention_mask"], rows.classes, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.items[index]
+
+
+class TimedTrainer(Trainer):
+    """Trainer with a clock, and with a count of the tokens in its batches."""
+
+    def __init__(self, clock: Clock, **options: Any) -> None:
+        super().__init__(**options, callbacks=[StopClock(clock)])
+        self.clock = clock
+        self.tokens_computed = 0
+
+    def training_step(self, model: Any, inputs: Any, *others: Any, **named: Any) -> torch.Tensor:
+        self.clock.start()
+        self.tokens_computed += inputs["input_ids"].numel()
+        return super().training_step(model, inputs, *others, **named)
+
+
+class StopClock(TrainerCallback):
+    """Stops the clock behind the last step."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if state.global_step == state.max_steps:
+            self.clock.stop()
+
+
+class GroupedTrainer(TimedTrainer):
+    """Batches of like length, made from all rows of a round.
+
+    Trainer's own sampler sorts 50 batches together in a long run, but only a quarter of the batches in a run as short
+    as a round, which would be a handicap.
+    """
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> list[int]:
+        lengths = [len(item["input_ids"]) for item in self.train_dataset.items]
+        batch_size = self.args.train_batch_size
+        return get_length_grouped_indices(lengths, batch_size, mega_batch_mult=BATCHES_IN_GROUP)
+
+
+class TrainerDefaults(Competitor):
+    """transformers.Trainer as it comes, with rows tokenised beforehand and padded to the longest of their batch."""
+
+    name = "H0"
+    setup = "Trainer, its defaults, per-batch padding"
+
+    def train(self, rows: Rows, clock: Clock) -> int | None:
+        """Trainer.train()."""
+        trainer = self.trainer(rows, clock)
+        trainer.train()
+        return trainer.tokens_computed
+
+    def trainer(
+        self, rows: Rows, clock: Clock, kind: type[TimedTrainer] = TimedTrainer, model: Any = None, **arguments: Any
+    ) -> TimedTrainer:
+        """A Trainer of this kind, for a model as the task has it or one given. `arguments` are TrainingArguments beyond
+        what the task gives."""
+        task = self.task
+        tokenizer = AutoTokenizer.from_pretrained(task.model)
+        given = TrainingArguments(
+            output_dir=str(task.model),  # must be named, and nothing is written there
+            per_device_train_batch_size=task.batch_size,
+            num_train_epochs=task.epochs,
+            learning_rate=task.learning_rate,
+            weight_decay=WEIGHT_DECAY,
+            max_grad_norm=MAX_GRAD_NORM,
+            warmup_steps=task.warmup_ratio,  # below 1 it is a share
+            seed=task.seed,
+            use_cpu=task.device == "cpu",
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            **arguments,
+        )
+        multiple = 8 if (given.bf16 or given.fp16) and task.device == "cuda" else None
+        return kind(
+            clock,
+            model=model or AutoModelForSequenceClassification.from_pretrained(task.model, dtype="float32"),
+            args=given,
+            train_dataset=TokenisedRows(rows, tokenizer, task.tokens),
+            data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple),
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is tried for H*; every field is one that makes some hardware faster and some slower."""
+
+    precision: str = "bf16"
+    attention: str = "sdpa"
+    workers: int = 0
+    compiles: bool = False
+
+    def __str__(self) -> str:
+        compiled = ", torch.compile" if self.compiles else ""
+        return f"{self.precision}, {self.attention} attention, {self.workers} workers{compiled}"
+
+
+class TrainerTuned(TrainerDefaults):
+    """The fastest that Trainer gets on this hardware: length-grouped, fused AdamW, no NaN filter, and what `prepare`
+    finds out."""
+
+    name = "H*"
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.is_ampere = task.device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
+        self.choice = Choice("fp16" if task.device == "cuda" and not self.is_ampere else "bf16")
+        self._models: dict[Choice, Any] = {}
+        self._weights = load_file(task.model / "model.safetensors")
+
+    @property
+    def setup(self) -> str:  # type: ignore[override]
+        return f"Trainer, grouped by length, fused AdamW, no NaN filter, {self.choice}"
+
+    def prepare(self, rows: Rows) -> None:
+        """Try one change after the other, and keep those that are faster."""
+        best = self._try(self.choice, rows)
+        changes: list[dict[str, Any]] = [{"precision": "fp32"}, {"attention": "eager"}, {"workers": 4}]
+        if self.task.device == "cuda" and importlib.util.find_spec("triton"):
+            changes.append({"compiles": True})
+        for change in changes:
+            changed = replace(self.choice, **change)
+            seconds = self._try(changed, rows)
+            if seconds < best:
+                self.choice, best = changed, seconds
+        self._models = {choice: model for choice, model in self._models.items() if choice == self.choice}
+
+    def _try(self, choice: Choice, rows: Rows) -> float:
+        """The better of two runs, so that what happens once (compiling above all) does not count."""
+        seconds = []
+        for _ in range(2):
+            clock = Clock(self.task.device)
+            self._trainer(choice, rows, clock).train()
+            seconds.append(clock.seconds)
+        self.tried[str(choice)] = min(seconds)
+        return min(seconds)
+
+    def train(self, rows: Rows, clock: Clock) -> int | None:
+        """Trainer.train(), as chosen."""
+        trainer = self._trainer(self.choice, rows, clock)
+        trainer.train()
+        return trainer.tokens_computed
+
+    def _trainer(self, choice: Choice, rows: Rows, clock: Clock) -> TimedTrainer:
+        # One model for each choice, filled anew for each run: another object would be compiled anew.
+        if choice not in self._models:
+            self._models[choice] = AutoModelForSequenceClassification.from_pretrained(
+                self.task.model, dtype="float32", attn_implementation=choice.attention
+            )
+        self._models[choice].load_state_dict(self._weights)
+        arguments = {"tf32": True} if self.is_ampere else {}
+        return self.trainer(
+            rows,
+            clock,
+            GroupedTrainer,
+            self._models[choice],
+            bf16=choice.precision == "bf16",
+            fp16=choice.precision == "fp16",
+            dataloader_num_workers=choice.workers,
+            torch_compile=choice.compiles,
+            optim="adamw_torch_fused",
+            logging_nan_inf_filter=False,
+            train_sampling_strategy="group_by_length",
+            **arguments,
+        )
