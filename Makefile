@@ -94,10 +94,10 @@ test-code: test-image demo-data ## Tests of code/, inside the image
 	    --volume '$(CURDIR)/tests:/project/tests:ro' \
 	    --volume '$(CURDIR)/pyproject.toml:/project/pyproject.toml:ro' \
 	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
-	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/unit/code
+	    $(IMAGE):test python -m pytest -p no:cacheprovider --numprocesses 2 tests/unit/code
 
 test-container: build demo-data ## Tests of the image, from outside
-	$(IN_VENV)pytest tests/container
+	$(IN_VENV)pytest --numprocesses 2 tests/container
 
 test-faults: build demo-data ## Stops, kills and lost hosts many times over; N=200
 	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200) $(if $(SEED),--seed '$(SEED)')

@@ -6,6 +6,7 @@ dropout is slow, by matrix products over groups of sequences of like length.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,9 @@ import torch
 
 from dropout import clear, keep_bits, keep_scale
 
-#: A sequence is padded to those of its group while that adds so few places (to the square of its length): to multiply
-#: them costs about what a group of its own would.
-PADDING_PLACES = 3_000
+#: Places (the square of the length, summed over its sequences) from which a group is worth its own operations. Shorter
+#: sequences are padded to the longest of a group until it has so many; longer ones are never padded.
+GROUP_PLACES = 16_000
 
 #: Attention probabilities that a CPU works on at once: few enough to stay in its second-level cache from one operation
 #: to the next.
@@ -63,7 +64,8 @@ def _groups(lengths: np.ndarray, offsets: np.ndarray) -> list[Group]:
     first = 0
     while first < len(lengths):
         longest = int(lengths[first])
-        last = first + int(np.sum(lengths[first:] ** 2 >= longest**2 - PADDING_PLACES))
+        equal = int(np.sum(lengths[first:] == longest))
+        last = min(first + max(equal, math.ceil(GROUP_PLACES / longest**2)), len(lengths))
         place = np.arange(longest)[None, :]
         is_token = place < lengths[first:last, None]
         bias = None if is_token.all() else torch.from_numpy(np.where(is_token, 0.0, -np.inf).astype(np.float32))

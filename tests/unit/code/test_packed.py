@@ -189,7 +189,7 @@ def test_blocks_change_nothing(block: int, monkeypatch: pytest.MonkeyPatch) -> N
     run(packed, split)[0].square().sum().backward()
     expected = gradients(model)
     monkeypatch.setattr(attention, "BLOCK", block)
-    monkeypatch.setattr(attention, "PADDING_PLACES", 500)
+    monkeypatch.setattr(attention, "GROUP_PLACES", 5_000)
     run(packed, split)[0].square().sum().backward()
     for name, gradient in gradients(model).items():
         assert torch.allclose(gradient, expected[name], rtol=1e-4, atol=1e-5), name
