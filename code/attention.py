@@ -16,6 +16,9 @@ import torch
 
 from dropout import clear, keep_bits, keep_scale
 
+#: torch's flash attention is for Ampere and later, and for 16 bits; its memory-efficient attention for all.
+FLASH_CAPABILITY = (8, 0)
+
 #: Places (the square of the length, summed over its sequences) from which a group is worth its own operations. Shorter
 #: sequences are padded to the longest of a group until it has so many; longer ones are never padded.
 GROUP_PLACES = 16_000
@@ -99,7 +102,7 @@ def attend(
     boundaries = sequences.boundaries
     starts = torch.arange(len(boundaries), dtype=torch.int32, device=query.device) if first_only else boundaries
     longest = 1 if first_only else sequences.longest
-    if query.dtype == torch.float32:
+    if query.dtype == torch.float32 or torch.cuda.get_device_capability(query.device) < FLASH_CAPABILITY:
         output = torch.ops.aten._efficient_attention_forward(
             query[None], key[None], value[None], None, starts, boundaries, longest, sequences.longest,
             probability, 0, query.requires_grad,

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from attention import Sequences, attend
 from dropout import dropout
+from precision import Precision
 from tokens import Tokens
 
 
@@ -111,16 +112,17 @@ def _bert(model: Any, config: Any) -> Encoder:
 
 
 class PackedClassifier(nn.Module):
-    """A transformers sequence classifier that reads packed batches. Products of matrices are in `dtype`."""
+    """A transformers sequence classifier that reads packed batches. Products of matrices are in `precision`."""
 
     name = "packed"
     groups_by_length = False
 
-    def __init__(self, model: PreTrainedModel, parts: Encoder, dtype: torch.dtype) -> None:
+    def __init__(self, model: PreTrainedModel, parts: Encoder, precision: Precision) -> None:
         super().__init__()
         self.model = model
         self.parts = parts
-        self.dtype = dtype
+        self.precision = precision
+        self.dtype = precision.dtype
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor | Sequences]:
         """`forward`'s arguments for rows that stand in falling order of their lengths."""

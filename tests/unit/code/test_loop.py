@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from batches import Batch, Split, collate
 from hyperparameters import Settings
 from loop import _optimizer, _step
 from model import Classifier, classifier
-from precision import Precision
+from precision import STEPS_TO_GROW, LossScale, Precision
 from tokens import Tokens
 
 CPU = torch.device("cpu")
@@ -44,9 +45,10 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
     settings = Settings(learning_rate=1e-3)
     ours, theirs = classifier(model, 0, Precision("fp32", CPU)), classifier(plain, 0, Precision("fp32", CPU))
     optimizer, plain_optimizer = _optimizer(ours, settings), _optimizer(theirs, settings)
+    unused = ours.precision.loss_scale()
     for seed in range(5):
         batch = batch_of(seed, ours)
-        _step(ours, batch, optimizer, max_grad_norm, 1)
+        _step(ours, batch, optimizer, unused, max_grad_norm, 1)
         torch.nn.functional.cross_entropy(theirs(**batch.inputs), batch.classes).backward()
         if max_grad_norm:
             torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_grad_norm)
@@ -54,3 +56,41 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
         plain_optimizer.zero_grad()
     for (name, one), other in zip(model.named_parameters(), plain.parameters(), strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-6), name
+
+
+def test_a_step_that_overflows_fp16_is_left_out_and_halves_the_scale(model: BertForSequenceClassification) -> None:
+    fp16 = classifier(model, 0, Precision("fp16", CPU))
+    optimizer, loss_scale = _optimizer(fp16, Settings(learning_rate=1e-3)), LossScale(CPU, is_used=True)
+    loss_scale.value.fill_(2.0**60)
+    before = copy.deepcopy(model.state_dict())
+    _, is_finite = _step(fp16, batch_of(0, fp16), optimizer, loss_scale, 1.0, 1)
+    assert is_finite.isfinite()
+    assert loss_scale.value == 2.0**59
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+    loss_scale.restore([1.0, 0])
+    next(model.parameters()).data.fill_(torch.inf)
+    _, is_finite = _step(fp16, batch_of(0, fp16), optimizer, loss_scale, 1.0, 1)
+    assert not is_finite.isfinite()
+
+
+def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassification) -> None:
+    losses = []
+    for name in ("fp32", "fp16"):
+        layout = classifier(copy.deepcopy(model), 0, Precision(name, CPU))
+        optimizer, loss_scale = _optimizer(layout, Settings(learning_rate=1e-3)), layout.precision.loss_scale()
+        losses.append(
+            [_step(layout, batch_of(n % 3, layout), optimizer, loss_scale, 1.0, 1)[0].item() for n in range(30)]
+        )
+    assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+    assert losses[1][-3:] != losses[0][-3:]
+
+
+def test_the_scale_doubles_after_many_good_steps_and_survives_a_checkpoint() -> None:
+    one = LossScale(CPU, is_used=True)
+    for _ in range(STEPS_TO_GROW - 1):
+        one.update(torch.tensor(0.0))
+    other = LossScale(CPU, is_used=True)
+    other.restore(json.loads(json.dumps(one.state())))
+    other.update(torch.tensor(0.0))
+    assert other.value == 2 * one.value
