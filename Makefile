@@ -97,10 +97,10 @@ test-code: test-image demo-data build/bench/packages/.installed ## Tests of code
 	    --volume '$(CURDIR)/benchmarks:/project/benchmarks:ro' \
 	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
 	    --volume '$(CURDIR)/build/bench/packages:/project/build/bench/packages:ro' \
-	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/unit/code
+	    $(IMAGE):test python -m pytest -p no:cacheprovider --numprocesses 2 tests/unit/code
 
 test-container: build demo-data ## Tests of the image, from outside
-	$(IN_VENV)pytest tests/container
+	$(IN_VENV)pytest --numprocesses 2 tests/container
 
 test-faults: build demo-data ## Stops, kills and lost hosts many times over; N=200
 	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200) $(if $(SEED),--seed '$(SEED)')

@@ -6,16 +6,26 @@ dropout is slow, by matrix products over groups of sequences of like length.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from dropout import keep_mask
+from dropout import clear, keep_bits, keep_scale
 
-#: Sequences are padded together, inside the attention alone, while the shortest has this share of the longest's tokens.
-LIKE_LENGTH = 0.75
+#: torch's flash attention is for Ampere and later, and for 16 bits; its memory-efficient attention for all.
+FLASH_CAPABILITY = (8, 0)
+
+#: Places (the square of the length, summed over its sequences) from which a group is worth its own operations. Shorter
+#: sequences are padded to the longest of a group until it has so many; longer ones are never padded.
+GROUP_PLACES = 16_000
+
+#: Attention probabilities that a CPU works on at once: few enough to stay in its second-level cache from one operation
+#: to the next.
+BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class Group:
     last: int
     longest: int
     places: torch.Tensor  #: int64 [tokens], where each token stands among [sequences * longest] padded places
-    bias: torch.Tensor | None  #: float32 [sequences, 1, 1, longest], 0 for a token, -inf for padding; None without
+    bias: torch.Tensor | None  #: float32 [sequences, 1, longest], 0 for a token, -inf for padding; None without
     begin: int  #: first token
     end: int  #: behind the last token
 
@@ -57,14 +67,15 @@ def _groups(lengths: np.ndarray, offsets: np.ndarray) -> list[Group]:
     first = 0
     while first < len(lengths):
         longest = int(lengths[first])
-        last = first + int(np.sum(lengths[first:] >= LIKE_LENGTH * longest))
+        equal = int(np.sum(lengths[first:] == longest))
+        last = min(first + max(equal, math.ceil(GROUP_PLACES / longest**2)), len(lengths))
         place = np.arange(longest)[None, :]
         is_token = place < lengths[first:last, None]
         bias = None if is_token.all() else torch.from_numpy(np.where(is_token, 0.0, -np.inf).astype(np.float32))
         groups.append(
             Group(
                 first, last, longest, torch.from_numpy(np.flatnonzero(is_token)),
-                None if bias is None else bias[:, None, None, :], int(offsets[first]), int(offsets[last]),
+                None if bias is None else bias[:, None, :], int(offsets[first]), int(offsets[last]),
             )
         )  # fmt: skip
         first = last
@@ -91,7 +102,7 @@ def attend(
     boundaries = sequences.boundaries
     starts = torch.arange(len(boundaries), dtype=torch.int32, device=query.device) if first_only else boundaries
     longest = 1 if first_only else sequences.longest
-    if query.dtype == torch.float32:
+    if query.dtype == torch.float32 or torch.cuda.get_device_capability(query.device) < FLASH_CAPABILITY:
         output = torch.ops.aten._efficient_attention_forward(
             query[None], key[None], value[None], None, starts, boundaries, longest, sequences.longest,
             probability, 0, query.requires_grad,
@@ -104,7 +115,11 @@ def attend(
 
 
 class _CpuAttention(torch.autograd.Function):
-    """Softmax attention by groups; forward keeps the probabilities, which backward needs."""
+    """Softmax attention by groups, and in each by blocks of sequences and heads.
+
+    Forward keeps the probabilities and the dropout's bits, which backward needs. Factors (of the scores, of dropout)
+    are multiplied into the vectors, which are fewer than the probabilities.
+    """
 
     @staticmethod
     def forward(
@@ -118,50 +133,69 @@ class _CpuAttention(torch.autograd.Function):
         first_only: bool,
     ) -> torch.Tensor:
         scale = (query.shape[1] // heads) ** -0.5
-        output = torch.empty_like(query)
-        saved: list[torch.Tensor | None] = []
+        output = query.new_empty(query.shape)
+        saved: list[torch.Tensor] = []
         for group in groups:
-            q, k, v = _grouped(query, key, value, heads, group, first_only)
-            scores = torch.matmul(q, k.transpose(-1, -2)).mul_(scale)
-            if group.bias is not None:
-                scores = scores + group.bias.to(scores.dtype)
-            weights = torch.softmax(scores, dim=-1)
-            kept = keep_mask(weights.shape, probability, weights.dtype) if probability else None
-            dropped = weights if kept is None else weights * kept
-            _put(output, torch.matmul(dropped, v), group, first_only)
-            saved += [weights, kept, dropped]
+            q = _take(query, heads, group, first_only).mul_(scale)
+            k, v = _take(key, heads, group, False), _take(value, heads, group, False)
+            attended = torch.empty_like(q)
+            for part, bias in _blocks(group, heads, q, k):
+                scores = torch.bmm(q[part], k[part].transpose(1, 2))
+                weights = torch.softmax(scores if bias is None else scores.add_(bias), dim=-1)
+                saved.append(weights)
+                if probability:
+                    bits = keep_bits(weights.shape, probability, weights.dtype)
+                    saved.append(bits)
+                    weights = clear(weights, bits)
+                torch.bmm(weights, v[part], out=attended[part])
+            _put(output, attended.mul_(keep_scale(probability)), heads, group, first_only)
         ctx.save_for_backward(query, key, value, *saved)
-        ctx.shape = heads, groups, first_only, scale
+        ctx.shape = heads, groups, probability, first_only, scale
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, *saved = ctx.saved_tensors
-        heads, groups, first_only, scale = ctx.shape
-        (d_output,) = gradients
-        d_query, d_key, d_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        for number, group in enumerate(groups):
-            weights, kept, dropped = saved[3 * number : 3 * number + 3]
-            q, k, v = _grouped(query, key, value, heads, group, first_only)
-            d_out = _take(d_output, heads, group, first_only)
-            _put(d_value, torch.matmul(dropped.transpose(-1, -2), d_out), group, False)
-            d_weights = torch.matmul(d_out, v.transpose(-1, -2))
-            if kept is not None:
-                d_weights.mul_(kept)
-            d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, weights.dtype).mul_(scale)
-            _put(d_query, torch.matmul(d_scores, k), group, first_only)
-            _put(d_key, torch.matmul(d_scores.transpose(-1, -2), q), group, False)
+        query, key, value, *rest = ctx.saved_tensors
+        heads, groups, probability, first_only, scale = ctx.shape
+        saved = iter(rest)
+        d_query, d_key, d_value = query.new_empty(query.shape), key.new_empty(key.shape), key.new_empty(key.shape)
+        for group in groups:
+            q = _take(query, heads, group, first_only).mul_(scale)
+            k, v = _take(key, heads, group, False), _take(value, heads, group, False)
+            d_out = _take(gradients[0], heads, group, first_only).mul_(keep_scale(probability))
+            d_q, d_k, d_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+            for part, _ in _blocks(group, heads, q, k):
+                weights = next(saved)
+                d_weights = torch.bmm(d_out[part], v[part].transpose(1, 2))
+                dropped = weights
+                if probability:
+                    bits = next(saved)
+                    dropped, d_weights = clear(weights, bits), clear(d_weights, bits)
+                torch.bmm(dropped.transpose(1, 2), d_out[part], out=d_v[part])
+                d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+                torch.bmm(d_scores, k[part], out=d_q[part])
+                torch.bmm(d_scores.transpose(1, 2), q[part], out=d_k[part])
+            _put(d_query, d_q.mul_(scale), heads, group, first_only)
+            _put(d_key, d_k, heads, group, False)
+            _put(d_value, d_v, heads, group, False)
         return d_query, d_key, d_value, None, None, None, None
 
 
-def _grouped(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, group: Group, first_only: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return _take(query, heads, group, first_only), _take(key, heads, group, False), _take(value, heads, group, False)
+def _blocks(
+    group: Group, heads: int, query: torch.Tensor, key: torch.Tensor
+) -> Iterator[tuple[slice, torch.Tensor | None]]:
+    """Slices of the group's sequences and heads, and the bias of each slice."""
+    bias = None
+    if group.bias is not None:
+        bias = group.bias.to(query.dtype).repeat_interleave(heads, dim=0)
+    size = max(1, BLOCK // (query.shape[1] * key.shape[1]))
+    for start in range(0, len(query), size):
+        part = slice(start, start + size)
+        yield part, None if bias is None else bias[part]
 
 
 def _take(packed: torch.Tensor, heads: int, group: Group, first_only: bool) -> torch.Tensor:
-    """[rows, width] to the group's [sequences, heads, places, width / heads], with 0 at padding."""
+    """A copy of the group's rows, [sequences * heads, places, width / heads], with 0 at padding."""
     count = group.last - group.first
     if first_only:
         rows = packed[group.first : group.last]
@@ -169,14 +203,17 @@ def _take(packed: torch.Tensor, heads: int, group: Group, first_only: bool) -> t
         rows = packed[group.begin : group.end]
     else:
         rows = packed.new_zeros(count * group.longest, packed.shape[1])
-        rows[group.places] = packed[group.begin : group.end]
-    return rows.view(count, -1, heads, packed.shape[1] // heads).transpose(1, 2)
+        rows.index_copy_(0, group.places, packed[group.begin : group.end])
+    grouped = rows.view(count, -1, heads, packed.shape[1] // heads).transpose(1, 2)
+    return grouped.clone(memory_format=torch.contiguous_format).flatten(0, 1)
 
 
-def _put(packed: torch.Tensor, grouped: torch.Tensor, group: Group, first_only: bool) -> None:
+def _put(packed: torch.Tensor, grouped: torch.Tensor, heads: int, group: Group, first_only: bool) -> None:
     """The way back; what stands at padding is left out."""
-    rows = grouped.transpose(1, 2).reshape(-1, packed.shape[1])
+    rows = grouped.unflatten(0, (-1, heads)).transpose(1, 2)
     if first_only:
-        packed[group.first : group.last] = rows
+        packed[group.first : group.last] = rows.flatten(1)
+    elif group.bias is None:
+        packed[group.begin : group.end].view_as(rows).copy_(rows)
     else:
-        packed[group.begin : group.end] = rows if group.bias is None else rows[group.places]
+        torch.index_select(rows.reshape(-1, packed.shape[1]), 0, group.places, out=packed[group.begin : group.end])

@@ -61,8 +61,8 @@ class Settings:
     metric_for_best_model: str = setting("f1_macro", "The epoch that is best by this metric is saved", choices=METRICS)
     precision: str = setting(
         "auto",
-        "Of the matrix products; `auto`: bf16 where the hardware multiplies it faster",
-        choices=("auto", "fp32", "bf16"),
+        "Of the matrix products; `auto`: bf16 or fp16 where the hardware multiplies it faster",
+        choices=("auto", "fp32", "bf16", "fp16"),
     )
     seed: int = setting(42, "Of the split, the sample, the row order, the new weights and dropout", minimum=0)
     checkpoint_dir: str = setting("", "Folder of the checkpoints; empty: the one that SageMaker keeps in S3")

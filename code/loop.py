@@ -17,6 +17,7 @@ from failures import SettingsError
 from hyperparameters import Settings
 from losses import LossWatch
 from model import Classifier
+from precision import LossScale
 from progress import Progress
 from resume import Saver, Training
 from stop import StopSignal
@@ -41,7 +42,8 @@ def train(
     total_steps = steps_per_epoch * settings.epochs
     optimizer = _optimizer(classifier, settings)
     schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(total_steps * settings.warmup_ratio), total_steps)
-    state = Training(classifier.model, optimizer, schedule, torch.zeros((), device=cluster.device))
+    loss_scale = classifier.precision.loss_scale()
+    state = Training(classifier.model, optimizer, schedule, loss_scale, torch.zeros((), device=cluster.device))
     saver.resume(state)
     saver.require_space(state)
     parallel = DistributedDataParallel(classifier) if cluster.world_size > 1 else classifier
@@ -66,7 +68,7 @@ def train(
                 losses.check()
                 saver.save(state)
             loss, is_finite = _step(
-                parallel, batch.to(cluster.device), optimizer, settings.max_grad_norm, cluster.world_size
+                parallel, batch.to(cluster.device), optimizer, loss_scale, settings.max_grad_norm, cluster.world_size
             )
             schedule.step()
             state.steps += 1
@@ -113,11 +115,12 @@ def _step(
     classifier: torch.nn.Module,
     batch: Batch,
     optimizer: torch.optim.Optimizer,
+    loss_scale: LossScale,
     max_grad_norm: float,
     world_size: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One optimizer step. Returns the sum of this rank's losses, and a number that is not finite when the loss or a
-    gradient is not; both stay on the device.
+    gradient is not, though the loss scale cannot fall any further; both stay on the device.
 
     The gradient is that of the mean over the rows of all ranks: DistributedDataParallel divides by the number of ranks,
     so each rank's sum is divided by all rows and multiplied by that number.
@@ -125,11 +128,16 @@ def _step(
     logits = classifier(**batch.inputs)
     losses = torch.nn.functional.cross_entropy(logits, batch.classes, reduction="none") * batch.weight
     loss = losses.sum()
-    (loss * (world_size / batch.rows_of_all_ranks)).backward()
-    parameters = [parameter for parameter in classifier.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
-    if max_grad_norm:
-        torch.nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, norm)
+    scale = loss_scale.value.clone()
+    (loss * (scale * (world_size / batch.rows_of_all_ranks))).backward()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in classifier.parameters() if p.grad is not None]) / scale
+    # The fused AdamW divides the gradients by this as it reads them, which spares a pass over all of them.
+    optimizer.grad_scale = scale * (norm / max_grad_norm).clamp(min=1.0) if max_grad_norm else scale
+    if loss_scale.is_used:
+        overflowed = norm.isfinite().logical_not().float()
+        optimizer.found_inf = overflowed  # 1.0: the step is left out
+        loss_scale.update(overflowed)
+        norm = torch.where(scale > 1, 0.0, norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach(), loss.detach() + 0 * norm

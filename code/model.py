@@ -63,7 +63,7 @@ def classifier(model: PreTrainedModel, pad_id: int, precision: Precision) -> Cla
     parts = encoder(model)
     if parts is None:
         return PaddedClassifier(model, pad_id, precision)
-    return PackedClassifier(model, parts, precision.dtype)
+    return PackedClassifier(model, parts, precision)
 
 
 def _model_directory(channel: Path) -> Path:

@@ -7,7 +7,7 @@ layer computes only what the head reads, the first token of each sequence, which
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from attention import Sequences, attend
 from dropout import dropout
+from precision import Precision
 from tokens import Tokens
 
 
@@ -111,16 +112,17 @@ def _bert(model: Any, config: Any) -> Encoder:
 
 
 class PackedClassifier(nn.Module):
-    """A transformers sequence classifier that reads packed batches. Products of matrices are in `dtype`."""
+    """A transformers sequence classifier that reads packed batches. Products of matrices are in `precision`."""
 
     name = "packed"
     groups_by_length = False
 
-    def __init__(self, model: PreTrainedModel, parts: Encoder, dtype: torch.dtype) -> None:
+    def __init__(self, model: PreTrainedModel, parts: Encoder, precision: Precision) -> None:
         super().__init__()
         self.model = model
         self.parts = parts
-        self.dtype = dtype
+        self.precision = precision
+        self.dtype = precision.dtype
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor | Sequences]:
         """`forward`'s arguments for rows that stand in falling order of their lengths."""
@@ -136,11 +138,14 @@ class PackedClassifier(nn.Module):
         """Logits, float32 [sequences, classes]. ids and positions: int64 [tokens], positions from 0 in a sequence."""
         parts = self.parts
         x = self._embed(ids, positions)
-        starts = sequences.boundaries[:-1].long()
         for layer in parts.layers[:-1]:
-            x = self._layer(layer, x, x, sequences, first_only=False)
-        x = self._layer(parts.layers[-1], x[starts], x, sequences, first_only=True)
-        return parts.head(x[:, None]).float()
+            query, key, value = self._linear((layer.query, layer.key, layer.value), x).chunk(3, dim=1)
+            x = self._layer(layer, x, query, key, value, sequences, first_only=False)
+        last = parts.layers[-1]
+        first = x[sequences.boundaries[:-1].long()]
+        key, value = self._linear((last.key, last.value), x).chunk(2, dim=1)
+        first = self._layer(last, first, self._linear((last.query,), first), key, value, sequences, first_only=True)
+        return parts.head(first[:, None].float()).float()
 
     def _embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         embeddings: Any = self.parts.embeddings
@@ -148,32 +153,43 @@ class PackedClassifier(nn.Module):
         if hasattr(embeddings, "token_type_embeddings"):
             x = x + embeddings.token_type_embeddings.weight[0]
         x = self._dropout(embeddings.LayerNorm(x), self.parts.embedding_dropout)
-        return x if self.parts.project is None else self.parts.project(x)
+        return self._narrow(x if self.parts.project is None else self.parts.project(x))
 
     def _layer(
-        self, layer: Layer, x: torch.Tensor, context: torch.Tensor, sequences: Sequences, *, first_only: bool
+        self,
+        layer: Layer,
+        x: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        sequences: Sequences,
+        *,
+        first_only: bool,
     ) -> torch.Tensor:
-        """One layer for the rows of `x`, which attend to the rows of `context`."""
+        """One layer for the rows of `x`, whose queries attend to `key` and `value`."""
         parts = self.parts
-        narrow = context.to(self.dtype)
-        attended = attend(
-            self._linear(layer.query, narrow if x is context else x.to(self.dtype)),
-            self._linear(layer.key, narrow),
-            self._linear(layer.value, narrow),
-            parts.heads,
-            sequences,
-            parts.attention_dropout if self.training else 0.0,
-            first_only=first_only,
-        )
-        update = self._dropout(self._linear(layer.attention_output, attended), parts.attention_output_dropout)
-        x = layer.attention_norm(x + update)
-        inner = parts.activation(self._linear(layer.intermediate, x.to(self.dtype)))
-        update = self._dropout(self._linear(layer.output, inner), parts.output_dropout)
-        normed: torch.Tensor = layer.output_norm(x + update)
+        probability = parts.attention_dropout if self.training else 0.0
+        attended = attend(query, key, value, parts.heads, sequences, probability, first_only=first_only)
+        update = self._dropout(self._linear((layer.attention_output,), attended), parts.attention_output_dropout)
+        x = self._norm(layer.attention_norm, x + update)
+        inner = parts.activation(self._linear((layer.intermediate,), x))
+        update = self._dropout(self._linear((layer.output,), inner), parts.output_dropout)
+        return self._norm(layer.output_norm, x + update)
+
+    def _linear(self, modules: Sequence[nn.Linear], x: torch.Tensor) -> torch.Tensor:
+        """The outputs of several modules side by side, by one product."""
+        weight = torch.cat([module.weight for module in modules]) if len(modules) > 1 else modules[0].weight
+        bias = torch.cat([module.bias for module in modules]) if len(modules) > 1 else modules[0].bias
+        return functional.linear(x.to(self.dtype), weight.to(self.dtype), bias.to(self.dtype))
+
+    def _norm(self, module: nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
+        """LayerNorm, computed in fp32. A CPU reads and writes `dtype` as it does so, which a GPU cannot."""
+        normed: torch.Tensor = module(x if x.device.type == "cpu" else x.float())
         return normed
 
-    def _linear(self, module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-        return functional.linear(x, module.weight.to(self.dtype), module.bias.to(self.dtype))
+    def _narrow(self, x: torch.Tensor) -> torch.Tensor:
+        """On a CPU what goes from layer to layer is in `dtype`, as torch's own autocast has it there."""
+        return x.to(self.dtype) if x.device.type == "cpu" else x
 
     def _dropout(self, x: torch.Tensor, probability: float) -> torch.Tensor:
         return dropout(x, probability) if self.training else x

@@ -24,6 +24,7 @@ from checkpoint import KEPT, Checkpoints, Content
 from cluster import Cluster
 from failures import PlatformError, SettingsError
 from hyperparameters import Settings
+from precision import LossScale
 
 #: Settings that may differ between a job and the one that goes on from its checkpoint.
 FREE_SETTINGS = {
@@ -42,6 +43,7 @@ class Training:
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler
+    loss_scale: LossScale
     loss_sum: torch.Tensor
     own_rows: int = 0
     rows: int = 0
@@ -70,6 +72,7 @@ class Training:
             "best_epoch": self.best_epoch,
             "schedule": {name: value for name, value in self.schedule.state_dict().items() if name != "lr_lambdas"},
             "learning_rates": [group["lr"] for group in self.optimizer.param_groups],
+            "loss_scale": self.loss_scale.state(),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
         return Content({name: file for name, file in tensors.items() if file}, state)
@@ -83,6 +86,7 @@ class Training:
         self.schedule.load_state_dict(dict(state["schedule"]) | {"lr_lambdas": [None, None]})
         for group, rate in zip(self.optimizer.param_groups, state["learning_rates"], strict=True):
             group["lr"] = rate
+        self.loss_scale.restore(state["loss_scale"])
         self.steps, self.rows = state["steps"], state["rows"]
         self.epochs, self.best_epoch = state["epochs"], state["best_epoch"]
         self.best_weights = dict(tensors.get("best", {}))

@@ -22,6 +22,9 @@ LABEL = "sagemaker-text-classification.test"
 CODE = Path(__file__).resolve().parents[1] / "code"
 INSIDE = "/opt/ml"
 
+#: What a job writes; its other folders are mounted read-only.
+WRITABLE = ("model", "output", "checkpoints")
+
 #: As quick as training gets: the tiny model, fp32, eight rows a step.
 QUICK = {"train_batch_size": "8", "precision": "fp32", "log_seconds": "0"}
 WHOLE_LIFE = QUICK | {"epochs": "40"}  #: trains for about as long as it takes to start
@@ -105,7 +108,7 @@ class ContainerJob:
             for target in own.pop("without", ()):
                 del mounts[target]
             volumes = {
-                str(source): {"bind": f"{INSIDE}/{target}", "mode": "rw" if target in ("model", "output") else "ro"}
+                str(source): {"bind": f"{INSIDE}/{target}", "mode": "rw" if target in WRITABLE else "ro"}
                 for target, source in mounts.items()
             }
             place = {"network": self.network.name} if self.network else {"network_mode": "none"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,18 @@ import containers
 from containers import QUICK, ContainerJob
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _no_leftovers() -> Iterator[None]:
-    containers.remove_leftovers()
-    yield
-    containers.remove_leftovers()
+def pytest_sessionstart(session: pytest.Session) -> None:
+    _remove_leftovers(session)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    _remove_leftovers(session)
+
+
+def _remove_leftovers(session: pytest.Session) -> None:
+    """Once for all processes that share the tests: what one of them has running is no leftover."""
+    if not hasattr(session.config, "workerinput"):
+        containers.remove_leftovers()
 
 
 @pytest.fixture(scope="session")

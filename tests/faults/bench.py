@@ -1,0 +1,62 @@
+"""Makes the jobs of a long run of faults, and prints what came of them."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import statistics
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import containers
+from containers import ContainerJob
+
+MOST_RUNS_OF_SLOW_FAULTS = 30
+
+
+class Bench:
+    """Makes jobs, and prints what came of them."""
+
+    def __init__(self, runs: int, seed: int, folder: Path) -> None:
+        self.runs = runs
+        self.slow_runs = min(runs, MOST_RUNS_OF_SLOW_FAULTS)
+        self.chance = random.Random(seed)
+        self.folder = folder
+        self.is_kept = True
+        self._model = folder / "tiny-model"
+        self._model.mkdir()
+        containers.write_tiny_model(self._model)
+
+    def job(self, hyperparameters: Mapping[str, str], host_count: int = 1) -> ContainerJob:
+        """A job that would succeed. Its folder is new: a job that is started again gets nothing but its checkpoints."""
+        return containers.ready_job(self.new_folder("job"), self._model, hyperparameters, host_count)
+
+    def new_folder(self, name: str) -> Path:
+        """A folder of its own, below the run's."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
+
+    def report(self, promise: str, figures: str, complaints: list[str]) -> None:
+        print(f"{'broken' if complaints else 'kept':6}  {promise}: {figures}", flush=True)
+        for complaint in complaints:
+            print(f"        {complaint}", flush=True)
+        self.is_kept &= not complaints
+
+
+def spread(values: list[float]) -> str:
+    """Median, 99th percentile and the largest."""
+    ordered = sorted(values)
+    return (
+        f"median {statistics.median(ordered):.2f} s, p99 {ordered[int(0.99 * (len(ordered) - 1) + 0.5)]:.2f} s, "
+        f"largest {ordered[-1]:.2f} s"
+    )
+
+
+@contextlib.contextmanager
+def bench_of(runs: int, seed: int) -> Iterator[Bench]:
+    containers.remove_leftovers()
+    try:
+        with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
+            yield Bench(runs, seed, Path(folder))
+    finally:
+        containers.remove_leftovers()

@@ -1,0 +1,96 @@
+"""One optimizer step of the training loop against the plain one."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from batches import Batch, Split, collate
+from hyperparameters import Settings
+from loop import _optimizer, _step
+from model import Classifier, classifier
+from precision import STEPS_TO_GROW, LossScale, Precision
+from tokens import Tokens
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def model() -> BertForSequenceClassification:
+    torch.manual_seed(0)
+    return BertForSequenceClassification(
+        BertConfig(
+            vocab_size=50, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
+            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        )
+    )  # fmt: skip
+
+
+def batch_of(seed: int, layout: Classifier) -> Batch:
+    """Four rows of random tokens."""
+    random = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(random.integers(2, 12, 4))])
+    tokens = Tokens(random.integers(5, 50, offsets[-1]).astype(np.int32), offsets)
+    return collate(layout, Split(tokens, random.integers(0, 2, 4)), np.arange(4), 4)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.0, 0.1, 1e6])
+def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassification, max_grad_norm: float) -> None:
+    plain = copy.deepcopy(model)
+    settings = Settings(learning_rate=1e-3)
+    ours, theirs = classifier(model, 0, Precision("fp32", CPU)), classifier(plain, 0, Precision("fp32", CPU))
+    optimizer, plain_optimizer = _optimizer(ours, settings), _optimizer(theirs, settings)
+    unused = ours.precision.loss_scale()
+    for seed in range(5):
+        batch = batch_of(seed, ours)
+        _step(ours, batch, optimizer, unused, max_grad_norm, 1)
+        torch.nn.functional.cross_entropy(theirs(**batch.inputs), batch.classes).backward()
+        if max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_grad_norm)
+        plain_optimizer.step()
+        plain_optimizer.zero_grad()
+    for (name, one), other in zip(model.named_parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-6), name
+
+
+def test_a_step_that_overflows_fp16_is_left_out_and_halves_the_scale(model: BertForSequenceClassification) -> None:
+    fp16 = classifier(model, 0, Precision("fp16", CPU))
+    optimizer, loss_scale = _optimizer(fp16, Settings(learning_rate=1e-3)), LossScale(CPU, is_used=True)
+    loss_scale.value.fill_(2.0**60)
+    before = copy.deepcopy(model.state_dict())
+    _, is_finite = _step(fp16, batch_of(0, fp16), optimizer, loss_scale, 1.0, 1)
+    assert is_finite.isfinite()
+    assert loss_scale.value == 2.0**59
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+    loss_scale.restore([1.0, 0])
+    next(model.parameters()).data.fill_(torch.inf)
+    _, is_finite = _step(fp16, batch_of(0, fp16), optimizer, loss_scale, 1.0, 1)
+    assert not is_finite.isfinite()
+
+
+def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassification) -> None:
+    losses = []
+    for name in ("fp32", "fp16"):
+        layout = classifier(copy.deepcopy(model), 0, Precision(name, CPU))
+        optimizer, loss_scale = _optimizer(layout, Settings(learning_rate=1e-3)), layout.precision.loss_scale()
+        losses.append(
+            [_step(layout, batch_of(n % 3, layout), optimizer, loss_scale, 1.0, 1)[0].item() for n in range(30)]
+        )
+    assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+    assert losses[1][-3:] != losses[0][-3:]
+
+
+def test_the_scale_doubles_after_many_good_steps_and_survives_a_checkpoint() -> None:
+    one = LossScale(CPU, is_used=True)
+    for _ in range(STEPS_TO_GROW - 1):
+        one.update(torch.tensor(0.0))
+    other = LossScale(CPU, is_used=True)
+    other.restore(json.loads(json.dumps(one.state())))
+    other.update(torch.tensor(0.0))
+    assert other.value == 2 * one.value
