@@ -37,12 +37,14 @@ def majority(training: np.ndarray, rows: int) -> np.ndarray:
 def words(texts: Sequence[str], classes: np.ndarray, evaluated: Sequence[str]) -> np.ndarray | None:
     """Fit single words and pairs of words on `texts`, and classify `evaluated`, int64 [rows].
 
-    None when the texts hold no words (of two letters or more) to count.
+    None when there is nothing to learn: the texts hold no words of two letters or more, or one class alone.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
+    if len(np.unique(classes)) < 2:
+        return None
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, max_features=50_000, dtype=np.float32)
     shortened = [text[:LONGEST_TEXT] for text in texts]
     try:
