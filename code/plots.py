@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,7 +27,8 @@ MOST_CLASSES_NUMBERED = 12
 MOST_CURVES = 6
 
 _STYLE = {
-    "axes.edgecolor": "#c4c8ce", "axes.grid": True, "axes.spines.right": False, "axes.spines.top": False,
+    "axes.axisbelow": True, "axes.edgecolor": "#c4c8ce", "axes.grid": True,
+    "axes.spines.right": False, "axes.spines.top": False,
     "axes.titlelocation": "left", "axes.titlesize": 11, "axes.titleweight": "bold", "font.family": "sans-serif",
     "font.size": 10, "grid.color": "#e6e8eb", "legend.frameon": False, "svg.fonttype": "none",
     "svg.hashsalt": "report", "text.parse_math": False,  # a class may be called $x$
@@ -125,10 +127,11 @@ def lengths(tokens: np.ndarray, limit: int) -> str:
 
     def draw(axes: Axes) -> None:
         end = max(int(np.quantile(tokens, 0.99)), int(1.15 * limit))
-        axes.hist(np.minimum(tokens, end), bins=np.linspace(0, end, 41), color=BLUE)
+        width = math.ceil(end / 40)
+        axes.hist(np.minimum(tokens, end), bins=np.arange(0, end + width + 1, width), color=BLUE)
         axes.axvline(limit, color=ORANGE, label=f"read up to here: {limit} tokens")
-        axes.set(title="Length of the texts", xlabel="tokens (the last bar: and more)", ylabel="rows")
-        axes.legend()
+        axes.set(title="Training texts", xlabel="tokens (the last bar: and more)", ylabel="texts")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1))
 
     return _drawn(draw)
 

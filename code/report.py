@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import artifact
+import baselines
 import calibration
 import plots
 from assessment import log_odds
@@ -27,6 +28,23 @@ ROWS_MEASURED = 2_000
 
 #: Lines of a table of classes.
 MOST_CLASSES = 50
+
+#: What the page calls the metrics and the baselines.
+WORDS = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    **{
+        f"{name}_{average}": f"{word} ({average})"
+        for average in ("macro", "weighted")
+        for name, word in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
+    },
+    "matthews_correlation": "Matthews correlation",
+    "log_loss": "Log loss",
+    "roc_auc": "ROC AUC",
+    "auprc": "AUPRC",
+    baselines.MAJORITY: "Most frequent class",
+    baselines.WORDS: "TF-IDF and logistic regression",
+}
 
 
 def write(path: Path, evaluated: Evaluated, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
@@ -47,6 +65,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Mapping[str, Any], manifest
         truncated=float(np.mean(lengths > limit)),
         counts={name: values.tolist() for name, values in counts.items()},
         most_classes=MOST_CLASSES,
+        words=WORDS,
     )
     path.write_text(page, encoding="utf-8")
 
