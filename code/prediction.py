@@ -78,7 +78,7 @@ def _manifest(model: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise SettingsError(
-            f"--model {model} has no readable training_manifest.json; give the folder that holds what was in model.tar.gz"
+            f"--model {model} has no readable training_manifest.json; give the folder of an unpacked model.tar.gz"
         ) from None
 
 
@@ -114,7 +114,6 @@ def _classify(options: argparse.Namespace, manifest: dict[str, Any], output: Pat
 
 def _load(options: argparse.Namespace, manifest: dict[str, Any]) -> Callable[[list[str]], np.ndarray]:
     """The model as a function from texts to probabilities, float64 [rows, classes]: the validation's own way."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
     import calibration
     import model as models
     from batches import Split
@@ -145,4 +144,5 @@ def _load(options: argparse.Namespace, manifest: dict[str, Any]) -> Callable[[li
 
 if __name__ == "__main__":
     redaction.install()
+    os.environ["HF_HUB_OFFLINE"] = "1"  # the model is a folder: nothing is to be looked up
     sys.exit(main(sys.argv[1:]))
