@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,10 +141,15 @@ class Job:
             stages = self.report(trained, evaluated, self.save(trained, evaluated.temperature))
         else:
             print(f"rank {self.cluster.rank} ended after step {trained.steps}", flush=True)
-        going_on = True
+        started, written, going_on = time.monotonic(), [], True
         while going_on:
-            going_on, stopping = self.cluster.agree(next(stages, None) is not None, self.stop.requested)
+            stage = next(stages, None)
+            if stage:
+                written.append(stage)
+            going_on, stopping = self.cluster.agree(stage is not None, self.stop.requested)
             going_on = going_on and not stopping
+        seconds = time.monotonic() - started
+        self.cluster.say(f"wrote {self.contract.output_data} in {seconds:.1f} s ({', '.join(written)})")
 
     def texts(self, split: str, rows: np.ndarray) -> list[str]:
         """The texts of these rows of a split, in their order. All that wants texts after tokenising asks here."""
