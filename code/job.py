@@ -131,7 +131,7 @@ class Job:
         return results.write(self.contract.model, self.contract.output_data, evaluated, metrics, manifest)
 
     def finish(self, trained: Training) -> None:
-        """Evaluate, save and report. The model comes first, and a stop leaves out what is still to be said about it.
+        """Evaluate, save and report. The model comes first: neither a stop nor an error in the report costs it.
 
         The other processes wait for rank 0, which shows them after each stage that it is still there.
         """
@@ -141,11 +141,18 @@ class Job:
             stages = self.report(trained, evaluated, self.save(trained, evaluated.temperature))
         else:
             print(f"rank {self.cluster.rank} ended after step {trained.steps}", flush=True)
-        started, written, going_on = time.monotonic(), [], True
+        started, going_on = time.monotonic(), True
+        written: list[str] = []
         while going_on:
-            stage = next(stages, None)
-            if stage:
-                written.append(stage)
+            try:
+                stage = next(stages, None)
+            except Exception:
+                if not written:  # metrics.json is part of the result
+                    raise
+                traceback.print_exc()
+                print("WARNING: a part of the report is missing, for the reason above; the model is whole", flush=True)
+                stage = None
+            written += [stage] if stage else []
             going_on, stopping = self.cluster.agree(stage is not None, self.stop.requested)
             going_on = going_on and not stopping
         seconds = time.monotonic() - started
