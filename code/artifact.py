@@ -37,6 +37,7 @@ def write_model(
         aside.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
+        _name_tokenizer_class(aside / "tokenizer_config.json")
         write_json(aside / "training_manifest.json", manifest)
         for path in aside.iterdir():
             path.chmod(0o644)  # safetensors writes 0600, which the user who unpacks the archive could not read
@@ -47,6 +48,13 @@ def write_model(
         raise PlatformError(
             f"the model cannot be written to {directory} ({error}); give the job a larger volume"
         ) from None
+
+
+def _name_tokenizer_class(path: Path) -> None:
+    """Give the general tokenizer class the name that it has in transformers 4 too, which serving containers have."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        write_json(path, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def manifest(

@@ -167,6 +167,11 @@ def test_the_model_serves_through_a_pipeline_as_it_was_measured(done: Job) -> No
         assert logits["positive"] - logits["negative"] == pytest.approx(margin, abs=1e-5)
 
 
+def test_the_tokenizer_has_a_class_that_transformers_4_knows_too(done: Job) -> None:
+    config = json.loads((done.base / "model" / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
 def predict(done: Job, data: Path, output: Path, *more: str) -> int:
     return prediction.main([f"--model={done.base / 'model'}", f"--data={data}", f"--output={output}", *more])
 
