@@ -30,7 +30,7 @@ def assess(
     random = np.random.default_rng((seed, 3))
     confusion = confusion_matrix(classes, logits.argmax(axis=1), len(names))
     losses = calibration.losses(logits, classes)
-    rankings = [Ranking.of(log_odds(logits, index), classes == index) for index in range(len(names))]
+    rankings = [Ranking.of(odds, classes == index) for index, odds in enumerate(log_odds(logits).T)]
     has_positives = len(names) == 2 and len(np.unique(classes)) == 2
     counts = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     values = {name: float(value) for name, value in intervals.counted(*counts).items()}
@@ -56,12 +56,25 @@ def confusion_matrix(classes: np.ndarray, predicted: np.ndarray, count: int) -> 
     return np.bincount(classes * count + predicted, minlength=count * count).reshape(count, count)
 
 
-def log_odds(logits: np.ndarray, index: int) -> np.ndarray:
-    """Of one class against all others, float64 [rows]: orders rows as the probability does, but never rounds to 1."""
-    from scipy.special import logsumexp
+def log_odds(logits: np.ndarray) -> np.ndarray:
+    """Of each class against all others, float64 [rows, classes].
 
+    They order rows as the probabilities do, but rows that the model is sure of do not all round to 1.
+    """
     scores = logits.astype(np.float64)
-    return scores[:, index] - logsumexp(np.delete(scores, index, axis=1), axis=1)
+    if scores.shape[1] == 2:
+        return scores - scores[:, ::-1]
+    best = np.arange(len(scores)), scores.argmax(axis=1)
+    rest = scores.copy()
+    rest[best] = -np.inf
+    highest = scores.max(axis=1, keepdims=True)
+    powers = np.exp(scores - highest)
+    others = powers.sum(axis=1, keepdims=True) - powers  # 1 or more, but for the best class: that one is done apart
+    second = rest.max(axis=1, keepdims=True)
+    others[best] = np.exp(rest - second).sum(axis=1)
+    highest = np.repeat(highest, scores.shape[1], axis=1)
+    highest[best] = second[:, 0]
+    return scores - highest - np.log(others)
 
 
 def _per_class(

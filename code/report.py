@@ -117,6 +117,7 @@ def _plots(evaluated: Evaluated, metrics: Mapping[str, Any]) -> dict[str, str]:
         "reliability": plots.reliability(metrics["validation"]["calibration"]),
     }
     if present:
-        rankings = {evaluated.classes[i]: Ranking.of(log_odds(logits, i), truth == i) for i in present}
+        odds = log_odds(logits)
+        rankings = {evaluated.classes[i]: Ranking.of(odds[:, i], truth == i) for i in present}
         drawn["precision_recall"] = plots.precision_recall(rankings)
     return drawn

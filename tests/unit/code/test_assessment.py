@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 
 import calibration
 import intervals
-from assessment import assess, confusion_matrix
+from assessment import assess, confusion_matrix, log_odds
 from evaluation import measure
 from intervals import Ranking
 
@@ -90,6 +90,15 @@ def test_one_class_in_the_rows_has_no_ranking() -> None:
     logits = np.array([[0, 1], [1, 0]], dtype=np.float32)
     found = assessed(logits, np.array([1, 1]), np.array([3, 3]))
     assert "roc_auc" not in found and found["thresholds"] == []
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+def test_log_odds_of_each_class_against_all_others(classes: int) -> None:
+    logits = np.random.default_rng(4).normal(scale=20, size=(50, classes)).astype(np.float32)
+    found = log_odds(logits)
+    for row, column in np.ndindex(*logits.shape):
+        others = np.delete(logits[row].astype(float), column)
+        assert found[row, column] == pytest.approx(logits[row, column] - np.logaddexp.reduce(others), abs=1e-9)
 
 
 def test_a_resample_has_the_metrics_of_its_rows() -> None:
