@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -97,17 +98,19 @@ def manifest(
 
 
 def _files(contract: Contract) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of each input file, by channel and name."""
-    found = {}
+    """Size and SHA-256 of each input file, by channel and name; None of a file that cannot be read any more."""
+    found: dict[str, dict[str, Any]] = {}
     for channel in CHANNELS:
         folder = contract.channel(channel)
         if folder is None:
             continue
         for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                found[f"{channel}/{path.relative_to(folder)}"] = {"bytes": path.stat().st_size, "sha256": digest}
+            if not path.is_file():
+                continue
+            entry: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": None}
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                entry["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[f"{channel}/{path.relative_to(folder)}"] = entry
     return found
 
 

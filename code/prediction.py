@@ -91,6 +91,8 @@ def _require_writable(path: Path) -> None:
 
 def _classify(options: argparse.Namespace, manifest: dict[str, Any], output: Path) -> int:
     """Write the rows chunk by chunk. Returns how many there were."""
+    if not options.data.is_file():
+        raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
     columns = manifest["hyperparameters"]["text_columns"] if options.text_columns is None else options.text_columns
     texts = reviews.texts(options.data, columns)
     chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show here

@@ -86,6 +86,12 @@ def test_a_class_without_rows_and_a_class_never_predicted() -> None:
     assert math.isnan(found["per_class"][2]["roc_auc"])
 
 
+@pytest.mark.parametrize("truth", [0, 1])
+def test_one_row_is_enough(truth: int) -> None:
+    found = assessed(np.array([[2, 1]], dtype=np.float32), np.array([truth]), np.array([3]))
+    assert (found["rows"], found["accuracy"], found["intervals"]["accuracy"]) == (1, 1.0 - truth, [1.0 - truth] * 2)
+
+
 def test_one_class_in_the_rows_has_no_ranking() -> None:
     logits = np.array([[0, 1], [1, 0]], dtype=np.float32)
     found = assessed(logits, np.array([1, 1]), np.array([3, 3]))

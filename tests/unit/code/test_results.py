@@ -223,6 +223,8 @@ def test_predict_wants_a_model_and_a_place_to_write(
     data = done.base / "input" / "data" / "test" / "reviews.tsv"
     assert predict(done, data, tmp_path / "no folder" / "scores.csv") == 1
     assert capsys.readouterr().err.startswith("Your settings: --output cannot be written to")
+    assert predict(done, tmp_path / "none.csv", tmp_path / "scores.csv") == 1
+    assert re.match("Your settings: --data .*none.csv is not a file;", capsys.readouterr().err)
     assert prediction.main([f"--model={tmp_path}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]) == 1
     assert "has no readable training_manifest.json" in capsys.readouterr().err
 
