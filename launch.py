@@ -178,6 +178,7 @@ def _print_result(job: local.LocalJob, result: local.Result) -> None:
         f"{metrics['majority_accuracy']:.3f})"
     )
     print(f"model.tar.gz  {local.shown(job.directory / 'model.tar.gz')}")
+    print(f"report        {local.shown(job.directory / 'output' / 'data' / 'report.html')}")
     seconds = ", ".join(f"{stage} {duration:.1f} s" for stage, duration in result.seconds.items())
     print(f"wall time     {sum(result.seconds.values()):.1f} s: {seconds}")
 

@@ -1,26 +1,33 @@
-"""What a job leaves behind: the model directory and the metrics."""
+"""What a job leaves behind: the model directory, and how JSON and pages are written."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
+import os
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from contract import CHANNELS, Contract
 from failures import PlatformError
 from hyperparameters import Settings
+from resume import Training
 
 
 def write_model(
-    directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]
+    directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest: Mapping[str, Any]
 ) -> None:
     """Fill the model directory: weights (safetensors), config, tokenizer, training_manifest.json; flat.
 
@@ -31,6 +38,7 @@ def write_model(
         aside.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
+        _name_tokenizer_class(aside / "tokenizer_config.json")
         write_json(aside / "training_manifest.json", manifest)
         for path in aside.iterdir():
             path.chmod(0o644)  # safetensors writes 0600, which the user who unpacks the archive could not read
@@ -43,14 +51,44 @@ def write_model(
         ) from None
 
 
-def manifest(status: str, settings: Settings, classes: tuple[str, ...], steps: int, epoch: int) -> dict[str, Any]:
-    """How the model came to be: status is `completed` or `stopped`, epoch the one whose weights these are."""
+def _name_tokenizer_class(path: Path) -> None:
+    """Give the general tokenizer class the name that it has in transformers 4 too, which serving containers have."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        write_json(path, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def manifest(
+    contract: Contract,
+    settings: Settings,
+    model: PreTrainedModel,
+    trained: Training,
+    temperature: float | None,
+) -> dict[str, Any]:
+    """How the model came to be.
+
+    `status` is `completed` or `stopped`, `epoch` the one whose weights these are (0: none was finished), `temperature`
+    what to divide the logits by for calibrated probabilities (None: not fitted). `base_model.revision` is the hub's
+    commit, None for a model channel. `files` are the job's input files; they are not read again after a stop, which
+    has to be quick.
+    """
+    classes = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    channel = contract.channel("model")
     return {
-        "status": status,
-        "steps": steps,
-        "epoch": epoch,
-        "classes": list(classes),
+        "status": "stopped" if trained.is_stopped else "completed",
+        "steps": trained.steps,
+        "epoch": trained.best_epoch,
+        "classes": classes,
+        "temperature": temperature,
         "hyperparameters": asdict(settings),
+        "base_model": {
+            "name": "model channel" if channel else settings.model_name,
+            "architecture": model.config.model_type,
+            "revision": getattr(model.config, "_commit_hash", None),
+        },
+        "files": None if trained.is_stopped else _files(contract),
+        "code_revision": os.environ.get("IMAGE_REVISION"),
+        "training_job": os.environ.get("TRAINING_JOB_NAME"),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -59,7 +97,42 @@ def manifest(status: str, settings: Settings, classes: tuple[str, ...], steps: i
     }
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def _files(contract: Contract) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each input file, by channel and name; None of a file that cannot be read any more."""
+    found: dict[str, dict[str, Any]] = {}
+    for channel in CHANNELS:
+        folder = contract.channel(channel)
+        if folder is None:
+            continue
+        for path in sorted(folder.rglob("*")):
+            if not path.is_file():
+                continue
+            entry: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": None}
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                entry["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[f"{channel}/{path.relative_to(folder)}"] = entry
+    return found
+
+
+def write_card(path: Path, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """Write the model card: what the model is, how it was made and how good it is, for people."""
+    path.write_text(page("model_card.md.j2", metrics=metrics, manifest=manifest), encoding="utf-8")
+    path.chmod(0o644)
+
+
+def page(template: str, **values: Any) -> str:
+    """Fill in a template of this folder. In .html.j2 all that is filled in is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON as the standard has it: a metric that is not a number becomes null."""
     path.write_text(json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
+import calibration
 from batches import Split, collate, evaluation_rows
 from cluster import Cluster
 from model import Classifier
 from stop import StopSignal
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The splits, the logits of those that were evaluated (float32 [rows, classes]), and access to their rows.
+
+    The three functions take a split's name and row indices. They return the texts, where in the files these stand, and
+    their tokens without truncation (int64 [rows]).
+    """
+
+    splits: Mapping[str, Split]
+    logits: Mapping[str, np.ndarray]
+    classes: tuple[str, ...]
+    texts: Callable[[str, np.ndarray], list[str]]
+    places: Callable[[str, np.ndarray], list[str]]
+    full_lengths: Callable[[str, np.ndarray], np.ndarray]
+
+    @property
+    def temperature(self) -> float | None:
+        """Fitted on the validation rows; None when they were not evaluated."""
+        if "validation" not in self.logits:
+            return None
+        return calibration.fit_temperature(self.logits["validation"], self.splits["validation"].classes)
 
 
 def predict(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import artifact
 import model as models
+import results
 from batches import Split
 from checkpoint import Checkpoints
 from cluster import Cluster
 from contract import Contract
 from data import Data
-from evaluation import majority_accuracy, measure, predict
+from evaluation import Evaluated, majority_accuracy, predict
 from failures import SettingsError, explain
 from hosts import Hosts
 from hyperparameters import Settings
@@ -35,8 +39,7 @@ def run(contract: Contract, settings: Settings, data: Data) -> None:
         job = Job(contract, settings, data, cluster, stop)
         cluster.join()
         stop.listen()
-        trained = job.train()
-        job.save(trained, job.report(trained))
+        job.finish(job.train())
         cluster.leave()
         stop.ignore()
     except Exception as error:
@@ -85,7 +88,7 @@ class Job:
         try:
             trained = train(self.classifier, training, validation, settings, self.cluster, self.stop, saver)
         except LossNotFinite as error:
-            places = [self.data.splits["train"][0].places[row] for row in error.rows]
+            places = self.places("train", np.asarray(error.rows))
             raise SettingsError(error.sentence(places, settings.learning_rate)) from None
         if not trained.steps:
             raise Stopped("Stopped before the first step: there is nothing to save.")
@@ -93,10 +96,30 @@ class Job:
             self.model.load_state_dict(trained.best_weights)
         return trained
 
-    def report(self, trained: Training) -> dict[str, Any]:
-        """What metrics.json holds: the best epoch's values, those of all epochs, and of the test channel."""
-        report: dict[str, Any] = {
-            "majority_accuracy": majority_accuracy(self.splits["train"].classes, self.splits["validation"].classes),
+    def evaluate(self, trained: Training) -> Evaluated:
+        """The logits of the validation rows and, if given, of the test rows; none once the job is being stopped."""
+        logits: dict[str, np.ndarray] = {}
+        for name in ("validation", "test"):
+            if name in self.splits and not trained.is_stopped:
+                split = self.splits[name]
+                found = predict(self.classifier, split, self.settings.valid_batch_size, self.cluster, self.stop)
+                if found is None:
+                    break
+                logits[name] = found
+        return Evaluated(self.splits, logits, self.classes, self.texts, self.places, self.full_lengths)
+
+    def save(self, trained: Training, temperature: float | None) -> dict[str, Any]:
+        """Write the model, on rank 0 alone, and return its manifest."""
+        manifest = artifact.manifest(self.contract, self.settings, self.model, trained, temperature)
+        artifact.write_model(self.contract.model, self.model, self.tokenizer, manifest)
+        print(f"saved {self.contract.model} ({manifest['status']} after step {trained.steps})", flush=True)
+        return manifest
+
+    def report(self, trained: Training, evaluated: Evaluated, manifest: dict[str, Any]) -> Iterator[str]:
+        """Write all that tells how good the model is, on rank 0 alone, stage by stage."""
+        training, validation = self.splits["train"].classes, self.splits["validation"].classes
+        metrics: dict[str, Any] = {
+            "majority_accuracy": majority_accuracy(training, validation),
             "best_epoch": trained.best_epoch,
             "steps": trained.steps,
             "classes": list(self.classes),
@@ -104,21 +127,46 @@ class Job:
             "epochs": trained.epochs,
         }
         if trained.best_epoch:
-            report |= trained.epochs[trained.best_epoch - 1]
-        if "test" in self.splits and not trained.is_stopped:
-            test = self.splits["test"]
-            logits = predict(self.classifier, test, self.settings.valid_batch_size, self.cluster, self.stop)
-            if logits is not None:
-                report["test"] = measure(logits, test.classes)
-        return report
+            metrics |= trained.epochs[trained.best_epoch - 1]
+        return results.write(self.contract.model, self.contract.output_data, evaluated, metrics, manifest)
 
-    def save(self, trained: Training, report: dict[str, Any]) -> None:
-        """Write the model and its metrics; rank 0 alone."""
-        if not self.cluster.is_rank_zero:
+    def finish(self, trained: Training) -> None:
+        """Evaluate, save and report. The model comes first: neither a stop nor an error in the report costs it.
+
+        The other processes wait for rank 0, which shows them after each stage that it is still there.
+        """
+        evaluated = self.evaluate(trained)
+        stages: Iterator[str] = iter(())
+        if self.cluster.is_rank_zero:
+            stages = self.report(trained, evaluated, self.save(trained, evaluated.temperature))
+        else:
             print(f"rank {self.cluster.rank} ended after step {trained.steps}", flush=True)
-            return
-        status = "stopped" if trained.is_stopped else "completed"
-        manifest = artifact.manifest(status, self.settings, self.classes, trained.steps, trained.best_epoch)
-        artifact.write_model(self.contract.model, self.model, self.tokenizer, manifest)
-        artifact.write_json(self.contract.output_data / "metrics.json", report)
-        print(f"saved {self.contract.model} ({status} after step {trained.steps})", flush=True)
+        started, going_on = time.monotonic(), True
+        written: list[str] = []
+        while going_on:
+            try:
+                stage = next(stages, None)
+            except Exception:
+                if not written:  # metrics.json is part of the result
+                    raise
+                traceback.print_exc()
+                print("WARNING: a part of the report is missing, for the reason above; the model is whole", flush=True)
+                stage = None
+            written += [stage] if stage else []
+            going_on, stopping = self.cluster.agree(stage is not None, self.stop.requested)
+            going_on = going_on and not stopping
+        seconds = time.monotonic() - started
+        self.cluster.say(f"wrote {self.contract.output_data} in {seconds:.1f} s ({', '.join(written)})")
+
+    def texts(self, split: str, rows: np.ndarray) -> list[str]:
+        """The texts of these rows of a split, in their order. All that wants texts after tokenising asks here."""
+        return [self.data.splits[split][0].texts[row] for row in rows]
+
+    def places(self, split: str, rows: np.ndarray) -> list[str]:
+        """Where these rows of a split stand in the files."""
+        return [self.data.splits[split][0].places[row] for row in rows]
+
+    def full_lengths(self, split: str, rows: np.ndarray) -> np.ndarray:
+        """Tokens of these rows of a split when nothing is cut off, int64 [rows]."""
+        encoded = self.tokenizer(self.texts(split, rows), return_attention_mask=False, return_token_type_ids=False)
+        return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)

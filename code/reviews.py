@@ -66,6 +66,21 @@ def read(folder: Path, text_columns: str, label_column: str) -> Reviews:
     return reviews
 
 
+def texts(path: Path, text_columns: str) -> Iterator[tuple[str, str]]:
+    """Each row's place and text, row by row, of one file of any size; no label is wanted. Raises DataError."""
+    wanted = (tuple(name.strip() for name in text_columns.split(",")),) if text_columns else DEFAULT_TEXT_COLUMNS
+    columns: tuple[str, ...] = ()
+    try:
+        for line, record in _records(path, path.name):
+            columns = columns or _find_columns(wanted, record, path.name, "text_columns")
+            place = f"{path.name} line {line}"
+            yield place, " ".join(filter(None, (_field(record, column, place) for column in columns)))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path.name} is not UTF-8 ({error.reason}); convert it to UTF-8") from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path.name} cannot be read ({error}); upload it again") from None
+
+
 def _read_file(
     path: Path,
     name: str,

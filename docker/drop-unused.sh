@@ -56,7 +56,7 @@ main() {
         nvidia/nvshmem/lib/nvshmem_*.so.*
     drop "RDMA for GPUDirect Storage: needs libraries that no base here has" nvidia/cu13/lib/libcufile_rdma.so.*
     drop "the protobuf compiler" torch/bin/protoc*
-    mapfile -t tests < <(find numpy scipy sklearn sympy gevent -type d -name tests -prune)
+    mapfile -t tests < <(find numpy scipy sklearn sympy gevent matplotlib -type d -name tests -prune)
     drop "the packages' own tests" "${tests[@]}"
     drop "setuptools: torch names it for building extensions, and there is no compiler" \
         setuptools setuptools-*.dist-info _distutils_hack distutils-precedence.pth

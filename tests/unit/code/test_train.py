@@ -31,7 +31,8 @@ def test_a_run_learns_and_leaves_a_model_that_classifies(ready_job: Job) -> None
     assert ready_job.metrics["majority_accuracy"] == 0.5
     names = {path.name for path in (ready_job.base / "model").iterdir()}
     assert names == {
-        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "training_manifest.json",
+        "README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "training_manifest.json",
     }  # fmt: skip
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in (ready_job.base / "model").iterdir())
 
@@ -169,6 +170,8 @@ def test_a_stop_signal_saves_the_model_and_says_so(ready_job: Job) -> None:
     log, _ = process.communicate(timeout=60)
     assert process.returncode == 0, log
     assert json.loads((ready_job.base / "model" / "training_manifest.json").read_text())["status"] == "stopped"
+    assert "Training was stopped after step" in (ready_job.base / "model" / "README.md").read_text()
+    assert {path.name for path in (ready_job.base / "output" / "data").iterdir()} == {"metrics.json"}
     assert "(stopped after step" in log
 
 

@@ -1,0 +1,106 @@
+"""What a job writes beside the model: metrics.json, the model card, predictions, event files and the report.
+
+metrics.json holds, at its top level, the values of the best epoch as the log has them (`accuracy`, `f1_macro`, ...),
+`epochs` with those of each epoch, `best_epoch`, `steps`, `classes`, `rows` (of each split) and `majority_accuracy`. A
+job that was not stopped also has
+
+- `validation` and, with a test channel, `test`: what `assessment.assess` returns: all metrics, `intervals` (95 %, of
+  each metric), `per_class`, `confusion_matrix` (a row for each true class), `calibration`, `thresholds`, `by_length`;
+- `baselines`: a list of what `baselines.compare` returns, on the validation rows or a sample of them (`rows`).
+
+A number that does not exist (ROC AUC of a class without rows) is null.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import artifact
+import baselines
+import calibration
+from assessment import assess
+from evaluation import Evaluated
+
+
+def write(
+    model: Path, output: Path, evaluated: Evaluated, metrics: dict[str, Any], manifest: Mapping[str, Any]
+) -> Iterator[str]:
+    """Write everything, in stages of seconds, and yield the name of each: what is written so far is whole.
+
+    `metrics` are the values of the epochs, which the first stage writes; the later ones add to them. Of a job whose
+    rows were not evaluated, because it was stopped, there is the first stage alone.
+    """
+    seed = manifest["hyperparameters"]["seed"]
+    _write_metrics(model, output, metrics, manifest)
+    yield "epochs"
+    if not evaluated.logits:
+        return
+    for name, logits in evaluated.logits.items():
+        split = evaluated.splits[name]
+        metrics[name] = assess(
+            logits, split.classes, evaluated.classes, split.tokens.lengths, manifest["temperature"], seed
+        )
+        _write_metrics(model, output, metrics, manifest)
+        yield f"metrics of {name}"
+    metrics["baselines"] = _baselines(evaluated, seed)
+    _write_metrics(model, output, metrics, manifest)
+    yield "baselines"
+    for name in evaluated.logits:
+        _write_predictions(output / f"predictions_{name}.csv", name, evaluated)
+    _write_events(output / "tensorboard", metrics["epochs"])
+    yield "predictions"
+    import report  # matplotlib comes with it
+
+    report.write(output / "report.html", evaluated, metrics, manifest)
+    yield "report"
+
+
+def _write_metrics(model: Path, output: Path, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    artifact.write_json(output / "metrics.json", metrics)
+    artifact.write_card(model / "README.md", metrics, manifest)
+
+
+def _baselines(evaluated: Evaluated, seed: int) -> list[dict[str, Any]]:
+    training, validation = evaluated.splits["train"].classes, evaluated.splits["validation"].classes
+    fitted, judged = baselines.sample(len(training), seed), baselines.sample(len(validation), seed)
+    model = evaluated.logits["validation"][judged].argmax(axis=1)
+    answers = {
+        baselines.MAJORITY: (len(training), baselines.majority(training, len(judged))),
+        baselines.WORDS: (
+            len(fitted),
+            baselines.words(evaluated.texts("train", fitted), training[fitted], evaluated.texts("validation", judged)),
+        ),
+    }
+    return [
+        baselines.compare(name, said, model, validation[judged], len(evaluated.classes), rows, seed)
+        for name, (rows, said) in answers.items()
+        if said is not None
+    ]
+
+
+def _write_predictions(path: Path, name: str, evaluated: Evaluated) -> None:
+    """A line for each row: where it stands, its class, the predicted one, and the model's own probabilities."""
+    logits, truth = evaluated.logits[name], evaluated.splits[name].classes
+    probabilities = np.exp(calibration.log_probabilities(logits))
+    places = evaluated.places(name, np.arange(len(truth)))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", "label", "predicted", *(f"probability_{label}" for label in evaluated.classes)])
+        for place, label, said, row in zip(places, truth, logits.argmax(axis=1), probabilities, strict=True):
+            names = evaluated.classes[label], evaluated.classes[said]
+            writer.writerow([place, *names, *(format(value, ".6g") for value in row)])
+
+
+def _write_events(directory: Path, epochs: list[dict[str, float]]) -> None:
+    """The curves of the epochs, for TensorBoard."""
+    from tensorboardX import SummaryWriter
+
+    with SummaryWriter(str(directory)) as writer:
+        for number, values in enumerate(epochs, start=1):
+            for name, value in values.items():
+                writer.add_scalar(name, value, number)
