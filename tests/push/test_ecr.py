@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from failures import UserError
+from launcher import aws as aws_calls
 from launcher import ecr
 
 from .conftest import ECR_HOST, REGION, Checkout, Registry, assert_one_sentence
@@ -118,7 +119,7 @@ def test_no_region(built: Checkout, aws: dict[str, str]) -> None:
 
 def test_no_credentials(built: Checkout, aws: dict[str, str]) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-    assert_one_sentence(built.push(**{**aws, **keys}), "No AWS credentials", "aws configure")
+    assert_one_sentence(built.push(**{**aws, **keys}), "no AWS credentials", "aws configure")
 
 
 def test_unknown_profile(built: Checkout) -> None:
@@ -167,11 +168,11 @@ def test_no_token_for_another_account(aws: dict[str, str], monkeypatch: pytest.M
     [
         ("ExpiredTokenException", "have expired"),
         ("InvalidClientTokenId", "does not accept the credentials"),
-        ("AccessDeniedException", "ask for the permission"),
+        ("AccessDeniedException", "ask for that permission"),
         ("LimitExceededException", "AWS refused"),
     ],
 )
 def test_each_answer_of_aws_is_one_line(code: str, told: str) -> None:
     error = ClientError({"Error": {"Code": code, "Message": "one line\nand another"}}, "CreateRepository")
-    assert told in ecr.explain(error)
-    assert "\n" not in ecr.explain(error)
+    assert told in aws_calls.explain(error)
+    assert "\n" not in aws_calls.explain(error)
