@@ -1,9 +1,10 @@
-"""The commands of launch.py that ask AWS: train, status, logs, attach, stop, list and download."""
+"""The commands of launch.py that ask AWS: doctor, train, status, logs, attach, stop, list and download."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import sys
 import time
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import ROOT, aws, follow, jobs, storage, submission
+from launcher import ROOT, aws, doctor, follow, jobs, storage, submission
 from launcher.errors import JobFailed, LostContact, Refused
 from launcher.signals import Aborted, StopSignals
 from launcher.submission import Submission
@@ -22,6 +23,8 @@ DOWNLOADS = ROOT / "build" / "jobs"
 def train(options: argparse.Namespace) -> int:
     """Upload what is not in S3 yet, start the job once, and follow it to its end."""
     job = submission.prepare(options)
+    if not options.skip_checks:
+        _check(options)
     _confirm(job, options)
     with StopSignals(Aborted):
         _upload(job)
@@ -30,6 +33,30 @@ def train(options: argparse.Namespace) -> int:
             known = "is started" if is_new else "was started before, with this very request"
             print(f"Job {job.name} {known}", flush=True)
             return _follow(job.name, job.region, options.price)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Run doctor's checks of AWS. Raises Refused for the first that fails, and prints the warnings."""
+    for finding in doctor.examine_aws(options):
+        if finding.level == doctor.FAILED:
+            raise Refused(f"{finding.check}: {finding.text}")
+        if finding.level == doctor.WARNING:
+            print(f"{finding.check}: {finding.text}", file=sys.stderr)
+
+
+def examine(options: argparse.Namespace) -> int:
+    """`launch.py doctor`: all checks, one a line. Raises Refused when one failed."""
+    findings = []
+    for finding in doctor.examine(options):
+        findings.append(finding)
+        if not options.json:
+            print(f"{finding.level:7}  {finding.check:13}  {finding.text}", flush=True)
+    if options.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    failed = sum(finding.level == doctor.FAILED for finding in findings)
+    if failed:
+        raise Refused(f"{failed} of {len(findings)} checks failed; each line says what to do")
+    return 0
 
 
 def _confirm(job: Submission, options: argparse.Namespace) -> None:
@@ -177,6 +204,7 @@ def _sagemaker(options: argparse.Namespace) -> Any:
 
 
 COMMANDS = {
+    "doctor": examine,
     "train": train,
     "attach": attach,
     "status": status,

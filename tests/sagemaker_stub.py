@@ -8,6 +8,7 @@ Answers the JSON protocol. `faults` holds, for each operation, what the next cal
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 import struct
@@ -17,6 +18,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest import mock
+
+from botocore.loaders import JSONFileLoader
 
 ERRORS = {
     "throttle": (400, "ThrottlingException", "Rate exceeded"),
@@ -126,6 +130,15 @@ class Stub:
 
     def _GetDownloadUrlForLayer(self, **request: Any) -> dict[str, Any]:
         return {"downloadUrl": f"{self.url}/config"}
+
+
+_LOADER = JSONFileLoader()
+_load = functools.cache(_LOADER.load_file)
+
+
+def models_read_once() -> Any:
+    """Each command makes its clients anew, and botocore would read megabytes of JSON for each of them."""
+    return mock.patch.object(JSONFileLoader, "load_file", lambda self, path: _load(path))
 
 
 @contextlib.contextmanager
