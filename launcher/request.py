@@ -149,8 +149,8 @@ def output_uri(bucket: str, base: str) -> str:
 
 
 def checkpoints_uri(bucket: str, base: str, name: str) -> str:
-    """Say where the checkpoints of a job are kept: beside its output, and no other job's."""
-    return f"s3://{bucket}/{base}/{name}/checkpoints/"
+    """Say where the checkpoints of a job are kept: no other job's, below a prefix for the bucket's lifecycle rule."""
+    return f"s3://{bucket}/checkpoints/{base}/{name}/"
 
 
 def region_of_image(image: str) -> str | None:

@@ -95,7 +95,7 @@ def test_spot_has_checkpoints_of_its_own_and_waits_twice_the_run(plan):
     request = json.loads(out)
     assert request["EnableManagedSpotTraining"] is True
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 200}
-    assert request["CheckpointConfig"] == {"S3Uri": "s3://my-bucket/text-classification/job-1/checkpoints/"}
+    assert request["CheckpointConfig"] == {"S3Uri": "s3://my-bucket/checkpoints/text-classification/job-1/"}
 
 
 def bucket_of(out):
@@ -143,7 +143,7 @@ def test_plan_says_what_is_read_written_and_paid_for(reviews, capsys):
     content = channels.read(reviews).content
     assert f"reads   s3://b-1/text-classification/data/{content}/: train, 1 file(s), 25 bytes" in out
     assert "writes  s3://b-1/text-classification/job-1/output/\n" in out
-    assert "writes  s3://b-1/text-classification/job-1/checkpoints/\n" in out
+    assert "writes  s3://b-1/checkpoints/text-classification/job-1/\n" in out
     assert "price not known: give that of one hour with --price" in out
     launch.main(["plan", *words, "--price=1.5", "--max-run=7200", "--instance-count=2"])
     assert "at most 6.00 (2 x ml.g5.xlarge x 2 h x 1.5, on demand; spot costs less)" in capsys.readouterr().out

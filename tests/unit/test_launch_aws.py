@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
+import random
 import re
 import signal
 import tarfile
+import time
 
 import boto3
 import botocore.client
@@ -246,10 +249,13 @@ def test_a_terminal_is_asked_first(train, stub, monkeypatch):
 # -- one job, whatever happens
 
 
-@pytest.mark.parametrize("fault", ["throttle", "500", "503", "reset", "lost"])
-@pytest.mark.parametrize("times", [1, 4])
-def test_a_faulty_launch_creates_exactly_one_job(train, stub, fault, times):
-    stub.faults["CreateTrainingJob"] = [fault] * times
+@pytest.mark.parametrize("seed", range(int(os.environ.get("LAUNCHES", "10"))))
+def test_a_faulty_launch_creates_exactly_one_job(train, stub, seed):
+    """LAUNCHES=100 for the long form. Each first call fails in another way."""
+    order = random.Random(seed)
+    kinds = ("throttle", "500", "503", "reset", "lost")
+    stub.faults["CreateTrainingJob"] = [kinds[seed % 5], *order.choices(kinds, k=order.randrange(6))]
+    stub.faults["DescribeTrainingJob"] = order.choices(kinds[:4], k=order.randrange(3))
     assert train()[0] == 0
     assert list(stub.jobs) == [JOB]
     assert stub.calls.count("CreateTrainingJob") >= 2
@@ -514,3 +520,37 @@ def test_a_misspelt_profile_is_one_sentence(train, command, monkeypatch):
 def test_an_unknown_job_is_one_sentence(command):
     for name in ("status", "logs", "attach", "stop", "download"):
         assert_one_sentence(command(name, "nothing"), launch.REFUSED, f"there is no job nothing in {REGION}")
+
+
+MISTAKES = [
+    (["trian"], 2, "argument COMMAND: invalid choice: 'trian' (choose from"),
+    (["train", "--rolle=x"], 2, "--rolle is not a flag of this command; did you mean --role?"),
+    (["train", "--epochs=2"], 2, "--epochs is not a flag of this command; hyperparameters are written as epochs=value"),
+    (["train", "epoch=2"], 2, "hyperparameter 'epoch' is not known; did you mean epochs?"),
+    (["train", "epochs=-1"], 2, "hyperparameter epochs=-1 is out of range"),
+    (["train", "--data=none.tsv"], 2, "--data none.tsv does not exist"),
+    (["train", "--role=training"], 2, "--role 'training' is not the ARN of a role"),
+    (["train", "--image=name:local"], 2, "--image 'name:local' lies on this machine only"),
+    (["train", "--bucket=s3://x"], 2, "--bucket 's3://x' is not the name of a bucket"),
+    (["train", "--region=Ireland"], 2, "region 'Ireland' is not the name of an AWS region"),
+    (["train", "--instance-type=g5"], 2, "--instance-type 'g5' is not a SageMaker instance type"),
+    (["train", "--max-wait=9"], 2, "--max-wait is for spot instances"),
+    (["train", "--bucket=none-such"], 3, "the bucket none-such does not exist"),
+    (["train", "--config=none.yaml"], 2, "--config none.yaml cannot be read"),
+    (["status"], 2, "the following arguments are required: JOB"),
+    (["status", "none"], 3, f"there is no job none in {REGION}"),
+    (["status", JOB, "--region=us-east-9"], 3, f"there is no job {JOB} in us-east-9"),
+    (["status", JOB, "epochs=2"], 2, "'epochs=2' is one word too many"),
+    (["list", "--limit=all"], 2, "argument --limit: 'all' is not a whole number of 1 or more"),
+    (["download", "none"], 3, f"there is no job none in {REGION}"),
+    (["attach", "none", "--follow"], 2, "--follow is not a flag of this command"),
+    (["plan"], 2, "plan needs --data, --image, --role"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "sentence"), MISTAKES, ids=[" ".join(words) for words, _, _ in MISTAKES])
+def test_a_mistake_is_one_sentence_at_once(train, command, words, code, sentence):
+    start = time.monotonic()
+    result = train(*words[1:]) if words[0] == "train" else command(*words)
+    assert_one_sentence(result, code, sentence)
+    assert time.monotonic() - start < 5
