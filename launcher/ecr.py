@@ -2,6 +2,7 @@
 
     python -m launcher.ecr prepare --region R --repository NAME   prints the registry's host
     python -m launcher.ecr password --region R --host HOST        prints the password, for --password-stdin
+    python -m launcher.ecr scan --region R --repository NAME --digest D    waits for the scan, prints what it found
 
 A module rather than the aws command line: boto3 is in .venv already, pinned and the same on every machine.
 """
@@ -12,12 +13,20 @@ import argparse
 import base64
 import re
 import sys
+import time
+from collections import Counter
+from datetime import UTC, date, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from failures import UserError
-from launcher import aws
+from launcher import ROOT, aws
+
+ALLOWED_FINDINGS = ROOT / "aws" / "allowed-findings.txt"
+SCAN_SECONDS = 900
+SCAN_POLL_SECONDS = 10
 
 ECR_HOST = re.compile(r"[0-9]{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 
@@ -56,6 +65,61 @@ def require_ecr_host(host: str, region: str) -> None:
         raise UserError(f"No token is sent to {host}: it is not the host of an ECR registry in {region}.")
 
 
+def allowed_findings(today: date) -> set[str]:
+    """The findings that aws/allowed-findings.txt allows today. Raises UserError."""
+    allowed = set()
+    for number, line in enumerate(ALLOWED_FINDINGS.read_text().splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            name, until, _reason = line.split(maxsplit=2)
+            is_valid = date.fromisoformat(until) >= today
+        except ValueError:
+            raise UserError(
+                f"{ALLOWED_FINDINGS.name}, line {number}: write `CVE-2026-1 2026-12-31 reason`, with the last day"
+            ) from None
+        if is_valid:
+            allowed.add(name)
+    return allowed
+
+
+def scan(region: str, repository: str, digest: str) -> None:
+    """Wait for the scan of an image and print what it found. Raises UserError for what is critical and not allowed."""
+    allowed = allowed_findings(datetime.now(UTC).date())
+    client = aws.client("ecr", region)
+    image = {"repositoryName": repository, "imageId": {"imageDigest": digest}}
+    _wait_for_scan(client, image)
+    pages = client.get_paginator("describe_image_scan_findings").paginate(**image)
+    findings = [finding for page in pages for finding in page["imageScanFindings"].get("findings", [])]
+    for severity, count in Counter(finding["severity"] for finding in findings).items():
+        print(f"scan: {count} {severity}", file=sys.stderr)
+    critical = {finding["name"] for finding in findings if finding["severity"] == "CRITICAL"}
+    refused = sorted(critical - allowed)
+    if refused:
+        raise UserError(
+            f"the scan found {', '.join(refused)}, which is critical; build with newer packages (make lock UPGRADE=1), "
+            f"or allow it in aws/{ALLOWED_FINDINGS.name} for a time"
+        )
+
+
+def _wait_for_scan(client: Any, image: dict[str, Any]) -> None:
+    deadline = time.monotonic() + SCAN_SECONDS
+    while True:
+        try:
+            status = client.describe_image_scan_findings(**image)["imageScanStatus"]
+        except client.exceptions.ScanNotFoundException:
+            status = {"status": "PENDING"}  # scan on push begins a little after the push
+        if status["status"] in ("COMPLETE", "ACTIVE"):
+            return
+        if status["status"] not in ("PENDING", "IN_PROGRESS"):
+            raise UserError(
+                f"ECR did not scan the image ({status.get('description', status['status'])}); scan it there"
+            )
+        if time.monotonic() > deadline:
+            raise UserError(f"ECR has not scanned the image in {SCAN_SECONDS} s; is scan on push switched on there?")
+        time.sleep(SCAN_POLL_SECONDS)
+
+
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m launcher.ecr")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -63,7 +127,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     prepare.add_argument("--repository", required=True)
     password = commands.add_parser("password", help="print the password that docker login reads from stdin")
     password.add_argument("--host", required=True)
-    for command in (prepare, password):
+    scanned = commands.add_parser("scan", help="wait for the scan of an image and print what it found")
+    scanned.add_argument("--repository", required=True)
+    scanned.add_argument("--digest", required=True)
+    for command in (prepare, password, scanned):
         command.add_argument("--region", required=True)
     return parser.parse_args(argv)
 
@@ -73,6 +140,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command == "prepare":
             print(ensure_repository(arguments.region, arguments.repository))
+        elif arguments.command == "scan":
+            scan(arguments.region, arguments.repository, arguments.digest)
         else:
             print(login_password(arguments.region, arguments.host))
     except UserError as error:
