@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from launcher import arguments, local, submission
+from launcher import arguments, checks, inside, local, submission
 from launcher.arguments import WRONG_USE
 from launcher.errors import JobFailed, LostContact, Refused
 from launcher.signals import Aborted, Interrupted
@@ -70,6 +70,21 @@ def run_locally(options: argparse.Namespace) -> int:
     return COMPLETED
 
 
+def check(options: argparse.Namespace) -> int:
+    """`launch.py check`: read the data as a job would."""
+    options.model = None
+    inside.check(options.image, submission.channel_paths(options), options.hyperparameters)
+    return COMPLETED
+
+
+def predict(options: argparse.Namespace) -> int:
+    """`launch.py predict`: classify the rows of a file with a model."""
+    checks.model_directory(options.model)
+    checks.channel("--data", options.data)
+    inside.predict(options.image, options.model, options.data, options.output, options.calibrated)
+    return COMPLETED
+
+
 def plan(options: argparse.Namespace) -> int:
     """`launch.py plan`: print the CreateTrainingJob request and what it means, and call nothing."""
     job = submission.prepare(options)
@@ -103,7 +118,12 @@ def _print_result(job: local.LocalJob, result: local.Result) -> None:
     print(f"wall time     {sum(result.seconds.values()):.1f} s: {seconds}")
 
 
-COMMANDS = dict.fromkeys(arguments.COMMANDS, remote) | {"local": run_locally, "plan": plan}
+COMMANDS = dict.fromkeys(arguments.COMMANDS, remote) | {
+    "local": run_locally,
+    "check": check,
+    "predict": predict,
+    "plan": plan,
+}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

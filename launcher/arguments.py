@@ -39,17 +39,45 @@ _SWITCHES = {
         Option("stop_on_interrupt", "Ctrl-C stops the job, which otherwise goes on", in_file=False),
         Option("skip_checks", "do not ask AWS first whether role, bucket, image and quota will do", in_file=False),
         Option("no_wait", "do not wait for its end", in_file=False),
+        Option("calibrated", "divide the logits by the temperature fitted on the validation rows", in_file=False),
         Option("follow", "go on until the job ends", in_file=False),
     )
 }
+
+_LOCAL_IMAGE = Option("image", "image on this machine", metavar="IMAGE", default=LOCAL_IMAGE, in_file=False)
 
 COMMANDS: Mapping[str, Command] = {
     "local": Command(
         "train in containers of this machine (SageMaker local mode), with no AWS account",
         ("local", "local --data my.tsv epochs=2 label_column=stars"),
         JOB,
-        extra=(Option("image", "image on this machine", metavar="IMAGE", default=LOCAL_IMAGE, in_file=False),),
+        extra=(_LOCAL_IMAGE,),
         takes_hyperparameters=True,
+        prints_json=False,
+    ),
+    "check": Command(
+        "read the data as a job would, in the image on this machine, and print what it holds",
+        ("check --data my.tsv", "check --data my.tsv label_column=stars"),
+        ("data", "validation", "test"),
+        required=("data",),
+        extra=(_LOCAL_IMAGE,),
+        takes_hyperparameters=True,
+        prints_json=False,
+    ),
+    "predict": Command(
+        "classify the rows of a file with an unpacked model, in the image on this machine",
+        ("predict --model build/jobs/reviews-7/model --data new.csv --output scores.csv",),
+        (),
+        required=("model", "data", "output"),
+        extra=(
+            Option("model", "folder that a model.tar.gz was unpacked to", Path, "FOLDER", in_file=False),
+            Option("data", "file of rows without labels", Path, "PATH", in_file=False),
+            Option(
+                "output", "CSV file to write: row, class, a probability for each class", Path, "PATH", in_file=False
+            ),
+            _SWITCHES["calibrated"],
+            _LOCAL_IMAGE,
+        ),
         prints_json=False,
     ),
     "plan": Command(
@@ -137,7 +165,7 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
     for option in command.extra:
         if getattr(options, option.name) is None:
             setattr(options, option.name, option.default)
-    missing = [OPTIONS[name].flag for name in command.required if not getattr(options, name)]
+    missing = [f"--{name}" for name in command.required if not getattr(options, name)]
     if missing:
         raise UserError(
             f"{options.command} needs {', '.join(missing)}; give {'it' if len(missing) == 1 else 'them'} here or in "

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import contract
 import launch
 from failures import UserError
 from launcher import ROOT, arguments, bill, channels, engine, local
@@ -370,6 +371,68 @@ def test_compose_is_found_where_the_sdk_would_not_find_it(monkeypatch, tmp_path,
             shim = Path(variables["PATH"].split(os.pathsep)[0])
             assert shim.is_dir()
     assert not needs_shim or not shim.exists()
+
+
+# -- the image's own commands
+
+
+@pytest.fixture
+def docker_log(monkeypatch, tmp_path):
+    """A docker whose `run` writes its words to a file, one a line, and ends with an exit code."""
+
+    def make(code=0):
+        log = tmp_path / "docker.log"
+        fake_docker(tmp_path / "bin", f"run*) printf '%s\\n' \"$@\" >{log}; exit {code} ;;")
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+        return log
+
+    return make
+
+
+def test_check_shows_the_image_the_channels_of_a_job(docker_log, reviews, tmp_path):
+    log = docker_log()
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "rows.tsv").write_text("label\ttext\n")
+    assert launch.main(["check", "--data", str(reviews), "--validation", str(folder), "label_map=1=a;2=b"]) == 0
+    assert log.read_text().splitlines() == [
+        "run",
+        "--rm",
+        "--network=none",
+        f"--volume={reviews}:{contract.BASE}/input/data/train/reviews.tsv:ro",
+        f"--volume={folder}:{contract.BASE}/input/data/validation:ro",
+        "sagemaker-text-classification:local",
+        "check",
+        "--label_map",
+        "1=a;2=b",
+    ]
+
+
+def test_predict_reads_the_model_and_writes_beside(docker_log, reviews, tmp_path):
+    log = docker_log()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    words = ["--model", tmp_path / "model", "--data", reviews, "--output", tmp_path / "scores.csv", "--calibrated"]
+    assert launch.main(["predict", *map(str, words)]) == 0
+    lines = log.read_text().splitlines()
+    assert f"--volume={tmp_path}/model:/model:ro" in lines
+    assert f"--volume={tmp_path}:/output" in lines
+    assert lines[lines.index("predict") :] == [
+        "predict", "--model", "/model", "--data", "/data/reviews.tsv", "--output", "/output/scores.csv", "--calibrated",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "ends", "sentence"),
+    [
+        (1, launch.REFUSED, "launch.py: a job would refuse this; the lines above say why\n"),
+        (127, launch.WRONG_USE, "has no command check; build it anew with `make build`\n"),
+    ],
+)
+def test_check_that_fails_says_so(docker_log, reviews, capsys, code, ends, sentence):
+    docker_log(code)
+    assert launch.main(["check", "--data", str(reviews)]) == ends
+    assert capsys.readouterr().err.endswith(sentence)
 
 
 # -- files
