@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,9 @@ def main(words: Sequence[str]) -> int:
         return _end(str(error), REFUSED)
     except LostContact as error:
         return _end(str(error), LOST_CONTACT)
+    except BrokenPipeError:  # as of `launch.py logs JOB | head`; nothing more can be printed, at exit neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         return _end(f"{error}; make room there, or change the permissions", FAILED)
     except Interrupted as interrupt:
@@ -46,7 +50,7 @@ def main(words: Sequence[str]) -> int:
     except Aborted as interrupt:
         return interrupt.exit_code  # what becomes of the job is said where it is known
     except KeyboardInterrupt:
-        return _end("interrupted before anything was started", 128 + signal.SIGINT)
+        return _end("interrupted", 128 + signal.SIGINT)
 
 
 def _end(sentence: str, code: int) -> int:

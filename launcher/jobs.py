@@ -38,16 +38,19 @@ def start(sagemaker: Any, request: Mapping[str, Any]) -> bool:
     """
     name = request["TrainingJobName"]
     try:
-        sagemaker.create_training_job(**request)
-        return True
+        try:
+            sagemaker.create_training_job(**request)
+            return True
+        except ClientError as error:
+            if aws.code_of(error) != "ResourceInUse":
+                raise
+        other = difference(request, sagemaker.describe_training_job(TrainingJobName=name))
     except (BotoCoreError, ClientError) as error:
-        if aws.code_of(error) != "ResourceInUse":
-            if aws.may_pass(error):
-                raise LostContact(f"it is not known whether job {name} was started: {aws.explain(error)}") from None
-            raise Refused(aws.explain(error)) from None
-    other = difference(request, describe(sagemaker, name))
+        if aws.may_pass(error):
+            raise LostContact(f"it is not known whether job {name} was started: {aws.explain(error)}") from None
+        raise Refused(aws.explain(error)) from None
     if other:
-        raise Refused(f"job {name} exists already, with another {other}; give another --job-name") from None
+        raise Refused(f"job {name} exists already, with another {other}; give another --job-name")
     return False
 
 

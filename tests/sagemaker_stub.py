@@ -111,9 +111,9 @@ class Stub:
         return {"logStreams": [{"logStreamName": name} for name in names]}
 
     def _GetLogEvents(self, logStreamName: str, nextToken: str = "f/0", **request: Any) -> dict[str, Any]:
-        """Two events a page."""
+        """Two events a page; later more, as many lines take."""
         start = int(nextToken.removeprefix("f/"))
-        lines = self.streams[logStreamName][start : start + 2]
+        lines = self.streams[logStreamName][start : start + (2 if start < 10 else 10_000)]
         events = [{"timestamp": 1795377797000, "message": line} for line in lines]
         return {"events": events, "nextForwardToken": f"f/{start + len(lines)}"}
 

@@ -222,6 +222,16 @@ def test_the_scan_is_waited_for_and_counted(scan: Callable[..., None], capsys: p
     assert capsys.readouterr().err == "scan: 2 HIGH\nscan: 1 LOW\n"
 
 
+def test_a_push_that_waits_for_the_scan_fails_with_it(
+    built: Checkout, aws: dict[str, str], login_registry: Registry, docker_for_ecr: DockerForEcr
+) -> None:
+    """The image is in the registry, but not in moto's ECR, which therefore has no scan of it."""
+    path, _ = docker_for_ecr(login_registry.host)
+    pushed = built.push("--wait-scan", **aws, PATH=path)
+    assert (pushed.returncode, pushed.stdout) == (1, "")
+    assert "AWS refused DescribeImageScanFindings (ImageNotFoundException" in pushed.stderr.splitlines()[-1]
+
+
 def test_a_critical_finding_fails_unless_it_is_allowed_today(scan: Callable[..., None]) -> None:
     critical = [("CVE-1", "CRITICAL"), ("CVE-2", "HIGH")]
     with pytest.raises(UserError, match="the scan found CVE-1, which is critical"):

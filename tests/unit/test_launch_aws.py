@@ -5,7 +5,10 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
+import subprocess
+import sys
 import tarfile
 import time
 
@@ -285,6 +288,13 @@ def test_an_unknown_outcome_is_lost_contact(train, stub):
     assert f"`launch.py attach {JOB} --region {REGION}` follows it" in err
 
 
+def test_a_job_that_cannot_be_compared_is_lost_contact(train, stub):
+    stub.faults["CreateTrainingJob"] = ["lost"]
+    stub.faults["DescribeTrainingJob"] = ["503"] * 20
+    assert_one_sentence(train(), launch.LOST_CONTACT, f"it is not known whether job {JOB} was started")
+    assert list(stub.jobs) == [JOB]
+
+
 def test_credentials_that_expire_lose_contact_and_not_the_job(train, stub):
     stub.describe_hook = lambda job: None
     stub.faults["DescribeTrainingJob"] = ["slow", "expired"]
@@ -333,6 +343,19 @@ def test_logs_prints_all_hosts_and_all_pages(command, stub, job):
     stub.log(JOB, "a", "b", "c")
     stub.log(JOB, "d", host="algo-2")
     assert command("logs", JOB) == (0, "algo-1 | a\nalgo-1 | b\nalgo-1 | c\nalgo-2 | d\n", "")
+
+
+def test_logs_can_be_followed_and_cut_short(command, stub, job, clock, monkeypatch):
+    stub.log(JOB, "a")
+    clock.plan = [(START + 30, lambda: (stub.log(JOB, "b"), stub.end(JOB)))]
+    assert command("logs", JOB, "--follow")[:2] == (0, "a\nb\n")
+
+
+def test_a_reader_that_goes_away_is_no_error(stub, job):
+    stub.log(JOB, *["a line"] * 20_000)
+    words = f"{shlex.quote(sys.executable)} {ROOT / 'launch.py'} logs {JOB} | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "a line\n", "")
 
 
 def test_logs_of_a_job_that_has_none_yet(command, job):
