@@ -68,7 +68,13 @@ def require_ecr_host(host: str, region: str) -> None:
 def allowed_findings(today: date) -> set[str]:
     """The findings that aws/allowed-findings.txt allows today. Raises UserError."""
     allowed = set()
-    for number, line in enumerate(ALLOWED_FINDINGS.read_text().splitlines(), start=1):
+    try:
+        lines = ALLOWED_FINDINGS.read_text().splitlines()
+    except OSError as error:
+        raise UserError(
+            f"{ALLOWED_FINDINGS} cannot be read ({error.strerror}); restore it, if as an empty file"
+        ) from None
+    for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         try:
