@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from launcher import arguments, checks, inside, local, submission
+from launcher import arguments, checks, commands, inside, local, submission
 from launcher.arguments import WRONG_USE
 from launcher.errors import JobFailed, LostContact, Refused
 from launcher.signals import Aborted, Interrupted
@@ -122,7 +122,7 @@ def _print_result(job: local.LocalJob, result: local.Result) -> None:
     print(f"wall time     {sum(result.seconds.values()):.1f} s: {seconds}")
 
 
-COMMANDS = dict.fromkeys(arguments.COMMANDS, remote) | {
+COMMANDS = dict.fromkeys(commands.COMMANDS, remote) | {
     "local": run_locally,
     "check": check,
     "predict": predict,

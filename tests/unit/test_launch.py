@@ -14,7 +14,7 @@ import pytest
 import contract
 import launch
 from failures import UserError
-from launcher import ROOT, arguments, bill, channels, engine, local
+from launcher import ROOT, bill, channels, commands, engine, local
 from launcher.archives import unpack
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@sha256:" + "0" * 64
@@ -126,10 +126,10 @@ def test_without_a_command_the_list_is_printed(capsys):
         launch.main([])
     assert end.value.code == 0
     out = capsys.readouterr().out
-    assert all(f"\n    {name} " in out for name in arguments.COMMANDS)
+    assert all(f"\n    {name} " in out for name in commands.COMMANDS)
 
 
-@pytest.mark.parametrize("name", arguments.COMMANDS)
+@pytest.mark.parametrize("name", commands.COMMANDS)
 def test_help_of_each_command_has_examples(name, capsys):
     with pytest.raises(SystemExit) as end:
         launch.main([name, "--help"])
