@@ -22,7 +22,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help engine venv build demo-data local-test resume-demo push train check fix lock clean \
+.PHONY: help engine venv build demo-data local-test resume-demo push train aws-up aws-down check fix lock clean \
     test test-image test-unit test-code test-container test-push test-local-mode test-faults \
     bench bench-parity bench-data
 
@@ -56,6 +56,14 @@ train: venv ## Train the pushed image on SageMaker; ROLE= DATA= [BUCKET= REGION=
 	    $(if $(INSTANCE_TYPE),--instance-type '$(INSTANCE_TYPE)') \
 	    $(if $(INSTANCE_COUNT),--instance-count '$(INSTANCE_COUNT)') $(hyperparameters)
 
+aws-up: venv ## Make bucket, repository and role in AWS, or bring them up to date; REGION=eu-west-1
+	@test -n '$(REGION)' || { echo 'make aws-up: give the region: REGION=eu-west-1' >&2; exit 1; }
+	$(IN_VENV)python -m launcher.stack up --region '$(REGION)'
+
+aws-down: venv ## Delete them; REGION=eu-west-1 [CONTENTS=delete: with all data, models and images]
+	@test -n '$(REGION)' || { echo 'make aws-down: give the region: REGION=eu-west-1' >&2; exit 1; }
+	$(IN_VENV)python -m launcher.stack down --region '$(REGION)' $(if $(filter delete,$(CONTENTS)),--with-contents)
+
 
 # --- What it needs ---
 
@@ -79,6 +87,7 @@ check: venv ## Lint, format and type checks; changes nothing
 	$(IN_VENV)ruff format --check .
 	$(IN_VENV)mypy benchmarks code launch.py launcher
 	$(IN_VENV)shellcheck $(SCRIPTS)
+	$(IN_VENV)cfn-lint aws/template.yaml
 
 fix: venv ## Correct what the checks can correct by themselves
 	$(IN_VENV)ruff check --fix .

@@ -9,6 +9,8 @@ readonly STANDIN_IMAGE=$STANDIN:bookworm
 readonly STAMP=build/base-image
 readonly HOST_CA=docker/certs/host-ca-bundle.crt
 readonly LABELS=org.opencontainers.image
+readonly ATTEMPTS=5
+readonly PAUSE_MILLISECONDS=${PUSH_PAUSE_MILLISECONDS:-2000}
 
 image=sagemaker-text-classification:local
 repository=sagemaker-text-classification
@@ -18,6 +20,7 @@ tag=
 registry=
 allow_dirty=
 allow_standin=
+wait_scan=
 
 # Found out on the way
 command=
@@ -27,6 +30,7 @@ image_id=
 host=
 reference=
 digest=
+has_logged_in_anew=
 
 usage() {
     cat <<'TEXT'
@@ -45,6 +49,8 @@ push    Push that image to Amazon ECR, and print its URI by digest, the only lin
   --image NAME           the local image (sagemaker-text-classification:local)
   --allow-dirty          push although the checkout has changes, or is not what the image was built from
   --allow-standin-base   push to ECR although the image is built on the stand-in base
+  --wait-scan            wait for ECR's scan of the image and print what it found; exit code 1 if something critical
+                         is not in aws/allowed-findings.txt
   -h, --help             print this
 TEXT
 }
@@ -89,6 +95,7 @@ parse_arguments() {
                 ;;
             --allow-dirty) allow_dirty=yes ;;
             --allow-standin-base) allow_standin=yes ;;
+            --wait-scan) wait_scan=yes ;;
             --repository | --region | --tag | --registry | --image)
                 [[ $# -ge 2 && -n $2 && $2 != -* ]] || misuse "$1 needs a value."
                 case $1 in
@@ -121,6 +128,7 @@ check_names() {
     [[ -z $registry || $registry =~ ^[A-Za-z0-9.-]+(:[0-9]+)?$ ]] ||
         misuse "--registry $registry: give HOST:PORT."
     [[ $registry != *.dkr.ecr.* ]] || misuse "--registry is for others than ECR: leave it out to push to ECR."
+    [[ -z $registry || -z $wait_scan ]] || misuse "--wait-scan is for ECR, and --registry for others: leave one out."
     [[ -z $registry || -z $region_flag ]] || misuse "Give --region to push to ECR, or --registry, not both."
 }
 
@@ -231,6 +239,7 @@ push_image() {
         [[ -n $region ]] || fail "No AWS region: give --region, or set AWS_REGION."
         check_base
         host=$("$python" -m launcher.ecr prepare --region "$region" --repository "$repository")
+        make_docker_config
         log_in
     fi
     reference=$host/$repository:$tag
@@ -239,12 +248,53 @@ push_image() {
         say "$reference is this image already."
     else
         docker tag "$image" "$reference"
-        docker push "$reference" ||
-            fail "$reference was not pushed: correct what docker names above, and try again."
-        look_up
-        [[ -n $digest ]] || fail "The registry does not show $reference after the push: try again."
+        push_until_it_is_there
+    fi
+    if [[ -n $wait_scan ]]; then
+        "$python" -m launcher.ecr scan --region "$region" --repository "$repository" --digest "$digest"
     fi
     printf '%s\n' "$host/$repository@$digest" >&3
+}
+
+# Push up to ATTEMPTS times. What the registry holds decides, not what docker says: the answer to a push that
+# went through can be lost, and a tag that is there must not be pushed again.
+push_until_it_is_there() {
+    local attempt problem
+    for ((attempt = 1; ; attempt++)); do
+        problem='The registry does not show it.'
+        if ! docker push "$reference" 2>"$scratch/errors"; then
+            problem=$(last_error)
+        fi
+        mend_login
+        look_up
+        [[ -z $digest ]] || return 0
+        if ((attempt == ATTEMPTS)) || is_final "$problem"; then
+            fail "$reference was not pushed, correct this and try again: $problem"
+        fi
+        say "$problem Trying again ($attempt of $((ATTEMPTS - 1)))."
+        pause "$attempt"
+    done
+}
+
+# Whether trying again cannot help.
+is_final() {
+    grep -qE 'denied|no basic auth credentials|connection refused|no such host|immutable|manifest invalid' <<<"$1" &&
+        [[ $1 != *'token has expired'* ]]
+}
+
+# A token lives for twelve hours, and may end in the middle of a push: one new login.
+mend_login() {
+    if [[ -z $registry && -z $has_logged_in_anew ]] && grep -qE 'token has expired|unauthorized' "$scratch/errors"; then
+        has_logged_in_anew=yes
+        say "The registry does not take the login any more: logging in anew."
+        log_in
+    fi
+}
+
+# Longer from one try to the next, and random, so that many pushes do not come back at the same moment.
+pause() {
+    local milliseconds=$((RANDOM % ((PAUSE_MILLISECONDS << $1) + 1)))
+    sleep "$(printf '%d.%03d' $((milliseconds / 1000)) $((milliseconds % 1000)))"
 }
 
 check_image() {
@@ -288,9 +338,9 @@ label() {
     docker image inspect --format "{{with .Config.Labels}}{{index . \"$LABELS.$1\"}}{{end}}" "$image"
 }
 
-# Log in with a docker configuration of this run alone: the token is not in the user's, and goes with the run.
-log_in() {
-    local config=${DOCKER_CONFIG:-${HOME:-}/.docker} kept password
+# A docker configuration of this run alone: the token is not in the user's, and goes with the run.
+make_docker_config() {
+    local config=${DOCKER_CONFIG:-${HOME:-}/.docker} kept
     if [[ -z ${DOCKER_CONTEXT:-} ]]; then
         DOCKER_CONTEXT=$(docker context ls --format '{{if .Current}}{{.Name}}{{end}}' | tr -d '\n')
     fi
@@ -303,6 +353,10 @@ log_in() {
     # With an entry in it docker keeps the token in this file, not in the user's key chain.
     printf '{"auths": {"%s": {}}}\n' "$host" >"$scratch/docker/config.json"
     export DOCKER_CONFIG=$scratch/docker DOCKER_CONTEXT
+}
+
+log_in() {
+    local password
     password=$("$python" -m launcher.ecr password --region "$region" --host "$host")
     printf '%s' "$password" |
         docker login --username AWS --password-stdin "$host" >/dev/null 2>"$scratch/errors" ||
@@ -312,15 +366,25 @@ log_in() {
 # Set digest to that under which the registry holds this image, to nothing if the tag is free; fail if the tag
 # names another image or a manifest that SageMaker does not take, or if the registry does not answer.
 look_up() {
-    local flags=(--verbose) answer status=0
+    local flags=(--verbose) answer attempt status=0 absent=0
     digest=
     if is_insecure; then
         flags+=(--insecure)
     fi
-    if ! answer=$(docker manifest inspect "${flags[@]}" "$reference" 2>"$scratch/errors"); then
-        grep -qE 'no such manifest|manifest unknown' "$scratch/errors" && return
-        fail "The registry $host does not answer, check its name, the login and the network: $(last_error)"
-    fi
+    for ((attempt = 1; ; attempt++)); do
+        answer=$(docker manifest inspect "${flags[@]}" "$reference" 2>"$scratch/errors") && break
+        # docker says so of a tag that is free, and also of a 401 on the way: the registry has to say it twice.
+        if grep -qE 'no such manifest|manifest unknown' "$scratch/errors"; then
+            ((++absent < 2)) || return 0
+            continue
+        fi
+        if ((attempt >= ATTEMPTS)) || is_final "$(last_error)"; then
+            fail "The registry $host does not answer, check its name, the login and the network: $(last_error)"
+        fi
+        absent=0
+        mend_login
+        pause "$attempt"
+    done
     digest=$("$python" -m launcher.manifest "$image_id" <<<"$answer") || status=$?
     case $status in
         0) ;;

@@ -1,31 +1,19 @@
-"""The command line of launch.py: its commands, their flags and their help."""
+"""The command line of launch.py: how words become options, and what --help prints."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hyperparameters
-from launcher import request
-
-LOCAL_IMAGE = "sagemaker-text-classification:local"
-
-EXAMPLES = """examples:
-  launch.py local
-  launch.py local --data my.tsv epochs=2 label_column=stars
-  launch.py plan  --image URI --role ARN --data my.tsv --region eu-west-1 epochs=2
-  launch.py train --image URI --role ARN --data my.tsv --region eu-west-1 epochs=2
-"""
+from failures import UserError
+from launcher import checks, config
+from launcher.commands import COMMANDS, SWITCHES, Command
+from launcher.options import OPTIONS
 
 WRONG_USE = 2
-
-_COMMANDS = {
-    "local": "train in containers of this machine (SageMaker local mode), with no AWS account",
-    "plan": "print the CreateTrainingJob request that `train` would send, and call nothing",
-    "train": "upload the data, train on SageMaker and follow the log",
-}
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,94 +23,127 @@ class Parser(argparse.ArgumentParser):
         self.exit(WRONG_USE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def parser(commands: Mapping[str, Callable[..., int]]) -> Parser:
-    """Make the parser. It leaves hyperparameters (`name=value`) unparsed and sets `command` to a function."""
+def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> argparse.Namespace:
+    """Read the command line and train.yaml. Flags win, then the file, then the defaults.
+
+    The result has all options of the command, `function` and, as strings, `hyperparameters`. Raises UserError.
+    """
+    options, rest = _parser(functions).parse_known_args(words)
+    command = COMMANDS[options.command]
+    file = config.read(options.config)
+    for name in command.options:
+        if getattr(options, name) is None:
+            setattr(options, name, file.options.get(name, OPTIONS[name].default))
+    for option in command.extra:
+        if getattr(options, option.name) is None:
+            setattr(options, option.name, option.default)
+    missing = [f"--{name}" for name in command.required if not getattr(options, name)]
+    if missing:
+        where = f"here or in {config.DEFAULT_FILE}" if command.options else "here"
+        raise UserError(
+            f"{options.command} needs {', '.join(missing)}; give {'it' if len(missing) == 1 else 'them'} {where}, "
+            f"see launch.py {options.command} --help"
+        )
+    options.hyperparameters = _hyperparameters(command, rest, file.hyperparameters)
+    return options
+
+
+def _hyperparameters(command: Command, rest: Sequence[str], of_file: Mapping[str, str]) -> dict[str, str]:
+    flags = _flags(command)
+    for word in rest:
+        name = word.partition("=")[0]
+        if name.startswith("--"):
+            raise UserError(f"{name} is not a flag of this command; {_nearest_flag(name, flags, command)}")
+    if not command.takes_hyperparameters:
+        if rest:
+            raise UserError(f"{rest[0]!r} is one word too many; this command takes no hyperparameters")
+        return {}
+    values = {**of_file, **checks.pairs(rest)}
+    hyperparameters.parse(values)
+    return values
+
+
+def _nearest_flag(name: str, flags: Sequence[str], command: Command) -> str:
+    if command.takes_hyperparameters and name[2:].replace("-", "_") in (row.name for row in hyperparameters.TABLE):
+        return f"hyperparameters are written as {name[2:].replace('-', '_')}=value"
+    return config.nearest(name, flags)
+
+
+def _flags(command: Command) -> list[str]:
+    options = [OPTIONS[name] for name in command.options] + list(command.extra)
+    return ["--config", *(option.flag for option in options), *(["--json"] if command.prints_json else [])]
+
+
+def _parser(functions: Mapping[str, Callable[..., int]]) -> Parser:
     top = Parser(
         prog="launch.py",
         description="Fine-tune the text classifier on this machine (local) or on Amazon SageMaker (train).",
-        epilog=EXAMPLES,
+        epilog="exit codes: 0 completed, 1 failed, 2 wrong use, 3 refused by a check or by AWS, 4 lost contact (the "
+        "job still runs),\n128 + n ended by signal n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    subparsers = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for name, about in _COMMANDS.items():
-        _add_command(subparsers, name, about).set_defaults(command=commands[name])
+    subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    for name, command in COMMANDS.items():
+        parser = subparsers.add_parser(
+            name,
+            help=command.about,
+            description=f"{command.about[0].upper()}{command.about[1:]}.",
+            usage=f"launch.py {name} {'JOB ' if command.takes_job else ''}[options]"
+            + (" [hyperparameter=value ...]" if command.takes_hyperparameters else ""),
+            epilog=_epilog(command),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        parser.set_defaults(function=functions[name])
+        _add_options(parser, command)
     return top
 
 
-def _add_command(subparsers: Any, name: str, about: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = subparsers.add_parser(
-        name,
-        help=about,
-        description=f"{about[0].upper()}{about[1:]}.",
-        usage=f"launch.py {name} [options] [hyperparameter=value ...]",
-        epilog=_hyperparameter_help(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def _add_options(parser: argparse.ArgumentParser, command: Command) -> None:
+    if command.takes_job:
+        parser.add_argument("job", metavar="JOB", help="name of the job")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"options and hyperparameters in YAML (default: {config.DEFAULT_FILE})",
     )
-    is_local = name == "local"
-    data_help = "file or folder of rows to train on" + (" (default: the demo data)" if is_local else "")
-    command.add_argument("--data", type=Path, metavar="PATH", required=not is_local, help=data_help)
-    command.add_argument("--validation", type=Path, metavar="PATH", help="rows to choose the best epoch by")
-    command.add_argument("--test", type=Path, metavar="PATH", help="rows to measure the result on")
-    command.add_argument(
-        "--model", type=Path, metavar="FOLDER", help="model to start from, as save_pretrained wrote it"
-    )
-    command.add_argument("--instance-count", type=_positive, default=1, metavar="N", help="hosts (default 1)")
-    command.add_argument("--job-name", metavar="NAME", help="exact name (default: base job name and time)")
-    command.add_argument(
-        "--base-job-name",
-        default=request.DEFAULT_BASE_JOB_NAME,
-        metavar="NAME",
-        help="beginning of the job's name, and its folder in the bucket (default %(default)s)",
-    )
-    if is_local:
-        command.add_argument("--image", default=LOCAL_IMAGE, metavar="IMAGE", help="(default %(default)s)")
-    else:
-        _add_aws_options(command)
-    return command
+    for option in (*(OPTIONS[name] for name in command.options), *command.extra):
+        default = "" if option.default in (None, False) else f" (default {option.default})"
+        settings: dict[str, Any] = {"dest": option.name, "help": option.help + default, "default": None}
+        if option.name in SWITCHES:
+            parser.add_argument(option.flag, action="store_true", **settings | {"default": False})
+        elif option.is_switch:
+            parser.add_argument(option.flag, action=argparse.BooleanOptionalAction, **settings)
+        else:
+            action = "append" if option.items else "store"
+            parser.add_argument(
+                option.flag, type=_with_sentence(option.kind), action=action, metavar=option.metavar, **settings
+            )
+    if command.prints_json:
+        parser.add_argument("--json", action="store_true", help="print JSON, for other programs")
 
 
-def _add_aws_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--image", required=True, metavar="URI", help="image in ECR, with its digest or tag")
-    command.add_argument("--role", required=True, metavar="ARN", help="execution role of the job")
-    command.add_argument("--bucket", metavar="NAME", help="(default: sagemaker-REGION-ACCOUNT, as the SDK has it)")
-    command.add_argument("--region", help="(default: AWS_REGION, AWS_DEFAULT_REGION, the image's region)")
-    command.add_argument(
-        "--instance-type", default=request.DEFAULT_INSTANCE_TYPE, metavar="TYPE", help="(default %(default)s)"
-    )
-    command.add_argument(
-        "--volume-size",
-        type=_positive,
-        default=request.DEFAULT_VOLUME_GB,
-        metavar="GB",
-        help="(default %(default)s)",
-    )
-    command.add_argument(
-        "--max-run",
-        type=_positive,
-        default=request.DEFAULT_MAX_RUN_SECONDS,
-        metavar="SECONDS",
-        help="the job is stopped after so long (default %(default)s)",
-    )
-    command.add_argument(
-        "--spot", action="store_true", help="on spot instances; a job that is reclaimed goes on from its checkpoint"
-    )
-    command.add_argument(
-        "--max-wait",
-        type=_positive,
-        metavar="SECONDS",
-        help="with --spot: waiting for instances and running, together (default: twice --max-run)",
-    )
+def _with_sentence(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """argparse shows the words of an ArgumentTypeError, but hides those of a ValueError."""
+
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+def _epilog(command: Command) -> str:
+    lines = ["examples:", *(f"  launch.py {example}" for example in command.examples)]
+    return "\n".join([*lines, *(_hyperparameter_help() if command.takes_hyperparameters else ())])
 
 
-def _hyperparameter_help() -> str:
+def _hyperparameter_help() -> Iterable[str]:
     width = max(len(row.name) for row in hyperparameters.TABLE)
-    rows = (f"  {row.name:{width}}  {row.help} (default {row.default!r})" for row in hyperparameters.TABLE)
-    return "\n".join(["hyperparameters:", *rows])
+    yield "\nhyperparameters:"
+    for row in hyperparameters.TABLE:
+        yield f"  {row.name:{width}}  {row.help} (default {row.default!r})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from failures import UserError
@@ -15,6 +15,14 @@ _IMAGE = re.compile(r"(?P<name>[^\s@]+?)(:(?P<tag>[\w][\w.-]{0,127})|@sha256:[0-
 _REGION = re.compile(r"[a-z]{2,3}(-[a-z]+)+-\d+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _INSTANCE_TYPE = re.compile(r"ml\.(?P<family>[a-z0-9-]+)\.[a-z0-9]+")
+
+_VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,511}")
+
+INPUT_MODES = ("File", "FastFile")
+MAX_KEEP_ALIVE_SECONDS = 3600
+
+#: Instance families with disks of their own, for which AWS takes no VolumeKmsKeyId.
+_LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "p4d", "p4de", "p5")
 
 #: Instance families whose GPUs the CUDA of the image (13) no longer knows.
 _GPUS_TOO_OLD = {"p2": "K80", "p3": "V100", "p3dn": "V100"}
@@ -84,6 +92,46 @@ def spot_wait(max_wait_seconds: int, max_run_seconds: int) -> None:
             f"--max-wait {max_wait_seconds} is shorter than --max-run {max_run_seconds}; it counts waiting for spot "
             "instances and running together, so make it longer"
         )
+
+
+def keep_alive(seconds: int, is_spot: bool) -> None:
+    """Refuse what CreateTrainingJob refuses of a warm pool."""
+    if is_spot:
+        raise UserError("--keep-alive does not go with --spot: spot instances are not kept; leave one of them out")
+    if seconds > MAX_KEEP_ALIVE_SECONDS:
+        raise UserError(f"--keep-alive {seconds} is too long; give at most {MAX_KEEP_ALIVE_SECONDS} seconds")
+
+
+def input_mode(mode: str) -> None:
+    """Refuse what is no input mode, and Pipe, which the training code does not read."""
+    if mode not in INPUT_MODES:
+        raise UserError(f"--input-mode {mode!r} is not supported; take {' or '.join(INPUT_MODES)}")
+
+
+def network(subnets: Sequence[str], groups: Sequence[str], is_isolated: bool, has_model: bool) -> None:
+    """Refuse half a VPC, and a job that would look for its model on a network it does not have."""
+    if bool(subnets) != bool(groups):
+        given, missing = ("--subnet", "--security-group") if subnets else ("--security-group", "--subnet")
+        raise UserError(f"{given} is given without {missing}; a job in your VPC needs both")
+    if is_isolated and not has_model:
+        raise UserError(
+            "--network-isolation leaves the job no way to the Hugging Face hub; give the model's folder with --model"
+        )
+
+
+def volume_key(key: str | None, instance: str) -> None:
+    """Refuse a key for the disk of an instance that brings its own, encrypted one."""
+    if key and instance.split(".")[1] in _LOCAL_DISKS:
+        raise UserError(
+            f"--volume-kms-key cannot be used with {instance}, whose own disk is always encrypted; leave it out"
+        )
+
+
+def environment(names: Iterable[str]) -> None:
+    """Refuse what cannot be the name of an environment variable."""
+    for name in names:
+        if not _VARIABLE.fullmatch(name):
+            raise UserError(f"--environment {name!r} is not a name of letters, digits and _; rename it")
 
 
 def pairs(words: Iterable[str]) -> dict[str, str]:

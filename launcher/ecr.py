@@ -2,6 +2,7 @@
 
     python -m launcher.ecr prepare --region R --repository NAME   prints the registry's host
     python -m launcher.ecr password --region R --host HOST        prints the password, for --password-stdin
+    python -m launcher.ecr scan --region R --repository NAME --digest D    waits for the scan, prints what it found
 
 A module rather than the aws command line: boto3 is in .venv already, pinned and the same on every machine.
 """
@@ -12,36 +13,28 @@ import argparse
 import base64
 import re
 import sys
+import time
+from collections import Counter
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    NoCredentialsError,
-    ProfileNotFound,
-)
-from botocore.exceptions import ConnectionError as UnreachableError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from failures import UserError
+from launcher import ROOT, aws
+
+ALLOWED_FINDINGS = ROOT / "aws" / "allowed-findings.txt"
+SCAN_SECONDS = 900
+SCAN_POLL_SECONDS = 10
 
 ECR_HOST = re.compile(r"[0-9]{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
-EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
-UNKNOWN_IDENTITY = {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"}
-
-
-def client(service: str, region: str) -> Any:
-    config = Config(connect_timeout=10, read_timeout=30, retries={"mode": "standard", "max_attempts": 4})
-    return boto3.client(service, region_name=region, config=config)
 
 
 def ensure_repository(region: str, name: str) -> str:
     """The registry host of the repository, which is created (immutable tags, scan on push) if missing."""
-    account = client("sts", region).get_caller_identity()["Account"]
-    ecr = client("ecr", region)
+    account = aws.client("sts", region).get_caller_identity()["Account"]
+    ecr = aws.client("ecr", region)
     try:
         found = ecr.describe_repositories(registryId=account, repositoryNames=[name])["repositories"][0]
     except ecr.exceptions.RepositoryNotFoundException:
@@ -59,7 +52,7 @@ def ensure_repository(region: str, name: str) -> str:
 def login_password(region: str, host: str) -> str:
     """The password of user AWS for this registry host, valid for twelve hours."""
     require_ecr_host(host, region)
-    answer = client("ecr", region).get_authorization_token()["authorizationData"][0]
+    answer = aws.client("ecr", region).get_authorization_token()["authorizationData"][0]
     token_host = urlsplit(answer["proxyEndpoint"]).hostname
     if token_host != host:
         raise UserError(f"The ECR token is for {token_host}, not {host}: check the credentials and the region.")
@@ -72,28 +65,65 @@ def require_ecr_host(host: str, region: str) -> None:
         raise UserError(f"No token is sent to {host}: it is not the host of an ECR registry in {region}.")
 
 
-def explain(error: Exception) -> str:
-    """One sentence with the remedy for what boto3 raises."""
-    if isinstance(error, NoCredentialsError):
-        return "No AWS credentials were found: run 'aws configure' or 'aws sso login', or set AWS_PROFILE."
-    if isinstance(error, ProfileNotFound):
-        return f"{error}: set AWS_PROFILE to a profile of ~/.aws/config."
-    if isinstance(error, ClientError):
-        code = error.response.get("Error", {}).get("Code", "")
-        if code in EXPIRED:
-            return "The AWS credentials have expired: get new ones ('aws sso login', for example) and try again."
-        if code in UNKNOWN_IDENTITY:
-            return f"AWS does not accept the credentials ({code}): check AWS_PROFILE or the access keys."
-        if code.startswith("AccessDenied"):
-            return f"The AWS identity may not do this, ask for the permission: {first_line(error)}"
-        return f"AWS refused the request, correct what it names: {first_line(error)}"
-    if isinstance(error, (HTTPClientError, UnreachableError)):
-        return f"AWS does not answer: check the region's name and the network: {first_line(error)}"
-    return f"AWS could not be asked, check the AWS configuration: {first_line(error)}"
+def allowed_findings(today: date) -> set[str]:
+    """The findings that aws/allowed-findings.txt allows today. Raises UserError."""
+    allowed = set()
+    try:
+        lines = ALLOWED_FINDINGS.read_text().splitlines()
+    except OSError as error:
+        raise UserError(
+            f"{ALLOWED_FINDINGS} cannot be read ({error.strerror}); restore it, if as an empty file"
+        ) from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            name, until, _reason = line.split(maxsplit=2)
+            is_valid = date.fromisoformat(until) >= today
+        except ValueError:
+            raise UserError(
+                f"{ALLOWED_FINDINGS.name}, line {number}: write `CVE-2026-1 2026-12-31 reason`, with the last day"
+            ) from None
+        if is_valid:
+            allowed.add(name)
+    return allowed
 
 
-def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def scan(region: str, repository: str, digest: str) -> None:
+    """Wait for the scan of an image and print what it found. Raises UserError for what is critical and not allowed."""
+    allowed = allowed_findings(datetime.now(UTC).date())
+    client = aws.client("ecr", region)
+    image = {"repositoryName": repository, "imageId": {"imageDigest": digest}}
+    _wait_for_scan(client, image)
+    pages = client.get_paginator("describe_image_scan_findings").paginate(**image)
+    findings = [finding for page in pages for finding in page["imageScanFindings"].get("findings", [])]
+    for severity, count in Counter(finding["severity"] for finding in findings).items():
+        print(f"scan: {count} {severity}", file=sys.stderr)
+    critical = {finding["name"] for finding in findings if finding["severity"] == "CRITICAL"}
+    refused = sorted(critical - allowed)
+    if refused:
+        raise UserError(
+            f"the scan found {', '.join(refused)}, which is critical; build with newer packages (make lock UPGRADE=1), "
+            f"or allow it in aws/{ALLOWED_FINDINGS.name} for a time"
+        )
+
+
+def _wait_for_scan(client: Any, image: dict[str, Any]) -> None:
+    deadline = time.monotonic() + SCAN_SECONDS
+    while True:
+        try:
+            status = client.describe_image_scan_findings(**image)["imageScanStatus"]
+        except client.exceptions.ScanNotFoundException:
+            status = {"status": "PENDING"}  # scan on push begins a little after the push
+        if status["status"] in ("COMPLETE", "ACTIVE"):
+            return
+        if status["status"] not in ("PENDING", "IN_PROGRESS"):
+            raise UserError(
+                f"ECR did not scan the image ({status.get('description', status['status'])}); scan it there"
+            )
+        if time.monotonic() > deadline:
+            raise UserError(f"ECR has not scanned the image in {SCAN_SECONDS} s; is scan on push switched on there?")
+        time.sleep(SCAN_POLL_SECONDS)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -103,7 +133,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     prepare.add_argument("--repository", required=True)
     password = commands.add_parser("password", help="print the password that docker login reads from stdin")
     password.add_argument("--host", required=True)
-    for command in (prepare, password):
+    scanned = commands.add_parser("scan", help="wait for the scan of an image and print what it found")
+    scanned.add_argument("--repository", required=True)
+    scanned.add_argument("--digest", required=True)
+    for command in (prepare, password, scanned):
         command.add_argument("--region", required=True)
     return parser.parse_args(argv)
 
@@ -113,13 +146,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command == "prepare":
             print(ensure_repository(arguments.region, arguments.repository))
+        elif arguments.command == "scan":
+            scan(arguments.region, arguments.repository, arguments.digest)
         else:
             print(login_password(arguments.region, arguments.host))
     except UserError as error:
         print(f"ecr: {error}", file=sys.stderr)
         return 1
     except (BotoCoreError, ClientError, ValueError) as error:
-        print(f"ecr: {explain(error)}", file=sys.stderr)
+        print(f"ecr: {aws.explain(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,12 +1,12 @@
 """The CreateTrainingJob request as plain data: no SDK, no network, no credentials.
 
-`launch.py plan` prints it, and launcher/sdk.py hands the same data to the SDK's Estimator.
+`launch.py plan` prints it and `train` sends it; launcher/sdk.py makes the SDK's Estimator of it, for local mode.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,6 +32,18 @@ class Spot:
     checkpoints: str
 
 
+@dataclass(frozen=True)
+class Security:
+    """Where the containers run and what is encrypted. By default: SageMaker's own network, and AWS's own keys."""
+
+    subnets: Sequence[str] = ()
+    security_groups: Sequence[str] = ()
+    is_network_isolated: bool = False
+    encrypts_inter_container_traffic: bool = False
+    kms_key: str | None = None
+    volume_kms_key: str | None = None
+
+
 def create_training_job(
     *,
     name: str,
@@ -40,11 +52,16 @@ def create_training_job(
     inputs: Mapping[str, str],
     output: str,
     hyperparameters: Mapping[str, str],
+    input_mode: str = "File",
     instance_type: str = DEFAULT_INSTANCE_TYPE,
     instance_count: int = 1,
     volume_gb: int = DEFAULT_VOLUME_GB,
+    keep_alive_seconds: int | None = None,
     max_run_seconds: int = DEFAULT_MAX_RUN_SECONDS,
     spot: Spot | None = None,
+    security: Security | None = None,
+    tags: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the request, with the keys that the SDK's Estimator sends. `inputs` maps channels to URIs.
 
@@ -56,7 +73,7 @@ def create_training_job(
         "TrainingJobName": name,
         "AlgorithmSpecification": {
             "TrainingImage": image,
-            "TrainingInputMode": "File",
+            "TrainingInputMode": input_mode,
             "MetricDefinitions": metric_definitions(),
         },
         "RoleArn": role,
@@ -72,11 +89,32 @@ def create_training_job(
     }
     if hyperparameters:
         request["HyperParameters"] = dict(hyperparameters)
+    if keep_alive_seconds:
+        request["ResourceConfig"]["KeepAlivePeriodInSeconds"] = keep_alive_seconds
     if spot:
         request["EnableManagedSpotTraining"] = True
         request["StoppingCondition"]["MaxWaitTimeInSeconds"] = spot.max_wait_seconds
         request["CheckpointConfig"] = {"S3Uri": spot.checkpoints}
+    if security:
+        _secure(request, security)
+    if tags:
+        request["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
+    if environment:
+        request["Environment"] = dict(environment)
     return request
+
+
+def _secure(request: dict[str, Any], security: Security) -> None:
+    if security.subnets:
+        request["VpcConfig"] = {"Subnets": list(security.subnets), "SecurityGroupIds": list(security.security_groups)}
+    if security.is_network_isolated:
+        request["EnableNetworkIsolation"] = True
+    if security.encrypts_inter_container_traffic:
+        request["EnableInterContainerTrafficEncryption"] = True
+    if security.kms_key:
+        request["OutputDataConfig"]["KmsKeyId"] = security.kms_key
+    if security.volume_kms_key:
+        request["ResourceConfig"]["VolumeKmsKeyId"] = security.volume_kms_key
 
 
 def _channel(name: str, uri: str) -> dict[str, Any]:
@@ -97,22 +135,22 @@ def job_name(base: str, now: datetime) -> str:
     return f"{base}-{now:%Y-%m-%d-%H-%M-%S}-{now.microsecond // 1000:03d}"
 
 
-def input_uris(bucket: str, base: str, name: str, channels: Iterable[str]) -> dict[str, str]:
-    """Say where the channels of a job lie in S3.
+def input_uri(bucket: str, base: str, content: str) -> str:
+    """Say where a channel with this content (its hash) lies in S3, for all jobs that read it.
 
-    They end with a slash because S3Uri is a bare prefix: `input/train` would take in `input/train-old/` too.
+    It ends with a slash because S3Uri is a bare prefix: `data/12` would take in `data/123/` too.
     """
-    return {channel: f"s3://{bucket}/{base}/{name}/input/{channel}/" for channel in channels}
+    return f"s3://{bucket}/{base}/data/{content}/"
 
 
 def output_uri(bucket: str, base: str) -> str:
-    """Say where results go: SageMaker appends `/<job name>/output/model.tar.gz`, beside the job's input."""
+    """Say where results go: SageMaker appends `/<job name>/output/model.tar.gz`."""
     return f"s3://{bucket}/{base}"
 
 
 def checkpoints_uri(bucket: str, base: str, name: str) -> str:
-    """Say where the checkpoints of a job are kept: beside its input and output, and no other job's."""
-    return f"s3://{bucket}/{base}/{name}/checkpoints/"
+    """Say where the checkpoints of a job are kept: no other job's, below a prefix for the bucket's lifecycle rule."""
+    return f"s3://{bucket}/checkpoints/{base}/{name}/"
 
 
 def region_of_image(image: str) -> str | None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import contract
 from failures import UserError
 from launcher import engine, local
-from launcher.arguments import LOCAL_IMAGE
+from launcher.options import LOCAL_IMAGE
 
 HYPERPARAMETERS = {
     "epochs": "2",

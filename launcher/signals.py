@@ -21,11 +21,20 @@ class Interrupted(Exception):
         self.exit_code = 128 + number
 
 
-class StopSignals:
-    """While this context is open, stop signals raise Interrupted; `received` remembers the last one."""
+class Aborted(KeyboardInterrupt):
+    """The same around boto3, which takes any Exception inside a request for a broken connection, and tries again."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+class StopSignals:
+    """While this context is open, stop signals raise `error`; `received` remembers the last one."""
+
+    def __init__(self, error: type[Interrupted] | type[Aborted] = Interrupted) -> None:
         self.received: int | None = None
+        self._error = error
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -43,4 +52,4 @@ class StopSignals:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        raise Interrupted(number)
+        raise self._error(number)

@@ -51,7 +51,7 @@ def amazon_reviews(file: Path, count: int) -> Path:
 @pytest.fixture
 def bystander() -> Iterator[str]:
     """A container that is not ours to remove."""
-    [container] = docker("run", "--detach", "--rm", launch.arguments.LOCAL_IMAGE, "sleep", "300")
+    [container] = docker("run", "--detach", "--rm", launch.commands.LOCAL_IMAGE, "sleep", "300")
     yield container
     docker("rm", "--force", container)
 

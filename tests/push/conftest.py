@@ -240,7 +240,7 @@ def checkout(tmp_path: Path, environment: dict[str, str]) -> Checkout:
     path.mkdir()
     shutil.copy(ROOT / "build_and_push.sh", path)
     shutil.copy(ROOT / ".gitignore", path)
-    for package in ("launcher", "code"):
+    for package in ("launcher", "code", "aws"):
         shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (path / "docker").mkdir()
     (path / "docker" / "Dockerfile").write_text(DOCKERFILE)

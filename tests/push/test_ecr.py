@@ -12,9 +12,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from failures import UserError
+from launcher import aws as aws_calls
 from launcher import ecr
 
 from .conftest import ECR_HOST, REGION, Checkout, Registry, assert_one_sentence
+from .faulty_proxy import in_front_of
 
 NAME = "sagemaker-text-classification"
 CUDA = "nvidia/cuda:13.0.3-base-ubuntu24.04"
@@ -118,7 +120,7 @@ def test_no_region(built: Checkout, aws: dict[str, str]) -> None:
 
 def test_no_credentials(built: Checkout, aws: dict[str, str]) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-    assert_one_sentence(built.push(**{**aws, **keys}), "No AWS credentials", "aws configure")
+    assert_one_sentence(built.push(**{**aws, **keys}), "no AWS credentials", "aws configure")
 
 
 def test_unknown_profile(built: Checkout) -> None:
@@ -167,11 +169,100 @@ def test_no_token_for_another_account(aws: dict[str, str], monkeypatch: pytest.M
     [
         ("ExpiredTokenException", "have expired"),
         ("InvalidClientTokenId", "does not accept the credentials"),
-        ("AccessDeniedException", "ask for the permission"),
+        ("AccessDeniedException", "ask for that permission"),
         ("LimitExceededException", "AWS refused"),
     ],
 )
 def test_each_answer_of_aws_is_one_line(code: str, told: str) -> None:
     error = ClientError({"Error": {"Code": code, "Message": "one line\nand another"}}, "CreateRepository")
-    assert told in ecr.explain(error)
-    assert "\n" not in ecr.explain(error)
+    assert told in aws_calls.explain(error)
+    assert "\n" not in aws_calls.explain(error)
+
+
+# -- the scan
+
+
+class Scans:
+    """Stands in for ECR's client: a scan that goes through these states, and then has these findings."""
+
+    def __init__(self, states: list[str], findings: list[tuple[str, str]]) -> None:
+        self.states = states
+        self.findings = [{"name": name, "severity": severity} for name, severity in findings]
+        self.exceptions = boto3.client("ecr", region_name=REGION).exceptions
+
+    def describe_image_scan_findings(self, **image: object) -> dict:
+        state = self.states.pop(0)
+        if state == "none":
+            raise self.exceptions.ScanNotFoundException({"Error": {"Code": "ScanNotFoundException"}}, "Describe")
+        return {"imageScanStatus": {"status": state}}
+
+    def get_paginator(self, operation: str) -> Scans:
+        return self
+
+    def paginate(self, **image: object) -> list[dict]:
+        return [{"imageScanFindings": {"findings": [finding]}} for finding in self.findings]
+
+
+@pytest.fixture
+def scan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    allowed = tmp_path / "allowed-findings.txt"
+    monkeypatch.setattr(ecr, "ALLOWED_FINDINGS", allowed)
+    monkeypatch.setattr(ecr, "SCAN_POLL_SECONDS", 0)
+
+    def run(states: list[str], findings: list[tuple[str, str]], lines: str = "# none\n") -> None:
+        allowed.write_text(lines)
+        monkeypatch.setattr(ecr.aws, "client", lambda service, region: Scans(states, findings))
+        ecr.scan(REGION, NAME, "sha256:1")
+
+    return run
+
+
+def test_the_scan_is_waited_for_and_counted(scan: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    scan(["none", "PENDING", "IN_PROGRESS", "COMPLETE"], [("CVE-1", "HIGH"), ("CVE-2", "LOW"), ("CVE-3", "HIGH")])
+    assert capsys.readouterr().err == "scan: 2 HIGH\nscan: 1 LOW\n"
+
+
+def test_a_push_that_waits_for_the_scan_fails_with_it(
+    built: Checkout, aws: dict[str, str], login_registry: Registry, docker_for_ecr: DockerForEcr
+) -> None:
+    """The image is in the registry, but not in moto's ECR, which therefore has no scan of it."""
+    path, _ = docker_for_ecr(login_registry.host)
+    pushed = built.push("--wait-scan", **aws, PATH=path)
+    assert (pushed.returncode, pushed.stdout) == (1, "")
+    assert "AWS refused DescribeImageScanFindings (ImageNotFoundException" in pushed.stderr.splitlines()[-1]
+
+
+def test_a_critical_finding_fails_unless_it_is_allowed_today(scan: Callable[..., None]) -> None:
+    critical = [("CVE-1", "CRITICAL"), ("CVE-2", "HIGH")]
+    with pytest.raises(UserError, match="the scan found CVE-1, which is critical"):
+        scan(["COMPLETE"], critical)
+    with pytest.raises(UserError, match="CVE-1"):
+        scan(["COMPLETE"], critical, "CVE-1 2020-01-01 that day is over\n")
+    scan(["COMPLETE"], critical, "CVE-1 2999-12-31 never called\n")
+
+
+@pytest.mark.parametrize("line", ["CVE-1", "CVE-1 soon because", "CVE-1 2999-12-31"])
+def test_an_allowance_needs_its_day_and_reason(scan: Callable[..., None], line: str) -> None:
+    with pytest.raises(UserError, match="line 1: write `CVE-2026-1 2026-12-31 reason`"):
+        scan(["COMPLETE"], [], line)
+
+
+def test_an_image_that_is_not_scanned_fails(scan: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="ECR did not scan the image"):
+        scan(["UNSUPPORTED_IMAGE"], [])
+    monkeypatch.setattr(ecr, "SCAN_SECONDS", 0)
+    with pytest.raises(UserError, match="is scan on push switched on there"):
+        scan(["PENDING"] * 9, [])
+
+
+def test_a_login_that_ends_in_the_middle_of_the_push_is_renewed(
+    built: Checkout, aws: dict[str, str], login_registry: Registry, docker_for_ecr: DockerForEcr
+) -> None:
+    with in_front_of(login_registry.host) as proxy:
+        proxy.fail_manifests("401", times=1)
+        path, log = docker_for_ecr(proxy.host)
+        pushed = built.push(**aws, PATH=path, PUSH_PAUSE_MILLISECONDS="1")
+        assert pushed.returncode == 0, pushed.stderr
+    assert proxy.met("401") == 1
+    assert "logging in anew" in pushed.stderr
+    assert log.read_text().count("login --username AWS") == 2

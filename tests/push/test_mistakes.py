@@ -73,6 +73,7 @@ def test_image_for_another_platform(checkout: Checkout, tmp_path: Path) -> None:
         (["push", "--registry", "http://127.0.0.1:5000"], "give HOST:PORT"),
         (["push", "--registry", "123456789012.dkr.ecr.us-east-1.amazonaws.com"], "leave it out"),
         (["push", "--registry", "127.0.0.1:5000", "--region", "us-east-1"], "not both"),
+        (["push", "--registry", "127.0.0.1:5000", "--wait-scan"], "--wait-scan is for ECR"),
     ],
 )
 def test_wrong_use_shows_the_usage(checkout: Checkout, arguments: list[str], told: str) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import contract
 import launch
 from failures import UserError
-from launcher import ROOT, engine, local
+from launcher import ROOT, bill, channels, commands, engine, local
 from launcher.archives import unpack
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@sha256:" + "0" * 64
@@ -41,7 +42,7 @@ def plan(reviews, capsys):
     def run(*words, image=IMAGE, role=ROLE, data=reviews):
         arguments = [f"--image={image}", f"--role={role}", f"--data={data}", *map(str, words)]
         try:
-            code = launch.main(["plan", *arguments])
+            code = launch.main(["plan", "--json", *arguments])
         except SystemExit as exit:
             code = exit.code
         return code, *capsys.readouterr()
@@ -73,15 +74,16 @@ def test_plan_prints_the_request_and_nothing_else(plan, reviews):
     assert request["HyperParameters"] == {"epochs": "2", "label_column": "stars"}
     assert request["ResourceConfig"]["InstanceCount"] == 2
     [train] = request["InputDataConfig"]
-    assert train["DataSource"]["S3DataSource"]["S3Uri"] == "s3://my-bucket/text-classification/job-1/input/train/"
+    content = channels.read(reviews).content
+    assert train["DataSource"]["S3DataSource"]["S3Uri"] == f"s3://my-bucket/text-classification/data/{content}/"
 
 
 def test_plan_has_a_channel_for_each_path(plan, reviews, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     _, out, _ = plan("--validation", reviews, "--test", reviews, "--model", tmp_path / "model")
-    channels = [channel["ChannelName"] for channel in json.loads(out)["InputDataConfig"]]
-    assert channels == ["train", "validation", "test", "model"]
+    names = [channel["ChannelName"] for channel in json.loads(out)["InputDataConfig"]]
+    assert names == ["train", "validation", "test", "model"]
 
 
 def test_hyperparameters_may_stand_between_flags(plan):
@@ -94,7 +96,7 @@ def test_spot_has_checkpoints_of_its_own_and_waits_twice_the_run(plan):
     request = json.loads(out)
     assert request["EnableManagedSpotTraining"] is True
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 200}
-    assert request["CheckpointConfig"] == {"S3Uri": "s3://my-bucket/text-classification/job-1/checkpoints/"}
+    assert request["CheckpointConfig"] == {"S3Uri": "s3://my-bucket/checkpoints/text-classification/job-1/"}
 
 
 def bucket_of(out):
@@ -112,11 +114,45 @@ def test_region_is_taken_from_flag_then_environment_then_image(plan, monkeypatch
 
 def test_plan_and_help_need_no_package_and_answer_at_once(reviews):
     start = time.monotonic()
-    done = command("plan", "--image", IMAGE, "--role", ROLE, "--data", reviews)
+    done = command("plan", "--json", "--image", IMAGE, "--role", ROLE, "--data", reviews)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
     assert command("--help").returncode == 0
     assert time.monotonic() - start < 4, "the two take 0.2 s on a quiet machine"
+
+
+def test_without_a_command_the_list_is_printed(capsys):
+    with pytest.raises(SystemExit) as end:
+        launch.main([])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert all(f"\n    {name} " in out for name in commands.COMMANDS)
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_help_of_each_command_has_examples(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        launch.main([name, "--help"])
+    assert end.value.code == 0
+    assert f"examples:\n  launch.py {name}" in capsys.readouterr().out
+
+
+def test_plan_says_what_is_read_written_and_paid_for(reviews, capsys):
+    words = [f"--image={IMAGE}", f"--role={ROLE}", f"--data={reviews}", "--bucket=b-1", "--job-name=job-1", "--spot"]
+    assert launch.main(["plan", *words]) == 0
+    out = capsys.readouterr().out
+    content = channels.read(reviews).content
+    assert f"reads   s3://b-1/text-classification/data/{content}/: train, 1 file(s), 25 bytes" in out
+    assert "writes  s3://b-1/text-classification/job-1/output/\n" in out
+    assert "writes  s3://b-1/checkpoints/text-classification/job-1/\n" in out
+    assert "price not known: give that of one hour with --price" in out
+    launch.main(["plan", *words, "--price=1.5", "--max-run=7200", "--instance-count=2"])
+    assert "at most 6.00 (2 x ml.g5.xlarge x 2 h x 1.5, on demand; spot costs less)" in capsys.readouterr().out
+
+
+def test_the_longest_bill_takes_in_the_warm_pool(plan):
+    request = json.loads(plan("--max-run=3600", "--keep-alive=1800", "--instance-count=2")[1])
+    assert bill.longest(request, 2.0) == 6.0
 
 
 def test_help_of_train_lists_the_hyperparameters():
@@ -135,7 +171,21 @@ def test_help_of_train_lists_the_hyperparameters():
         (["epochs=two"], "hyperparameter epochs='two' is not a whole number"),
         (["epochs=1", "epochs=2"], "hyperparameter 'epochs' is given twice; keep one of them"),
         (["epochs"], "'epochs' is neither a flag nor a hyperparameter; write hyperparameters as name=value"),
-        (["--epoch", "2"], "'--epoch' is neither a flag nor a hyperparameter"),
+        (["--epoch", "2"], "--epoch is not a flag of this command"),
+        (
+            ["--instance-typ", "ml.g5.xlarge"],
+            "--instance-typ is not a flag of this command; did you mean --instance-type?",
+        ),
+        (["--keep-alive=9", "--spot"], "--keep-alive does not go with --spot"),
+        (["--keep-alive=3601"], "--keep-alive 3601 is too long; give at most 3600 seconds"),
+        (["--input-mode=Pipe"], "--input-mode 'Pipe' is not supported; take File or FastFile"),
+        (["--subnet=subnet-1"], "--subnet is given without --security-group; a job in your VPC needs both"),
+        (["--network-isolation"], "give the model's folder with --model"),
+        (["--volume-kms-key=k"], "--volume-kms-key cannot be used with ml.g5.xlarge"),
+        (["--environment=A-B=1"], "--environment 'A-B' is not a name of letters, digits and _"),
+        (["--tag=team"], "argument --tag: 'team' is not NAME=VALUE"),
+        (["--price=cheap"], "argument --price: 'cheap' is not a price; write it as 1.41"),
+        (["--config=nowhere.yaml"], "--config nowhere.yaml cannot be read (No such file or directory)"),
         (["--instance-type=g5.xlarge"], "--instance-type 'g5.xlarge' is not a SageMaker instance type"),
         (["--instance-type=ml.p2.xlarge"], "ml.p2.xlarge has K80 GPUs, which the image's CUDA 13 no longer"),
         (["--instance-type=ml.p3.2xlarge"], "families ml.g4dn, ml.g5, ml.g6, ml.p4d or ml.p5"),
@@ -185,7 +235,7 @@ def test_missing_flags_are_named():
     done = command("plan", "--image", IMAGE)
     assert done.returncode == launch.WRONG_USE
     assert done.stderr == (
-        "launch.py plan: the following arguments are required: --data, --role; see launch.py plan --help\n"
+        "launch.py: plan needs --data, --role; give them here or in train.yaml, see launch.py plan --help\n"
     )
 
 
@@ -321,6 +371,68 @@ def test_compose_is_found_where_the_sdk_would_not_find_it(monkeypatch, tmp_path,
             shim = Path(variables["PATH"].split(os.pathsep)[0])
             assert shim.is_dir()
     assert not needs_shim or not shim.exists()
+
+
+# -- the image's own commands
+
+
+@pytest.fixture
+def docker_log(monkeypatch, tmp_path):
+    """A docker whose `run` writes its words to a file, one a line, and ends with an exit code."""
+
+    def make(code=0):
+        log = tmp_path / "docker.log"
+        fake_docker(tmp_path / "bin", f"run*) printf '%s\\n' \"$@\" >{log}; exit {code} ;;")
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+        return log
+
+    return make
+
+
+def test_check_shows_the_image_the_channels_of_a_job(docker_log, reviews, tmp_path):
+    log = docker_log()
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "rows.tsv").write_text("label\ttext\n")
+    assert launch.main(["check", "--data", str(reviews), "--validation", str(folder), "label_map=1=a;2=b"]) == 0
+    assert log.read_text().splitlines() == [
+        "run",
+        "--rm",
+        "--network=none",
+        f"--volume={reviews}:{contract.BASE}/input/data/train/reviews.tsv:ro",
+        f"--volume={folder}:{contract.BASE}/input/data/validation:ro",
+        "sagemaker-text-classification:local",
+        "check",
+        "--label_map",
+        "1=a;2=b",
+    ]
+
+
+def test_predict_reads_the_model_and_writes_beside(docker_log, reviews, tmp_path):
+    log = docker_log()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    words = ["--model", tmp_path / "model", "--data", reviews, "--output", tmp_path / "scores.csv", "--calibrated"]
+    assert launch.main(["predict", *map(str, words)]) == 0
+    lines = log.read_text().splitlines()
+    assert f"--volume={tmp_path}/model:/model:ro" in lines
+    assert f"--volume={tmp_path}:/output" in lines
+    assert lines[lines.index("predict") :] == [
+        "predict", "--model", "/model", "--data", "/data/reviews.tsv", "--output", "/output/scores.csv", "--calibrated",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "ends", "sentence"),
+    [
+        (1, launch.REFUSED, "launch.py: a job would refuse this; the lines above say why\n"),
+        (127, launch.WRONG_USE, "has no command check; build it anew with `make build`\n"),
+    ],
+)
+def test_check_that_fails_says_so(docker_log, reviews, capsys, code, ends, sentence):
+    docker_log(code)
+    assert launch.main(["check", "--data", str(reviews)]) == ends
+    assert capsys.readouterr().err.endswith(sentence)
 
 
 # -- files

@@ -14,6 +14,10 @@ import launcher.request as requests
 import metrics
 from launcher import checks, sdk
 
+# isort: split
+# What launcher.sdk sets before the SDK is imported is set here too.
+from sagemaker.estimator import Estimator
+
 GOLDEN = Path(__file__).with_name("golden_request.json")
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 ROLE = "arn:aws:iam::123456789012:role/service-role/training"
@@ -26,14 +30,28 @@ def full_request():
         name=name,
         image=f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-text-classification@{DIGEST}",
         role=ROLE,
-        inputs=requests.input_uris(bucket, base, name, ["train", "validation", "test", "model"]),
+        inputs={
+            channel: requests.input_uri(bucket, base, str(digit) * 32)
+            for digit, channel in enumerate(("train", "validation", "test", "model"))
+        },
         output=requests.output_uri(bucket, base),
         hyperparameters={"epochs": "2", "learning_rate": "5e-5", "label_map": "1,2,3=negative;4,5=positive"},
         instance_type="ml.g6.xlarge",
         instance_count=2,
         volume_gb=50,
         max_run_seconds=7200,
+        input_mode="FastFile",
         spot=requests.Spot(10800, requests.checkpoints_uri(bucket, base, name)),
+        security=requests.Security(
+            subnets=("subnet-1", "subnet-2"),
+            security_groups=("sg-1",),
+            is_network_isolated=True,
+            encrypts_inter_container_traffic=True,
+            kms_key="alias/result",
+            volume_kms_key="alias/disk",
+        ),
+        tags={"team": "reviews", "stage": "test"},
+        environment={"HF_HOME": "/tmp/hub"},
     )
 
 
@@ -56,7 +74,59 @@ def on_demand(request):
     return left | {"StoppingCondition": {"MaxRuntimeInSeconds": 7200}}
 
 
-@pytest.mark.parametrize("change", [dict, on_demand])
+def warm_pool(request):
+    """The same request on demand, with instances that are kept."""
+    request = on_demand(request)
+    return request | {"ResourceConfig": request["ResourceConfig"] | {"KeepAlivePeriodInSeconds": 1800}}
+
+
+def plain(request):
+    """The same request with nothing that has a default."""
+    request = on_demand(request)
+    security = {"VpcConfig", "EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "Tags", "Environment"}
+    left = {key: request[key] for key in request.keys() - security}
+    left["OutputDataConfig"] = {"S3OutputPath": request["OutputDataConfig"]["S3OutputPath"]}
+    left["ResourceConfig"] = {k: v for k, v in request["ResourceConfig"].items() if k != "VolumeKmsKeyId"}
+    return left
+
+
+def estimator(request, session):
+    """The Estimator that sends this request."""
+    algorithm, resources, vpc = (
+        request["AlgorithmSpecification"],
+        request["ResourceConfig"],
+        request.get("VpcConfig", {}),
+    )
+    return Estimator(
+        image_uri=algorithm["TrainingImage"],
+        role=request["RoleArn"],
+        instance_count=resources["InstanceCount"],
+        instance_type=resources["InstanceType"],
+        keep_alive_period_in_seconds=resources.get("KeepAlivePeriodInSeconds"),
+        volume_size=resources["VolumeSizeInGB"],
+        volume_kms_key=resources.get("VolumeKmsKeyId"),
+        max_run=request["StoppingCondition"]["MaxRuntimeInSeconds"],
+        max_wait=request["StoppingCondition"].get("MaxWaitTimeInSeconds"),
+        use_spot_instances=request.get("EnableManagedSpotTraining", False),
+        checkpoint_s3_uri=request.get("CheckpointConfig", {}).get("S3Uri"),
+        input_mode=algorithm["TrainingInputMode"],
+        output_path=request["OutputDataConfig"]["S3OutputPath"],
+        output_kms_key=request["OutputDataConfig"].get("KmsKeyId"),
+        hyperparameters=request.get("HyperParameters"),
+        metric_definitions=algorithm["MetricDefinitions"],
+        subnets=vpc.get("Subnets"),
+        security_group_ids=vpc.get("SecurityGroupIds"),
+        enable_network_isolation=request.get("EnableNetworkIsolation", False),
+        encrypt_inter_container_traffic=request.get("EnableInterContainerTrafficEncryption", False),
+        tags=request.get("Tags"),
+        environment=request.get("Environment"),
+        debugger_hook_config=False,
+        disable_profiler=request["ProfilerConfig"]["DisableProfiler"],
+        sagemaker_session=session,
+    )
+
+
+@pytest.mark.parametrize("change", [dict, on_demand, warm_pool, plain])
 @pytest.mark.parametrize("hyperparameters", [{"epochs": "2"}, {}])
 def test_estimator_sends_exactly_the_plain_data(hyperparameters, change):
     sent = {}
@@ -72,7 +142,10 @@ def test_estimator_sends_exactly_the_plain_data(hyperparameters, change):
     if not hyperparameters:
         del request["HyperParameters"]
     session = CapturingSession(boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=sdk.SDK_CONFIG)
-    sdk.fit(request, session)
+    inputs = {
+        channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in request["InputDataConfig"]
+    }
+    estimator(request, session).fit(inputs, job_name=request["TrainingJobName"])
     assert list(sent) == ["train"]
     expected, captured = flat(request), flat(sent["train"])
     assert sorted(captured) == sorted(expected)
@@ -93,7 +166,8 @@ def violations(value, shape, path=""):
         for index, item in enumerate(value):
             yield from violations(item, shape.member, f"{path}[{index}]")
     elif shape.type_name == "string":
-        pattern = shape.metadata.get("pattern")
+        # Python's re has no classes of Unicode: letters, separators and numbers.
+        pattern = shape.metadata.get("pattern", "").replace(r"\p{L}\p{Z}\p{N}", r"\w\s")
         if pattern and not re.fullmatch(pattern, value):
             yield f"{path}: {value!r} does not match {pattern}"
         if shape.enum and value not in shape.enum:
@@ -103,10 +177,11 @@ def violations(value, shape, path=""):
         yield f"{path}: the size {size} is not allowed"
 
 
-def test_request_is_valid_by_the_service_model():
+@pytest.mark.parametrize("change", [dict, on_demand, warm_pool, plain])
+def test_request_is_valid_by_the_service_model(change):
     service = botocore.session.Session().get_service_model("sagemaker")
     shape = service.operation_model("CreateTrainingJob").input_shape
-    request = full_request()
+    request = change(full_request())
     report = ParamValidator().validate(request, shape)
     assert not report.has_errors(), report.generate_report()
     assert list(violations(request, shape)) == []

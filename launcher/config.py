@@ -1,0 +1,137 @@
+"""train.yaml: the options and hyperparameters of a job in a file, overridden by flags.
+
+    data: reviews.tsv
+    role: arn:aws:iam::${ACCOUNT}:role/training
+    tag: {team: reviews}
+    hyperparameters:
+      epochs: 2
+
+`${NAME}` is the environment variable. Paths start from the file's folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from failures import UserError
+from launcher.options import OPTIONS, Option, pair
+
+DEFAULT_FILE = Path("train.yaml")
+HYPERPARAMETERS = "hyperparameters"
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the file says: `options` by name with their types, hyperparameters as strings."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(file: Path | None) -> Config:
+    """Read the file, or train.yaml if there is one and no other is named. Raises UserError."""
+    if file is None:
+        if not DEFAULT_FILE.is_file():
+            return Config()
+        file = DEFAULT_FILE
+    content = _load(file)
+    known = [name for name, option in OPTIONS.items() if option.in_file]
+    _refuse_unknown(file, content, [*known, HYPERPARAMETERS])
+    options = {name: _value(file, OPTIONS[name], value) for name, value in content.items() if name != HYPERPARAMETERS}
+    return Config(options, _mapping(file, HYPERPARAMETERS, content.get(HYPERPARAMETERS, {})))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name."""
+    names = list(known)
+    found = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {found[0]}?" if found else f"the known ones are {', '.join(names)}"
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise UserError(
+            f"{error.name}, which reads {file}, is not installed in this Python; run `make venv`, "
+            "then .venv/bin/python launch.py"
+        ) from None
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is there twice, of which PyYAML would keep the last."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = [key.value for key, _ in node.value]
+            for name in names:
+                if names.count(name) > 1:
+                    raise UserError(f"{file}: {name!r} is given twice; keep one of them")
+            return super().construct_mapping(node, deep)
+
+    try:
+        content = Loader(file.read_text(encoding="utf-8")).get_single_data()
+    except OSError as error:
+        raise UserError(f"--config {file} cannot be read ({error.strerror}); give a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "not text in UTF-8"
+        raise UserError(f"{file}{place} is not YAML ({reason}); correct it there") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds no `name: value` lines; write it as README's train.yaml")
+    return content
+
+
+def _refuse_unknown(file: Path, content: Mapping[Any, Any], known: list[str]) -> None:
+    for name in content:
+        if name not in known:
+            raise UserError(f"{file}: {str(name)!r} is not known; {nearest(str(name), known)}")
+
+
+def _value(file: Path, option: Option, value: Any) -> Any:
+    if option.items and option.kind is pair:
+        return list(_mapping(file, option.name, value).items())
+    if option.items:
+        values = value if isinstance(value, list) else [value]
+        return [_read(file, option, item) for item in values]
+    return _read(file, option, value)
+
+
+def _read(file: Path, option: Option, value: Any) -> Any:
+    text = _text(file, option.name, value)
+    try:
+        result = option.kind(text)
+    except ValueError as error:
+        raise UserError(f"{file}: {option.name}: {error}") from None
+    return file.parent / result if isinstance(result, Path) else result
+
+
+def _mapping(file: Path, name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: {name} is not a list of `name: value` lines; write it as README's train.yaml")
+    return {str(key): _text(file, f"{name}.{key}", item) for key, item in value.items()}
+
+
+def _text(file: Path, name: str, value: Any) -> str:
+    """A scalar as it would stand in a flag, with its variables replaced."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None or isinstance(value, list | dict):
+        raise UserError(f"{file}: {name} has no single value; write it as `{name.split('.')[-1]}: value`")
+
+    def variable(match: re.Match[str]) -> str:
+        try:
+            return os.environ[match[1]]
+        except KeyError:
+            raise UserError(
+                f"{file}: {name} names ${{{match[1]}}}, which is not set; set it, or write the value"
+            ) from None
+
+    return _VARIABLE.sub(variable, str(value))

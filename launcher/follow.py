@@ -1,0 +1,97 @@
+"""Follows a training job: its stages and its log as they come, to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from launcher import aws, jobs
+from launcher.errors import LostContact
+
+POLL_SECONDS = 10
+#: CloudWatch shows the last lines of a job a little after its end.
+LOG_LAG_SECONDS = 5
+#: How long AWS may be out of reach before we give up; each call has tried several times by then.
+PATIENCE_SECONDS = 600
+
+_GROUP = "/aws/sagemaker/TrainingJobs"
+
+
+class Log:
+    """The log of a job, of all its hosts. Each call of `new_lines` gives what came since the last."""
+
+    def __init__(self, logs: Any, job: str) -> None:
+        self._logs = logs
+        self._job = job
+        self._tokens: dict[str, str] = {}
+
+    def new_lines(self) -> Iterator[str]:
+        """Raises what boto3 raises."""
+        streams = self._streams()
+        for stream in streams:
+            host = stream.removeprefix(f"{self._job}/").rpartition("-")[0]
+            prefix = f"{host} | " if len(streams) > 1 else ""
+            for message in self._new_messages(stream):
+                yield f"{prefix}{message}"
+
+    def _streams(self) -> list[str]:
+        try:
+            pages = self._logs.get_paginator("describe_log_streams").paginate(
+                logGroupName=_GROUP, logStreamNamePrefix=f"{self._job}/"
+            )
+            return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
+        except ClientError as error:
+            if aws.code_of(error) == "ResourceNotFoundException":
+                return []  # the first job of an account makes the group when it starts
+            raise
+
+    def _new_messages(self, stream: str) -> Iterator[str]:
+        """The token moves on only after its page is handed out, so that a lost call loses no line."""
+        while True:
+            token = self._tokens.get(stream)
+            position = {"nextToken": token} if token else {}
+            page = self._logs.get_log_events(logGroupName=_GROUP, logStreamName=stream, startFromHead=True, **position)
+            yield from (event["message"] for event in page["events"])
+            self._tokens[stream] = page["nextForwardToken"]
+            if page["nextForwardToken"] == token:
+                return
+
+
+def follow(sagemaker: Any, logs: Any, name: str) -> dict[str, Any]:
+    """Print a job's stages and log until it ends, and return its description. Raises LostContact."""
+    log = Log(logs, name)
+    shown = 0
+    since: float | None = None
+    while True:
+        try:
+            job = sagemaker.describe_training_job(TrainingJobName=name)
+            shown = _print_stages(job, shown)
+            _print_log(log)
+            if job["TrainingJobStatus"] in jobs.ENDED:
+                time.sleep(LOG_LAG_SECONDS)
+                _print_log(log)
+                return job
+            since = None
+        except (BotoCoreError, ClientError) as error:
+            now = time.monotonic()
+            since = since or now
+            if not aws.may_pass(error) or now - since > PATIENCE_SECONDS:
+                raise LostContact(aws.explain(error)) from None
+            print(f"... {aws.explain(error)}; trying on", flush=True)
+        time.sleep(POLL_SECONDS)
+
+
+def _print_stages(job: Mapping[str, Any], shown: int) -> int:
+    stages = job.get("SecondaryStatusTransitions", [])
+    for stage in stages[shown:]:
+        message = stage.get("StatusMessage")
+        print(f"--- {stage['Status']}{f': {message}' if message else ''}", flush=True)
+    return len(stages)
+
+
+def _print_log(log: Log) -> None:
+    for line in log.new_lines():
+        print(line, flush=True)

@@ -1,0 +1,49 @@
+"""The image's own commands on this machine: `check` reads the data as a job would, `predict` uses a model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import contract
+from failures import UserError
+from launcher import engine
+from launcher.errors import JobFailed, Refused
+
+#: What docker answers when the image has no such command.
+_NO_COMMAND = 127
+
+
+def check(image: str, channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> None:
+    """Read the channels as a job would, and print what they hold. Raises Refused when they will not do."""
+    volumes = [
+        f"{path.absolute()}:{contract.BASE}/input/data/{name}{'' if path.is_dir() else f'/{path.name}'}:ro"
+        for name, path in channels.items()
+    ]
+    words = [word for name, value in hyperparameters.items() for word in (f"--{name}", value)]
+    if _run(image, volumes, ["check", *words]) != 0:
+        raise Refused("a job would refuse this; the lines above say why")
+
+
+def predict(image: str, model: Path, data: Path, output: Path, is_calibrated: bool) -> None:
+    """Classify the rows of a file with an unpacked model, into a CSV file. Raises JobFailed."""
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"--output {output} is in a folder that does not exist; make it, or name another")
+    volumes = [f"{model.absolute()}:/model:ro", f"{data.absolute()}:/data/{data.name}:ro", f"{folder}:/output"]
+    words = ["--model", "/model", "--data", f"/data/{data.name}", "--output", f"/output/{output.name}"]
+    owner = ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "HOME=/tmp"]
+    if _run(image, volumes, ["predict", *words, *(["--calibrated"] if is_calibrated else [])], owner) != 0:
+        raise JobFailed("nothing was classified; the lines above say why")
+
+
+def _run(image: str, volumes: Sequence[str], command: Sequence[str], options: Sequence[str] = ()) -> int:
+    engine.require_engine()
+    engine.require_image(image)
+    mounts = [f"--volume={volume}" for volume in volumes]
+    done = subprocess.run(["docker", "run", "--rm", "--network=none", *options, *mounts, image, *command], check=False)
+    if done.returncode == _NO_COMMAND:
+        raise UserError(f"the image {image} has no command {command[0]}; build it anew with `make build`")
+    return done.returncode

@@ -1,0 +1,117 @@
+"""The AWS set-up: bucket, repository and role as one CloudFormation stack, from aws/template.yaml.
+
+python -m launcher.stack up --region R      makes it, or brings it up to date, and prints what it made
+python -m launcher.stack down --region R    deletes it; with --with-contents all data, models and images too
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from botocore.exceptions import ClientError, WaiterError
+
+from failures import UserError
+from launcher import ROOT, aws, checks
+from launcher.errors import Refused
+
+TEMPLATE = ROOT / "aws" / "template.yaml"
+STACK = "text-classification"
+
+
+def up(region: str, name: str) -> dict[str, str]:
+    """Create or update the stack, and return its outputs. Raises Refused."""
+    cloudformation = aws.client("cloudformation", region)
+    stack = {"StackName": name, "TemplateBody": TEMPLATE.read_text(), "Capabilities": ["CAPABILITY_IAM"]}
+    with aws.one_sentence():
+        if _outputs(cloudformation, name) is None:
+            cloudformation.create_stack(**stack, OnFailure="DELETE")
+            _wait(cloudformation, "stack_create_complete", name)
+        else:
+            try:
+                cloudformation.update_stack(**stack)
+            except ClientError as error:
+                if "No updates are to be performed" not in str(error):
+                    raise
+            else:
+                _wait(cloudformation, "stack_update_complete", name)
+        outputs = _outputs(cloudformation, name)
+    assert outputs is not None, name
+    return outputs
+
+
+def down(region: str, name: str, with_contents: bool) -> None:
+    """Delete the stack. Raises Refused when bucket or repository hold something, unless that is to go too."""
+    cloudformation = aws.client("cloudformation", region)
+    with aws.one_sentence():
+        outputs = _outputs(cloudformation, name)
+        if outputs is None:
+            raise Refused(f"there is no stack {name} in {region}; give its --region, or its name with --stack")
+        _empty(region, outputs, with_contents)
+        cloudformation.delete_stack(StackName=name)
+        _wait(cloudformation, "stack_delete_complete", name)
+
+
+def _empty(region: str, outputs: dict[str, str], is_told_to: bool) -> None:
+    """CloudFormation deletes neither a bucket nor a repository that holds something."""
+    bucket, repository = outputs["Bucket"], outputs["Repository"].partition("/")[2]
+    s3, ecr = aws.client("s3", region), aws.client("ecr", region)
+    objects = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    keys = [{"Key": entry["Key"]} for page in objects for entry in page.get("Contents", [])]
+    pages = ecr.get_paginator("list_images").paginate(repositoryName=repository)
+    images = [image for page in pages for image in page["imageIds"]]
+    if (keys or images) and not is_told_to:
+        raise Refused(
+            f"the bucket {bucket} holds {len(keys)} objects and the repository {repository} {len(images)} images; "
+            "save what you need, then delete them all with CONTENTS=delete (--with-contents)"
+        )
+    for start in range(0, len(keys), 1000):
+        s3.delete_objects(Bucket=bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True})
+    for start in range(0, len(images), 100):
+        ecr.batch_delete_image(repositoryName=repository, imageIds=images[start : start + 100])
+
+
+def _outputs(cloudformation: Any, name: str) -> dict[str, str] | None:
+    try:
+        [stack] = cloudformation.describe_stacks(StackName=name)["Stacks"]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _wait(cloudformation: Any, state: str, name: str) -> None:
+    try:
+        cloudformation.get_waiter(state).wait(StackName=name, WaiterConfig={"Delay": 5, "MaxAttempts": 120})
+    except WaiterError as error:
+        raise Refused(
+            f"the stack {name} did not get there ({error}); its events in the CloudFormation console say why"
+        ) from None
+
+
+def main(words: list[str] | None = None) -> int:
+    """Exit code 0 when it is done, 3 when it was refused."""
+    parser = argparse.ArgumentParser(prog="python -m launcher.stack")
+    parser.add_argument("command", choices=["up", "down"])
+    parser.add_argument("--region", required=True)
+    parser.add_argument("--stack", default=STACK, metavar="NAME", help="(default %(default)s)")
+    parser.add_argument("--with-contents", action="store_true", help="delete all data, models and images too")
+    options = parser.parse_args(words)
+    try:
+        checks.region(options.region)
+        if options.command == "down":
+            down(options.region, options.stack, options.with_contents)
+            print(f"The stack {options.stack} is deleted")
+        else:
+            for output, value in up(options.region, options.stack).items():
+                print(f"{output:13} {value}")
+    except (Refused, UserError) as error:
+        print(f"stack: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

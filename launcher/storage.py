@@ -1,0 +1,111 @@
+"""What goes to S3, and what comes back: a job's data, its model and its report."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from failures import UserError
+from launcher import aws, jobs
+from launcher.archives import unpack
+from launcher.channels import Channel
+from launcher.errors import Refused
+
+
+def require_bucket(s3: Any, bucket: str, region: str, owner: str | None) -> None:
+    """Raise Refused unless the bucket can be used; create it when its `owner`, an account number, is given.
+
+    `owner` also keeps us from sending data to a stranger who took the default bucket's name first.
+    """
+    expected = {"ExpectedBucketOwner": owner} if owner else {}
+    try:
+        s3.head_bucket(Bucket=bucket, **expected)
+    except ClientError as error:
+        status = aws.status_of(error)
+        if status == 404 and owner:
+            place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            s3.create_bucket(Bucket=bucket, **place)
+        elif status == 404:
+            raise Refused(f"the bucket {bucket} does not exist; create it, or give another --bucket") from None
+        elif status == 403:
+            raise Refused(f"the bucket {bucket} is not yours to use; give another --bucket") from None
+        else:
+            raise
+
+
+def upload(s3: Any, channel: Channel, uri: str, *, owner: str | None, kms_key: str | None) -> int:
+    """Send what is not there yet, with a progress bar on a terminal. Returns the number of bytes sent.
+
+    S3 shows an object only when it is whole, so one of the right size below this hash is this file.
+    """
+    bucket, prefix = urlsplit(uri).netloc, urlsplit(uri).path.lstrip("/")
+    expected = {"ExpectedBucketOwner": owner} if owner else {}
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **expected)
+    there = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+    missing = {
+        prefix + name: file for name, file in channel.files.items() if there.get(prefix + name) != file.stat().st_size
+    }
+    size = sum(file.stat().st_size for file in missing.values())
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+    with progress(size) as bar:
+        for key, file in missing.items():
+            s3.upload_file(str(file), bucket, key, ExtraArgs=expected | encryption, Callback=bar.update)
+    return size
+
+
+def download(s3: Any, job: Mapping[str, Any], directory: Path) -> dict[str, str]:
+    """Put model.tar.gz and output.tar.gz into a new folder, and unpacked beside them as model/ and output/.
+
+    Returns the paths by those names. A job that failed has no model, and one may have left no output.
+    """
+    name = job["TrainingJobName"]
+    if job["TrainingJobStatus"] not in jobs.ENDED:
+        raise Refused(
+            f"job {name} is still {job['TrainingJobStatus']}; wait for its end with `launch.py attach {name}`"
+        )
+    if directory.exists():
+        raise UserError(f"{directory} exists; remove it, or name another folder with --to")
+    archives = {
+        "model": job.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
+        "output": jobs.output_archive(job),
+    }
+    paths = {}
+    for part, uri in archives.items():
+        if uri and _fetch(s3, uri, directory / f"{part}.tar.gz"):
+            try:
+                unpack(directory / f"{part}.tar.gz", directory / part)
+            except (ValueError, tarfile.TarError, EOFError) as error:
+                raise Refused(
+                    f"{uri} was not unpacked, as it is no archive of this job: {str(error).splitlines()[0]}"
+                ) from None
+            paths[part] = str(directory / part)
+    if not paths:
+        raise Refused(f"job {name} left neither a model nor output; `launch.py logs {name}` shows why")
+    return paths
+
+
+def _fetch(s3: Any, uri: str, file: Path) -> bool:
+    """Returns False when there is no such object."""
+    bucket, key = urlsplit(uri).netloc, urlsplit(uri).path.lstrip("/")
+    try:
+        size = s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
+    except ClientError as error:
+        if aws.status_of(error) == 404:
+            return False
+        raise
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with progress(size) as bar:
+        s3.download_file(bucket, key, str(file), Callback=bar.update)  # writes aside, and renames at the end
+    return True
+
+
+def progress(size: int) -> Any:
+    """A progress bar over bytes, which shows itself on a terminal only."""
+    from tqdm import tqdm
+
+    return tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False)

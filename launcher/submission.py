@@ -1,0 +1,150 @@
+"""From the options of a command to the request, and from the request to a job that runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from failures import UserError
+from launcher import bill, channels, checks, request
+from launcher.channels import Channel
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is sent: the request, where, and the files that it reads, by channel."""
+
+    request: dict[str, Any]
+    region: str
+    bucket: str
+    #: The account that may own the bucket, if it is the default one, which is created when missing.
+    bucket_owner: str | None
+    channels: Mapping[str, Channel]
+    kms_key: str | None
+
+    @property
+    def name(self) -> str:
+        return self.request["TrainingJobName"]
+
+    def uri(self, channel: str) -> str:
+        """Where a channel lies in S3."""
+        uris = {
+            entry["ChannelName"]: entry["DataSource"]["S3DataSource"]["S3Uri"]
+            for entry in self.request["InputDataConfig"]
+        }
+        return uris[channel]
+
+    def short_form(self, price: float | None) -> str:
+        """What is read, written and paid for."""
+        lines = [f"job     {self.name} in {self.region}, as {self.request['RoleArn']}"]
+        for name, channel in self.channels.items():
+            lines.append(f"reads   {self.uri(name)}: {name}, {len(channel.files)} file(s), {channel.size:,} bytes")
+        lines.append(f"writes  {self.request['OutputDataConfig']['S3OutputPath']}/{self.name}/output/")
+        if "CheckpointConfig" in self.request:
+            lines.append(f"writes  {self.request['CheckpointConfig']['S3Uri']}")
+        lines.append(f"bill    {bill.sentence(self.request, price)}")
+        return "\n".join(lines)
+
+
+def prepare(options: argparse.Namespace) -> Submission:
+    """Check the options and make the request of them. Calls nothing. Raises UserError."""
+    paths = channel_paths(options)
+    check(options)
+    region = region_of(options)
+    bucket = options.bucket or request.default_bucket(region, options.role)
+    checks.bucket(bucket)
+    base, name = options.base_job_name, job_name(options)
+    read = {key: channels.read(path) for key, path in paths.items()}
+    spot = request.Spot(_max_wait(options), request.checkpoints_uri(bucket, base, name)) if options.spot else None
+    made = request.create_training_job(
+        name=name,
+        image=options.image,
+        role=options.role,
+        inputs={key: request.input_uri(bucket, base, channel.content) for key, channel in read.items()},
+        output=request.output_uri(bucket, base),
+        hyperparameters=options.hyperparameters,
+        input_mode=options.input_mode,
+        instance_type=options.instance_type,
+        instance_count=options.instance_count,
+        volume_gb=options.volume_size,
+        keep_alive_seconds=options.keep_alive,
+        max_run_seconds=options.max_run,
+        spot=spot,
+        security=request.Security(
+            subnets=options.subnet or (),
+            security_groups=options.security_group or (),
+            is_network_isolated=options.network_isolation,
+            encrypts_inter_container_traffic=options.encrypt_inter_container_traffic,
+            kms_key=options.kms_key,
+            volume_kms_key=options.volume_kms_key,
+        ),
+        tags=dict(options.tag or ()),
+        environment=dict(options.environment or ()),
+    )
+    owner = None if options.bucket else request.account_of_role(options.role)
+    return Submission(made, region, bucket, owner, read, options.kms_key)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse settings that cannot work, alone or together."""
+    checks.pinned_image(options.image)
+    checks.role(options.role)
+    checks.instance_type(options.instance_type)
+    check_settings(options)
+
+
+def check_settings(options: argparse.Namespace) -> None:
+    """Refuse settings that do not go together."""
+    if options.spot:
+        checks.spot_wait(_max_wait(options), options.max_run)
+    elif options.max_wait:
+        raise UserError("--max-wait is for spot instances; give --spot too, or leave it out")
+    if options.keep_alive:
+        checks.keep_alive(options.keep_alive, options.spot)
+    checks.input_mode(options.input_mode)
+    checks.network(options.subnet, options.security_group, options.network_isolation, bool(options.model))
+    checks.volume_key(options.volume_kms_key, options.instance_type)
+    checks.environment(name for name, _ in options.environment or ())
+
+
+def _max_wait(options: argparse.Namespace) -> int:
+    return options.max_wait or 2 * options.max_run
+
+
+def region_of(options: argparse.Namespace) -> str:
+    """The region: from its option, the environment, or the image."""
+    candidates = (options.region, os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"))
+    region = next(filter(None, candidates), None) or request.region_of_image(getattr(options, "image", None) or "")
+    if not region:
+        raise UserError("no region is known; give --region, or set AWS_REGION")
+    checks.region(region)
+    return region
+
+
+def job_name(options: argparse.Namespace) -> str:
+    """The name of the job, which stays the same however often the submission is tried."""
+    name = options.job_name or request.job_name(options.base_job_name, datetime.now(UTC))
+    checks.job_name(name)
+    return name
+
+
+def channel_paths(options: argparse.Namespace) -> dict[str, Path]:
+    """The paths that are given, by channel. Raises UserError for those that hold nothing."""
+    given = {
+        "train": options.data,
+        "validation": options.validation,
+        "test": options.test,
+        "model": options.model,
+    }
+    paths = {name: path for name, path in given.items() if path}
+    for name, path in paths.items():
+        if name == "model":
+            checks.model_directory(path)
+        else:
+            checks.channel("--data" if name == "train" else f"--{name}", path)
+    return paths

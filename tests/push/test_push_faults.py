@@ -1,0 +1,78 @@
+"""build_and_push.sh against a registry behind a proxy that fails. PUSHES=100 for the long form."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import urllib.error
+
+from .conftest import IMAGE, Checkout, Registry, docker
+from .faulty_proxy import Proxy, in_front_of
+
+NAME = "sagemaker-text-classification"
+FAULTS = ("401", "429", "500", "503", "reset", "lost", "stall")
+QUICK = {"PUSH_PAUSE_MILLISECONDS": "1"}
+
+
+def fail_for_a_while(proxy: Proxy, fault: str, first: int, count: int) -> None:
+    """Let this many requests in a row fail."""
+    proxy.requests.clear()
+    proxy.choose = lambda method, path: fault if first <= len(proxy.requests) < first + count else None
+
+
+def digest_of(registry: Registry, tag: str) -> str | None:
+    with contextlib.suppress(urllib.error.HTTPError):
+        return registry.manifest(NAME, tag)[1]
+    return None
+
+
+def test_a_faulty_push_ends_right_or_changes_nothing(checkout: Checkout, registry: Registry) -> None:
+    checkout.build()
+    other = checkout.push("--registry", registry.host, "--tag", "occupied").stdout.strip().partition("@")[2]
+    (checkout.path / "content").write_text("something else")
+    checkout.commit()
+    checkout.build()
+    succeeded = 0
+    with in_front_of(registry.host) as proxy:
+        proxy.stall_seconds = 0.2
+        for seed in range(int(os.environ.get("PUSHES", "7"))):
+            order = random.Random(seed)
+            fault, first, count = FAULTS[seed % len(FAULTS)], order.randrange(25), order.randrange(1, 8)
+            tag = "occupied" if seed % 5 == 4 else f"tag-{seed}"
+            fail_for_a_while(proxy, fault, first, count)
+            pushed = checkout.push("--registry", proxy.host, "--tag", tag, **QUICK)
+            case = f"seed {seed}: {count} x {fault} from request {first}: {pushed.stderr}"
+            if tag == "occupied":
+                assert pushed.returncode == 1, case
+                assert digest_of(registry, tag) == other, case
+            elif pushed.returncode == 0:
+                assert pushed.stdout.strip().endswith(digest_of(registry, tag) or "none"), case
+                succeeded += 1
+            else:
+                assert pushed.stdout == "", case
+    print(f"{succeeded} pushes succeeded")
+    assert succeeded >= 1
+
+
+def test_a_push_whose_answer_is_lost_is_done(checkout: Checkout, registry: Registry) -> None:
+    checkout.build()
+    with in_front_of(registry.host) as proxy:
+        proxy.fail_manifests("lost", times=1)
+        pushed = checkout.push("--registry", proxy.host, "--tag", "lost", **QUICK)
+    assert pushed.returncode == 0, pushed.stderr
+    assert registry.manifest(NAME, "lost")[2]["config"]["digest"] == docker(
+        "image", "inspect", "--format", "{{.Id}}", IMAGE
+    )
+    assert [method for method, path, _ in proxy.requests if "/manifests/lost" in path].count("PUT") == 1
+
+
+def test_it_gives_up_after_so_many_tries(checkout: Checkout, registry: Registry) -> None:
+    checkout.build()
+    with in_front_of(registry.host) as proxy:
+        proxy.fail_manifests("503", times=100)
+        pushed = checkout.push("--registry", proxy.host, "--tag", "never", **QUICK)
+    assert pushed.returncode == 1
+    assert "503 Service Unavailable" in pushed.stderr.splitlines()[-1]
+    assert proxy.met("503") == 5
+    assert digest_of(registry, "never") is None

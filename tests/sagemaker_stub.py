@@ -1,0 +1,203 @@
+"""SageMaker, CloudWatch Logs, Service Quotas and ECR on loopback, with the faults that moto does not have.
+
+Answers the JSON protocol. `faults` holds, for each operation, what the next calls get instead of an answer:
+`throttle`, `500`, `503`, `expired` and `denied` are answers, `reset` breaks the connection before anything is done,
+`lost` does what is asked and then breaks it, `slow` answers after `latency_seconds`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import socket
+import struct
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from unittest import mock
+
+from botocore.loaders import JSONFileLoader
+
+ERRORS = {
+    "throttle": (400, "ThrottlingException", "Rate exceeded"),
+    "500": (500, "InternalFailure", "Internal error"),
+    "503": (503, "ServiceUnavailable", "Unavailable"),
+    "expired": (400, "ExpiredTokenException", "The security token included in the request is expired"),
+    "denied": (400, "AccessDeniedException", "Not authorized"),
+}
+
+
+class Refusal(Exception):
+    """An error that the service itself answers."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Stub:
+    """The services' state, which tests read and change."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.streams: dict[str, list[str]] = {}
+        self.quotas: dict[str, float] = {}
+        self.images: dict[str, dict[str, Any]] = {}
+        self.faults: dict[str, list[str]] = defaultdict(list)
+        self.calls: list[str] = []
+        self.latency_seconds = 0.0
+        self.describe_hook: Callable[[dict[str, Any]], None] = lambda job: None
+        self.url = ""
+        self._lock = threading.Lock()
+
+    def end(self, name: str, status: str = "Completed", **more: Any) -> None:
+        """Let a job end."""
+        self.jobs[name] |= {"TrainingJobStatus": status, "SecondaryStatus": status, **more}
+
+    def log(self, name: str, *lines: str, host: str = "algo-1") -> None:
+        """Write to a job's log."""
+        self.streams.setdefault(f"{name}/{host}-1795377797", []).extend(lines)
+
+    def answer(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            return getattr(self, f"_{operation}")(**request)
+
+    def next_fault(self, operation: str) -> str | None:
+        with self._lock:
+            self.calls.append(operation)
+            return self.faults[operation].pop(0) if self.faults[operation] else None
+
+    def _CreateTrainingJob(self, TrainingJobName: str, **request: Any) -> dict[str, Any]:
+        if TrainingJobName in self.jobs:
+            raise Refusal("ResourceInUse", "Training job names must be unique within an AWS account and region")
+        request.pop("Tags", None)
+        self.jobs[TrainingJobName] = {
+            "TrainingJobName": TrainingJobName,
+            **request,
+            "TrainingJobArn": f"arn:aws:sagemaker:eu-west-1:123456789012:training-job/{TrainingJobName}",
+            "TrainingJobStatus": "InProgress",
+            "SecondaryStatus": "Starting",
+            "CreationTime": 1795377797,
+            "EnableNetworkIsolation": False,
+        }
+        return {"TrainingJobArn": self.jobs[TrainingJobName]["TrainingJobArn"]}
+
+    def _DescribeTrainingJob(self, TrainingJobName: str) -> dict[str, Any]:
+        if TrainingJobName not in self.jobs:
+            raise Refusal("ValidationException", "Requested resource not found.")
+        self.describe_hook(self.jobs[TrainingJobName])
+        return self.jobs[TrainingJobName]
+
+    def _StopTrainingJob(self, TrainingJobName: str) -> dict[str, Any]:
+        job = self._DescribeTrainingJob(TrainingJobName)
+        if job["TrainingJobStatus"] != "InProgress":
+            raise Refusal("ValidationException", f"The request was rejected: status {job['TrainingJobStatus']}.")
+        job |= {"TrainingJobStatus": "Stopping", "SecondaryStatus": "Stopping"}
+        return {}
+
+    def _ListTrainingJobs(self, NameContains: str, MaxResults: int = 100, **request: Any) -> dict[str, Any]:
+        names = ("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingJobStatus")
+        found = [{name: job[name] for name in names} for name, job in self.jobs.items() if NameContains in name]
+        return {"TrainingJobSummaries": found[::-1][:MaxResults]}
+
+    def _DescribeLogStreams(self, logStreamNamePrefix: str, **request: Any) -> dict[str, Any]:
+        if not self.streams:
+            raise Refusal("ResourceNotFoundException", "The specified log group does not exist.")
+        names = [name for name in self.streams if name.startswith(logStreamNamePrefix)]
+        return {"logStreams": [{"logStreamName": name} for name in names]}
+
+    def _GetLogEvents(self, logStreamName: str, nextToken: str = "f/0", **request: Any) -> dict[str, Any]:
+        """Two events a page; later more, as many lines take."""
+        start = int(nextToken.removeprefix("f/"))
+        lines = self.streams[logStreamName][start : start + (2 if start < 10 else 10_000)]
+        events = [{"timestamp": 1795377797000, "message": line} for line in lines]
+        return {"events": events, "nextForwardToken": f"f/{start + len(lines)}"}
+
+    def _ListServiceQuotas(self, **request: Any) -> dict[str, Any]:
+        return {"Quotas": [{"QuotaName": name, "Value": value} for name, value in self.quotas.items()]}
+
+    def _BatchGetImage(self, imageIds: list[dict[str, str]], **request: Any) -> dict[str, Any]:
+        wanted = imageIds[0].get("imageDigest") or imageIds[0]["imageTag"]
+        if wanted not in self.images:
+            return {"images": [], "failures": [{"imageId": imageIds[0], "failureCode": "ImageNotFound"}]}
+        media_type = self.images[wanted]["mediaType"]
+        manifest = {"mediaType": media_type, "config": {"digest": f"sha256:{'c' * 64}"}}
+        return {"images": [{"imageManifest": json.dumps(manifest), "imageManifestMediaType": media_type}]}
+
+    def _GetDownloadUrlForLayer(self, **request: Any) -> dict[str, Any]:
+        return {"downloadUrl": f"{self.url}/config"}
+
+
+_LOADER = JSONFileLoader()
+_load = functools.cache(_LOADER.load_file)
+
+
+def models_read_once() -> Any:
+    """Each command makes its clients anew, and botocore would read megabytes of JSON for each of them."""
+    return mock.patch.object(JSONFileLoader, "load_file", lambda self, path: _load(path))
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Stub]:
+    """Serve a stub; its `url` is the endpoint of all its services."""
+    stub = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            operation = self.headers["X-Amz-Target"].partition(".")[2]
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+            fault = stub.next_fault(operation)
+            if fault == "reset":
+                return self.reset()
+            if fault == "slow":
+                time.sleep(stub.latency_seconds)
+            if fault in ERRORS:
+                status, code, message = ERRORS[fault]
+                return self.reply(status, {"__type": code, "message": message})
+            try:
+                answer = stub.answer(operation, body)
+            except Refusal as refusal:
+                return self.reply(400, {"__type": refusal.code, "message": str(refusal)})
+            return self.reset() if fault == "lost" else self.reply(200, answer)
+
+        def do_GET(self) -> None:
+            config = next(iter(stub.images.values()))
+            self.reply(200, {"os": "linux", "architecture": config["architecture"]})
+
+        def reply(self, status: int, content: dict[str, Any]) -> None:
+            data = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def reset(self) -> None:
+            """Close with RST, as a dropped connection looks."""
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+
+        def finish(self) -> None:
+            with contextlib.suppress(OSError, ValueError):
+                super().finish()
+
+        def log_message(self, *arguments: Any) -> None:
+            """Nothing: the tests' output is theirs."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.handle_error = lambda *arguments: None  # type: ignore[method-assign]
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    stub.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield stub
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,121 @@
+"""train.yaml: what it may say, what overrides it, and its mistakes."""
+
+import json
+import re
+
+import pytest
+
+import launch
+from launcher import ROOT, config
+from launcher.options import OPTIONS
+
+IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@sha256:" + "0" * 64
+
+FULL = f"""\
+data: rows/reviews.tsv
+image: {IMAGE}
+role: arn:aws:iam::${{ACCOUNT}}:role/training
+bucket: my-bucket
+job_name: reviews-1
+max_run: 3600
+spot: true
+subnet: [subnet-1, subnet-2]
+security_group: sg-1
+tag: {{team: reviews, year: 2026}}
+environment: {{HF_HOME: "/tmp/${{ACCOUNT}}"}}
+hyperparameters:
+  epochs: 2
+  learning_rate: 3e-5
+  label_map: "1,2=bad;4,5=good"
+"""
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch, capsys):
+    """Run `launch.py plan --json` in a folder with this train.yaml."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCOUNT", "123456789012")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "reviews.tsv").write_text("label\ttext\npositive\tgood\n")
+
+    def run(content, *words, file="train.yaml"):
+        (tmp_path / file).write_text(content)
+        return launch.main(["plan", "--json", *words]), *capsys.readouterr()
+
+    return run
+
+
+def test_all_of_a_job_can_stand_in_the_file(plan):
+    code, out, err = plan(FULL)
+    assert (code, err) == (0, "")
+    request = json.loads(out)
+    assert request["TrainingJobName"] == "reviews-1"
+    assert request["RoleArn"] == "arn:aws:iam::123456789012:role/training"
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
+    assert request["VpcConfig"] == {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+    assert request["Tags"] == [{"Key": "team", "Value": "reviews"}, {"Key": "year", "Value": "2026"}]
+    assert request["Environment"] == {"HF_HOME": "/tmp/123456789012"}
+    assert request["HyperParameters"] == {"epochs": "2", "learning_rate": "3e-5", "label_map": "1,2=bad;4,5=good"}
+
+
+def test_flags_win_over_the_file(plan):
+    request = json.loads(plan(FULL, "--no-spot", "--max-run=60", "--tag=team=other", "epochs=3")[1])
+    assert "EnableManagedSpotTraining" not in request
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 60}
+    assert request["Tags"] == [{"Key": "team", "Value": "other"}]
+    assert request["HyperParameters"]["epochs"] == "3"
+    assert request["HyperParameters"]["learning_rate"] == "3e-5"
+
+
+def test_another_file_can_be_named_and_paths_start_from_it(plan, tmp_path):
+    code, out, err = plan(FULL.replace("rows/", ""), "--config", "rows/other.yaml", file="rows/other.yaml")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["TrainingJobName"] == "reviews-1"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("bucket:", "buket:"), "train.yaml: 'buket' is not known; did you mean bucket?"),
+        (("max_run:", "max-run:"), "train.yaml: 'max-run' is not known; did you mean max_run?"),
+        (("max_run: 3600", "max_run: soon"), "train.yaml: max_run: 'soon' is not a whole number of 1 or more"),
+        (("max_run: 3600", "max_run: [1, 2]"), "train.yaml: max_run has no single value; write it as `max_run: value`"),
+        (("max_run: 3600", "max_run:"), "train.yaml: max_run has no single value"),
+        (("spot: true", "spot: maybe"), "train.yaml: spot: 'maybe' is neither true nor false"),
+        (("ACCOUNT}:role", "ACOUNT}:role"), "train.yaml: role names ${ACOUNT}, which is not set; set it, or write the"),
+        (("spot: true", "spot: true\nspot: false"), "train.yaml: 'spot' is given twice; keep one of them"),
+        (("  epochs: 2", "  epoch: 2"), "hyperparameter 'epoch' is not known; did you mean epochs?"),
+        (("  epochs: 2", "  epochs: [1, 2]"), "train.yaml: hyperparameters.epochs has no single value"),
+        (
+            ("bucket: my-bucket", "bucket: my-bucket: 2"),
+            "train.yaml, line 4 is not YAML (mapping values are not allowed",
+        ),
+        (("rows/reviews.tsv", "rows/none.tsv"), "--data rows/none.tsv does not exist"),
+        (("{team: reviews, year: 2026}", "team"), "train.yaml: tag is not a list of `name: value` lines"),
+        ((FULL, "- a\n"), "train.yaml holds no `name: value` lines"),
+    ],
+)
+def test_mistakes_in_the_file_are_one_sentence(plan, change, sentence):
+    assert change[0] in FULL
+    code, out, err = plan(FULL.replace(*change))
+    assert (code, out) == (launch.WRONG_USE, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_what_is_missing_in_the_file_is_named(plan):
+    code, _, err = plan("bucket: my-bucket\n", "--data=rows/reviews.tsv")
+    assert code == launch.WRONG_USE
+    assert err.startswith("launch.py: plan needs --image, --role; give them here or in train.yaml")
+
+
+def test_the_example_of_the_readme_is_read(tmp_path, monkeypatch):
+    [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for name in re.findall(r"\$\{(\w+)\}", example):
+        monkeypatch.setenv(name, "123456789012")
+    (tmp_path / "train.yaml").write_text(example)
+    read = config.read(tmp_path / "train.yaml")
+    assert set(read.options) <= set(OPTIONS)
+    assert read.hyperparameters
