@@ -21,8 +21,8 @@ def model_directory(channel: Path) -> Path:
     for path in sorted(channel.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(channel.resolve()):
             raise SettingsError(
-                f"the channel 'model' has a link that leads out of it, {path.relative_to(channel)}; put the file itself "
-                "in its place"
+                f"the channel 'model' has a link that leads out of it, {path.relative_to(channel)}; put the file "
+                "itself in its place"
             )
     found = sorted(path.parent for path in channel.glob("**/config.json"))
     if not found:

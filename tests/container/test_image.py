@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from containers import IMAGE
+
 ROOT = Path(__file__).resolve().parents[2]
-IMAGE = "sagemaker-text-classification:local"
 SIZE_BUDGET = 4.5e9
 
 # What docker/drop-unused.sh removes although the lock names it.
-DROPPED = {"setuptools", "triton"}
+DROPPED = {"gevent", "greenlet", "networkx", "setuptools", "triton", "zope-event", "zope-interface"}
 
 # Printed as JSON by one container, because each start costs a second.
 INSPECTION = """
