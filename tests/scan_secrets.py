@@ -8,6 +8,7 @@ import argparse
 import io
 import os
 import re
+import stat
 import subprocess
 import sys
 import tarfile
@@ -72,14 +73,16 @@ def in_layers(image: str) -> Iterator[tuple[str, bytes]]:
 
 
 def in_files() -> Iterator[tuple[str, bytes]]:
-    """Path and content of each file of this container's own file system; no content of big files."""
+    """Path and content of each file of this container's own file system; no content of big files, nor of the
+    packages, which is what the hashes in the lock say."""
     device = os.stat("/").st_dev
     for folder, folders, names in os.walk("/"):
         folders[:] = [name for name in folders if os.lstat(os.path.join(folder, name)).st_dev == device]
         for path in (Path(folder) / name for name in (*folders, *names)):
+            name = str(path)[1:]
             status = path.lstat()
-            text = path.is_file() and not path.is_symlink() and status.st_dev == device and status.st_size < TEXT_BYTES
-            yield str(path)[1:], path.read_bytes() if text else b""
+            is_text = stat.S_ISREG(status.st_mode) and status.st_dev == device and status.st_size < TEXT_BYTES
+            yield name, path.read_bytes() if is_text and not re.match(PACKAGES, name) else b""
 
 
 def main() -> int:
