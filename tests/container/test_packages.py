@@ -44,8 +44,9 @@ def test_the_list_of_packages_is_that_of_the_image(packages: dict[str, list[str]
 
 
 def test_every_package_has_a_licence(packages: dict[str, list[str]]) -> None:
-    """NVIDIA's package of that name holds no file, and no licence."""
-    assert [line for line in packages["python"] if line.endswith("not stated")] == ["cuda-toolkit 13.0.3.0 not stated"]
+    """cuda-toolkit only names others, and states none."""
+    unstated = [line.split(" ")[0] for line in packages["python"] if line.endswith("not stated")]
+    assert unstated == ["cuda-toolkit"]
 
 
 def test_the_bill_of_materials_lists_every_package(packages: dict[str, list[str]]) -> None:
