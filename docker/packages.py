@@ -21,7 +21,8 @@ def main() -> None:
     print("\n".join(sorted(f"{_name(found)} {found.version} {licence(found)}" for found in distributions())))
     print(f"\n[{platform.freedesktop_os_release()['PRETTY_NAME']}]")
     listing = ["dpkg-query", "--show", "--showformat", "${binary:Package} ${Version}\n"]
-    print(subprocess.run(listing, capture_output=True, text=True, check=True, env=os.environ | {"LC_ALL": "C"}).stdout)
+    listed = subprocess.run(listing, capture_output=True, text=True, check=True, env=os.environ | {"LC_ALL": "C"})
+    print(listed.stdout, end="")
 
 
 def licence(found: Distribution) -> str:

@@ -1,14 +1,15 @@
-"""As little privilege as there is: nothing but the outputs is written, as any user, with no capability."""
+"""A job needs its inputs and outputs alone: no network, no capability, no other place to write, no special user."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from containers import ENDLESS, INSIDE, QUICK, ContainerJob, running
+from containers import ENDLESS, IMAGE_WITH_TOOLS, INSIDE, QUICK, ContainerJob, running
 
 Make = Callable[..., ContainerJob]
 
@@ -19,6 +20,12 @@ TIGHT = {
     "security_opt": ["no-new-privileges"],
     "tmpfs": {"/tmp": "", f"{INSIDE}/checkpoints": "mode=1777"},
 }
+STRACE = (
+    "env", "LD_LIBRARY_PATH=/opt/test-tools/strace", "/opt/test-tools/strace/strace", "-E", "LD_LIBRARY_PATH",
+    "--follow-forks", "--quiet=all", "--trace=execve,connect,sendto,sendmsg,sendmmsg", "--output", f"{INSIDE}/output/trace",
+)  # fmt: skip
+CANARY = "canary-5f0c7a9e"
+
 #: Somebody who is not root. Only root can give folders away; for others it is themselves, whose the folders are.
 SOMEBODY = os.getuid() or 12345
 
@@ -45,12 +52,35 @@ def owners(folder: Path) -> set[int]:
     return {path.stat().st_uid for path in (folder, *folder.rglob("*"))}
 
 
-def test_any_user_without_any_privilege_can_train(ready_job: Make) -> None:
-    with running(ready_job(SHORT), user="12345:12345", **TIGHT) as job:
+def outside(line: str) -> bool:
+    """Whether a system call names an address that is neither this host's loopback nor a socket file."""
+    found = re.findall(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"', line)
+    return any(not re.match(r"127\.|::1?$", version_4 or version_6) for version_4, version_6 in found)
+
+
+def test_any_user_trains_without_privileges_or_network_and_calls_nobody(ready_job: Make) -> None:
+    """Nor does what it was told in secret come out of it."""
+    job = ready_job(SHORT)
+    secrets = {name: f"{CANARY}-{name}" for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DATABASE_PASSWORD")}
+    options = {"image": IMAGE_WITH_TOOLS, "command": [*STRACE, "train"], "user": "12345:12345", "environment": secrets}
+    with running(job, **options, **TIGHT):
         assert job.wait() == {"algo-1": 0}, job.log()
         assert job.manifest() is not None
         assert "WARNING" not in job.log()
         assert not job.containers["algo-1"].diff()
+        trace = (job.folder("algo-1", "output") / "trace").read_text().splitlines()
+        assert any("execve(" in line and "train.py" in line for line in trace)  # the training process was traced
+        assert [line for line in trace if outside(line)] == []
+        assert CANARY not in job.log()
+        written = [path for name in ("model", "output") for path in job.folder("algo-1", name).rglob("*")]
+        assert [path for path in written if path.is_file() and CANARY.encode() in path.read_bytes()] == []
+
+
+def test_a_call_would_show() -> None:
+    assert outside('9 connect(3, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("10.0.0.2")}, 16) = -1')
+    assert outside('9 connect(3, {sa_family=AF_INET6, inet_pton(AF_INET6, "2001:db8::1", &sin6_addr)}, 28) = -1')
+    assert not outside('9 connect(3, {sa_family=AF_INET, sin_port=htons(1), sin_addr=inet_addr("127.0.0.1")}, 16) = 0')
+    assert not outside('9 connect(3, {sa_family=AF_UNIX, sun_path="/var/run/nscd/socket"}, 110) = -1 ENOENT')
 
 
 def test_root_without_capabilities_trains_as_root_and_says_so_once(owned_job: Make) -> None:
