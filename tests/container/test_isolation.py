@@ -22,7 +22,8 @@ TIGHT = {
 }
 STRACE = (
     "env", "LD_LIBRARY_PATH=/opt/test-tools/strace", "/opt/test-tools/strace/strace", "-E", "LD_LIBRARY_PATH",
-    "--follow-forks", "--quiet=all", "--trace=execve,connect,sendto,sendmsg,sendmmsg", "--output", f"{INSIDE}/output/trace",
+    "--follow-forks", "--quiet=all", "--trace=execve,connect,sendto,sendmsg,sendmmsg",
+    "--output", f"{INSIDE}/output/trace",
 )  # fmt: skip
 CANARY = "canary-5f0c7a9e"
 
