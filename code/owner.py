@@ -8,12 +8,15 @@ failures and pass signals on whatever happens.
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from failures import PlatformError
 
 #: What root needs to become another user and to signal it, and their numbers (capabilities(7)).
 _CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "KILL": 5, "SETGID": 6, "SETUID": 7}
@@ -60,16 +63,27 @@ def give(path: Path, folder: Path) -> None:
 def provide_home(owner: Owner | None) -> None:
     """See to it that HOME, where libraries keep their caches, can be written: if not, it becomes a folder in /tmp.
 
-    A user without a name gets its number for one: libraries ask for it to name a cache.
+    A user without a name gets its number for one: libraries ask for it to name a cache. Raises PlatformError.
     """
     home = os.environ.get("HOME", "/")
     writable = not _refused(owner, "-w", [home]) if owner else os.access(home, os.W_OK)
     if not writable:
+        os.environ["HOME"] = _new_home(owner)
+    uid = owner.uid if owner else os.getuid()
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        os.environ.setdefault("USER", str(uid))
+
+
+def _new_home(owner: Owner | None) -> str:
+    try:
         home = tempfile.mkdtemp(prefix="home-")
-        if owner:
-            os.chown(home, owner.uid, owner.gid)
-        os.environ["HOME"] = home
-    os.environ.setdefault("USER", str(owner.uid if owner else os.getuid()))
+    except OSError as error:
+        raise PlatformError(f"no temporary folder can be made ({error.strerror}); mount /tmp writable") from None
+    if owner:
+        os.chown(home, owner.uid, owner.gid)
+    return home
 
 
 def _missing_capabilities() -> str | None:

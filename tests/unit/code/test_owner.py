@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import owner
+from failures import PlatformError
 from owner import Owner, give, provide_home, training_user
 
 SOMEBODY = Owner(12345, 54321)
@@ -85,3 +86,10 @@ def test_a_home_that_cannot_be_written_is_replaced(folders: list[Path], monkeypa
     assert home.stat().st_uid == SOMEBODY.uid
     assert os.environ["USER"] == str(SOMEBODY.uid)
     home.rmdir()
+
+
+def test_no_place_for_a_home_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(PlatformError, match="no temporary folder can be made .*; mount /tmp writable"):
+        provide_home(None)
