@@ -10,7 +10,7 @@ usage() {
 Usage: drop-unused.sh VENV
 
 Environment:
-  KEEP_TRITON  1 keeps triton, which torch.compile needs on a GPU (it also needs a C compiler there)
+  KEEP_TRITON  1 keeps triton and networkx, which torch.compile needs on a GPU (and a C compiler)
 EOF
 }
 

@@ -12,6 +12,9 @@ import subprocess
 import sys
 from typing import Any
 
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
 #: cyclonedx-py from beside the environment that it looks at, so that it does not list itself.
 _CYCLONEDX = (
     "import runpy, sys; sys.path.append('/opt/test-tools'); runpy.run_module('cyclonedx_py', run_name='__main__')"
@@ -24,7 +27,11 @@ def main() -> None:
     command = [sys.executable, "-c", _CYCLONEDX, *options]
     document = json.loads(subprocess.run(command, env=variables, check=True, stdout=subprocess.PIPE).stdout)
     document["components"] += distribution_packages()
-    json.dump(document, sys.stdout, indent=2)
+    text = json.dumps(document, indent=2)
+    error = JsonStrictValidator(SchemaVersion.from_version(document["specVersion"])).validate_str(text)
+    if error:
+        sys.exit(f"sbom.py: the list is not what CycloneDX {document['specVersion']} has it: {error}")
+    print(text)
 
 
 def distribution_packages() -> list[dict[str, Any]]:
