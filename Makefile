@@ -24,7 +24,8 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .NOTPARALLEL:
 .PHONY: help engine venv build demo-data local-test resume-demo push train aws-up aws-down check fix lock clean \
     test test-image test-unit test-code test-container test-push test-local-mode test-faults \
-    bench bench-parity bench-data
+    bench bench-parity bench-data \
+    packages sbom scan-image test-reproducible bench-image
 
 help: ## Print this
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-16s %s\n", $$1, $$2}'
@@ -108,7 +109,7 @@ test-code: test-image demo-data build/bench/packages/.installed ## Tests of code
 	    --volume '$(CURDIR)/build/bench/packages:/project/build/bench/packages:ro' \
 	    $(IMAGE):test python -m pytest -p no:cacheprovider --numprocesses 2 tests/unit/code
 
-test-container: build demo-data ## Tests of the image, from outside
+test-container: test-image demo-data ## Tests of the image, from outside
 	$(IN_VENV)pytest --numprocesses 2 tests/container
 
 test-faults: build demo-data ## Stops, kills and lost hosts many times over; N=200
@@ -159,6 +160,22 @@ lock: venv ## Bring the locks up to date with the *.in files; UPGRADE=1 takes ne
 	$(LOCK) docker/requirements-test.in --constraint docker/requirements.lock --output-file docker/requirements-test.lock
 	$(LOCK) requirements.in --output-file requirements.lock
 	$(LOCK) --no-deps benchmarks/requirements.in --output-file benchmarks/requirements.lock
+
+packages: build ## Write docker/packages.txt, what the image holds; for after a change of the locks
+	docker run --rm --interactive --network none $(IMAGE):local python - <docker/packages.py >docker/packages.txt
+
+sbom: test-image ## Write the image's bill of materials (CycloneDX) to build/sbom.json
+	@mkdir -p build
+	docker run --rm --interactive --network none $(IMAGE):test python - <docker/sbom.py >build/sbom.json
+
+scan-image: build venv ## Look for secrets in every layer of the image; minutes
+	$(IN_VENV)python tests/scan_secrets.py $(IMAGE):local
+
+test-reproducible: engine venv ## Build the image twice from nothing, and compare what is in it; ten minutes
+	$(IN_VENV)python tests/compare_builds.py
+
+bench-image: build demo-data ## Size of each layer; time to the first line and to the first step
+	$(IN_VENV)python tests/bench_image.py
 
 clean: ## Delete build/, the results of local runs among it, and caches; .venv and the images stay
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -21,6 +21,7 @@ registry=
 allow_dirty=
 allow_standin=
 wait_scan=
+no_cache=
 
 # Found out on the way
 command=
@@ -39,7 +40,7 @@ usage: ./build_and_push.sh build|push [option ...]
 build   Build the image sagemaker-text-classification:local. The base is BASE_IMAGE if set, else the one that
         docker/Dockerfile names, else, if that cannot be pulled, the one that docker/standin-base.sh makes.
         PIP_INDEX_URL, the proxy variables, and the CA file of PIP_CERT, SSL_CERT_FILE or REQUESTS_CA_BUNDLE
-        are passed to the build. The options below do not matter to it, but for --image.
+        are passed to the build. Of the options below only --image and --no-cache matter to it.
 push    Push that image to Amazon ECR, and print its URI by digest, the only line on stdout.
 
   --repository NAME      repository to push to, created in ECR if missing (sagemaker-text-classification)
@@ -51,6 +52,7 @@ push    Push that image to Amazon ECR, and print its URI by digest, the only lin
   --allow-standin-base   push to ECR although the image is built on the stand-in base
   --wait-scan            wait for ECR's scan of the image and print what it found; exit code 1 if something critical
                          is not in aws/allowed-findings.txt
+  --no-cache             build from nothing, whatever has been built before
   -h, --help             print this
 TEXT
 }
@@ -96,6 +98,7 @@ parse_arguments() {
             --allow-dirty) allow_dirty=yes ;;
             --allow-standin-base) allow_standin=yes ;;
             --wait-scan) wait_scan=yes ;;
+            --no-cache) no_cache=yes ;;
             --repository | --region | --tag | --registry | --image)
                 [[ $# -ge 2 && -n $2 && $2 != -* ]] || misuse "$1 needs a value."
                 case $1 in
@@ -141,18 +144,23 @@ require_docker() {
 # --- build ---
 
 build_image() {
-    local base commit arguments name
+    local base commit lock arguments name
     copy_ca_bundle
     base=$(choose_base)
     commit=$(revision)
+    lock=$(sha256sum docker/requirements.lock)
     arguments=(--file docker/Dockerfile --target runtime --tag "$image" --platform linux/amd64
-        --build-arg "BASE_IMAGE=$base" --build-arg "REVISION=$commit")
+        --build-arg "BASE_IMAGE=$base" --build-arg "REVISION=$commit"
+        --build-arg "LOCK=sha256:${lock%% *}" --build-arg "VERSIONS=$(main_versions)")
     # Without a value docker takes it from the environment, so that a password in a URL is in no argument.
     for name in PIP_INDEX_URL http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         if [[ -n ${!name:-} ]]; then
             arguments+=(--build-arg "$name")
         fi
     done
+    if [[ -n $no_cache ]]; then
+        arguments+=(--no-cache)
+    fi
     # BuildKit would add a provenance attestation, and with it an OCI index, which SageMaker has rejected.
     BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build "${arguments[@]}" .
 }
@@ -216,6 +224,11 @@ revision() {
     else
         printf '%s\n' "$commit"
     fi
+}
+
+# The versions of what matters most in the lock, as the image's label says them.
+main_versions() {
+    sed -nE 's/^(sagemaker-training|torch|transformers)==([^ ]+).*/\1 \2/p' docker/requirements.lock | paste -sd , -
 }
 
 is_dirty() {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from failures import PlatformError, describe
+from owner import give
 
 #: Where SageMaker mounts a job's folders.
 BASE = "/opt/ml"
@@ -45,6 +46,15 @@ class Contract:
     def checkpoints(self) -> Path:
         """Copied to S3 while the job runs, and back when it is started again."""
         return self.base / "checkpoints"
+
+    def outputs(self) -> list[Path]:
+        """The folders in which training writes."""
+        return [self.model, self.base / "output", self.output_data, self.checkpoints]
+
+    def inputs(self) -> list[Path]:
+        """The folders from which training reads, as far as the job has them."""
+        folders = (self._config_file("hyperparameters.json").parent, *map(self.channel, CHANNELS))
+        return [folder for folder in folders if folder is not None and folder.is_dir()]
 
     def channel(self, name: str) -> Path | None:
         """The folder of an input channel, or None when the job does not have it."""
@@ -110,10 +120,17 @@ class Contract:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:
                 file.write(describe(error))
+            give(path, self.model)
         except OSError as problem:
             if path.exists() and path.stat().st_size:  # another process was quicker
                 return
             print(f"{path} cannot be written: {problem.strerror}", flush=True)
+
+    def hand_over_success(self) -> None:
+        """Let the toolkit's own mark of success belong to the user whose folder it lies in."""
+        mark = self.base / "output" / "success"
+        if mark.exists():
+            give(mark, self.model)
 
     def failure(self) -> str | None:
         """The reason written so far."""

@@ -19,9 +19,11 @@ from types import FrameType
 from sagemaker_training.errors import ClientError
 
 import gpu
-from contract import contract
+import owner
+from contract import Contract, contract
 from failures import JobError, PlatformError, first_line, out_of_host_memory
 from hosts import Hosts
+from owner import Owner
 
 SCRIPT = Path(__file__).with_name("train.py")
 
@@ -47,15 +49,17 @@ class Processes:
         for process in self.running:
             process.send_signal(number)  # does nothing once the process has ended
 
-    def start(self, command: list[str], environments: list[dict[str, str]]) -> None:
+    def start(self, command: list[str], environments: list[dict[str, str]], user: Owner | None = None) -> None:
         """Start one process for each environment, unless a stop came first. A variable the user has set wins.
 
-        Each is in a process group of its own, so that Ctrl-C reaches it through `_stop` alone.
+        Each is in a process group of its own, so that Ctrl-C reaches it through `_stop` alone. Without a `user` they
+        run as this process does.
         """
+        options = user.process_options() if user else {}
         for environment in environments:
             if self.is_stopping:
                 break
-            self.running.append(subprocess.Popen(command, env=environment | os.environ, process_group=0))
+            self.running.append(subprocess.Popen(command, env=environment | os.environ, process_group=0, **options))
         if self.is_stopping:
             self._signal(signal.SIGTERM)
 
@@ -99,7 +103,7 @@ def run() -> None:
     """
     job = contract()
     try:
-        code = _train(job.hyperparameters(), Hosts.from_resources(job.resources()))
+        code = _train(job, Hosts.from_resources(job.resources()))
         if code:
             raise _reason(code)
     except Exception as error:
@@ -109,7 +113,7 @@ def run() -> None:
         raise ClientError((job.failure() or first_line(error)).splitlines()[0]) from None
 
 
-def _train(hyperparameters: dict[str, str], hosts: Hosts) -> int:
+def _train(job: Contract, hosts: Hosts) -> int:
     processes = Processes()
     gpus = gpu.capabilities()
     gpu.require_supported(gpus)
@@ -117,8 +121,10 @@ def _train(hyperparameters: dict[str, str], hosts: Hosts) -> int:
     if folder:
         print(f"The host's driver is older than CUDA 13: using the compatibility library in {folder}", flush=True)
         os.environ["LD_LIBRARY_PATH"] = f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
-    arguments = [f"--{name}={value}" for name, value in hyperparameters.items()]
-    processes.start([sys.executable, str(SCRIPT), *arguments], hosts.environments(max(1, gpu.count(gpus))))
+    user = owner.training_user(job.model, job.outputs(), job.inputs())
+    owner.provide_home(user)
+    arguments = [f"--{name}={value}" for name, value in job.hyperparameters().items()]
+    processes.start([sys.executable, str(SCRIPT), *arguments], hosts.environments(max(1, gpu.count(gpus))), user)
     code = processes.wait()
     if not code and processes.had_nothing_to_save:
         print("Stopped before the first step: there is nothing to save.", flush=True)

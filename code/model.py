@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -16,6 +17,7 @@ from transformers import (
 from transformers.utils import logging
 
 from failures import SettingsError
+from model_files import model_directory, no_pickles
 from packed import PackedClassifier, encoder
 from padded import PaddedClassifier
 from precision import Precision
@@ -30,7 +32,7 @@ def load(
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    source = str(_model_directory(channel)) if channel else name
+    source = str(model_directory(channel)) if channel else name
     common: dict[str, Any] = {"local_files_only": channel is not None, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(
@@ -41,15 +43,16 @@ def load(
             **common,
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source,
-            config=config,
-            dtype="float32",
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            **common,
-        )
-    except (OSError, ValueError) as error:
+        with no_pickles():
+            model = AutoModelForSequenceClassification.from_pretrained(
+                source,
+                config=config,
+                dtype="float32",
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                **common,
+            )
+    except (OSError, ValueError, SafetensorError) as error:
         raise SettingsError(_no_model(source, channel, error)) from None
     _require_positions(config, tokenizer, max_sequence_length)
     return tokenizer, model
@@ -64,22 +67,6 @@ def classifier(model: PreTrainedModel, pad_id: int, precision: Precision) -> Cla
     if parts is None:
         return PaddedClassifier(model, pad_id, precision)
     return PackedClassifier(model, parts, precision)
-
-
-def _model_directory(channel: Path) -> Path:
-    """The folder with config.json: the channel itself or the one folder in it that has it."""
-    found = sorted(path.parent for path in channel.glob("**/config.json"))
-    if not found:
-        raise SettingsError(
-            "the channel 'model' holds no config.json; give it a model folder as save_pretrained writes it: "
-            "config.json, model.safetensors and the tokenizer's files"
-        )
-    if not list(found[0].glob("*.safetensors")):
-        raise SettingsError(
-            "the channel 'model' holds no .safetensors weights; save them with save_pretrained (pickled .bin and .pt "
-            "files can run code when read, so they are not)"
-        )
-    return found[0]
 
 
 def _no_model(source: str, channel: Path | None, error: Exception) -> str:

@@ -35,6 +35,7 @@ def _run_toolkit(job: Contract) -> None:
     try:
         train()
     except SystemExit as end:
+        job.hand_over_success()
         # What goes wrong while the toolkit reports an error is swallowed by its `finally: sys.exit(0)`.
         if end.__context__ is not None:
             _fail(job, PlatformError(f"the toolkit failed ({end.__context__!r}); start the job again"))

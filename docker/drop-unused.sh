@@ -10,7 +10,7 @@ usage() {
 Usage: drop-unused.sh VENV
 
 Environment:
-  KEEP_TRITON  1 keeps triton, which torch.compile needs on a GPU (it also needs a C compiler there)
+  KEEP_TRITON  1 keeps triton and networkx, which torch.compile needs on a GPU (and a C compiler)
 EOF
 }
 
@@ -46,7 +46,7 @@ main() {
     cd "$site"
 
     [[ "${KEEP_TRITON:-0}" == 1 ]] ||
-        drop "triton: torch imports it for torch.compile only" triton triton-*.dist-info
+        drop "triton and networkx: torch imports them for torch.compile only" {triton,networkx}{,-*.dist-info}
     drop "headers: only a compiler reads them" torch/include nvidia/*/include
     drop "static libraries and device code: only a linker reads them" nvidia/*/lib/*.a nvidia/*/lib/*.bc
     drop "cuSOLVER over several GPUs: no library of torch names it" nvidia/cu13/lib/libcusolverMg.so.*
@@ -56,7 +56,9 @@ main() {
         nvidia/nvshmem/lib/nvshmem_*.so.*
     drop "RDMA for GPUDirect Storage: needs libraries that no base here has" nvidia/cu13/lib/libcufile_rdma.so.*
     drop "the protobuf compiler" torch/bin/protoc*
-    mapfile -t tests < <(find numpy scipy sklearn sympy gevent matplotlib -type d -name tests -prune)
+    drop "gevent and what it needs: sagemaker-training requires it and imports it nowhere" \
+        gevent{,-*.dist-info} greenlet{,-*.dist-info} zope zope_*.dist-info
+    mapfile -t tests < <(find numpy scipy sklearn sympy mpmath matplotlib -type d -name tests -prune)
     drop "the packages' own tests" "${tests[@]}"
     drop "setuptools: torch names it for building extensions, and there is no compiler" \
         setuptools setuptools-*.dist-info _distutils_hack distutils-precedence.pth

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +18,12 @@ from docker.models.networks import Network
 import docker
 from jobs import easy_rows, table
 
-IMAGE = "sagemaker-text-classification:local"
+IMAGE = os.environ.get("TEST_IMAGE", "sagemaker-text-classification:local")
+IMAGE_WITH_TOOLS = os.environ.get("TEST_IMAGE_WITH_TOOLS", "sagemaker-text-classification:test")
 LABEL = "sagemaker-text-classification.test"
 CODE = Path(__file__).resolve().parents[1] / "code"
 INSIDE = "/opt/ml"
+WRITABLE = ("model", "output", "checkpoints")
 
 #: What a job writes; its other folders are mounted read-only.
 WRITABLE = ("model", "output", "checkpoints")
@@ -92,8 +95,8 @@ class ContainerJob:
             (self.folder(host, "config") / name).write_text(json.dumps(content))
 
     def start(self, **options: Any) -> None:
-        """Start a container for each host. `options` go to docker; `mounts` (inside path: own path) and `only`
-        (a host: its own options) are ours."""
+        """Start a container for each host. `options` go to docker; `mounts` (inside path: own path), `without` (paths
+        that are not mounted), `image` and `only` (a host: its own options) are ours."""
         client = docker.from_env()
         only: Mapping[str, Mapping[str, Any]] = options.pop("only", {})
         if self.host_count > 1:
@@ -114,7 +117,7 @@ class ContainerJob:
             place = {"network": self.network.name} if self.network else {"network_mode": "none"}
             command = own.pop("command", ["train"])
             self.containers[host] = client.containers.create(
-                IMAGE, command, hostname=host, labels={LABEL: ""}, volumes=volumes, **(place | own)
+                own.pop("image", IMAGE), command, hostname=host, labels={LABEL: ""}, volumes=volumes, **(place | own)
             )
             if self.network:
                 self.network.disconnect(self.containers[host])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -10,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from containers import IMAGE
+
 ROOT = Path(__file__).resolve().parents[2]
-IMAGE = "sagemaker-text-classification:local"
 SIZE_BUDGET = 4.5e9
 
 # What docker/drop-unused.sh removes although the lock names it.
-DROPPED = {"setuptools", "triton"}
+DROPPED = {"gevent", "greenlet", "networkx", "setuptools", "triton", "zope-event", "zope-interface"}
 
 # Printed as JSON by one container, because each start costs a second.
 INSPECTION = """
@@ -95,6 +97,23 @@ def test_the_labels_name_base_and_commit(description: dict[str, Any]) -> None:
     assert re.fullmatch(r"unknown|[0-9a-f]{40}(-dirty)?", labels[f"{name}.revision"])
     assert labels[f"{name}.title"] == "sagemaker-text-classification"
     assert labels[f"{name}.licenses"] == "MIT"
+
+
+def test_version_prints_what_the_labels_say(description: dict[str, Any]) -> None:
+    labels = description["Config"]["Labels"]
+    printed = dict(line.split(": ", 1) for line in run("version").stdout.splitlines())
+    assert printed["revision"] == labels["org.opencontainers.image.revision"]
+    assert printed["base"] == labels["org.opencontainers.image.base.name"]
+    assert printed["lock"] == labels["sagemaker-text-classification.lock"]
+    lock = (ROOT / "docker" / "requirements.lock").read_bytes()
+    assert printed["lock"] == f"sha256:{hashlib.sha256(lock).hexdigest()}"
+    versions = dict(item.split(" ") for item in labels["sagemaker-text-classification.versions"].split(","))
+    assert versions == {name: printed[name] for name in ("sagemaker-training", "torch", "transformers")}
+
+
+def test_no_program_runs_as_another_user() -> None:
+    found = run("find", "/", "-xdev", "-type", "f", "-perm", "/6000")
+    assert (found.returncode, found.stdout) == (0, "")
 
 
 def test_train_is_what_runs_and_nothing_stands_before_it(description: dict[str, Any]) -> None:

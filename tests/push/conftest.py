@@ -32,6 +32,8 @@ FROM scratch AS runtime
 COPY content /
 ARG BASE_IMAGE
 ARG REVISION=unknown
+ARG LOCK
+ARG VERSIONS
 LABEL org.opencontainers.image.title="push-test" \\
       org.opencontainers.image.base.name="${BASE_IMAGE}" \\
       org.opencontainers.image.revision="${REVISION}"
@@ -244,6 +246,7 @@ def checkout(tmp_path: Path, environment: dict[str, str]) -> Checkout:
         shutil.copytree(ROOT / package, path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (path / "docker").mkdir()
     (path / "docker" / "Dockerfile").write_text(DOCKERFILE)
+    (path / "docker" / "requirements.lock").write_text("torch==1.0 \\\n")
     (path / "content").write_text(str(tmp_path))  # other content in each checkout, hence another image
     made = Checkout(path, environment)
     made.git("init", "--quiet")

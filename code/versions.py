@@ -1,0 +1,27 @@
+#!/opt/venv/bin/python
+"""The image's `version` command: what it was built from, and what is in it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+
+#: The packages that decide how a model comes out, and CUDA's.
+PACKAGES = (
+    "torch", "transformers", "tokenizers", "safetensors", "numpy", "sagemaker-training",
+    "cuda-toolkit", "nvidia-cudnn-cu13", "nvidia-nccl-cu13",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Print a line for each. The first three are the image's labels too."""
+    for name in ("revision", "lock", "base"):
+        print(f"{name}: {os.environ.get(f'IMAGE_{name.upper()}', 'unknown')}")
+    print(f"python: {platform.python_version()}")
+    for name in PACKAGES:
+        print(f"{name}: {version(name)}")
+
+
+if __name__ == "__main__":
+    main()

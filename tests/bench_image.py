@@ -1,0 +1,64 @@
+"""How big the image is, and how soon it trains: `make bench-image`. Prints a table; fails on nothing."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import containers  # noqa: E402
+
+STARTS = 5
+
+#: What is waited for, and the text with which its first log line begins.
+MOMENTS = {"first line of the log": "", "data read, model loaded": "rows: ", "first step": "step 1 "}
+
+
+def layers() -> list[tuple[float, str]]:
+    """Megabytes and instruction of each layer that holds anything, the base first."""
+    command = ["docker", "history", "--no-trunc", "--human=false", "--format", "{{.Size}}\t{{.CreatedBy}}"]
+    lines = subprocess.run([*command, containers.IMAGE], capture_output=True, text=True, check=True).stdout.splitlines()
+    sizes = [(int(size) / 1e6, by) for size, by in (line.split("\t", 1) for line in reversed(lines))]
+    return [(size, by.removeprefix("/bin/bash -Eeuxo pipefail -c ").strip()) for size, by in sizes if size >= 0.05]
+
+
+def start(folder: Path, model: Path) -> dict[str, float]:
+    """Seconds from the start of the container to each moment, as the engine has noted them."""
+    folder.mkdir()
+    job = containers.ready_job(folder, model, containers.QUICK | {"epochs": "1"})
+    with containers.running(job):
+        assert job.wait() == {"algo-1": 0}, job.log()
+        container = job.containers["algo-1"]
+        container.reload()
+        begin = containers.time_of(container.attrs["State"]["StartedAt"])
+        lines = [line.split(" ", 1) for line in container.logs(timestamps=True).decode().splitlines()]
+    times = {}
+    for moment, text in MOMENTS.items():
+        first = next(stamp for stamp, line in lines if line.startswith(text))
+        times[moment] = (containers.time_of(first) - begin).total_seconds()
+    return times
+
+
+def main() -> None:
+    """Print both tables."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    for size, instruction in layers():
+        print(f"{size:8.1f} MB  {instruction[:90] or 'the base image'}")
+    with tempfile.TemporaryDirectory() as scratch:
+        model = Path(scratch) / "model"
+        model.mkdir()
+        containers.write_tiny_model(model)
+        starts = [start(Path(scratch) / str(number), model) for number in range(STARTS)]
+    for moment in MOMENTS:
+        times = [times[moment] for times in starts]
+        print(f"{moment}: {min(times):.2f} s at best, {statistics.median(times):.2f} s median of {STARTS}")
+
+
+if __name__ == "__main__":
+    main()
