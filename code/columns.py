@@ -1,0 +1,66 @@
+"""Which columns of a file are the text, the label and the group."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from failures import DataError
+from sources import printable
+
+#: Texts and label of the Amazon review files, 15-column TSV, 2014 and 2018 JSON, 2023 JSON; then the plain names.
+LAYOUTS = (
+    (("review_headline", "review_body"), "star_rating"),
+    (("summary", "reviewText"), "overall"),
+    (("title", "text"), "rating"),
+    (("text",), "label"),
+)
+
+#: So many names of a file's columns are listed.
+LISTED = 20
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that the hyperparameters name; what is empty is found by the usual names."""
+
+    texts: tuple[str, ...] = ()
+    label: str = ""
+    group: str = ""
+
+    def choose(self, name: str, columns: Sequence[str]) -> tuple[str, ...]:
+        """The text columns, the label column and the group column, if any, of a file with these columns.
+
+        Raises DataError that names the file, the hyperparameter to set, and the nearest column.
+        """
+        known = set(columns)
+        whole = [layout for layout in LAYOUTS if known.issuperset((*layout[0], layout[1]))]
+        texts, label = self.texts, self.label
+        if not texts:
+            candidates = [layout[0] for layout in whole] + [texts for texts, _ in LAYOUTS if texts != ("title", "text")]
+            texts = _first("text_columns", candidates, name, columns)
+        else:
+            _first("text_columns", [texts], name, columns)
+        candidates = [(label,)] if label else [(layout[1],) for layout in (*whole, *LAYOUTS)]
+        (label,) = _first("label_column", candidates, name, columns)
+        group = _first("group_column", [(self.group,)], name, columns) if self.group else ()
+        return (*texts, label, *group)
+
+
+def _first(
+    hyperparameter: str, candidates: Sequence[tuple[str, ...]], name: str, columns: Sequence[str]
+) -> tuple[str, ...]:
+    """The first candidate that the file has whole."""
+    for candidate in candidates:
+        if set(columns).issuperset(candidate):
+            return candidate
+    missing = next(column for column in candidates[-1] if column not in columns)
+    nearest = difflib.get_close_matches(missing, columns, n=1)
+    hint = f"did you mean {printable(repr(nearest[0]))}? " if nearest else ""
+    named = " or ".join(repr(",".join(candidate)) for candidate in dict.fromkeys(candidates))
+    listed = ", ".join(column[:60] for column in columns[:LISTED])
+    more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
+    raise DataError(
+        f"{name} has no column {named}; {hint}set {hyperparameter} to one of its columns: {printable(listed)}{more}"
+    )
