@@ -14,9 +14,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 #: Characters that are tried first, for each token that is kept. 4.5 make a token of English in BERT's vocabulary.
-CHARACTERS_PER_TOKEN = 6
+CHARACTERS_PER_TOKEN = 5
 
-_NORMALIZERS = ("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Precompiled")
+_NORMALIZERS = ("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents")
 _PRE_TOKENIZERS = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "ByteLevel")
 
 
