@@ -23,7 +23,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help engine venv build demo-data local-test resume-demo push train check fix lock clean \
-    test test-image test-unit test-code test-container test-push test-local-mode test-faults
+    test test-image test-unit test-code test-container test-push test-local-mode test-faults bench-data
 
 help: ## Print this
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-16s %s\n", $$1, $$2}'
@@ -101,6 +101,12 @@ test-container: build demo-data ## Tests of the image, from outside
 
 test-faults: build demo-data ## Stops, kills and lost hosts many times over; N=200
 	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200) $(if $(SEED),--seed '$(SEED)')
+
+bench-data: build demo-data ## Read and tokenise made-up reviews: rows/s and memory; ROWS=3100000
+	docker run --rm --network none --workdir /project --volume '$(CURDIR)/code:/project/code:ro' \
+	    --volume '$(CURDIR)/benchmarks:/project/benchmarks:ro' --volume '$(CURDIR)/tests:/project/tests:ro' \
+	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
+	    $(IMAGE):local python benchmarks/reading.py --rows $(or $(ROWS),300000)
 
 test-push: engine venv ## Tests of the push, against a real registry and a simulated AWS
 	$(IN_VENV)pytest tests/push

@@ -1,3 +1,4 @@
+#!/opt/venv/bin/python
 """Reads the reviews of a job and says what they are: everything that is checked before a model is loaded.
 
     python check.py reviews.tsv --label_column stars

@@ -6,8 +6,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from failures import DataError
-from sources import printable
+from failures import DataError, printable
 
 #: Texts and label of the Amazon review files, 15-column TSV, 2014 and 2018 JSON, 2023 JSON; then the plain names.
 LAYOUTS = (
@@ -57,7 +56,7 @@ def _first(
             return candidate
     missing = next(column for column in candidates[-1] if column not in columns)
     nearest = difflib.get_close_matches(missing, columns, n=1)
-    hint = f"did you mean {printable(repr(nearest[0]))}? " if nearest else ""
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     named = " or ".join(repr(",".join(candidate)) for candidate in dict.fromkeys(candidates))
     listed = ", ".join(column[:60] for column in columns[:LISTED])
     more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""

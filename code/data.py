@@ -123,6 +123,6 @@ def _notes(splits: Mapping[str, Reviews], label_map: LabelMap) -> list[str]:
     for name in ("validation", "test"):
         if name in splits and (missing := labelling.without_rows(splits[name].classes, label_map.classes)):
             notes.append(
-                f"{name} has no row of the class {labelling.names_of(missing)}, so the metrics say nothing about it"
+                f"{name} has no row of the class {labelling.listed(missing)}, so the metrics say nothing about it"
             )
     return notes

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from badrows import BadRows
+from failures import printable
 from reviews import Reviews
 
 #: So many classes are printed; the JSON has all.
@@ -75,7 +76,7 @@ def table(report: Mapping[str, Any]) -> str:
     names = list(splits["train"]["classes"])
     for name in names[:CLASSES_SHOWN]:
         counts = (f"{split} {_share(of['classes'][name], of['rows'])}" for split, of in splits.items())
-        lines.append(f"  {name}: {', '.join(counts)}")
+        lines.append(f"  {printable(name)}: {', '.join(counts)}")
     if len(names) > CLASSES_SHOWN:
         lines.append(f"  and {len(names) - CLASSES_SHOWN} more classes")
     for name, channel in report["channels"].items():

@@ -18,9 +18,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from failures import DataError
+from failures import DataError, printable
 from records import array_elements, csv_records, lines
-from sources import BLOCK, blocks, printable
+from sources import BLOCK, blocks
 
 #: The objects of a JSON file whose names together are its columns: a name may be missing where it has no value.
 OBJECTS_FOR_COLUMNS = 1_000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from failures import DataError, SettingsError
+from failures import DataError, SettingsError, printable
 
 #: More classes than this are no classes: the column is of names, dates or texts.
 MOST_CLASSES = 10_000
@@ -54,8 +54,7 @@ class LabelMap:
     @property
     def known(self) -> str:
         """The labels of the map as a list for messages."""
-        labels = sorted(self.index_of, key=natural)
-        return ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
+        return listed(sorted(self.index_of, key=natural), most=20)
 
 
 class Labels:
@@ -86,8 +85,8 @@ class Labels:
                 self.names.append(name)
             if len(self.names) > MOST_CLASSES:
                 raise DataError(
-                    f"the label column has more than {MOST_CLASSES:,} different labels ({', '.join(self.names[:3])}, "
-                    "...); set label_column to another column, or group the labels with label_map"
+                    f"the label column has more than {MOST_CLASSES:,} different labels ({listed(self.names, 3)}); "
+                    "set label_column to another column, or group the labels with label_map"
                 )
         if len(self.codes) < _REMEMBERED:
             self.codes[label] = code
@@ -192,7 +191,7 @@ def balanced_weights(classes: np.ndarray, count: int) -> np.ndarray:
     return (len(classes) / (count * np.bincount(classes, minlength=count))).astype(np.float32)
 
 
-def names_of(labels: Iterable[str]) -> str:
-    """A few names for a message."""
-    first = list(labels)
-    return ", ".join(first[:5]) + (f" and {len(first) - 5} more" if len(first) > 5 else "")
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, for a message."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more

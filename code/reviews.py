@@ -141,7 +141,7 @@ class _Table:
     def _add(self, number: int, fields: Sequence[Any], names: Sequence[str], has_group: bool) -> None:
         texts, (label, *group) = fields[: -2 if has_group else -1], fields[-2 if has_group else -1 :]
         try:
-            text = " ".join(filter(None, texts))
+            text = " ".join([field for field in texts if field != ""])
             content = text.encode()
         except (TypeError, UnicodeEncodeError):
             text = _joined(texts, names)
@@ -170,11 +170,10 @@ class _Table:
         """All rows, when the last file is read."""
         self._spool.flush()
         rows = np.arange(len(self))
+        columns = self._classes, self._characters, self._exact, self._near, self._groups
         return Reviews(
-            Lookup(self._spool.read, rows), Lookup(self._place, rows), np.array(self._classes, dtype=np.int64),
-            np.array(self._characters, dtype=np.uint32), np.array(self._exact, dtype=np.uint64),
-            np.array(self._near, dtype=np.uint64), np.array(self._groups, dtype=np.uint64), self._dropped,
-        )  # fmt: skip
+            Lookup(self._spool.read, rows), Lookup(self._place, rows), *map(np.asarray, columns), self._dropped
+        )
 
     def _place(self, row: int) -> str:
         return f"{self._files[bisect_right(self._starts, row) - 1]} {self._numbers[row]}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from failures import DataError
+from failures import DataError, printable
 
 #: Bytes read at once; also what the format of a file is recognised by.
 BLOCK = 1 << 20
@@ -89,8 +89,3 @@ def _refuse_archive(block: bytes, name: str) -> None:
         kind = "compressed twice"
     if kind:
         raise DataError(f"{name} is {kind}; unpack it, and give plain, gzip or zstd files of CSV, TSV, JSON or Parquet")
-
-
-def printable(text: str) -> str:
-    """Text that any log can hold: what is not UTF-8 in a file's name or a field is escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()

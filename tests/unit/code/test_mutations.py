@@ -13,9 +13,11 @@ import os
 import tempfile
 from pathlib import Path
 
+import pyarrow
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 import reviews
 from amazon_reviews import write
@@ -167,6 +169,20 @@ def test_a_damaged_gzip_file_is_refused_or_whole(folder: Path, mutations: list[t
     found = read(content, folder)
     if not isinstance(found, str) and content.startswith(b"\x1f\x8b"):
         assert found == (12, 0)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(mutations=MUTATIONS)
+def test_a_damaged_parquet_file_is_refused_or_has_all_rows(
+    folder: Path, mutations: list[tuple[float, int, bytes]]
+) -> None:
+    sink = pyarrow.BufferOutputStream()
+    columns = {"text": [f"row {n} of a book" for n in range(50)], "label": [n % 5 for n in range(50)]}
+    parquet.write_table(pyarrow.table(columns), sink)
+    content = changed(sink.getvalue().to_pybytes(), mutations)
+    found = read(content, folder)
+    if not isinstance(found, str) and content.startswith(b"PAR1"):
+        assert sum(found) == 50
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
