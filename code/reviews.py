@@ -170,10 +170,11 @@ class _Table:
         """All rows, when the last file is read."""
         self._spool.flush()
         rows = np.arange(len(self))
-        columns = self._classes, self._characters, self._exact, self._near, self._groups
         return Reviews(
-            Lookup(self._spool.read, rows), Lookup(self._place, rows), *map(np.asarray, columns), self._dropped
-        )
+            Lookup(self._spool.read, rows), Lookup(self._place, rows),
+            np.asarray(self._classes), np.asarray(self._characters), np.asarray(self._exact), np.asarray(self._near),
+            np.asarray(self._groups), self._dropped,
+        )  # fmt: skip
 
     def _place(self, row: int) -> str:
         return f"{self._files[bisect_right(self._starts, row) - 1]} {self._numbers[row]}"
