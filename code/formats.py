@@ -131,7 +131,7 @@ class Reader:
                 else:  # compressed as a whole; Parquet is read from its end
                     unpacked.writelines(self._content)
                     yield from self._parquet_rows(unpacked)
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
             reason = printable(str(error).partition("\n")[0])
             raise DataError(f"{self.name} cannot be read as Parquet ({reason}); upload it again") from None
 

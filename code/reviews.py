@@ -88,8 +88,9 @@ def read(channel: Path, columns: Columns, labels: Labels, bad: BadRows) -> Revie
     table = _Table(labels, bad)
     for path, name in sources.files(channel):
         table.read_file(path, name, columns)
-    bad.end_channel(channel.name, len(table))
-    return table.reviews()
+    rows = table.reviews()
+    bad.end_channel(channel.name, len(rows) + rows.dropped)
+    return rows
 
 
 class _BadRow(Exception):

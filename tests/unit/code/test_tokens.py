@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import tokens
@@ -35,7 +35,7 @@ TEXTS = st.lists(
 ).flatmap(lambda parts: st.sampled_from(["", " ", " ", " "]).map(lambda space: space.join(parts)))
 
 
-def fast(backend: Tokenizer, **special: str) -> PreTrainedTokenizerFast:
+def fast(backend: Tokenizer, **special: str | AddedToken) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **special)
 
 
@@ -50,7 +50,8 @@ def byte_level() -> PreTrainedTokenizerFast:
         LANGUAGES * 5, trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=alphabet)
     )
     backend.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
-    return fast(backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>", mask_token="<mask>")
+    mask = AddedToken("<mask>", lstrip=True)
+    return fast(backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>", mask_token=mask)
 
 
 def unigram() -> PreTrainedTokenizerFast:
