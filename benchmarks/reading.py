@@ -32,10 +32,11 @@ def main() -> None:
     if chosen.measure:
         print(json.dumps(measure(chosen.measure)))
         return
-    seconds_of_row = []
+    seconds_of_row, cpu_of_row = [], []
     for rows in (FEW_ROWS, chosen.rows):
         found = _in_a_process(rows)
         seconds_of_row.append(found["seconds"] / rows)
+        cpu_of_row.append(found["cpu"] / rows)
         print(
             f"{rows:>9,} rows ({found['megabytes']:,.0f} MB .tsv.gz): {rows / found['seconds']:,.0f} rows/s "
             f"({found['reading']:.1f} s reading, {found['seconds'] - found['reading']:.1f} s tokenising, "
@@ -43,7 +44,10 @@ def main() -> None:
             f"mean {found['tokens']:.0f} tokens kept",
             flush=True,
         )
-    print(f"time for a row, against that of {FEW_ROWS:,} rows: {seconds_of_row[1] / seconds_of_row[0]:.2f}")
+    print(
+        f"a row against one of {FEW_ROWS:,}: {seconds_of_row[1] / seconds_of_row[0]:.2f} times the time, "
+        f"{cpu_of_row[1] / cpu_of_row[0]:.2f} times the CPU time (which other processes disturb less)"
+    )
 
 
 def _in_a_process(rows: int) -> dict[str, float]:
