@@ -36,7 +36,8 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
     Raises DataError or SettingsError.
     """
     label_map = labelling.parse(settings.label_map)
-    rows, label_map, seen = _read_training(channels["train"], settings, label_map)
+    group = "" if "validation" in channels else settings.group_column.strip()
+    rows, label_map, seen = _read_training(channels["train"], settings, label_map, group)
     _require_metric(settings, label_map)
     counts = {"train": seen}
     rows = rows.take(sample(len(rows), settings.max_data_rows, settings.seed))
@@ -63,21 +64,21 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
 
 
 def _read_training(
-    channel: Path, settings: Settings, label_map: LabelMap | None
+    channel: Path, settings: Settings, label_map: LabelMap | None, group: str
 ) -> tuple[Reviews, LabelMap, dict[str, Any]]:
     codes = Labels(label_map, drops_unknown=settings.unmapped == "drop")
-    rows, seen = _read(channel, settings, codes)
+    rows, seen = _read(channel, settings, codes, group)
     if label_map is None:
         label_map, index_of_code = codes.to_map()
         rows = rows.with_classes(index_of_code)
     return rows, label_map, seen
 
 
-def _read(channel: Path, settings: Settings, codes: Labels) -> tuple[Reviews, dict[str, Any]]:
+def _read(channel: Path, settings: Settings, codes: Labels, group: str = "") -> tuple[Reviews, dict[str, Any]]:
     columns = Columns(
         tuple(name.strip() for name in settings.text_columns.split(",") if name.strip()),
         settings.label_column.strip(),
-        settings.group_column.strip(),
+        group,
     )
     bad = BadRows(skips=settings.bad_rows == "skip")
     rows = reviews.read(channel, columns, codes, bad)
@@ -97,7 +98,7 @@ def _require_metric(settings: Settings, label_map: LabelMap) -> None:
 
 
 def _split(rows: Reviews, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    if settings.group_column:
+    if len(rows.groups):
         return split_groups(rows.classes, rows.groups, settings.train_size, settings.seed)
     return split(rows.classes, settings.train_size, settings.seed)
 

@@ -64,7 +64,9 @@ class Settings:
     bad_rows: str = setting(
         "error", "Rows that cannot be read; `skip` leaves them out, up to 1 %", choices=("error", "skip")
     )
-    group_column: str = setting("", "Rows with the same value in this column are never split; empty: none")
+    group_column: str = setting(
+        "", "Rows with the same value in this column are held out together; empty: each by itself"
+    )
     deduplicate: bool = setting(False, "Leave out training rows whose text is in `validation` or `test` too")
     class_weights: str = setting(
         "none", "Of the training loss; `balanced`: all classes weigh alike", choices=("none", "balanced")

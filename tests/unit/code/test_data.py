@@ -66,6 +66,8 @@ def test_rows_of_a_group_stand_on_one_side(job: Job) -> None:
     assert not groups[0] & groups[1] and len(groups[0] | groups[1]) == 100
     with pytest.raises(DataError, match="train/a.tsv has no column 'revue'; did you mean 'review'\\? set group_column"):
         read(job, group_column="revue")
+    job.write("validation", "a.tsv", table([("a", "0"), ("b", "1")]))  # nothing to split, so no group is needed
+    assert len(texts(read(job, group_column="review"), "train")) == 400
 
 
 def test_texts_on_both_sides_are_counted_and_left_out_of_training_if_wanted(job: Job) -> None:
