@@ -16,6 +16,9 @@ LAYOUTS = (
     (("text",), "label"),
 )
 
+#: A `title` and a `text` are a review's only where there is a `rating` too.
+_AMBIGUOUS = LAYOUTS[2]
+
 #: So many names of a file's columns are listed.
 LISTED = 20
 
@@ -33,18 +36,13 @@ class Columns:
 
         Raises DataError that names the file, the hyperparameter to set, and the nearest column.
         """
-        known = set(columns)
-        whole = [layout for layout in LAYOUTS if known.issuperset((*layout[0], layout[1]))]
-        texts, label = self.texts, self.label
-        if not texts:
-            candidates = [layout[0] for layout in whole] + [texts for texts, _ in LAYOUTS if texts != ("title", "text")]
-            texts = _first("text_columns", candidates, name, columns)
-        else:
-            _first("text_columns", [texts], name, columns)
-        candidates = [(label,)] if label else [(layout[1],) for layout in (*whole, *LAYOUTS)]
-        (label,) = _first("label_column", candidates, name, columns)
+        whole = [layout for layout in LAYOUTS if set(columns).issuperset((*layout[0], layout[1]))]
+        parts = [layout for layout in LAYOUTS if layout != _AMBIGUOUS]
+        texts = [self.texts] if self.texts else [texts for texts, _ in (*whole, *parts)]
+        labels = [(self.label,)] if self.label else [(label,) for _, label in (*whole, *LAYOUTS)]
+        found = _first("text_columns", texts, name, columns) + _first("label_column", labels, name, columns)
         group = _first("group_column", [(self.group,)], name, columns) if self.group else ()
-        return (*texts, label, *group)
+        return (*found, *group)
 
 
 def _first(
