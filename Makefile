@@ -24,7 +24,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .NOTPARALLEL:
 .PHONY: help engine venv build demo-data local-test resume-demo push train aws-up aws-down check fix lock clean \
     test test-image test-unit test-code test-container test-push test-local-mode test-faults \
-    bench bench-parity bench-data \
+    bench bench-parity bench-data bench-reading \
     packages sbom scan-image test-reproducible bench-image
 
 help: ## Print this
@@ -114,6 +114,12 @@ test-container: test-image demo-data ## Tests of the image, from outside
 
 test-faults: build demo-data ## Stops, kills and lost hosts many times over; N=200
 	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200) $(if $(SEED),--seed '$(SEED)')
+
+bench-reading: build demo-data ## Read and tokenise made-up reviews: rows/s and memory; ROWS=3100000
+	docker run --rm --network none --workdir /project --volume '$(CURDIR)/code:/project/code:ro' \
+	    --volume '$(CURDIR)/benchmarks:/project/benchmarks:ro' --volume '$(CURDIR)/tests:/project/tests:ro' \
+	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
+	    $(IMAGE):local python benchmarks/reading.py --rows $(or $(ROWS),300000)
 
 test-push: engine venv ## Tests of the push, against a real registry and a simulated AWS
 	$(IN_VENV)pytest tests/push

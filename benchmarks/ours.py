@@ -50,7 +50,7 @@ def job_of(task: Task, rows: Rows, validation: Rows, stop: StopSignal, **more: A
         contract = Contract(base)
         settings = parse(hyperparameters(task) | {name: str(value) for name, value in more.items()})
         cluster = Cluster(Hosts.from_resources({}), settings.collective_timeout_seconds)
-        yield Job(contract, settings, read_data(contract, settings), cluster, stop)
+        yield Job(contract, settings, read_data(contract.data_channels(), settings), cluster, stop)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,11 @@ class Layout(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's share of a step. `weight` is 1 for a row that counts, 0 for one that only fills an empty share."""
+    """One rank's share of a step.
+
+    `weight` is what a row counts in the loss: the weight of its class, 0 for one that only fills an empty share. The
+    mean of the class weights over the training rows is 1, so the loss of a step stays a sum divided by its rows.
+    """
 
     rows: np.ndarray  #: indices in the split, int64 [rows]
     inputs: Mapping[str, torch.Tensor | Inputs]
@@ -53,10 +57,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one split: their tokens and classes (int64 [rows])."""
+    """The rows of one split: their tokens and classes (int64 [rows]), and the weight of each class (float32)."""
 
     tokens: Tokens
     classes: np.ndarray
+    class_weights: np.ndarray | None = None  #: None: all 1
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -103,10 +108,13 @@ def evaluation_rows(split: Split, batch_size: int, rank: int, world_size: int) -
 def collate(layout: Layout, split: Split, rows: np.ndarray, rows_of_all_ranks: int, *, counts: bool = True) -> Batch:
     """Rows as the classifier reads them. They are sorted by length first, which changes no sum over them."""
     rows = rows[np.argsort(-split.tokens.lengths[rows], kind="stable")]
+    weight = np.full(len(rows), counts, dtype=np.float32)
+    if split.class_weights is not None:
+        weight *= split.class_weights[split.classes[rows]]
     return Batch(
         rows,
         layout.inputs(split.tokens, rows),
         torch.from_numpy(split.classes[rows]),
-        torch.full((len(rows),), float(counts)),
+        torch.from_numpy(weight),
         rows_of_all_ranks,
     )

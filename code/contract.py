@@ -8,13 +8,14 @@ Source: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from failures import PlatformError, describe
+from failures import PlatformError, SettingsError, describe
 from owner import give
 
 #: Where SageMaker mounts a job's folders.
@@ -61,6 +62,30 @@ class Contract:
         assert name in CHANNELS, name
         folder = self.base / "input" / "data" / name
         return folder if folder.is_dir() else None
+
+    def data_channels(self) -> dict[str, Path]:
+        """The folders of the channels that hold reviews.
+
+        Raises SettingsError when there is no `train`, when a channel has a name that means nothing here, or when the
+        hosts are given different files: they share out the rows themselves, and all need to know all of them.
+        """
+        folder = self.base / "input" / "data"
+        given = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
+        for name in given:
+            if name not in CHANNELS:
+                nearest = difflib.get_close_matches(name, CHANNELS, n=1, cutoff=0.4)
+                hint = f"did you mean {nearest[0]!r}?" if nearest else f"the known ones are {', '.join(CHANNELS)}"
+                raise SettingsError(f"the channel {name!r} is not known; {hint}")
+        if "train" not in given:
+            raise SettingsError("the job has no channel 'train'; name the channel with the training files so")
+        if len(self.resources().get("hosts", [])) > 1:
+            for name, config in self._config("inputdataconfig.json").items():
+                if isinstance(config, dict) and config.get("S3DistributionType") == "ShardedByS3Key":
+                    raise SettingsError(
+                        f"the channel {name!r} is sharded by S3 key, so that each host has other files; set its "
+                        "distribution to FullyReplicated (the hosts share out the rows)"
+                    )
+        return {name: folder / name for name in given if name != "model"}
 
     def hyperparameters(self) -> dict[str, str]:
         """What hyperparameters.json holds, as strings."""

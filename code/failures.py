@@ -62,6 +62,11 @@ def describe(error: BaseException) -> str:
     return redact(text).encode()[:FAILURE_BYTES].decode(errors="ignore")
 
 
+def printable(text: str) -> str:
+    """A name as one line of a message: line feeds, control characters and what is not UTF-8 are escaped."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 def first_line(error: BaseException) -> str:
     """The sentence that is enough to act on."""
     return describe(error).splitlines()[0]

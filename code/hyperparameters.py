@@ -52,11 +52,24 @@ class Settings:
         0.9, "Share of the rows that train when there is no `validation` channel", minimum=0.01, below=1
     )
     text_columns: str = setting(
-        "", "Columns joined by a space to the text; empty: `review_headline,review_body`, else `text`"
+        "", "Columns joined by a space to the text; empty: those of the Amazon files, else `text`"
     )
-    label_column: str = setting("", "Column of the label; empty: `star_rating`, else `label`")
+    label_column: str = setting("", "Column of the label; empty: that of the Amazon files, else `label`")
     label_map: str = setting(
-        "", "Classes made of labels, as `1,2,3=negative;4,5=positive`; empty: each distinct label is a class"
+        "", "Classes made of labels and ranges, as `1-3=negative;4,5=positive`; empty: each distinct label is a class"
+    )
+    unmapped: str = setting(
+        "error", "Rows with a label that is in no class; `drop` leaves them out", choices=("error", "drop")
+    )
+    bad_rows: str = setting(
+        "error", "Rows that cannot be read; `skip` leaves them out, up to 1 %", choices=("error", "skip")
+    )
+    group_column: str = setting(
+        "", "Rows with the same value in this column are held out together; empty: each by itself"
+    )
+    deduplicate: bool = setting(False, "Leave out training rows whose text is in `validation` or `test` too")
+    class_weights: str = setting(
+        "none", "Of the training loss; `balanced`: all classes weigh alike", choices=("none", "balanced")
     )
     metric_for_best_model: str = setting("f1_macro", "The epoch that is best by this metric is saved", choices=METRICS)
     precision: str = setting(
@@ -89,15 +102,15 @@ class Hyperparameter:
         """Turn the string that SageMaker handed over into a value. Raises SettingsError with one sentence."""
         text = _without_json_quotes(text.strip())
         try:
-            value = self.type(text)
+            value = _boolean(text) if self.type is bool else self.type(text)
         except ValueError:
-            kind = {int: "a whole number", float: "a number"}[self.type]
+            kind = {int: "a whole number", float: "a number", bool: "a truth value"}[self.type]
             raise SettingsError(
                 f"hyperparameter {self.name}={text!r} is not {kind}; set it to {self._range()}"
             ) from None
         if self.choices and value not in self.choices:
             raise SettingsError(f"hyperparameter {self.name}={text!r} is not known; set it to {self._range()}")
-        in_range = self.type is str or (
+        in_range = self.type in (str, bool) or (
             (self.minimum is None or value >= self.minimum)
             and (value < self.below if self.below is not None else value < float("inf"))
         )
@@ -105,7 +118,14 @@ class Hyperparameter:
             raise SettingsError(f"hyperparameter {self.name}={text} is out of range; set it to {self._range()}")
         return value
 
+    @property
+    def default_text(self) -> str:
+        """The default as one would write it."""
+        return str(self.default).lower() if self.type is bool else str(self.default)
+
     def _range(self) -> str:
+        if self.type is bool:
+            return "true or false"
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         upper = "" if self.below is None else f" and less than {self.below:g}"
@@ -115,6 +135,13 @@ class Hyperparameter:
 def _table() -> tuple[Hyperparameter, ...]:
     types = get_type_hints(Settings)
     return tuple(Hyperparameter(f.name, types[f.name], f.default, **f.metadata) for f in fields(Settings))
+
+
+def _boolean(text: str) -> bool:
+    """`true` or `false`, as JSON and Python write them."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
 
 
 def _without_json_quotes(text: str) -> str:
@@ -153,7 +180,8 @@ def from_arguments(arguments: Sequence[str]) -> Settings:
         prog="train.py", description="Fine-tune a BERT-family text classifier.", allow_abbrev=False
     )
     for row in TABLE:
-        parser.add_argument(f"--{row.name}", metavar=row.type.__name__, help=f"{row.help} (default {row.default!r})")
+        explained = f"{row.help} (default {row.default_text!r})".replace("%", "%%")
+        parser.add_argument(f"--{row.name}", metavar=row.type.__name__, help=explained)
     known, unknown = parser.parse_known_args(arguments)
     values = {name: text for name, text in vars(known).items() if text is not None}
     values.update((word.lstrip("-").partition("=")[0], "") for word in unknown if word.startswith("--"))
@@ -168,7 +196,7 @@ def markdown() -> str:
     """The table as the README shows it."""
     lines = ["| hyperparameter | default | meaning |", "|---|---|---|"]
     lines += [
-        f"| `{row.name}` | {f'`{row.default}`' if row.default != '' else 'empty'} | {row.help} |" for row in TABLE
+        f"| `{row.name}` | {f'`{row.default_text}`' if row.default != '' else 'empty'} | {row.help} |" for row in TABLE
     ]
     return "\n".join(lines)
 

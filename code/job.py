@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import artifact
+import datareport
 import model as models
 import results
 from batches import Split
@@ -23,6 +24,7 @@ from evaluation import Evaluated, majority_accuracy, predict
 from failures import SettingsError, explain
 from hosts import Hosts
 from hyperparameters import Settings
+from labels import balanced_weights
 from loop import train
 from losses import LossNotFinite
 from precision import Precision
@@ -70,6 +72,8 @@ class Job:
             name: Split(tokenise(self.tokenizer, rows.texts, settings.max_sequence_length), indices)
             for name, (rows, indices) in data.splits.items()
         }
+        self._weigh_classes()
+        self._report_tokens()
         precision = Precision(settings.precision, cluster.device)
         self.classifier = models.classifier(self.model, self.tokenizer.pad_token_id or 0, precision)
         counts = ", ".join(f"{name} {len(rows)}" for name, rows in self.splits.items())
@@ -77,6 +81,23 @@ class Job:
             f"rows: {counts}; classes: {', '.join(self.classes)}; {self.model.config.model_type}, "
             f"{self.classifier.name} batches, {cluster.device.type}, {precision.name}"
         )
+
+    def _weigh_classes(self) -> None:
+        if self.settings.class_weights == "balanced":
+            training = self.splits["train"]
+            weights = balanced_weights(training.classes, len(self.classes))
+            self.splits["train"] = Split(training.tokens, training.classes, weights)
+
+    def _report_tokens(self) -> None:
+        """Add to the data report what only the tokenizer knows."""
+        if self.cluster.is_rank_zero:
+            length = self.settings.max_sequence_length
+            tokens = {
+                name: datareport.describe_tokens(split.tokens.lengths, split.tokens.truncated)
+                for name, split in self.splits.items()
+            }
+            print(datareport.tokens_table(tokens, length), flush=True)
+            datareport.write(self.contract.output_data, self.data.report | {"tokens": tokens})
 
     def train(self) -> Training:
         """Train, and leave the best epoch's weights in the model, or the last ones when no epoch was finished."""

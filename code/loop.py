@@ -75,7 +75,7 @@ def train(
             losses.add(state.steps, is_finite)
             state.loss_sum += loss
             state.rows += batch.rows_of_all_ranks
-            state.own_rows += int(batch.weight.sum())
+            state.own_rows += int(batch.weight.count_nonzero())
             progress.step(batch.rows_of_all_ranks, state.loss_sum, state.own_rows)
         losses.check()
         if cluster.world_size > 1:

@@ -23,6 +23,7 @@ import numpy as np
 
 import redaction
 import reviews
+from columns import Columns, columns_of
 from failures import DataError, JobError, SettingsError, describe
 
 #: Rows in memory at a time. They are sorted by length within that.
@@ -94,7 +95,7 @@ def _classify(options: argparse.Namespace, manifest: dict[str, Any], output: Pat
     if not options.data.is_file():
         raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
     columns = manifest["hyperparameters"]["text_columns"] if options.text_columns is None else options.text_columns
-    texts = reviews.texts(options.data, columns)
+    texts = reviews.texts(options.data, Columns(columns_of(columns)))
     chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show here
     if not chunk:
         raise DataError(f"{options.data} has no rows; give it a header and at least one row")

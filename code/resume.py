@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch.optim.lr_scheduler import LRScheduler
@@ -125,7 +126,7 @@ def fingerprint(settings: Settings, cluster: Cluster, model: Any, splits: Mappin
     for name in ("train", "validation"):
         digest = hashlib.sha256()
         for array in (splits[name].tokens.ids, splits[name].tokens.offsets, splits[name].classes):
-            digest.update(array.tobytes())
+            digest.update(np.ascontiguousarray(array).data)  # tobytes() would hold a copy of all ids in memory
         chosen[f"{name} rows"] = digest.hexdigest()
     return chosen
 

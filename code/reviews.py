@@ -1,205 +1,254 @@
-"""Files of reviews to rows: a text and a label each, and where the row stands.
+"""The reviews of a channel: a text and a label each, where the row stands, and what else is known of it.
 
-CSV as RFC 4180 has it. TSV without quoting, as in the Amazon review files: a lone `"` is text there. JSON lines, one
-object a line. Each also gzipped. All UTF-8, with or without a byte order mark.
+The texts are on disk (spool.py); the rest is some 40 bytes a row in memory.
 """
 
 from __future__ import annotations
 
-import csv
-import difflib
-import gzip
-import io
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any, overload
 
+import numpy as np
+
+import sources
+from badrows import BadRows
+from columns import Columns
 from failures import DataError
+from formats import MISSING, Reader
+from labels import Labels
+from records import LONGEST_FIELD
+from spool import Spool
 
-#: A text longer than this is a quote that was never closed.
-LONGEST_FIELD = 10_000_000
+#: A label longer than this, in characters, is no label.
+LONGEST_LABEL = 200
 
-DEFAULT_TEXT_COLUMNS = (("review_headline", "review_body"), ("text",))
-DEFAULT_LABEL_COLUMNS = (("star_rating",), ("label",))
-
-#: A row of a file: the number of its first line, and its fields by name.
-Record = tuple[int, dict[str, object]]
+#: Of ASCII letters the small ones, and no ASCII white space: texts that are the same so are near duplicates.
+_SMALL, _SPACE = bytes(range(256)).lower(), b" \t\r\n\v\f"
 
 
-@dataclass
-class Reviews:
-    """Rows of a channel. `places` says where each stands, as `file.tsv line 7`."""
+class Lookup(Sequence[str]):
+    """Strings that are made or read when they are asked for, one for each row."""
 
-    texts: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
+    def __init__(self, find: Callable[[int], str], rows: np.ndarray) -> None:
+        self._find = find
+        self._rows = rows
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self._rows)
 
-    def take(self, rows: list[int]) -> Reviews:
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._find(row) for row in self._rows[index].tolist()]
+        return self._find(int(self._rows[index]))
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Rows of a channel. `places` says where each stands, as `train/file.tsv line 7`."""
+
+    texts: Lookup
+    places: Lookup
+    classes: np.ndarray  #: code of the label, or index of its class, int64 [rows]
+    characters: np.ndarray  #: of the text, uint32 [rows]
+    exact: np.ndarray  #: hash of the text, uint64 [rows]
+    near: np.ndarray  #: hash of the text without white space and capitals, uint64 [rows]
+    groups: np.ndarray  #: hash of the group, uint64 [rows]; empty without a group column
+    dropped: int = 0  #: rows left out for a label that the map does not have
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def take(self, rows: np.ndarray) -> Reviews:
         """The rows of these indices, in their order."""
-        return Reviews(*([column[row] for row in rows] for column in (self.texts, self.labels, self.places)))
+        return Reviews(
+            Lookup(self.texts.__getitem__, rows), Lookup(self.places.__getitem__, rows), self.classes[rows],
+            self.characters[rows], self.exact[rows], self.near[rows],
+            self.groups[rows] if len(self.groups) else self.groups, self.dropped,
+        )  # fmt: skip
+
+    def with_classes(self, index_of_code: np.ndarray) -> Reviews:
+        """The same rows with class indices in the place of label codes."""
+        return replace(self, classes=index_of_code[self.classes])
 
 
-def read(folder: Path, text_columns: str, label_column: str) -> Reviews:
-    """Read all files of a channel, sub-folders included, in the order of their names.
+def read(channel: Path, columns: Columns, labels: Labels, bad: BadRows) -> Reviews:
+    """Read all files of a channel, or one file, in one pass.
 
-    `text_columns` (comma-separated) and `label_column` may be empty: then the usual names are tried.
-    Raises DataError that names file, line and column.
+    Raises DataError that names file, line and column, and PlatformError when the disk has no room for the texts.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not files:
-        raise DataError(f"the channel {folder.name!r} holds no file; give it a .csv, .tsv or .jsonl file")
-    texts_wanted = (tuple(name.strip() for name in text_columns.split(",")),) if text_columns else DEFAULT_TEXT_COLUMNS
-    labels_wanted = ((label_column.strip(),),) if label_column else DEFAULT_LABEL_COLUMNS
-    reviews = Reviews()
-    for path in files:
-        name = f"{folder.name}/{path.relative_to(folder)}"
+    table = _Table(labels, bad)
+    for path, name in sources.files(channel):
+        table.read_file(path, name, columns)
+    rows = table.reviews()
+    bad.end_channel(channel.name, len(rows) + rows.dropped)
+    return rows
+
+
+class _BadRow(Exception):
+    """A row that cannot be used; says why and what to do."""
+
+    def __init__(self, reason: str, remedy: str = "mend or remove the row") -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+class _Table:
+    """Rows as they are read."""
+
+    def __init__(self, labels: Labels, bad: BadRows) -> None:
+        self._labels = labels
+        self._bad = bad
+        self._spool = Spool()
+        self._classes, self._numbers, self._characters = array("q"), array("I"), array("I")
+        self._exact, self._near, self._groups = array("Q"), array("Q"), array("Q")
+        self._files: list[str] = []  # name and unit, as `train/a.tsv line`
+        self._starts: list[int] = []  # index of each file's first row
+        self._dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def read_file(self, path: Path, name: str, columns: Columns) -> None:
+        """Add the rows of a file."""
+        chosen: tuple[str, ...] = ()
+
+        def choose(names: Sequence[str]) -> tuple[str, ...]:
+            nonlocal chosen
+            chosen = columns.choose(name, names)
+            return chosen
+
+        reader = Reader(path, name, choose, self._bad)
+        self._files.append(f"{name} {reader.unit}")
+        self._starts.append(len(self))
+        bad_before, dropped_before = self._bad.count, self._dropped
+        for number, fields in reader.rows():
+            try:
+                self._add(number, fields, chosen, bool(columns.group))
+            except _BadRow as row:
+                self._bad.add(f"{name} {reader.unit} {number}", str(row), row.remedy)
+        self._bad.end_file()
+        if (len(self), self._bad.count, self._dropped) == (self._starts[-1], bad_before, dropped_before):
+            raise DataError(f"{name} has no rows; give it a header and at least one row, or remove the file")
+
+    def _add(self, number: int, fields: Sequence[Any], names: Sequence[str], has_group: bool) -> None:
+        texts, (label, *group) = fields[: -2 if has_group else -1], fields[-2 if has_group else -1 :]
         try:
-            _read_file(path, name, texts_wanted, labels_wanted, reviews)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{name} is not UTF-8 ({error.reason}); convert it to UTF-8") from None
-        except (OSError, EOFError) as error:
-            raise DataError(f"{name} cannot be read ({error}); upload it again") from None
-    return reviews
+            text = " ".join([field for field in texts if field != ""])
+            content = text.encode()
+        except (TypeError, UnicodeEncodeError):
+            text = _joined(texts, names)
+            content = text.encode()
+        if "\0" in text or len(text) > LONGEST_FIELD:
+            _refuse_text(texts, names)
+        code = self._labels.codes.get(label) if type(label) is str else None
+        if code is None:
+            spelling = _string(label, names[len(texts)])
+            code = self._labels.code(spelling)
+        if code < 0:
+            if not self._labels.drops_unknown:
+                raise _BadRow(f"has the label {label!r}, which is none of {self._labels.known}", self._labels.remedy)
+            self._dropped += 1
+            return
+        if group:
+            self._groups.append(_hash(_string(group[0], names[-1]).encode()))
+        self._spool.append(content)
+        self._classes.append(code)
+        self._numbers.append(number)
+        self._characters.append(len(text))
+        self._exact.append(_hash(content))
+        self._near.append(_hash(content.translate(_SMALL, _SPACE)))
+
+    def reviews(self) -> Reviews:
+        """All rows, when the last file is read."""
+        self._spool.flush()
+        rows = np.arange(len(self))
+        return Reviews(
+            Lookup(self._spool.read, rows), Lookup(self._place, rows),
+            np.asarray(self._classes), np.asarray(self._characters), np.asarray(self._exact), np.asarray(self._near),
+            np.asarray(self._groups), self._dropped,
+        )  # fmt: skip
+
+    def _place(self, row: int) -> str:
+        return f"{self._files[bisect_right(self._starts, row) - 1]} {self._numbers[row]}"
 
 
-def texts(path: Path, text_columns: str) -> Iterator[tuple[str, str]]:
+def texts(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
     """Each row's place and text, row by row, of one file of any size; no label is wanted. Raises DataError."""
-    wanted = (tuple(name.strip() for name in text_columns.split(",")),) if text_columns else DEFAULT_TEXT_COLUMNS
-    columns: tuple[str, ...] = ()
-    try:
-        for line, record in _records(path, path.name):
-            columns = columns or _find_columns(wanted, record, path.name, "text_columns")
-            place = f"{path.name} line {line}"
-            yield place, " ".join(filter(None, (_field(record, column, place) for column in columns)))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path.name} is not UTF-8 ({error.reason}); convert it to UTF-8") from None
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path.name} cannot be read ({error}); upload it again") from None
+    bad = BadRows(skips=False)
+    chosen: tuple[str, ...] = ()
 
+    def choose(names: Sequence[str]) -> tuple[str, ...]:
+        nonlocal chosen
+        chosen = columns.choose_texts(path.name, names)
+        return chosen
 
-def _read_file(
-    path: Path,
-    name: str,
-    texts_wanted: tuple[tuple[str, ...], ...],
-    labels_wanted: tuple[tuple[str, ...], ...],
-    reviews: Reviews,
-) -> None:
-    rows_before = len(reviews)
-    text_names: tuple[str, ...] = ()
-    label_name = ""
-    for line, record in _records(path, name):
-        if not text_names:
-            text_names = _find_columns(texts_wanted, record, name, "text_columns")
-            (label_name,) = _find_columns(labels_wanted, record, name, "label_column")
-        place = f"{name} line {line}"
-        fields = [_field(record, column, place) for column in text_names]
-        label = _field(record, label_name, place).strip()
-        if not label:
-            raise DataError(f"{place} has no label in column {label_name!r}; fill it in or remove the row")
-        reviews.texts.append(" ".join(text for text in fields if text))
-        reviews.labels.append(label)
-        reviews.places.append(place)
-    if len(reviews) == rows_before:
-        raise DataError(f"{name} has no rows; give it a header and at least one row, or remove the file")
-
-
-def _records(path: Path, name: str) -> Iterator[Record]:
-    readers: dict[str, Callable[[io.TextIOBase, str], Iterator[Record]]] = {
-        ".csv": _csv, ".tsv": _tsv, ".jsonl": _json_lines, ".json": _json_lines,
-    }  # fmt: skip
-    is_gzip = path.suffix == ".gz"
-    suffix = Path(path.stem).suffix if is_gzip else path.suffix
-    if suffix not in readers:
-        known = ", ".join(readers)
-        raise DataError(f"{name} has no known format; its name must end in one of {known}, or in one of these and .gz")
-    newline = "" if suffix == ".csv" else "\n"
-    open_file = gzip.open if is_gzip else open
-    with open_file(path, "rt", encoding="utf-8-sig", newline=newline) as file:
-        assert isinstance(file, io.TextIOBase)
-        yield from readers[suffix](file, name)
-
-
-def _csv(file: io.TextIOBase, name: str) -> Iterator[Record]:
-    csv.field_size_limit(LONGEST_FIELD)
-    rows = csv.reader(file, strict=True)
-    header: list[str] = []
-    first_line = 1
-    try:
-        for row in rows:
-            if header and row:
-                yield first_line, _named(header, row, f"{name} line {first_line}")
-            elif row:
-                header = _header(row, name)
-            first_line = rows.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"{name} line {first_line} is not CSV ({error}); quote fields and double the quotes in them"
-        ) from None
-
-
-def _tsv(file: io.TextIOBase, name: str) -> Iterator[Record]:
-    header: list[str] = []
-    for number, line in enumerate(file, start=1):
-        row = line.rstrip("\r\n").split("\t")
-        if header and row != [""]:
-            yield number, _named(header, row, f"{name} line {number}")
-        elif row != [""]:
-            header = _header(row, name)
-
-
-def _json_lines(file: io.TextIOBase, name: str) -> Iterator[Record]:
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
+    reader = Reader(path, path.name, choose, bad)
+    for number, fields in reader.rows():
+        place = f"{path.name} {reader.unit} {number}"
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name} line {number} is not JSON ({error}); write one JSON object a line") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{name} line {number} is not a JSON object; write one JSON object a line")
-        yield number, record
+            yield place, _joined(fields, chosen)
+        except _BadRow as row:
+            bad.add(place, str(row), row.remedy)
+    bad.end_file()
 
 
-def _header(row: list[str], name: str) -> list[str]:
-    header = [column.strip() for column in row]
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise DataError(f"{name} has the column {twice[0]!r} twice; rename one of them")
-    return header
+def _hash(content: bytes) -> int:
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
 
 
-def _named(header: list[str], row: list[str], place: str) -> dict[str, object]:
-    if len(row) != len(header):
-        raise DataError(f"{place} has {len(row)} fields, the header has {len(header)}; mend or remove the row")
-    return dict(zip(header, row, strict=True))
+def _joined(texts: Sequence[Any], names: Sequence[str]) -> str:
+    """The text of a row in which not every field is a plain string."""
+    if all(text is MISSING for text in texts):
+        raise _BadRow(f"has no field {names[0]!r}")
+    return " ".join(filter(None, (_text(text, name) for text, name in zip(texts, names, strict=False))))
 
 
-def _find_columns(
-    wanted: tuple[tuple[str, ...], ...], record: dict[str, object], name: str, hyperparameter: str
-) -> tuple[str, ...]:
-    """The first group of columns that the file has whole."""
-    for columns in wanted:
-        if all(column in record for column in columns):
-            return columns
-    missing = next(column for column in wanted[-1] if column not in record)
-    nearest = difflib.get_close_matches(missing, record, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    named = " or ".join(repr(",".join(columns)) for columns in wanted)
-    raise DataError(
-        f"{name} has no column {named}; {hint}set {hyperparameter} to one of its columns: {', '.join(map(str, record))}"
-    )
-
-
-def _field(record: dict[str, object], column: str, place: str) -> str:
-    if column not in record:
-        raise DataError(f"{place} has no field {column!r}; add it or remove the row")
-    value = record[column]
-    if value is None:
+def _text(value: Any, name: str) -> str:
+    """A field as text; empty where there is no value. Raises _BadRow."""
+    if value is None or value is MISSING or value != value:  # NaN stands for no value in Parquet
         return ""
     if isinstance(value, dict | list):
-        raise DataError(f"{place} has a {type(value).__name__} in field {column!r}; put a text or a number there")
-    return str(value)
+        raise _BadRow(f"has a {type(value).__name__} in column {name!r}", "put a text or a number there")
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        character = ord(text[error.start])
+        if 0xDC80 <= character <= 0xDCFF:
+            raise _BadRow(
+                f"is not UTF-8 in column {name!r} (byte 0x{character - 0xDC00:02x})", "convert the file to UTF-8"
+            ) from None
+        raise _BadRow(f"has half a surrogate pair in column {name!r}") from None
+    if "\0" in text:
+        raise _BadRow(f"has a NUL character in column {name!r}")
+    if len(text) > LONGEST_FIELD:
+        raise _BadRow(f"has more than {LONGEST_FIELD:,} characters in column {name!r}")
+    return text
+
+
+def _refuse_text(texts: Sequence[Any], names: Sequence[str]) -> None:
+    """Say which field is to blame; together they may be too long though none is alone."""
+    for text, name in zip(texts, names, strict=False):
+        _text(text, name)
+    raise _BadRow(f"has a text of more than {LONGEST_FIELD:,} characters")
+
+
+def _string(value: Any, name: str) -> str:
+    """A label or a group: short, and never empty."""
+    if value is MISSING:
+        raise _BadRow(f"has no field {name!r}")
+    text = _text(value, name).strip()
+    if not text:
+        raise _BadRow(f"has no value in column {name!r}", "fill it in or remove the row")
+    if len(text) > LONGEST_LABEL:
+        raise _BadRow(f"has {len(text):,} characters in column {name!r}, which is no label or group")
+    return text

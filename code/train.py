@@ -1,6 +1,7 @@
 """Fine-tune a BERT-family classifier on reviews. Entry point.
 
     python train.py --epochs 3 --learning_rate 1e-4
+    python train.py --check reviews.tsv --label_map "1-3=negative;4-5=positive"    # reads the data, and that is all
 
 Input and output folders are SageMaker's (see contract.py). All that a person may have got wrong is checked before the
 heavy imports.
@@ -12,6 +13,8 @@ import os
 import sys
 import traceback
 
+import check
+import datareport
 import redaction
 from contract import contract
 from data import read_data
@@ -22,11 +25,16 @@ from stop import Stopped
 
 def main(arguments: list[str]) -> int:
     """Run the job. Returns the exit code; a failure has left its reason in the failure file."""
+    if arguments[:1] == ["--check"]:
+        return check.main(arguments[1:])
     job = contract()
     try:
         settings = from_arguments(arguments)
         job.require_writable_outputs()
-        data = read_data(job, settings)
+        data = read_data(job.data_channels(), settings)
+        if os.environ.get("RANK", "0") == "0":
+            print(datareport.table(data.report), flush=True)
+            datareport.write(job.output_data, data.report)
         if job.channel("model") is not None:
             os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
         from job import run  # torch and transformers come with it

@@ -58,7 +58,9 @@ main() {
     drop "the protobuf compiler" torch/bin/protoc*
     drop "gevent and what it needs: sagemaker-training requires it and imports it nowhere" \
         gevent{,-*.dist-info} greenlet{,-*.dist-info} zope zope_*.dist-info
-    mapfile -t tests < <(find numpy scipy sklearn sympy mpmath matplotlib -type d -name tests -prune)
+    drop "Arrow's network services and its headers: only Parquet files are read, from disk" \
+        pyarrow/{libarrow_flight,libarrow_python_flight,libarrow_s3}.so* pyarrow/{_flight,_s3fs}.* pyarrow/{include,src}
+    mapfile -t tests < <(find numpy scipy sklearn sympy mpmath matplotlib pyarrow -type d -name tests -prune)
     drop "the packages' own tests" "${tests[@]}"
     drop "setuptools: torch names it for building extensions, and there is no compiler" \
         setuptools setuptools-*.dist-info _distutils_hack distutils-precedence.pth

@@ -142,6 +142,16 @@ def test_train_without_a_job_fails_and_says_what_is_missing() -> None:
     assert "/opt/ml/input/config/" in result.stdout + result.stderr
 
 
+def test_check_reads_a_file_and_says_what_it_holds() -> None:
+    rows = r"printf 'text\tlabel\nfine\t5\ndull\t1\nfair\t1\ngood\t5\n' >/tmp/reviews.tsv"
+    result = run("bash", "-c", f"{rows} && check /tmp/reviews.tsv --label_map '1-2=bad;4-5=good'")
+    assert result.returncode == 0, result.stderr
+    assert "bad: train 1 (50.0%), validation 1 (50.0%)" in result.stdout
+    result = run("check")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Your settings: the job has no channel 'train'")
+
+
 def test_the_libraries_are_imported_and_find_all_they_link_to() -> None:
     result = run(
         "bash",

@@ -2,43 +2,51 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from failures import DataError, SettingsError
-from labels import label_map, natural, require_all_classes, sample, split
-from reviews import Reviews
+from labels import LabelMap, Labels, balanced_weights, natural, normalise, parse, require_all_classes, without_rows
 
 
-def rows(*labels: str) -> Reviews:
-    return Reviews(["text"] * len(labels), list(labels), [f"a.tsv line {n + 2}" for n in range(len(labels))])
+def mapped(text: str, *labels: str) -> list[int]:
+    label_map = parse(text)
+    assert label_map is not None
+    return [label_map.index(label) for label in labels]
 
 
 def test_without_a_map_each_label_is_a_class_in_natural_order() -> None:
-    labels = label_map("", ["10", "2", " 2 ", "2.0", "1"])
-    assert labels.classes == ("1", "2", "10")
-    assert labels.apply(rows("2.0", "10", " 1")).tolist() == [1, 2, 0]
+    labels = Labels(parse(" "), drops_unknown=False)
+    codes = [labels.code(label) for label in ("10", "2", " 2 ", "2.0", '"2"', "1")]
+    label_map, index_of_code = labels.to_map()
+    assert label_map.classes == ("1", "2", "10")
+    assert index_of_code[codes].tolist() == [2, 1, 1, 1, 1, 0]
+    assert [label_map.index(label) for label in ("2.0", "10", " 1", "3")] == [1, 2, 0, -1]
 
 
 def test_a_map_joins_labels_and_gives_the_order() -> None:
-    labels = label_map("4,5=positive; 1, 2,3 = negative", ["ignored"])
-    assert labels.classes == ("positive", "negative")
-    assert labels.apply(rows("1", "4.0", "5")).tolist() == [1, 0, 0]
+    label_map = parse("4,5=positive; 1, 2,3 = negative")
+    assert isinstance(label_map, LabelMap) and label_map.classes == ("positive", "negative")
+    assert [label_map.index(label) for label in ("1", "4.0", "5", "6")] == [1, 0, 0, -1]
+
+
+def test_a_map_has_ranges_of_numbers() -> None:
+    text = "1-3=negative;3.5-5=positive"
+    assert mapped(text, "1", "2.5", "3.0", "3.2", "3.5", "5", "5.1", "x", "nan") == [0, 0, 0, -1, 1, 1, -1, -1, -1]
+    assert mapped("-4--0.5=bad;0.5-4=good", "-4", "-0.5", "0", "0.5") == [0, 0, -1, 1]
+    assert mapped("18-25=young;26-99=old", "18-25", "20", "26-99", "25.5") == [0, 0, 1, -1]
 
 
 def test_natural_order() -> None:
-    assert sorted(["b", "a10", "a2", "-1", "10", "2", ""], key=natural) == [
-        "",
-        "-1",
-        "2",
-        "10",
-        "a2",
-        "a10",
-        "b",
-    ]
+    assert sorted(["b", "a10", "a2", "-1", "10", "2", ""], key=natural) == ["", "-1", "2", "10", "a2", "a10", "b"]
 
 
-def test_a_label_outside_the_map_names_its_row() -> None:
-    with pytest.raises(DataError, match="a.tsv line 3 has the label 'x', which is none of 1, 5; mend the row or add"):
-        label_map("1=bad;5=good", []).apply(rows("1", "x"))
+@given(st.lists(st.text(max_size=8)))
+def test_any_labels_have_an_order_and_one_spelling(labels: list[str]) -> None:
+    ordered = sorted(set(labels), key=natural)
+    ordered.reverse()
+    assert sorted(ordered, key=natural, reverse=True) == ordered
+    assert all(normalise(f" {label} ") == normalise(label) for label in labels)
 
 
 @pytest.mark.parametrize(
@@ -47,33 +55,40 @@ def test_a_label_outside_the_map_names_its_row() -> None:
         ("1,2", "label_map has '1,2'; write it as"),
         ("1=;2=b", "label_map has '1='; write it as"),
         ("1=a;1=b", "label_map puts '1' into two classes; leave it in one"),
+        ("1-3=a;3-5=b", "label_map puts 3 into two classes; leave it in one"),
+        ("1-5=a;2=b", "label_map puts 2 into two classes; leave it in one"),
+        ("3-1=a;4=b", "label_map has the range '3-1'; write the smaller number first"),
         ("1=a", "label_map '1=a' makes fewer than two classes"),
     ],
 )
 def test_a_bad_map_is_one_sentence(text: str, sentence: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        label_map(text, [])
+        parse(text)
     assert str(caught.value).startswith(sentence)
 
 
 def test_one_class_alone_is_refused() -> None:
+    labels = Labels(None, drops_unknown=False)
+    labels.code("5"), labels.code("5.0")
     with pytest.raises(DataError, match="all rows have the label '5'; a classifier needs at least two classes"):
-        label_map("", ["5", "5.0"])
+        labels.to_map()
     with pytest.raises(DataError, match="no training row has the class 'b'"):
         require_all_classes(np.array([0, 0]), ("a", "b"))
+    assert without_rows(np.array([2, 0, 2]), ("a", "b", "c")) == ["b"]
 
 
-def test_the_split_is_seeded_stratified_and_loses_no_row() -> None:
-    classes = np.array([0] * 900 + [1] * 90 + [2] * 2 + [3])
-    training, validation = split(classes, 0.9, seed=7)
-    assert sorted([*training, *validation]) == list(range(len(classes)))
-    assert np.bincount(classes[validation], minlength=4).tolist() == [90, 9, 1, 0]
-    assert np.array_equal(split(classes, 0.9, seed=7)[1], validation)
-    assert not np.array_equal(split(classes, 0.9, seed=8)[1], validation)
+def test_10_001_classes_are_refused() -> None:
+    labels = Labels(None, drops_unknown=False)
+    for number in range(10_000):
+        labels.code(f"name{number}")
+    with pytest.raises(DataError, match="the label column has more than 10,000 different labels \\(name0, name1"):
+        labels.code("one more")
 
 
-def test_the_sample_is_seeded_and_not_the_head() -> None:
-    taken = sample(1000, 100, seed=7)
-    assert len(set(taken)) == 100 and taken.max() > 500
-    assert np.array_equal(sample(1000, 100, seed=7), taken)
-    assert len(sample(1000, 0, seed=7)) == len(sample(1000, 5000, seed=7)) == 1000
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    classes = np.repeat([0, 1, 2], [61, 30, 9])
+    weights = balanced_weights(classes, 3)
+    assert weights == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=classes))
+    assert weights[classes].mean() == pytest.approx(1)

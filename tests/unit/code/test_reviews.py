@@ -1,14 +1,24 @@
+# ruff: noqa: E501 - the tables have one file a line
 from __future__ import annotations
 
 import gzip
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 import reviews
+from badrows import BadRows
+from columns import Columns
 from failures import DataError
+from labels import Labels
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -18,14 +28,35 @@ AMAZON_TSV = (
     'US\t1\tR1\tB1\t2\tA Book\tBooks\t5\t0\t0\tN\tY\tA "must\tread, it is 5" tall\t2015-08-31\n'
     "US\t2\tR2\tB1\t2\tA Book\tBooks\t1\t0\t0\tN\tY\t\tdull\t2015-08-31\n"
 )
+AMAZON_2018 = (
+    '{"overall": 5.0, "verified": true, "reviewTime": "08 4, 2014", "reviewText": "read, it is 5\\" tall", '
+    '"summary": "A \\"must"}\n{"overall": 1.0, "reviewText": "dull"}\n'
+)
+AMAZON_2023 = (
+    '{"rating": 5.0, "title": "A \\"must", "text": "read, it is 5\\" tall", "images": [], "asin": "B1"}\n'
+    '{"rating": 1.0, "title": "", "text": "dull", "images": [], "asin": "B1"}\n'
+)
 CSV = 'id,text,label\n1,"two\nlines, ""quoted""",5\n2,plain,1\n'
 ROWS = [('two\nlines, "quoted"', "5"), ("plain", "1")]
 JSON_LINES = "".join(json.dumps({"text": text, "label": int(label)}) + "\n" for text, label in ROWS)
+JSON_ARRAY = json.dumps([{"text": text, "label": label} for text, label in ROWS], indent=1)
+TSV = "text\tlabel\n" + "".join(f"row {n}\t{n % 2}\n" for n in range(100))
 
 
-def read(folder: Path, text_columns: str = "", label_column: str = "") -> list[tuple[str, str]]:
-    rows = reviews.read(folder, text_columns, label_column)
-    return list(zip(rows.texts, rows.labels, strict=True))
+def parquet_file(columns: dict[str, Any], **options: Any) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.table(columns), sink, **options)
+    return sink.getvalue().to_pybytes()
+
+
+PARQUET = parquet_file({"text": [text for text, _ in ROWS], "label": [float(label) for _, label in ROWS]})
+
+
+def read(folder: Path, text_columns: str = "", label_column: str = "", **options: Any) -> list[tuple[str, str]]:
+    columns = Columns(tuple(text_columns.split(",")) if text_columns else (), label_column)
+    labels = Labels(None, drops_unknown=False)
+    rows = reviews.read(folder, columns, labels, BadRows(skips=options.get("skips", False)))
+    return list(zip(rows.texts[:], (labels.names[code] for code in rows.classes), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -34,19 +65,30 @@ def read(folder: Path, text_columns: str = "", label_column: str = "") -> list[t
         ("a.csv", CSV),
         ("a.csv", "\ufeff" + CSV),
         ("a.csv", CSV.replace("\n1", "\r\n1").replace("\n2", "\r\n2")),
+        ("a.csv", CSV.replace("lines,", "lines;").replace(",", ";").replace("lines;", "lines,")),
         ("a.csv.gz", gzip.compress(CSV.encode())),
+        ("a.csv.zst", pyarrow.compress(CSV.encode(), codec="zstd", asbytes=True)),
+        ("no-name", gzip.compress(CSV.encode())),
         ("a.jsonl", JSON_LINES),
         ("a.json", JSON_LINES + "\n"),
+        ("a.txt", "\ufeff \r\n" + JSON_LINES),
         ("deep/er/a.jsonl.gz", gzip.compress(JSON_LINES.encode())),
+        ("a.json", JSON_ARRAY),
+        ("a.json.gz", gzip.compress(JSON_ARRAY.encode())),
+        ("a.parquet", PARQUET),
+        ("a.parquet.gz", gzip.compress(PARQUET)),
+        ("part-0", parquet_file({"label": ["5", "1"], "text": pyarrow.array([ROWS[0][0], "plain"]).dictionary_encode()})),
     ],
-)
+)  # fmt: skip
 def test_each_format_gives_the_same_rows(channel: Write, name: str, content: str | bytes) -> None:
     channel(name, content)
+    channel("_SUCCESS", "")
     assert read(channel(".hidden", "ignored")) == ROWS
 
 
-def test_the_amazon_files_need_no_hyperparameter_and_a_lone_quote_is_text(channel: Write) -> None:
-    rows = read(channel("reviews.tsv", AMAZON_TSV))
+@pytest.mark.parametrize("content", [AMAZON_TSV, AMAZON_2018, AMAZON_2023])
+def test_the_amazon_files_need_no_hyperparameter_and_a_lone_quote_is_text(channel: Write, content: str) -> None:
+    rows = read(channel("reviews.txt", content))
     assert rows == [('A "must read, it is 5" tall', "5"), ("dull", "1")]
 
 
@@ -57,34 +99,159 @@ def test_files_are_read_in_the_order_of_their_names(channel: Write) -> None:
 
 def test_columns_can_be_named(channel: Write) -> None:
     folder = channel("a.csv", "title,body,stars\nT,B,4\n")
-    assert read(folder, "title, body", "stars") == [("T B", "4")]
+    assert read(folder, "title,body", "stars") == [("T B", "4")]
+    assert read(folder / "a.csv", "title", "stars") == [("T", "4")]
+
+
+def test_a_row_knows_its_place_in_each_format(channel: Write) -> None:
+    channel("1.csv", CSV)
+    channel("2.parquet", PARQUET)
+    rows = reviews.read(
+        channel("3.jsonl", "\n" + JSON_LINES), Columns(), Labels(None, drops_unknown=False), BadRows(skips=False)
+    )
+    assert rows.places[:] == [
+        "train/1.csv line 2", "train/1.csv line 4", "train/2.parquet row 1", "train/2.parquet row 2",
+        "train/3.jsonl line 2", "train/3.jsonl line 3",
+    ]  # fmt: skip
+    assert rows.take(np.array([5, 0])).take(np.array([1])).places[:] == ["train/1.csv line 2"]
+    assert rows.take(np.array([5, 0])).texts[0] == "plain"
+
+
+NOT_UTF8 = "text,label\na,1\ncaf\xe9,1\n".encode("latin-1")
+WIDE = "\t".join(f"column{n}" for n in range(50)) + "\n"
+
+MALFORMED: list[tuple[str, str | bytes, str]] = [
+    ("a.csv", "txt,label\na,1\n", "train/a.csv has no column 'review_headline,review_body' or 'summary,reviewText' or "
+     "'text'; did you mean 'txt'? set text_columns to one of its columns: txt, label"),
+    ("a.csv", "text,lable\na,1\n", "train/a.csv has no column 'star_rating' or 'overall' or 'rating' or 'label'; did you "
+     "mean 'lable'? set label_column to one of its columns: text, lable"),
+    ("a.tsv", "good book\t5\nbad\t1\n", "train/a.tsv has no column 'review_headline,review_body'"),
+    ("a.tsv", WIDE + "x\n", "train/a.tsv has no column 'review_headline,review_body'"),
+    ("a.csv", "", "train/a.csv has no rows; give it a header and at least one row, or remove the file"),
+    ("a.csv", "\n\r\n", "train/a.csv has no rows"),
+    ("a.csv", "text,label\n", "train/a.csv has no rows"),
+    ("a.csv.gz", gzip.compress(b""), "train/a.csv.gz has no rows"),
+    ("a.json", "[]", "train/a.json has no rows"),
+    ("a.json", "{}", "train/a.json has no column 'review_headline,review_body' or"),
+    ("a.parquet", parquet_file({"text": pyarrow.array([], pyarrow.string()), "label": []}), "train/a.parquet has no rows"),
+    ("a.tsv", "text\tlabel\na\n", "train/a.tsv line 2 has 1 field, the header has 2; mend or remove the row"),
+    ("a.tsv", "text\tlabel\na\tb\t1\nc\t1\nd\na\tb\t1\n\t\t\n", "train/a.tsv line 2 has 3 fields, the header has 2; mend or "
+     "remove the row; also train/a.tsv line 4 has 1 field, the header has 2; also train/a.tsv line 5 has 3 fields"),
+    ("a.csv", "text,label\na,1\nb,1,2\n", "train/a.csv line 3 has 3 fields, the header has 2"),
+    ("a.csv", "text,label\na,1\nb", "train/a.csv line 3 has 1 field, the header has 2"),
+    ("a.csv", "text,text\na,1\n", "train/a.csv has the column 'text' twice; rename one of them"),
+    ("a.tsv", "text\tlabel\tlabel \na\t1\t1\n", "train/a.tsv has the column 'label' twice"),
+    ("a.csv", 'text,label\n"never closed,1\nb,1\n', "train/a.csv line 2 is not CSV (a quote that is opened here is never "
+     "closed); quote such fields and double the quotes in them"),
+    ("a.csv", 'text,label\na,1\n"he said "no"",1\n', "train/a.csv line 3 is not CSV (a quote is closed in the middle of a "
+     "field); quote such fields"),
+    ("a.csv", '"text,label\na,1\n', "train/a.csv line 1, the header, is not CSV (a quote that is opened here is never"),
+    ("a.csv", "text,label\na\rb,1\n", "train/a.csv line 2 is not CSV (a carriage return stands in a field without quotes)"),
+    ("a.csv", "text,label\ra,1\rb,1\r", "train/a.csv has lines that end in a carriage return alone; convert them"),
+    ("a.csv", "text,label\na,\n", "train/a.csv line 2 has no value in column 'label'; fill it in or remove the row"),
+    ("a.csv", "text,label\na, \nb,1\nc,\nd,\n", "train/a.csv line 2 has no value in column 'label'; fill it in or remove "
+     "the row; also train/a.csv line 4 has no value in column 'label'; also train/a.csv line 5 has no"),
+    ("a.csv", f"text,label\na,{'x' * 300}\n", "train/a.csv line 2 has 300 characters in column 'label', which is no label"),
+    ("a.csv", NOT_UTF8, "train/a.csv line 3 is not UTF-8 in column 'text' (byte 0xe9); convert the file to UTF-8"),
+    ("a.jsonl", b'{"text": "a\xff", "label": 1}', "train/a.jsonl line 1 is not UTF-8 in column 'text' (byte 0xff)"),
+    ("a.csv", "text,label\na,1\n".encode("utf-16"), "train/a.csv is UTF-16 or no text at all; convert it to UTF-8"),
+    ("a.csv", "text,label\na,1\n".encode("utf-16-le"), "train/a.csv is UTF-16 or no text at all; convert it to UTF-8"),
+    ("a.csv", "text,label\na\0b,1\n", "train/a.csv line 2 has a NUL character in column 'text'; mend or remove the row"),
+    ("a.tsv", "text\tlabel\nab\t1\0\n", "train/a.tsv line 2 has a NUL character in column 'label'"),
+    ("a.bin", b"\x7fELF\x02\x01\x01" + b"x" * 99, "train/a.bin has control characters in its first line; give a CSV, TSV,"),
+    ("a.tsv", "text\tlabel\n" + "x" * 10_000_001 + "\t1\n", "train/a.tsv line 2 has more than 10,000,000 characters in "
+     "column 'text'"),
+    ("a.csv", 'text,label\n"' + "x\n" * 5_100_000 + '",1\n', "train/a.csv line 2 is not CSV (a quote that is opened here is "
+     "not closed for 10,000,000 characters)"),
+    ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"\n', "train/a.jsonl line 2 is not JSON (Expecting ',' delimiter"),
+    ("a.jsonl", '{"text": "a", "label": 1}\n[1]\n', "train/a.jsonl line 2 is not a JSON object; write one JSON object"),
+    ("a.json", '{\n"text": "a",\n"label": 1\n}\n', "train/a.json line 1 is not JSON (Expecting property name"),
+    ("a.json", "[1]\n", "train/a.json row 1 is not a JSON object; write one JSON object for each row"),
+    ("a.json", '[{"text": "a", "label": 1}, {"text": "b', "train/a.json is cut off in row 2; upload it again"),
+    ("a.json", '[{"text": "a", "label": 1}, {"text": b}]', "train/a.json row 2 is not JSON (Expecting value"),
+    ("a.json", '[{"text": "a", "label": 1}] [', "train/a.json goes on behind its JSON array"),
+    ("a.json", '[{"text": "a", "label": 1} {', "train/a.json row 1 is not JSON (expecting ',', found '{')"),
+    ("a.jsonl", "[" * 100_000, "train/a.jsonl row 1 is not JSON (maximum recursion depth"),
+    ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n', "train/a.jsonl line 2 has no field 'label'"),
+    ("a.jsonl", '{"text": ["a"], "label": 1}\n', "train/a.jsonl line 1 has a list in column 'text'; put a text or a number"),
+    ("a.jsonl", '{"text": "\\ud800", "label": 1}\n', "train/a.jsonl line 1 has half a surrogate pair in column 'text'"),
+    ("a.jsonl", '{"text": "a", "label": NaN}\n', "train/a.jsonl line 1 has no value in column 'label'"),
+    ("a.tsv.gz", gzip.compress(TSV.encode())[:-9], "train/a.tsv.gz is cut off: its gzip stream has no end; upload it"),
+    ("a.tsv.gz", gzip.compress(TSV.encode())[:40] + b"?" * 40, "train/a.tsv.gz cannot be read (Error -3 while decompressing"),
+    ("a.tsv.zst", pyarrow.compress(TSV.encode(), codec="zstd", asbytes=True)[:-9], "train/a.tsv.zst cannot be read ("),
+    ("a.parquet", PARQUET[:-20], "train/a.parquet cannot be read as Parquet ("),
+    ("a.parquet", b"PAR1", "train/a.parquet cannot be read as Parquet ("),
+    ("a.parquet", parquet_file({"text": ["a"], "label": [None]}), "train/a.parquet row 1 has no value in column 'label'"),
+    ("a.parquet", parquet_file({"text": [b"\xff"], "label": [1]}), "train/a.parquet row 1 is not UTF-8 in column 'text'"),
+    ("a.xlsx", b"PK\x03\x04" + b"\0" * 99, "train/a.xlsx is a zip archive or an Excel workbook; unpack it, and give plain"),
+    ("a.tar.gz", gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000"), "train/a.tar.gz is a tar archive; unpack it"),
+    ("a.csv.bz2", b"BZh91AY&SY", "train/a.csv.bz2 is compressed with bzip2; unpack it"),
+    ("a.csv.gz.gz", gzip.compress(gzip.compress(b"x")), "train/a.csv.gz.gz is compressed twice; unpack it"),
+    (".hidden", "x", "the channel 'train' holds no file; give it a CSV, TSV, JSON or Parquet file"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("a.csv", "txt,label\na,1\n", "train/a.csv has no column 'review_headline,review_body' or 'text'; "
-         "did you mean 'txt'? set text_columns to one of its columns: txt, label"),
-        ("a.csv", "text,lable\na,1\n", "train/a.csv has no column 'star_rating' or 'label'; did you mean 'lable'? "),
-        ("a.csv", "", "train/a.csv has no rows; give it a header and at least one row, or remove the file"),
-        ("a.csv", "text,label\n", "train/a.csv has no rows"),
-        ("a.tsv", "text\tlabel\na\n", "train/a.tsv line 2 has 1 fields, the header has 2; mend or remove the row"),
-        ("a.csv", "text,label\na,1\nb,1,2\n", "train/a.csv line 3 has 3 fields, the header has 2"),
-        ("a.csv", "text,text\na,1\n", "train/a.csv has the column 'text' twice; rename one of them"),
-        ("a.csv", 'text,label\n"never closed,1\n', "train/a.csv line 2 is not CSV (unexpected end of data)"),
-        ("a.csv", "text,label\na,\n", "train/a.csv line 2 has no label in column 'label'"),
-        ("a.csv", "text,label\n\xff,1\n".encode("latin-1"), "train/a.csv is not UTF-8 (invalid start byte)"),
-        ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"\n', "train/a.jsonl line 2 is not JSON"),
-        ("a.jsonl", "[1]\n", "train/a.jsonl line 1 is not a JSON object"),
-        ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n', "train/a.jsonl line 2 has no field 'label'"),
-        ("a.jsonl", '{"text": ["a"], "label": 1}\n', "train/a.jsonl line 1 has a list in field 'text'"),
-        ("a.tsv.gz", gzip.compress(b"text\tlabel\na\t1\n" * 99)[:-9], "train/a.tsv.gz cannot be read"),
-        ("a.xlsx", "x", "train/a.xlsx has no known format; its name must end in one of .csv, .tsv, .jsonl"),
-        (".hidden", "x", "the channel 'train' holds no file"),
-    ],
-)  # fmt: skip
+    ("name", "content", "sentence"), MALFORMED, ids=[sentence[:60] for _, _, sentence in MALFORMED]
+)
 def test_a_bad_file_is_one_sentence(channel: Write, name: str, content: str | bytes, sentence: str) -> None:
     with pytest.raises(DataError) as caught:
         read(channel(name, content))
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("compress", [lambda data: gzip.compress(data), lambda data: PARQUET], ids=["gzip", "parquet"])
+def test_a_file_cut_at_any_byte_is_refused(channel: Write, compress: Callable[[bytes], bytes]) -> None:
+    whole = compress(b"text\tlabel\na\t1\nb\t2\n")
+    for end in range(1, len(whole), 1 if len(whole) < 100 else 5):
+        with pytest.raises(DataError, match="train/a"):
+            read(channel("a", whole[:end]))
+
+
+def test_a_link_out_of_the_channel_is_refused(channel: Write, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "b.tsv").write_text(TSV)
+    folder = channel("a.tsv", TSV)
+    for target in (outside, outside / "b.tsv", tmp_path / "missing"):
+        (folder / "link").symlink_to(target)
+        with pytest.raises(DataError, match="train/link is a link out of the channel or to a folder; put the files"):
+            read(folder)
+        (folder / "link").unlink()
+
+
+def test_a_name_that_is_not_utf8_can_be_said(channel: Write) -> None:
+    folder = channel("a.tsv", "text\tlabel\n")
+    os.rename(folder / "a.tsv", os.fsencode(folder) + b"/\xff.tsv")
+    with pytest.raises(DataError) as caught:
+        read(folder)
+    assert str(caught.value).encode().startswith(b"train/\\udcff.tsv has no rows")
+
+
+def test_bad_rows_are_skipped_up_to_one_in_a_hundred(channel: Write) -> None:
+    folder = channel("a.tsv", TSV + "short\n")
+    assert len(read(folder, skips=True)) == 100
+    channel("b.tsv", "text\tlabel\na\t1\nshort\n")
+    with pytest.raises(DataError) as caught:
+        read(folder, skips=True)
+    assert str(caught.value) == (
+        "train/a.tsv line 102 has 1 field, the header has 2; mend or remove the row; also train/b.tsv line 3 has 1 "
+        "field, the header has 2; bad_rows=skip tolerates 1 % bad rows, and train has 2 (1.9%)"
+    )
+
+
+def test_an_open_quote_takes_no_other_row_along(channel: Write) -> None:
+    rows = "".join(f"row {n},{n % 2}\n" for n in range(200))
+    found = read(channel("a.csv", f'text,label\n"open,1\n{rows}'), skips=True)
+    assert [text for text, _ in found] == [f"row {n}" for n in range(200)]
+
+
+def test_a_bad_row_among_100_000_is_found_in_10_seconds(channel: Write) -> None:
+    rows = "".join(f"{'a fine book ' * 40}{n}\t{n % 5 + 1}\n" for n in range(100_000))
+    folder = channel("a.tsv.gz", gzip.compress(f"text\tlabel\n{rows}short\n".encode(), 1))
+    started = time.process_time()
+    with pytest.raises(DataError, match="line 100002 has 1 field"):
+        read(folder)
+    assert time.process_time() - started < 10

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from splits import sample, shared, split, split_groups
+
+
+def test_the_split_is_seeded_stratified_and_loses_no_row() -> None:
+    classes = np.array([0] * 900 + [1] * 90 + [2] * 2 + [3])
+    training, validation = split(classes, 0.9, seed=7)
+    assert sorted([*training, *validation]) == list(range(len(classes)))
+    assert np.bincount(classes[validation], minlength=4).tolist() == [90, 9, 1, 0]
+    assert np.array_equal(split(classes, 0.9, seed=7)[1], validation)
+    assert not np.array_equal(split(classes, 0.9, seed=8)[1], validation)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_split_by_group_keeps_groups_whole_and_classes_in_proportion(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    groups = random.integers(0, 400, 3000).astype(np.uint64)
+    classes = (groups % np.uint64(3) == 0).astype(np.int64) ^ (random.random(3000) < 0.1)
+    training, validation = split_groups(classes, groups, 0.8, seed)
+    assert sorted([*training, *validation]) == list(range(3000))
+    assert not set(groups[training]) & set(groups[validation])
+    assert len(validation) == pytest.approx(600, abs=25)
+    assert classes[validation].mean() == pytest.approx(classes.mean(), abs=0.05)
+    assert np.array_equal(split_groups(classes, groups, 0.8, seed)[1], validation)
+
+
+def test_a_class_of_one_group_stays_in_training() -> None:
+    classes = np.array([0, 0, 0, 0, 1, 1])
+    training, validation = split_groups(classes, np.array([1, 2, 3, 3, 4, 4], dtype=np.uint64), 0.5, seed=1)
+    assert {4, 5} <= set(training) and len(validation)
+
+
+def test_the_sample_is_seeded_and_not_the_head() -> None:
+    taken = sample(1000, 100, seed=7)
+    assert len(set(taken)) == 100 and taken.max() > 500
+    assert np.array_equal(sample(1000, 100, seed=7), taken)
+    assert len(sample(1000, 0, seed=7)) == len(sample(1000, 5000, seed=7)) == 1000
+
+
+def test_rows_on_both_sides_are_found() -> None:
+    assert shared(np.array([1, 2, 3, 2]), np.array([2, 9])).tolist() == [False, True, False, True]
