@@ -48,6 +48,7 @@ def job_of(task: Task, rows: Rows, validation: Rows, stop: StopSignal, **more: A
     """Our job on these rows, ready to train; `more` are hyperparameters beyond what the task gives."""
     with folders_of(task, rows, validation) as base:
         contract = Contract(base)
+        contract.require_writable_outputs()
         settings = parse(hyperparameters(task) | {name: str(value) for name, value in more.items()})
         cluster = Cluster(Hosts.from_resources({}), settings.collective_timeout_seconds)
         yield Job(contract, settings, read_data(contract.data_channels(), settings), cluster, stop)

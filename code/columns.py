@@ -36,10 +36,11 @@ class Columns:
 
         Raises DataError that names the file, the hyperparameter to set, and the nearest column.
         """
+        texts = self.choose_texts(name, columns)
         labels = [(self.label,)] if self.label else [(label,) for _, label in (*_whole(columns), *LAYOUTS)]
         label = _first("label_column", labels, name, columns)
         group = _first("group_column", [(self.group,)], name, columns) if self.group else ()
-        return (*self.choose_texts(name, columns), *label, *group)
+        return (*texts, *label, *group)
 
     def choose_texts(self, name: str, columns: Sequence[str]) -> tuple[str, ...]:
         """The text columns alone. Raises DataError as `choose` does."""

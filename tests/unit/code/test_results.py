@@ -78,7 +78,8 @@ def predictions(path: Path) -> list[dict[str, str]]:
 def test_the_output_is_for_people_and_for_machines(done: Job) -> None:
     output = done.base / "output" / "data"
     assert {path.name for path in output.iterdir()} == {
-        "metrics.json", "report.html", "predictions_validation.csv", "predictions_test.csv", "tensorboard",
+        "data_report.json", "metrics.json", "report.html", "predictions_validation.csv", "predictions_test.csv",
+        "tensorboard",
     }  # fmt: skip
     metrics: Any = done.metrics
     best = metrics["epochs"][metrics["best_epoch"] - 1]

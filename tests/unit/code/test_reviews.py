@@ -66,17 +66,17 @@ def read(folder: Path, text_columns: str = "", label_column: str = "", **options
         ("a.csv", "\ufeff" + CSV),
         ("a.csv", CSV.replace("\n1", "\r\n1").replace("\n2", "\r\n2")),
         ("a.csv", CSV.replace("lines,", "lines;").replace(",", ";").replace("lines;", "lines,")),
-        ("a.csv.gz", gzip.compress(CSV.encode())),
+        ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("a.csv.zst", pyarrow.compress(CSV.encode(), codec="zstd", asbytes=True)),
-        ("no-name", gzip.compress(CSV.encode())),
+        ("no-name", gzip.compress(CSV.encode(), mtime=0)),
         ("a.jsonl", JSON_LINES),
         ("a.json", JSON_LINES + "\n"),
         ("a.txt", "\ufeff \r\n" + JSON_LINES),
-        ("deep/er/a.jsonl.gz", gzip.compress(JSON_LINES.encode())),
+        ("deep/er/a.jsonl.gz", gzip.compress(JSON_LINES.encode(), mtime=0)),
         ("a.json", JSON_ARRAY),
-        ("a.json.gz", gzip.compress(JSON_ARRAY.encode())),
+        ("a.json.gz", gzip.compress(JSON_ARRAY.encode(), mtime=0)),
         ("a.parquet", PARQUET),
-        ("a.parquet.gz", gzip.compress(PARQUET)),
+        ("a.parquet.gz", gzip.compress(PARQUET, mtime=0)),
         ("part-0", parquet_file({"label": ["5", "1"], "text": pyarrow.array([ROWS[0][0], "plain"]).dictionary_encode()})),
     ],
 )  # fmt: skip
@@ -130,7 +130,7 @@ MALFORMED: list[tuple[str, str | bytes, str]] = [
     ("a.csv", "", "train/a.csv has no rows; give it a header and at least one row, or remove the file"),
     ("a.csv", "\n\r\n", "train/a.csv has no rows"),
     ("a.csv", "text,label\n", "train/a.csv has no rows"),
-    ("a.csv.gz", gzip.compress(b""), "train/a.csv.gz has no rows"),
+    ("a.csv.gz", gzip.compress(b"", mtime=0), "train/a.csv.gz has no rows"),
     ("a.json", "[]", "train/a.json has no rows"),
     ("a.json", "{}", "train/a.json has no column 'review_headline,review_body' or"),
     ("a.parquet", parquet_file({"text": pyarrow.array([], pyarrow.string()), "label": []}), "train/a.parquet has no rows"),
@@ -176,17 +176,17 @@ MALFORMED: list[tuple[str, str | bytes, str]] = [
     ("a.jsonl", '{"text": ["a"], "label": 1}\n', "train/a.jsonl line 1 has a list in column 'text'; put a text or a number"),
     ("a.jsonl", '{"text": "\\ud800", "label": 1}\n', "train/a.jsonl line 1 has half a surrogate pair in column 'text'"),
     ("a.jsonl", '{"text": "a", "label": NaN}\n', "train/a.jsonl line 1 has no value in column 'label'"),
-    ("a.tsv.gz", gzip.compress(TSV.encode())[:-9], "train/a.tsv.gz is cut off: its gzip stream has no end; upload it"),
-    ("a.tsv.gz", gzip.compress(TSV.encode())[:40] + b"?" * 40, "train/a.tsv.gz cannot be read (Error -3 while decompressing"),
+    ("a.tsv.gz", gzip.compress(TSV.encode(), mtime=0)[:-9], "train/a.tsv.gz is cut off: its gzip stream has no end; upload it"),
+    ("a.tsv.gz", gzip.compress(TSV.encode(), mtime=0)[:40] + b"?" * 40, "train/a.tsv.gz cannot be read (Error -3 while decompressing"),
     ("a.tsv.zst", pyarrow.compress(TSV.encode(), codec="zstd", asbytes=True)[:-9], "train/a.tsv.zst cannot be read ("),
     ("a.parquet", PARQUET[:-20], "train/a.parquet cannot be read as Parquet ("),
     ("a.parquet", b"PAR1", "train/a.parquet cannot be read as Parquet ("),
     ("a.parquet", parquet_file({"text": ["a"], "label": [None]}), "train/a.parquet row 1 has no value in column 'label'"),
     ("a.parquet", parquet_file({"text": [b"\xff"], "label": [1]}), "train/a.parquet row 1 is not UTF-8 in column 'text'"),
     ("a.xlsx", b"PK\x03\x04" + b"\0" * 99, "train/a.xlsx is a zip archive or an Excel workbook; unpack it, and give plain"),
-    ("a.tar.gz", gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000"), "train/a.tar.gz is a tar archive; unpack it"),
+    ("a.tar.gz", gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000", mtime=0), "train/a.tar.gz is a tar archive; unpack it"),
     ("a.csv.bz2", b"BZh91AY&SY", "train/a.csv.bz2 is compressed with bzip2; unpack it"),
-    ("a.csv.gz.gz", gzip.compress(gzip.compress(b"x")), "train/a.csv.gz.gz is compressed twice; unpack it"),
+    ("a.csv.gz.gz", gzip.compress(gzip.compress(b"x"), mtime=0), "train/a.csv.gz.gz is compressed twice; unpack it"),
     (".hidden", "x", "the channel 'train' holds no file; give it a CSV, TSV, JSON or Parquet file"),
 ]  # fmt: skip
 
@@ -202,7 +202,9 @@ def test_a_bad_file_is_one_sentence(channel: Write, name: str, content: str | by
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("compress", [lambda data: gzip.compress(data), lambda data: PARQUET], ids=["gzip", "parquet"])
+@pytest.mark.parametrize(
+    "compress", [lambda data: gzip.compress(data, mtime=0), lambda data: PARQUET], ids=["gzip", "parquet"]
+)
 def test_a_file_cut_at_any_byte_is_refused(channel: Write, compress: Callable[[bytes], bytes]) -> None:
     whole = compress(b"text\tlabel\na\t1\nb\t2\n")
     for end in range(1, len(whole), 1 if len(whole) < 100 else 5):
@@ -250,7 +252,7 @@ def test_an_open_quote_takes_no_other_row_along(channel: Write) -> None:
 
 def test_a_bad_row_among_100_000_is_found_in_10_seconds(channel: Write) -> None:
     rows = "".join(f"{'a fine book ' * 40}{n}\t{n % 5 + 1}\n" for n in range(100_000))
-    folder = channel("a.tsv.gz", gzip.compress(f"text\tlabel\n{rows}short\n".encode(), 1))
+    folder = channel("a.tsv.gz", gzip.compress(f"text\tlabel\n{rows}short\n".encode(), 1, mtime=0))
     started = time.process_time()
     with pytest.raises(DataError, match="line 100002 has 1 field"):
         read(folder)

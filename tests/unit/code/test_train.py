@@ -174,7 +174,10 @@ def test_a_stop_signal_saves_the_model_and_says_so(ready_job: Job) -> None:
     assert process.returncode == 0, log
     assert json.loads((ready_job.base / "model" / "training_manifest.json").read_text())["status"] == "stopped"
     assert "Training was stopped after step" in (ready_job.base / "model" / "README.md").read_text()
-    assert {path.name for path in (ready_job.base / "output" / "data").iterdir()} == {"metrics.json"}
+    assert {path.name for path in (ready_job.base / "output" / "data").iterdir()} == {
+        "data_report.json",
+        "metrics.json",
+    }
     assert "(stopped after step" in log
 
 
