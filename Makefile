@@ -97,7 +97,7 @@ fix: venv ## Correct what the checks can correct by themselves
 test: check test-unit test-code test-container test-push test-local-mode ## Everything: the checks and all tests
 
 test-unit: demo-data ## Tests of the launcher and the scripts
-	$(IN_VENV)pytest tests/unit --ignore tests/unit/code
+	$(IN_VENV)pytest --numprocesses 2 tests/unit --ignore tests/unit/code
 
 # The image's own copy of code/ is what is tested.
 test-code: test-image demo-data build/bench/packages/.installed ## Tests of code/, inside the image

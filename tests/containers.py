@@ -23,7 +23,6 @@ IMAGE_WITH_TOOLS = os.environ.get("TEST_IMAGE_WITH_TOOLS", "sagemaker-text-class
 LABEL = "sagemaker-text-classification.test"
 CODE = Path(__file__).resolve().parents[1] / "code"
 INSIDE = "/opt/ml"
-WRITABLE = ("model", "output", "checkpoints")
 
 #: What a job writes; its other folders are mounted read-only.
 WRITABLE = ("model", "output", "checkpoints")

@@ -24,13 +24,13 @@ class Bench:
         self.chance = random.Random(seed)
         self.folder = folder
         self.is_kept = True
-        self._model = folder / "tiny-model"
-        self._model.mkdir()
-        containers.write_tiny_model(self._model)
+        self.model = folder / "tiny-model"
+        self.model.mkdir()
+        containers.write_tiny_model(self.model)
 
     def job(self, hyperparameters: Mapping[str, str], host_count: int = 1) -> ContainerJob:
         """A job that would succeed. Its folder is new: a job that is started again gets nothing but its checkpoints."""
-        return containers.ready_job(self.new_folder("job"), self._model, hyperparameters, host_count)
+        return containers.ready_job(self.new_folder("job"), self.model, hyperparameters, host_count)
 
     def new_folder(self, name: str) -> Path:
         """A folder of its own, below the run's."""

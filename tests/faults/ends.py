@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 
-from containers import BREAKS, ENDLESS, QUICK, WHOLE_LIFE, Stop, changed_module, running, stop_after, time_of
+import docker
+from containers import (
+    BREAKS,
+    ENDLESS,
+    IMAGE,
+    INSIDE,
+    LABEL,
+    QUICK,
+    WHOLE_LIFE,
+    Stop,
+    changed_module,
+    running,
+    stop_after,
+    time_of,
+)
 from faults.bench import Bench, spread
+from jobs import easy_rows, table
+from launcher import ROOT, local
 
 PEER_LIMIT = 75.0
 MISTAKE_LIMIT = 10.0
@@ -77,6 +99,41 @@ def failing_hosts(bench: Bench) -> None:
             if set(codes.values()) != {1} or not all(job.failure(name) for name in job.hosts):
                 complaints.append(f"{error} on {host}: {codes}, {[job.failure(name) for name in job.hosts]}")
     bench.report("one failing host of two is never a success", f"{bench.slow_runs} runs", complaints)
+
+
+def failing_hosts_in_local_mode(bench: Bench) -> None:
+    """The same through `launch.py local`, whose SDK takes the exit code of the container that ends first for the job's.
+
+    The SDK lets nobody mount a broken module: it is in an image of its own.
+    """
+    complaints = []
+    text = bench.new_folder("data") / "reviews.tsv"
+    text.write_text(table(easy_rows(64)))
+    for number in range(bench.slow_runs):
+        rank = number % 2
+        image = _broken_image(bench.new_folder("image"), rank, bench.chance.choice(ERRORS))
+        name = f"fault-{os.getpid()}-{number}"
+        words = ["--image", image, "--job-name", name, "--data", text, "--model", bench.model, "--instance-count", "2"]
+        done = subprocess.run(
+            [sys.executable, ROOT / "launch.py", "local", *words, "train_batch_size=8"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        shutil.rmtree(local.RUNS / name, ignore_errors=True)
+        if done.returncode != 1 or not re.search(r"^launch\.py: the job failed\. \w+", done.stdout, re.MULTILINE):
+            complaints.append(f"rank {rank}: exit code {done.returncode}, {done.stdout[-1000:]}")
+    bench.report("one failing host of two is never a success in local mode", f"{bench.slow_runs} runs", complaints)
+
+
+def _broken_image(folder: Path, rank: int, error: str) -> str:
+    """The image with a losses.py that breaks on one rank."""
+    there = f'__import__("os").environ["RANK"] == "{rank}"'
+    (folder / "breaks.py").write_text(BREAKS.format(error=error).replace("step == 3", f"step == 3 and {there}"))
+    (folder / "Dockerfile").write_text(
+        f"FROM {IMAGE}\nCOPY breaks.py /\nRUN cat /breaks.py >>{INSIDE}/code/losses.py && rm /breaks.py\n"
+    )
+    tag = f"{LABEL}:rank-{rank}"
+    docker.from_env().images.build(path=str(folder), tag=tag, rm=True)
+    return tag
 
 
 def mistakes(bench: Bench) -> None:

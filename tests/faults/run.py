@@ -14,14 +14,15 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.extend(map(str, Path(__file__).resolve().parents[1:3]))
 
 from faults.bench import Bench, bench_of
-from faults.ends import failing_hosts, hook_overhead, lost_hosts, mistakes, stop_signals
+from faults.ends import failing_hosts, failing_hosts_in_local_mode, hook_overhead, lost_hosts, mistakes, stop_signals
 from faults.kills import full_disks, kills, kills_of_a_host
 
 PROMISES: tuple[Callable[[Bench], None], ...] = (
-    hook_overhead, mistakes, failing_hosts, lost_hosts, stop_signals, kills, kills_of_a_host, full_disks,
+    hook_overhead, mistakes, failing_hosts, failing_hosts_in_local_mode, lost_hosts, stop_signals,
+    kills, kills_of_a_host, full_disks,
 )  # fmt: skip
 
 

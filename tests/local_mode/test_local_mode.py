@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,8 +72,7 @@ def test_demo_learns_and_leaves_everything_in_its_folder(run: Callable[..., Run]
     assert (demo.folder / "output" / "data" / "report.html").read_text().startswith("<!DOCTYPE html>")
     words = demo.metrics["baselines"][1]
     assert demo.metrics["validation"]["accuracy"] > words["accuracy"] > demo.metrics["majority_accuracy"]
-    seconds = re.search(r"wrote \S+ in ([\d.]+) s \(.*, report\)", demo.text)
-    assert seconds and float(seconds[1]) < 10 * (1 + (os.getloadavg()[0] > 2)), demo.text
+    assert re.search(r"wrote \S+ in [\d.]+ s \(.*, report\)", demo.text), demo.text
     for sentence in local.SENTENCES:
         assert re.search(rf"^{re.escape(sentence)} +(negative|positive) 0\.\d+$", demo.text, re.MULTILINE), demo.text
     assert re.search(r"^wall time .*train [\d.]+ s, unpack [\d.]+ s, classify [\d.]+ s$", demo.text, re.MULTILINE)
