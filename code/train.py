@@ -15,6 +15,7 @@ import traceback
 
 import check
 import datareport
+import hub
 import redaction
 from contract import contract
 from data import read_data
@@ -35,7 +36,9 @@ def main(arguments: list[str]) -> int:
         if os.environ.get("RANK", "0") == "0":
             print(datareport.table(data.report), flush=True)
             datareport.write(job.output_data, data.report)
-        if job.channel("model") is not None:
+        if job.channel("model") is None:
+            hub.require_answer(settings.model_name)
+        else:
             os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
         from job import run  # torch and transformers come with it
 
