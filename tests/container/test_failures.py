@@ -65,9 +65,7 @@ def test_a_missing_channel(tmp_path: Path) -> None:
 def test_a_hub_that_cannot_be_reached(tmp_path: Path, ready_job: Make) -> None:
     job = ContainerJob(tmp_path, QUICK | {"model_name": "no/such-model"})
     job.channel("train", "reviews.tsv", "text\tlabel\n" + "good\tpositive\nbad\tnegative\n" * 20)
-    fails(
-        job, "Your settings: model_name='no/such-model' cannot be loaded from the hub: https://huggingface.co does not"
-    )
+    fails(job, "Your settings: model_name='no/such-model' cannot be loaded from the hub: https")
 
 
 def test_a_missing_configuration_file(ready_job: Make) -> None:
