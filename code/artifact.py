@@ -25,6 +25,10 @@ from failures import PlatformError
 from hyperparameters import Settings
 from resume import Training
 
+#: To read more of a channel once again would take long while the other hosts wait, and with FastFile input all of it
+#: would come from S3 anew.
+HASHED_BYTES = 4 << 30
+
 
 def write_model(
     directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest: Mapping[str, Any]
@@ -98,20 +102,25 @@ def manifest(
 
 
 def _files(contract: Contract) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of each input file, by channel and name; None of a file that cannot be read any more."""
+    """Size and SHA-256 of each input file, by channel and name; no SHA-256 of a file that cannot be read any more, nor
+    of a channel of more than HASHED_BYTES."""
     found: dict[str, dict[str, Any]] = {}
     for channel in CHANNELS:
         folder = contract.channel(channel)
         if folder is None:
             continue
-        for path in sorted(folder.rglob("*")):
-            if not path.is_file():
-                continue
-            entry: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": None}
-            with contextlib.suppress(OSError), path.open("rb") as file:
-                entry["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        sizes = {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+        is_hashed = sum(sizes.values()) <= HASHED_BYTES
+        for path, size in sizes.items():
+            entry = {"bytes": size, "sha256": _sha256(path) if is_hashed else None}
             found[f"{channel}/{path.relative_to(folder)}"] = entry
     return found
+
+
+def _sha256(path: Path) -> str | None:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    return None
 
 
 def write_card(path: Path, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:

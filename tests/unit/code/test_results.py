@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import artifact
 import assessment
 import baselines
 import calibration
 import prediction
 import report
 from batches import Split
+from contract import Contract
 from evaluation import Evaluated
 from jobs import Job, easy_rows, table
 from tiny_model import write_tiny_model
@@ -296,3 +298,15 @@ def test_words_beat_the_majority_where_words_tell() -> None:
     assert baselines.words(["good", "great"], np.array([1, 1]), ["fine"]) is None
     assert baselines.sample(5, seed=1).tolist() == [0, 1, 2, 3, 4]
     assert len(np.unique(baselines.sample(50_000, seed=1))) == baselines.MOST_ROWS
+
+
+def test_a_large_channel_is_not_read_once_more(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "HASHED_BYTES", 3)
+    job.write("train", "a.csv", b"ab")
+    job.write("train", "b.csv", b"cd")
+    job.write("test", "a.csv", b"ef")
+    assert artifact._files(Contract(job.base)) == {
+        "train/a.csv": {"bytes": 2, "sha256": None},
+        "train/b.csv": {"bytes": 2, "sha256": None},
+        "test/a.csv": {"bytes": 2, "sha256": hashlib.sha256(b"ef").hexdigest()},
+    }
