@@ -117,8 +117,8 @@ def attend(
 class _CpuAttention(torch.autograd.Function):
     """Softmax attention by groups, and in each by blocks of sequences and heads.
 
-    Forward keeps the probabilities and the dropout's bits, which backward needs. Factors (of the scores, of dropout)
-    are multiplied into the vectors, which are fewer than the probabilities.
+    Forward keeps what backward needs: each group's vectors, the probabilities, the dropout's bits. Factors (of the
+    scores, of dropout) are multiplied into the vectors, which are fewer than the probabilities.
     """
 
     @staticmethod
@@ -138,6 +138,7 @@ class _CpuAttention(torch.autograd.Function):
         for group in groups:
             q = _take(query, heads, group, first_only).mul_(scale)
             k, v = _take(key, heads, group, False), _take(value, heads, group, False)
+            saved += [q, k, v]
             attended = torch.empty_like(q)
             for part, bias in _blocks(group, heads, q, k):
                 scores = torch.bmm(q[part], k[part].transpose(1, 2))
@@ -149,20 +150,19 @@ class _CpuAttention(torch.autograd.Function):
                     weights = clear(weights, bits)
                 torch.bmm(weights, v[part], out=attended[part])
             _put(output, attended.mul_(keep_scale(probability)), heads, group, first_only)
-        ctx.save_for_backward(query, key, value, *saved)
-        ctx.shape = heads, groups, probability, first_only, scale
+        ctx.save_for_backward(*saved)
+        ctx.shape = key.shape, heads, groups, probability, first_only, scale
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, *rest = ctx.saved_tensors
-        heads, groups, probability, first_only, scale = ctx.shape
-        saved = iter(rest)
-        d_query, d_key, d_value = query.new_empty(query.shape), key.new_empty(key.shape), key.new_empty(key.shape)
+        (d_output,) = gradients
+        key_shape, heads, groups, probability, first_only, scale = ctx.shape
+        saved = iter(ctx.saved_tensors)
+        d_query, d_key, d_value = (d_output.new_empty(shape) for shape in (d_output.shape, key_shape, key_shape))
         for group in groups:
-            q = _take(query, heads, group, first_only).mul_(scale)
-            k, v = _take(key, heads, group, False), _take(value, heads, group, False)
-            d_out = _take(gradients[0], heads, group, first_only).mul_(keep_scale(probability))
+            q, k, v = next(saved), next(saved), next(saved)
+            d_out = _take(d_output, heads, group, first_only).mul_(keep_scale(probability))
             d_q, d_k, d_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
             for part, _ in _blocks(group, heads, q, k):
                 weights = next(saved)
