@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         _require_writable(aside)
         rows = _classify(options, manifest, aside)
         aside.replace(options.output)
-        print(f"{options.output}: {rows} rows classified", flush=True)
+        print(f"{options.output.name}: {rows} rows classified", flush=True)
     except JobError as error:
         print(describe(error), file=sys.stderr, flush=True)
         return 1
