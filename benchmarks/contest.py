@@ -6,6 +6,7 @@ schedule, decay, clipping, dropout and the number of threads are the same for al
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Result:
     peak_bytes: int
 
 
-class Competitor:
+class Competitor(ABC):
     """Trains rounds of rows."""
 
     name = ""
@@ -62,6 +63,6 @@ class Competitor:
         computed = self.train(rows, clock)
         return Result(clock.seconds, clock.cpu_seconds, computed, peak_memory(self.task.device))
 
+    @abstractmethod
     def train(self, rows: Rows, clock: Clock) -> int | None:
-        """Load the weights, train, return the number of tokens computed."""
-        raise NotImplementedError
+        """Load the weights, train, return the number of tokens computed; None where nobody can tell."""
