@@ -20,7 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from unittest import mock
 
+import pytest
 from botocore.loaders import JSONFileLoader
+from moto import mock_aws
 
 ERRORS = {
     "throttle": (400, "ThrottlingException", "Rate exceeded"),
@@ -139,6 +141,21 @@ _load = functools.cache(_LOADER.load_file)
 def models_read_once() -> Any:
     """Each command makes its clients anew, and botocore would read megabytes of JSON for each of them."""
     return mock.patch.object(JSONFileLoader, "load_file", lambda self, path: _load(path))
+
+
+@contextlib.contextmanager
+def account(monkeypatch: pytest.MonkeyPatch, region: str, *services: str) -> Iterator[Stub]:
+    """An empty account, its credentials in the environment. These `services` are the stub's, all others moto's."""
+    with running() as stub, models_read_once(), mock_aws():
+        variables = {
+            "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": region, "AWS_EC2_METADATA_DISABLED": "true",
+        }  # fmt: skip
+        for name, value in (variables | {f"AWS_ENDPOINT_URL_{service}": stub.url for service in services}).items():
+            monkeypatch.setenv(name, value)
+        for name in ("AWS_PROFILE", "AWS_REGION"):
+            monkeypatch.delenv(name, raising=False)
+        yield stub
 
 
 @contextlib.contextmanager

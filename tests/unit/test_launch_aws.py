@@ -16,7 +16,6 @@ import boto3
 import botocore.client
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from moto import mock_aws
 
 import launch
 import sagemaker_stub
@@ -31,18 +30,7 @@ START = 1795377797
 def stub(monkeypatch, tmp_path):
     """An empty account whose credentials are in the environment."""
     monkeypatch.chdir(tmp_path)
-    with sagemaker_stub.running() as running, sagemaker_stub.models_read_once(), mock_aws():
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_ENDPOINT_URL_SAGEMAKER": running.url,
-            "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": running.url,
-        }.items():
-            monkeypatch.setenv(name, value)
-        for name in ("AWS_PROFILE", "AWS_REGION"):
-            monkeypatch.delenv(name, raising=False)
+    with sagemaker_stub.account(monkeypatch, REGION, "SAGEMAKER", "CLOUDWATCH_LOGS") as running:
         running.describe_hook = lambda job: job.update(
             TrainingJobStatus="Completed",
             SecondaryStatus="Completed",

@@ -4,7 +4,6 @@ import json
 
 import boto3
 import pytest
-from moto import mock_aws
 
 import launch
 import sagemaker_stub
@@ -27,18 +26,7 @@ def trust(service):
 def stub(monkeypatch, tmp_path):
     """An account in which everything is as it should be."""
     monkeypatch.chdir(tmp_path)
-    with sagemaker_stub.running() as running, sagemaker_stub.models_read_once(), mock_aws():
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_ENDPOINT_URL_ECR": running.url,
-            "AWS_ENDPOINT_URL_SERVICE_QUOTAS": running.url,
-        }.items():
-            monkeypatch.setenv(name, value)
-        for name in ("AWS_PROFILE", "AWS_REGION"):
-            monkeypatch.delenv(name, raising=False)
+    with sagemaker_stub.account(monkeypatch, REGION, "ECR", "SERVICE_QUOTAS") as running:
         running.images[DIGEST] = {"mediaType": doctor.DOCKER_V2, "architecture": "amd64"}
         running.quotas[QUOTA] = 2
         boto3.client("iam").create_role(RoleName="training", AssumeRolePolicyDocument=trust("sagemaker.amazonaws.com"))
