@@ -16,9 +16,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers.activations import GELUActivation
 
+import kernels
 from attention import Sequences, attend
-from dropout import dropout
 from precision import Precision
 from tokens import Tokens
 
@@ -139,12 +140,11 @@ class PackedClassifier(nn.Module):
         parts = self.parts
         x = self._embed(ids, positions)
         for layer in parts.layers[:-1]:
-            query, key, value = self._linear((layer.query, layer.key, layer.value), x).chunk(3, dim=1)
-            x = self._layer(layer, x, query, key, value, sequences, first_only=False)
+            x = self._layer(layer, x, None, self._linear((layer.query, layer.key, layer.value), x), sequences)
         last = parts.layers[-1]
         first = x[sequences.boundaries[:-1].long()]
-        key, value = self._linear((last.key, last.value), x).chunk(2, dim=1)
-        first = self._layer(last, first, self._linear((last.query,), first), key, value, sequences, first_only=True)
+        query = self._linear((last.query,), first)
+        first = self._layer(last, first, query, self._linear((last.key, last.value), x), sequences)
         return parts.head(first[:, None].float()).float()
 
     def _embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -152,44 +152,48 @@ class PackedClassifier(nn.Module):
         x = embeddings.word_embeddings(ids) + embeddings.position_embeddings(positions + self.parts.first_position)
         if hasattr(embeddings, "token_type_embeddings"):
             x = x + embeddings.token_type_embeddings.weight[0]
-        x = self._dropout(embeddings.LayerNorm(x), self.parts.embedding_dropout)
+        x = embeddings.LayerNorm(x)
+        if self.training:
+            dropout = kernels.dropout if x.device.type == "cpu" else functional.dropout
+            x = dropout(x, self.parts.embedding_dropout)
         return self._narrow(x if self.parts.project is None else self.parts.project(x))
 
     def _layer(
-        self,
-        layer: Layer,
-        x: torch.Tensor,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        sequences: Sequences,
-        *,
-        first_only: bool,
+        self, layer: Layer, x: torch.Tensor, query: torch.Tensor | None, projected: torch.Tensor, sequences: Sequences
     ) -> torch.Tensor:
-        """One layer for the rows of `x`, whose queries attend to `key` and `value`."""
+        """One layer for the rows of `x`; `query` and `projected` are those of attention.attend."""
         parts = self.parts
-        probability = parts.attention_dropout if self.training else 0.0
-        attended = attend(query, key, value, parts.heads, sequences, probability, first_only=first_only)
-        update = self._dropout(self._linear((layer.attention_output,), attended), parts.attention_output_dropout)
-        x = self._norm(layer.attention_norm, x + update)
-        inner = parts.activation(self._linear((layer.intermediate,), x))
-        update = self._dropout(self._linear((layer.output,), inner), parts.output_dropout)
-        return self._norm(layer.output_norm, x + update)
+        attended = attend(query, projected, parts.heads, sequences, parts.attention_dropout if self.training else 0.0)
+        x = self._add_and_norm(layer.attention_output, attended, x, layer.attention_norm, parts.attention_output_dropout)
+        inner = self._activate(layer.intermediate, x)
+        return self._add_and_norm(layer.output, inner, x, layer.output_norm, parts.output_dropout)
 
-    def _linear(self, modules: Sequence[nn.Linear], x: torch.Tensor) -> torch.Tensor:
+    def _activate(self, module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        if x.device.type == "cpu" and isinstance(self.parts.activation, GELUActivation):
+            return kernels.gelu(self._linear((module,), x, has_bias=False), module.bias)
+        return self.parts.activation(self._linear((module,), x))
+
+    def _add_and_norm(
+        self, module: nn.Linear, x: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, probability: float
+    ) -> torch.Tensor:
+        """The sum of the residual and of what `module` makes of `x`, normed in fp32."""
+        if not self.training:
+            probability = 0.0
+        if x.device.type == "cpu":
+            update = self._linear((module,), x, has_bias=False)
+            return kernels.add_and_norm(update, module.bias, residual, norm, probability)
+        normed: torch.Tensor = norm((residual + functional.dropout(self._linear((module,), x), probability)).float())
+        return normed
+
+    def _linear(self, modules: Sequence[nn.Linear], x: torch.Tensor, *, has_bias: bool = True) -> torch.Tensor:
         """The outputs of several modules side by side, by one product."""
+        x = x.to(self.dtype)
+        if x.device.type == "cpu":
+            return kernels.linear(x, modules, has_bias=has_bias)
         weight = torch.cat([module.weight for module in modules]) if len(modules) > 1 else modules[0].weight
         bias = torch.cat([module.bias for module in modules]) if len(modules) > 1 else modules[0].bias
-        return functional.linear(x.to(self.dtype), weight.to(self.dtype), bias.to(self.dtype))
-
-    def _norm(self, module: nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
-        """LayerNorm, computed in fp32. A CPU reads and writes `dtype` as it does so, which a GPU cannot."""
-        normed: torch.Tensor = module(x if x.device.type == "cpu" else x.float())
-        return normed
+        return functional.linear(x, weight.to(self.dtype), bias.to(self.dtype))
 
     def _narrow(self, x: torch.Tensor) -> torch.Tensor:
         """On a CPU what goes from layer to layer is in `dtype`, as torch's own autocast has it there."""
         return x.to(self.dtype) if x.device.type == "cpu" else x
-
-    def _dropout(self, x: torch.Tensor, probability: float) -> torch.Tensor:
-        return dropout(x, probability) if self.training else x

@@ -10,9 +10,7 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-import attention
 from batches import Split, collate
-from dropout import clear, dropout, keep_bits, keep_scale
 from model import classifier
 from packed import PackedClassifier
 from padded import PaddedClassifier
@@ -155,44 +153,6 @@ def test_dropout_spreads_the_logits_as_transformers_own_does(family: str, place:
     error = theirs.std(0) * (2 / count) ** 0.5
     assert ((ours.mean(0) - theirs.mean(0)).abs() < 5 * error).all()
     assert ((ours.std(0) / theirs.std(0)).log().abs() < 5 / count**0.5).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("probability", [0.1, 0.5])
-def test_dropouts_gradient_and_statistics(probability: float, dtype: torch.dtype) -> None:
-    torch.manual_seed(2)
-    dropped = (keep_bits(torch.Size([1000, 1003]), probability, dtype) == 0).float()
-    assert dropped.mean().item() == pytest.approx(probability, abs=2e-3)
-    assert (1 - dropped.mean().item()) * keep_scale(probability) == pytest.approx(1.0, abs=2e-3)
-    # The four elements that share a random number drop out independently of one another, each as often as the others.
-    quads = dropped.flatten()[: 1000 * 1003 // 4 * 4].view(-1, 4)
-    assert quads.mean(0).tolist() == pytest.approx([probability] * 4, abs=4e-3)
-    correlation = torch.corrcoef(quads.T) - torch.eye(4)
-    assert correlation.abs().max() < 0.01
-    x = torch.ones(100, dtype=dtype, requires_grad=True)
-    y = dropout(x, probability)
-    y.sum().backward()
-    assert set(y.tolist()) == {0.0, torch.tensor(keep_scale(probability), dtype=dtype).item()}
-    assert torch.equal(x.grad, y.detach())
-
-
-def test_clearing_touches_nothing_else() -> None:
-    x = torch.tensor([[1.5, -2.0, torch.inf], [torch.nan, 0.0, 3.0]])
-    bits = torch.tensor([[-1, 0, 0], [0, -1, -1]], dtype=torch.int32)
-    assert torch.equal(clear(x.T, bits.T), torch.tensor([[1.5, 0.0], [0.0, 0.0], [0.0, 3.0]]))
-
-
-@pytest.mark.parametrize("block", [1, 100, 1 << 18])
-def test_blocks_change_nothing(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, split = model_of("bert"), split_of(LENGTHS[0])
-    packed = classifier(model, 0, FP32)
-    run(packed, split)[0].square().sum().backward()
-    expected = gradients(model)
-    monkeypatch.setattr(attention, "BLOCK", block)
-    monkeypatch.setattr(attention, "GROUP_PLACES", 5_000)
-    run(packed, split)[0].square().sum().backward()
-    for name, gradient in gradients(model).items():
-        assert torch.allclose(gradient, expected[name], rtol=1e-4, atol=1e-5), name
 
 
 def test_a_family_that_is_not_known_is_padded() -> None:

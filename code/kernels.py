@@ -1,0 +1,272 @@
+"""The CPU's own operations of a packed batch, in kernels.cpp: attention, LayerNorm and GELU with what goes with them.
+
+Each is a function of tensors with a gradient. Numbers are fp32, bf16 or fp16 in memory and fp32 where they are computed;
+parameters (biases, gains) are fp32. Dropout draws its seed from torch's generator, so that a restored generator repeats
+it; the mask is computed again for the gradient instead of kept. The same inputs give the same bits on any number of
+threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from compile_kernels import PROCESSORS, compile_kernels
+from failures import SettingsError
+
+_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+def attention(
+    query: torch.Tensor | None,
+    projected: torch.Tensor,
+    boundaries: torch.Tensor,
+    longest: int,
+    heads: int,
+    probability: float,
+) -> torch.Tensor:
+    """Softmax attention within each sequence: [queries, width]. Weights drop out with `probability`.
+
+    projected [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one for
+    each sequence, it is [tokens, 2 * width], without queries. boundaries: int32 [sequences + 1], first tokens.
+    """
+    output: torch.Tensor = _Attention.apply(query, projected, boundaries, longest, heads, probability)
+    return output
+
+
+def add_and_norm(
+    update: torch.Tensor, bias: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, probability: float
+) -> torch.Tensor:
+    """LayerNorm(residual + dropout(update + bias)): [rows, width], as update and residual are."""
+    output: torch.Tensor = _AddAndNorm.apply(update, bias, residual, norm.weight, norm.bias, norm.eps, probability)
+    return output
+
+
+def gelu(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """gelu(x + bias), by the normal distribution: [rows, width]."""
+    output: torch.Tensor = _Gelu.apply(x, bias)
+    return output
+
+
+def dropout(x: torch.Tensor, probability: float) -> torch.Tensor:
+    """Zero elements with `probability` and scale the rest, so that the mean stays."""
+    output: torch.Tensor = _Dropout.apply(x, probability) if probability else x
+    return output
+
+
+def linear(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> torch.Tensor:
+    """The outputs of several modules side by side, by one product in the format of `x`: [rows, outputs]."""
+    weights = [module.weight for module in modules]
+    output: torch.Tensor = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))
+    return output
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor | None,
+        projected: torch.Tensor,
+        boundaries: torch.Tensor,
+        longest: int,
+        heads: int,
+        probability: float,
+    ) -> torch.Tensor:
+        projected = projected.contiguous()
+        query = None if query is None else query.contiguous()
+        parts = _parts(query, projected)
+        width = parts[0].shape[1]
+        output = projected.new_empty(len(parts[0]), width)
+        log_sums = torch.empty(len(output), heads)
+        head_width = width // heads
+        arguments = (
+            boundaries, len(boundaries) - 1, longest, heads, head_width, query is not None, head_width**-0.5,
+            _seed(probability), probability,
+        )  # fmt: skip
+        strides = parts[0].stride(0), parts[1].stride(0)
+        _kernel("attention_forward", projected.dtype)(*parts, *strides, *arguments, output, log_sums)
+        ctx.save_for_backward(query, projected, output, log_sums)
+        ctx.arguments = *strides, *arguments
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, projected, output, log_sums = ctx.saved_tensors
+        d_query = None if query is None else torch.empty_like(query)
+        d_projected = torch.empty_like(projected)
+        _kernel("attention_backward", projected.dtype)(
+            *_parts(query, projected), *ctx.arguments, output, log_sums, gradients[0].contiguous(),
+            *_parts(d_query, d_projected),
+        )  # fmt: skip
+        return d_query, d_projected, None, None, None, None
+
+
+def _parts(query: torch.Tensor | None, projected: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Views of queries, keys and values."""
+    return projected.chunk(3, dim=1) if query is None else (query, *projected.chunk(2, dim=1))
+
+
+class _AddAndNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        update: torch.Tensor,
+        bias: torch.Tensor,
+        residual: torch.Tensor,
+        gain: torch.Tensor,
+        shift: torch.Tensor,
+        epsilon: float,
+        probability: float,
+    ) -> torch.Tensor:
+        update, residual = update.contiguous(), residual.contiguous()
+        total, output = torch.empty_like(update), torch.empty_like(update)
+        mean, inverse = torch.empty(len(update)), torch.empty(len(update))
+        seed = _seed(probability)
+        _kernel("norm_forward", update.dtype)(
+            update, bias, residual, gain, shift, total, output, mean, inverse, *update.shape, epsilon, seed, probability
+        )
+        ctx.save_for_backward(total, mean, inverse, gain)
+        ctx.dropout = seed, probability
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        total, mean, inverse, gain = ctx.saved_tensors
+        d_update, d_residual = torch.empty_like(total), torch.empty_like(total)
+        d_gain, d_shift, d_bias = (torch.empty_like(gain) for _ in range(3))
+        _kernel("norm_backward", total.dtype)(
+            gradients[0].contiguous(), total, mean, inverse, gain, d_update, d_residual, d_gain, d_shift, d_bias,
+            *total.shape, *ctx.dropout,
+        )  # fmt: skip
+        return d_update, d_bias, d_residual, d_gain, d_shift, None, None
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        x = x.contiguous()
+        output = torch.empty_like(x)
+        _kernel("gelu_forward", x.dtype)(x, bias, output, *x.shape)
+        ctx.save_for_backward(x, bias)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, bias = ctx.saved_tensors
+        d_x, d_bias = torch.empty_like(x), torch.empty_like(bias)
+        _kernel("gelu_backward", x.dtype)(gradients[0].contiguous(), x, bias, d_x, d_bias, *x.shape)
+        return d_x, d_bias
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, probability: float) -> torch.Tensor:
+        ctx.dropout = _seed(probability), probability
+        return _dropped(x, *ctx.dropout)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _dropped(gradients[0], *ctx.dropout), None
+
+
+def _dropped(x: torch.Tensor, seed: int, probability: float) -> torch.Tensor:
+    x = x.contiguous()
+    output = torch.empty_like(x)
+    _kernel("drop", x.dtype)(x, output, x.numel(), seed, probability)
+    return output
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, has_bias: bool, *parameters: torch.Tensor) -> torch.Tensor:
+        weights = parameters[: len(parameters) // (1 + has_bias)]
+        weight, bias = (
+            torch.cat([part.to(x.dtype) for part in parts]) if parts else None
+            for parts in (weights, parameters[len(weights) :])
+        )
+        ctx.save_for_backward(x, weight)
+        ctx.outputs = [len(part) for part in weights]
+        ctx.has_bias = has_bias
+        return functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        d_output = gradients[0].contiguous()
+        d_weights = _weight_gradient(d_output, x).split(ctx.outputs)
+        d_biases: Sequence[torch.Tensor] = ()
+        if ctx.has_bias:
+            d_bias = torch.empty(len(weight))
+            _kernel("sum_rows", x.dtype)(d_output, d_bias, *d_output.shape)
+            d_biases = d_bias.split(ctx.outputs)
+        return d_output @ weight, None, *d_weights, *d_biases
+
+
+def _weight_gradient(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """fp32 [outputs, inputs]. torch multiplies 16 bits that lie across memory at a third of what AMX can."""
+    if x.dtype != torch.bfloat16 or not _has_amx():
+        return (d_output.t() @ x).float()
+    gradient = torch.empty(d_output.shape[1], x.shape[1])
+    _kernel("weight_gradient", x.dtype)(d_output, x, gradient, *d_output.shape, x.shape[1])
+    return gradient
+
+
+def _has_amx() -> bool:
+    return hasattr(_library(), "weight_gradient_bf16")
+
+
+def _seed(probability: float) -> int:
+    return int(torch.randint(1 << 62, ()).item()) if probability else 0
+
+
+def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    """A function of the library that takes tensors (of contiguous rows), ints and floats."""
+    function = getattr(_library(), f"{name}_{_NAMES[dtype]}")
+
+    def call(*arguments: torch.Tensor | int | float) -> None:
+        function(*(_argument(argument) for argument in arguments))
+
+    return call
+
+
+def _argument(value: torch.Tensor | int | float) -> Any:
+    if isinstance(value, torch.Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_int64(value)
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """The fastest library that this processor can run. Raises SettingsError when there is none."""
+    able = torch.cpu.get_capabilities()
+    runs = {"amx": able.get("amx_bf16"), "avx512": able.get("avx512_f"), "avx2": able.get("avx2")}
+    for processor in PROCESSORS:
+        if runs[processor]:
+            library = ctypes.CDLL(str(_path(processor)))
+            if library.prepare():
+                return library
+    raise SettingsError("this processor has no AVX2, which training on a CPU needs; train on another machine")
+
+
+def _path(processor: str) -> Path:
+    """The image's library, or one that is compiled now."""
+    ready = Path(sys.prefix) / "lib" / f"kernels-{processor}.so"
+    if ready.exists():
+        return ready
+    try:
+        return compile_kernels(Path(tempfile.mkdtemp(prefix="kernels-")), processor)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or error
+        raise SettingsError(
+            f"{ready} is missing and cannot be compiled here ({said}); train in the image, or install g++"
+        ) from error

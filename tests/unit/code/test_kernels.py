@@ -1,0 +1,262 @@
+"""The CPU's kernels give what torch computes in double precision, in each library that this processor can run."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+import compile_kernels
+import kernels
+from failures import SettingsError
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+#: More queries than are worked on at once, and a single token.
+LENGTHS = [150, 64, 33, 1]
+HEADS = 3
+
+
+@pytest.fixture(autouse=True, params=compile_kernels.PROCESSORS)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each library in turn."""
+    able = torch.cpu.get_capabilities()
+    if not able.get({"amx": "amx_bf16", "avx512": "avx512_f", "avx2": "avx2"}[request.param]):
+        pytest.skip(f"this processor has no {request.param}")
+    loaded = ctypes.CDLL(str(kernels._path(request.param)))
+    assert loaded.prepare()
+    monkeypatch.setattr(kernels, "_library", lambda: loaded)
+    yield
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Of a result of about 1: the inputs of sums are rounded to the format, the sums are not."""
+    return {torch.float32: 2e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}[dtype]
+
+
+def assert_near(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> None:
+    largest = expected.abs().max().item()
+    assert (found.double() - expected).abs().max().item() <= tolerance(dtype) * largest
+
+
+def boundaries_of(lengths: list[int]) -> torch.Tensor:
+    return torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+
+
+def attention_in_double(projected: torch.Tensor, width: int) -> torch.Tensor:
+    outputs = []
+    for sequence in projected.split(LENGTHS):
+        query, key, value = (part.unflatten(1, (HEADS, width)).transpose(0, 1) for part in sequence.chunk(3, dim=1))
+        weights = torch.softmax(query @ key.transpose(1, 2) * width**-0.5, dim=-1)
+        outputs.append((weights @ value).transpose(0, 1).flatten(1))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("width", [20, 64])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention_and_its_gradient(dtype: torch.dtype, width: int) -> None:
+    torch.manual_seed(1)
+    rounded = torch.randn(sum(LENGTHS), 3 * HEADS * width).to(dtype)
+    gradient = torch.randn(sum(LENGTHS), HEADS * width).to(dtype)
+    both = []
+    for projected in (rounded.clone().requires_grad_(), rounded.double().requires_grad_()):
+        if projected.dtype == torch.double:
+            output = attention_in_double(projected, width)
+        else:
+            output = kernels.attention(None, projected, boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
+        output.backward(gradient.to(output.dtype))
+        both.append((output.detach(), projected.grad))
+    for found, expected in zip(*both, strict=True):
+        assert_near(found, expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_query_a_sequence_gives_what_all_queries_give_for_it(dtype: torch.dtype) -> None:
+    torch.manual_seed(2)
+    boundaries, width = boundaries_of(LENGTHS), HEADS * 32
+    firsts = boundaries[:-1].long()
+    projected = torch.randn(sum(LENGTHS), 3 * width).to(dtype)
+    gradient = torch.randn(len(LENGTHS), width).to(dtype)
+    full = projected.clone().requires_grad_()
+    expected = kernels.attention(None, full, boundaries, LENGTHS[0], HEADS, 0.0)[firsts]
+    expected.backward(gradient)
+    query = projected[firsts, :width].clone().requires_grad_()
+    rest = projected[:, width:].clone().requires_grad_()
+    found = kernels.attention(query, rest, boundaries, LENGTHS[0], HEADS, 0.0)
+    found.backward(gradient)
+    assert_near(found.detach(), expected.detach().double(), dtype)
+    assert_near(query.grad, full.grad[firsts, :width].double(), dtype)
+    assert_near(rest.grad, full.grad[:, width:].double(), dtype)
+
+
+def test_attention_has_the_scores_of_any_size() -> None:
+    """Scores up to some thousands: the largest is taken off before the exponential."""
+    projected = 60 * torch.randn(sum(LENGTHS), 3 * HEADS * 32)
+    output = kernels.attention(None, projected, boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
+    expected = attention_in_double(projected.double(), 32)
+    assert (output - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+def slope(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> tuple[float, float]:
+    """The change of a sum of `function` along a random direction: by its gradient, and by differences."""
+    weights, direction = torch.randn_like(function(x)), torch.randn_like(x)
+
+    def value(at: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(5)  # the same mask each time
+        return (function(at).double() * weights.double()).sum()
+
+    variable = x.clone().requires_grad_()
+    value(variable).backward()
+    step = 1e-2
+    difference = (value(x + step * direction) - value(x - step * direction)).item() / (2 * step)
+    return float((variable.grad * direction).sum()), difference
+
+
+def test_the_gradient_of_dropout_has_the_mask_of_the_output() -> None:
+    torch.manual_seed(3)
+    boundaries, norm = boundaries_of(LENGTHS), torch.nn.LayerNorm(96)
+    residual, bias = torch.randn(sum(LENGTHS), 96), torch.randn(96)
+    by_gradient, by_difference = slope(
+        lambda x: kernels.attention(None, x, boundaries, LENGTHS[0], HEADS, 0.4), torch.randn(sum(LENGTHS), 3 * 96)
+    )
+    assert by_gradient == pytest.approx(by_difference, rel=2e-2)
+    by_gradient, by_difference = slope(lambda x: kernels.add_and_norm(x, bias, residual, norm, 0.4), residual.clone())
+    assert by_gradient == pytest.approx(by_difference, rel=2e-2)
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5])
+def test_dropout_of_attention_drops_so_many_and_keeps_the_mean(probability: float) -> None:
+    """With equal scores and a value of 1 for one key alone, an output is that key's weight."""
+    torch.manual_seed(4)
+    length, width = 128, 32
+    projected = torch.zeros(length, 3 * width)
+    projected[torch.arange(width), 2 * width + torch.arange(width)] = 1.0
+    boundaries = boundaries_of([length])
+    weights = torch.stack([kernels.attention(None, projected, boundaries, length, 1, probability) for _ in range(50)])
+    assert (weights == 0).float().mean().item() == pytest.approx(probability, abs=5e-3)
+    assert weights.mean().item() == pytest.approx(1 / length, rel=1e-2)
+    kept = (weights != 0).float()
+    assert kept.mean((0, 1)).std() < 0.02 and kept.mean((0, 2)).std() < 0.03  # by key, by query
+    assert torch.corrcoef(kept.flatten(0, 1).T).fill_diagonal_(0).abs().max() < 0.07  # one key from another
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("probability", [0.1, 0.5])
+def test_dropout(probability: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(6)
+    x = torch.ones(1000, 1003, dtype=dtype, requires_grad=True)
+    output = kernels.dropout(x, probability)
+    output.backward(torch.ones_like(x))
+    assert torch.equal(x.grad, output.detach())
+    dropped = (output == 0).float()
+    assert dropped.mean().item() == pytest.approx(probability, abs=2e-3)
+    assert output[output != 0].unique().item() == pytest.approx(1 / (1 - probability), rel=tolerance(dtype))
+    assert torch.corrcoef(dropped[:, :20].T).fill_diagonal_(0).abs().max() < 0.15
+    again = kernels.dropout(x, probability)
+    assert ((again == 0) & (output == 0)).float().mean().item() == pytest.approx(probability**2, abs=2e-3)
+    assert kernels.dropout(x, 0.0) is x
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_norm_and_gelu(dtype: torch.dtype) -> None:
+    torch.manual_seed(7)
+    rows, width = 77, 100
+    given = [torch.randn(rows, width).to(dtype), 1 + torch.randn(rows, width).to(dtype), torch.randn(rows, width).to(dtype)]
+    parameters = [torch.randn(width), 1 + 0.1 * torch.randn(width), torch.randn(width)]
+    both = []
+    for double in (False, True):
+        update, residual, gradient = (x.double() if double else x.clone() for x in given)
+        bias, gain, shift = (p.double() if double else p.clone() for p in parameters)
+        norm = torch.nn.LayerNorm(width, eps=1e-6, dtype=bias.dtype)
+        with torch.no_grad():
+            norm.weight.copy_(gain)
+            norm.bias.copy_(shift)
+        for tensor in (update, residual, bias):
+            tensor.requires_grad_()
+        if double:
+            normed, activated = norm(update + bias + residual), functional.gelu(3 * update + bias)
+        else:
+            normed = kernels.add_and_norm(update, bias, residual, norm, 0.0)
+            activated = kernels.gelu(3 * update, bias)
+        normed.backward(gradient, retain_graph=True)
+        found = [normed, update.grad, residual.grad, bias.grad, norm.weight.grad, norm.bias.grad]
+        update.grad = bias.grad = None
+        activated.backward(gradient)
+        both.append([tensor.detach() for tensor in (*found, activated, update.grad, bias.grad)])
+    for ours, expected in zip(*both, strict=True):
+        assert_near(ours, expected, dtype)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (100, 48, 80), (700, 400, 40)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gradients_of_linear(dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(8)
+    rows, inputs, outputs = shape
+    x, gradient = torch.randn(rows, inputs).to(dtype), torch.randn(rows, 2 * outputs).to(dtype)
+    modules = [torch.nn.Linear(inputs, outputs) for _ in range(2)]
+    kernels.linear(x.requires_grad_(), modules, has_bias=True).backward(gradient)
+    weight = torch.cat([module.weight.detach() for module in modules]).to(dtype).double()
+    assert_near(x.grad, gradient.double() @ weight, dtype)
+    d_weight = torch.cat([module.weight.grad for module in modules])
+    d_bias = torch.cat([module.bias.grad for module in modules])
+    assert_near(d_weight, gradient.double().T @ x.detach().double(), torch.float32 if kernels._has_amx() else dtype)
+    assert_near(d_bias, gradient.double().sum(0), torch.float32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
+    def everything() -> list[torch.Tensor]:
+        torch.manual_seed(9)
+        width = HEADS * 32
+        x = torch.randn(sum(LENGTHS), width).to(dtype).requires_grad_()
+        norm, project = torch.nn.LayerNorm(width), torch.nn.Linear(width, 3 * width)
+        attended = kernels.attention(
+            None, kernels.linear(x, [project], has_bias=True), boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.2
+        )
+        normed = kernels.add_and_norm(attended, norm.bias, x, norm, 0.2)
+        output = kernels.dropout(kernels.gelu(normed, norm.bias), 0.2)
+        output.float().square().sum().backward()
+        return [output.detach(), x.grad, norm.weight.grad, norm.bias.grad, project.weight.grad, project.bias.grad]
+
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(everything())
+    finally:
+        torch.set_num_threads(before)
+    for others in results[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(results[0], others, strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_what_is_not_finite_stays_so(wrong: float, dtype: torch.dtype) -> None:
+    width = HEADS * 32
+    projected = torch.randn(sum(LENGTHS), 3 * width).to(dtype)
+    projected[10, 2 * width + 3] = wrong  # a value of the first sequence
+    output = kernels.attention(None, projected, boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
+    assert not output[: LENGTHS[0], 3].isfinite().any()
+    assert output[LENGTHS[0] :].isfinite().all()
+    projected[10, width + 3] = torch.nan  # a key
+    output = kernels.attention(None, projected, boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
+    assert not output[: LENGTHS[0], :32].isfinite().any()
+    x = torch.randn(4, width).to(dtype)
+    x[1, 5] = wrong
+    norm = torch.nn.LayerNorm(width)
+    normed = kernels.add_and_norm(x, torch.zeros(width), x, norm, 0.1)
+    assert not normed[1].isfinite().any()
+    assert normed[0].isfinite().all()
+    assert kernels.gelu(x, torch.zeros(width))[1, 5].isfinite().logical_not()
+
+
+def test_without_a_library_or_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(kernels.sys, "prefix", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SettingsError, match=r"kernels-avx2\.so is missing and cannot be compiled here .*install g\+\+"):
+        kernels._path("avx2")
