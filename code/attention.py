@@ -37,9 +37,10 @@ class Sequences:
 def attend(
     query: torch.Tensor | None, projected: torch.Tensor, heads: int, sequences: Sequences, probability: float
 ) -> torch.Tensor:
-    """Attention output [queries, width]. `projected` [tokens, 3 * width]: queries, keys and values, packed. With `query`
-    [sequences, width], one for each sequence, it is [tokens, 2 * width], without queries. Probabilities drop out with
-    `probability`.
+    """Attention output [queries, width]; probabilities drop out with `probability`.
+
+    projected [tokens, 3 * width]: queries, keys and values, packed. With `query` [sequences, width], one for each
+    sequence, it is [tokens, 2 * width], without queries.
     """
     boundaries = sequences.boundaries
     if projected.device.type == "cpu":

@@ -1,4 +1,4 @@
-"""The CPU's own operations of a packed batch, in kernels.cpp: attention, LayerNorm and GELU with what goes with them.
+"""A packed batch on a CPU, in kernels.cpp: attention, LayerNorm and GELU with what goes with them.
 
 Each is a function of tensors with a gradient. Numbers are fp32, bf16 or fp16 in memory and fp32 where they are computed;
 parameters (biases, gains) are fp32. Dropout draws its seed from torch's generator, so that a restored generator repeats
@@ -37,8 +37,8 @@ def attention(
 ) -> torch.Tensor:
     """Softmax attention within each sequence: [queries, width]. Weights drop out with `probability`.
 
-    projected [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one for
-    each sequence, it is [tokens, 2 * width], without queries. boundaries: int32 [sequences + 1], first tokens.
+    projected [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one
+    for each sequence, it is [tokens, 2 * width], without queries. boundaries: int32 [sequences + 1], first tokens.
     """
     output: torch.Tensor = _Attention.apply(query, projected, boundaries, longest, heads, probability)
     return output

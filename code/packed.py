@@ -164,7 +164,9 @@ class PackedClassifier(nn.Module):
         """One layer for the rows of `x`; `query` and `projected` are those of attention.attend."""
         parts = self.parts
         attended = attend(query, projected, parts.heads, sequences, parts.attention_dropout if self.training else 0.0)
-        x = self._add_and_norm(layer.attention_output, attended, x, layer.attention_norm, parts.attention_output_dropout)
+        x = self._add_and_norm(
+            layer.attention_output, attended, x, layer.attention_norm, parts.attention_output_dropout
+        )
         inner = self._activate(layer.intermediate, x)
         return self._add_and_norm(layer.output, inner, x, layer.output_norm, parts.output_dropout)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ HEADS = 3
 
 
 @pytest.fixture(autouse=True, params=compile_kernels.PROCESSORS)
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each library in turn."""
     able = torch.cpu.get_capabilities()
     if not able.get({"amx": "amx_bf16", "avx512": "avx512_f", "avx2": "avx2"}[request.param]):
@@ -30,7 +30,6 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     loaded = ctypes.CDLL(str(kernels._path(request.param)))
     assert loaded.prepare()
     monkeypatch.setattr(kernels, "_library", lambda: loaded)
-    yield
 
 
 def tolerance(dtype: torch.dtype) -> float:
@@ -165,7 +164,11 @@ def test_dropout(probability: float, dtype: torch.dtype) -> None:
 def test_norm_and_gelu(dtype: torch.dtype) -> None:
     torch.manual_seed(7)
     rows, width = 77, 100
-    given = [torch.randn(rows, width).to(dtype), 1 + torch.randn(rows, width).to(dtype), torch.randn(rows, width).to(dtype)]
+    given = [
+        torch.randn(rows, width).to(dtype),
+        1 + torch.randn(rows, width).to(dtype),
+        torch.randn(rows, width).to(dtype),
+    ]
     parameters = [torch.randn(width), 1 + 0.1 * torch.randn(width), torch.randn(width)]
     both = []
     for double in (False, True):
