@@ -1,9 +1,9 @@
 """A packed batch on a CPU, in kernels.cpp: attention, LayerNorm and GELU with what goes with them.
 
-Each is a function of tensors with a gradient. Numbers are fp32, bf16 or fp16 in memory and fp32 where they are computed;
-parameters (biases, gains) are fp32. Dropout draws its seed from torch's generator, so that a restored generator repeats
-it; the mask is computed again for the gradient instead of kept. The same inputs give the same bits on any number of
-threads.
+Each is a function of tensors with a gradient. Numbers are fp32, bf16 or fp16 in memory and fp32 where they are
+computed; parameters (biases, gains) are fp32. Dropout draws its seed from torch's generator, so that a restored
+generator repeats it; the mask is computed again for the gradient instead of kept. The same inputs give the same bits on
+any number of threads.
 """
 
 from __future__ import annotations
