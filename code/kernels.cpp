@@ -121,7 +121,7 @@ template <class T> struct OperandOf {
 };
 
 // result [rows, columns] = or += left [rows, inner] x right [inner, columns].
-typedef float Vector __attribute__((vector_size(64)));
+typedef float Vector __attribute__((vector_size(64), aligned(4)));
 
 #ifdef __AVX512F__
 constexpr int TILE_ROWS = 8, TILE_VECTORS = 2;
@@ -129,31 +129,35 @@ constexpr int TILE_ROWS = 8, TILE_VECTORS = 2;
 constexpr int TILE_ROWS = 4, TILE_VECTORS = 1;
 #endif
 
-void multiply(float *result, const float *left, const float *right, int rows, int columns, int inner, bool adds) {
+// One tile of the result, which stays in registers: all loops over it are unrolled.
+inline void multiply_tile(float *result, const float *left, const float *right, int columns, int inner, bool adds) {
     constexpr int WIDTH = sizeof(Vector) / sizeof(float);
-    for (int row = 0; row < rows; row += TILE_ROWS) {
-        for (int column = 0; column < columns; column += TILE_VECTORS * WIDTH) {
-            Vector sums[TILE_ROWS][TILE_VECTORS];
-            for (int r = 0; r < TILE_ROWS; r++)
-                for (int v = 0; v < TILE_VECTORS; v++) {
-                    const float *at = result + static_cast<int64_t>(row + r) * columns + column + v * WIDTH;
-                    if (adds)
-                        memcpy(&sums[r][v], at, sizeof(Vector));
-                    else
-                        sums[r][v] = Vector{};
-                }
-            for (int k = 0; k < inner; k++) {
-                Vector b[TILE_VECTORS];
-                memcpy(b, right + static_cast<int64_t>(k) * columns + column, sizeof b);
-                for (int r = 0; r < TILE_ROWS; r++) {
-                    const float a = left[static_cast<int64_t>(row + r) * inner + k];
-                    for (int v = 0; v < TILE_VECTORS; v++) sums[r][v] += a * b[v];
-                }
-            }
-            for (int r = 0; r < TILE_ROWS; r++)
-                memcpy(result + static_cast<int64_t>(row + r) * columns + column, sums[r], sizeof sums[r]);
-        }
+    Vector sums[TILE_ROWS][TILE_VECTORS];
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < TILE_VECTORS; v++)
+            sums[r][v] = adds ? *reinterpret_cast<Vector *>(result + r * columns + v * WIDTH) : Vector{};
+    for (int k = 0; k < inner; k++) {
+        const Vector *b = reinterpret_cast<const Vector *>(right + static_cast<int64_t>(k) * columns);
+#pragma GCC unroll 8
+        for (int r = 0; r < TILE_ROWS; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < TILE_VECTORS; v++) sums[r][v] += left[r * inner + k] * b[v];
     }
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < TILE_VECTORS; v++)
+            *reinterpret_cast<Vector *>(result + r * columns + v * WIDTH) = sums[r][v];
+}
+
+void multiply(float *result, const float *left, const float *right, int rows, int columns, int inner, bool adds) {
+    constexpr int WIDTH = TILE_VECTORS * sizeof(Vector) / sizeof(float);
+    for (int row = 0; row < rows; row += TILE_ROWS)
+        for (int column = 0; column < columns; column += WIDTH)
+            multiply_tile(result + static_cast<int64_t>(row) * columns + column, left + static_cast<int64_t>(row) * inner,
+                          right + column, columns, inner, adds);
 }
 
 #ifdef __AMX_BF16__
