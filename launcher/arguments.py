@@ -45,6 +45,10 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
             f"see launch.py {options.command} --help"
         )
     options.hyperparameters = _hyperparameters(command, rest, file.hyperparameters)
+    options.ranges = file.ranges
+    for name in checks.pairs(rest) if command.searches else ():
+        if name in file.ranges:
+            raise UserError(f"{name} is given here and has a range in the configuration file; leave one of them out")
     return options
 
 

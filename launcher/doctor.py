@@ -6,7 +6,7 @@ import argparse
 import json
 import shutil
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from failures import UserError
 from launcher import ROOT, aws, checks, engine, request, submission
+from launcher.errors import Refused
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 
@@ -37,14 +38,31 @@ class Finding:
     text: str
 
 
-def examine(options: argparse.Namespace) -> Iterator[Finding]:
+def examine(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator[Finding]:
     """All checks: of the settings, of AWS, of this machine."""
-    yield from examine_aws(options)
+    yield from examine_aws(options, parallel_jobs)
     yield from _local_mode()
 
 
-def examine_aws(options: argparse.Namespace) -> Iterator[Finding]:
-    """The checks that a job in AWS depends on. Without credentials the rest is left out."""
+def report(options: argparse.Namespace, prints: bool, parallel_jobs: int = 1) -> list[Finding]:
+    """All findings, each printed at once as a line if so wanted."""
+    findings = []
+    for finding in examine(options, parallel_jobs):
+        findings.append(finding)
+        if prints:
+            print(f"{finding.level:7}  {finding.check:13}  {finding.text}", flush=True)
+    return findings
+
+
+def require_health(findings: Sequence[Finding]) -> None:
+    """Raise Refused when a check failed."""
+    failed = sum(finding.level == FAILED for finding in findings)
+    if failed:
+        raise Refused(f"{failed} of {len(findings)} checks failed; each line says what to do")
+
+
+def examine_aws(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator[Finding]:
+    """The checks that so many jobs in AWS depend on. Without credentials the rest is left out."""
     yield from _asked("settings", lambda: _settings(options))
     try:
         region = submission.region_of(options)
@@ -61,7 +79,7 @@ def examine_aws(options: argparse.Namespace) -> Iterator[Finding]:
     yield from _asked("bucket", lambda: _bucket(region, bucket, is_default=not options.bucket))
     yield from _asked("image", lambda: _image(options.image))
     yield from _asked("instance type", lambda: _instance_type(region, options.instance_type))
-    yield from _asked("quota", lambda: _quotas(region, options))
+    yield from _asked("quota", lambda: _quotas(region, options, parallel_jobs * options.instance_count))
 
 
 def _asked(check: str, ask: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -226,7 +244,7 @@ def _instance_type(region: str, name: str) -> Iterator[Finding]:
         yield Finding("instance type", WARNING, f"{name} is not known to boto3; check --instance-type, or renew boto3")
 
 
-def _quotas(region: str, options: argparse.Namespace) -> Iterator[Finding]:
+def _quotas(region: str, options: argparse.Namespace, needed: int) -> Iterator[Finding]:
     kind = "spot training job" if options.spot else "training job"
     wanted = [f"{options.instance_type} for {kind} usage"]
     if options.keep_alive:
@@ -236,11 +254,11 @@ def _quotas(region: str, options: argparse.Namespace) -> Iterator[Finding]:
     for name in wanted:
         if name not in values:
             yield Finding("quota", WARNING, f"there is no quota {name!r} in {region}; look under Service Quotas")
-        elif values[name] < options.instance_count:
+        elif values[name] < needed:
             yield Finding(
                 "quota",
                 FAILED,
-                f"{name!r} is {values[name]:g} in {region}, and the job needs {options.instance_count}; ask for more "
+                f"{name!r} is {values[name]:g} in {region}, and {needed} are needed; ask for more "
                 "under Service Quotas, or take another --instance-type",
             )
         else:
