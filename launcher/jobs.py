@@ -53,7 +53,8 @@ TUNING = Kind(
     (
         "HyperParameterTuningJobConfig",
         "TrainingJobDefinition.StaticHyperParameters",
-        *(f"TrainingJobDefinition.{path}" for path in _IDENTITY if path != "HyperParameters"),
+        "TrainingJobDefinition.HyperParameterTuningResourceConfig",
+        *(f"TrainingJobDefinition.{path}" for path in _IDENTITY if path not in ("HyperParameters", "ResourceConfig")),
     ),
 )
 

@@ -119,7 +119,7 @@ def _follow(name: str, region: str, price: float | None, kind: jobs.Kind) -> int
     if kind is jobs.TUNING:
         return _follow_tuning(name, region, price)
     job = follow.follow(aws.client("sagemaker", region), aws.client("logs", region), name)
-    summary = jobs.summary(job, _price(job, region, price))
+    summary = jobs.summary(job, _price(job["ResourceConfig"], region, price))
     print()
     _print_summary(summary)
     if summary["status"] != "Completed":
@@ -131,7 +131,7 @@ def _follow(name: str, region: str, price: float | None, kind: jobs.Kind) -> int
 
 def _follow_tuning(name: str, region: str, price: float | None) -> int:
     job, trials = tuning.watch(aws.client("sagemaker", region), name)
-    summary = tuning.summary(job, trials, _price(job["TrainingJobDefinition"], region, price))
+    summary = tuning.summary(job, trials, _price(tuning.resources_of(job), region, price))
     print()
     _print_summary(summary)
     if summary["status"] != "Completed" or "best" not in summary:
@@ -142,8 +142,8 @@ def _follow_tuning(name: str, region: str, price: float | None) -> int:
     return 0
 
 
-def _price(job: Mapping[str, Any], region: str, given: float | None) -> Price | None:
-    return prices.find(job["ResourceConfig"]["InstanceType"], region, given)
+def _price(resources: Mapping[str, Any], region: str, given: float | None) -> Price | None:
+    return prices.find(resources["InstanceType"], region, given)
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
@@ -166,9 +166,9 @@ def status(options: argparse.Namespace) -> int:
     if kind is jobs.TUNING:
         with aws.one_sentence():
             trials = tuning.with_bills(sagemaker, tuning.summaries(sagemaker, options.job))
-        summary = tuning.summary(job, trials, _price(job["TrainingJobDefinition"], region, options.price))
+        summary = tuning.summary(job, trials, _price(tuning.resources_of(job), region, options.price))
     else:
-        summary = jobs.summary(job, _price(job, region, options.price))
+        summary = jobs.summary(job, _price(job["ResourceConfig"], region, options.price))
     if options.json:
         print(json.dumps(summary, indent=2))
     else:

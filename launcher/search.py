@@ -27,6 +27,7 @@ _FIXED = ("checkpoint_dir", "metric_for_best_model")
 _KINDS = {float: "Continuous", int: "Integer"}
 #: Of CreateTrainingJob, and not of a tuning job's definition.
 _NOT_IN_DEFINITION = ("TrainingJobName", "HyperParameters", "ProfilerConfig", "Tags")
+_RENAMED = {"ResourceConfig": "HyperParameterTuningResourceConfig"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def read(options: Namespace) -> Search:
         )
     if "checkpoint_dir" in options.hyperparameters:
         raise UserError("checkpoint_dir is not for tuning, where each trial has a folder of its own; leave it out")
+    if options.keep_alive:
+        raise UserError("--keep-alive is not for tuning, where SageMaker reuses instances by itself; leave it out")
     if options.strategy not in STRATEGIES:
         raise UserError(f"--strategy {options.strategy!r} is not supported; take {', '.join(STRATEGIES)}")
     ranges = _ranges(options.ranges)
@@ -132,7 +135,7 @@ def create_tuning_job(job: Mapping[str, Any], search: Search) -> dict[str, Any]:
     Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateHyperParameterTuningJob.html
     """
     static = {name: value for name, value in job.get("HyperParameters", {}).items() if name not in search.names}
-    definition = {key: value for key, value in job.items() if key not in _NOT_IN_DEFINITION}
+    definition = {_RENAMED.get(key, key): value for key, value in job.items() if key not in _NOT_IN_DEFINITION}
     request: dict[str, Any] = {
         "HyperParameterTuningJobName": job["TrainingJobName"],
         "HyperParameterTuningJobConfig": {

@@ -60,11 +60,17 @@ def _state(trial: Mapping[str, Any]) -> str:
     return f"{trial['TrainingJobStatus']} ({tuned}){result}"
 
 
+def resources_of(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The instances of each trial. The API has two names for them."""
+    definition = job["TrainingJobDefinition"]
+    return definition.get("HyperParameterTuningResourceConfig") or definition["ResourceConfig"]
+
+
 def summary(job: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], price: Price | None) -> dict[str, Any]:
     """How a tuning job stands, as data without empty values: `leaderboard` has its trials, the best first."""
     config = job["HyperParameterTuningJobConfig"]
     objective = config["HyperParameterTuningJobObjective"]
-    resources = job["TrainingJobDefinition"]["ResourceConfig"]
+    resources = resources_of(job)
     is_spot = job["TrainingJobDefinition"].get("EnableManagedSpotTraining", False)
     billed = [trial["BillableTimeInSeconds"] for trial in trials if trial["BillableTimeInSeconds"] is not None]
     values = {

@@ -77,7 +77,9 @@ class Stub:
         if value is not None:
             trial["FinalHyperParameterTuningJobObjectiveMetric"] = {"MetricName": "f1_macro", "Value": value}
         self.trials.append(trial)
-        self.jobs[name] = {"TrainingJobName": name, "TrainingJobStatus": status}
+        self.jobs[name] = {
+            key: trial[key] for key in ("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingJobStatus")
+        }
         if seconds is not None:
             self.jobs[name]["BillableTimeInSeconds"] = seconds
         return name
