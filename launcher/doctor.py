@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +42,9 @@ class Finding:
 
 def examine(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator[Finding]:
     """All checks: of the settings, of AWS, of this machine."""
+    here = _begin("local mode", _local_mode)
     yield from examine_aws(options, parallel_jobs)
-    yield from _local_mode()
+    yield from here.result()
 
 
 def report(options: argparse.Namespace, prints: bool, parallel_jobs: int = 1) -> list[Finding]:
@@ -73,13 +76,34 @@ def examine_aws(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator
     yield from _asked("credentials", lambda: _credentials(region, accounts))
     if not accounts:
         return
-    yield from _asked("region", lambda: _region(region))
-    yield from _asked("role", lambda: _role(region, options.role, accounts[0]))
     bucket = options.bucket or f"sagemaker-{region}-{accounts[0]}"
-    yield from _asked("bucket", lambda: _bucket(region, bucket, is_default=not options.bucket))
-    yield from _asked("image", lambda: _image(options.image))
-    yield from _asked("instance type", lambda: _instance_type(region, options.instance_type))
-    yield from _asked("quota", lambda: _quotas(region, options, parallel_jobs * options.instance_count))
+    asked = [
+        _begin("region", lambda: _region(region)),
+        _begin("role", lambda: _role(region, options.role, accounts[0])),
+        _begin("bucket", lambda: _bucket(region, bucket, is_default=not options.bucket)),
+        _begin("image", lambda: _image(options.image)),
+        _begin("instance type", lambda: _instance_type(region, options.instance_type)),
+        _begin("quota", lambda: _quotas(region, options, parallel_jobs * options.instance_count)),
+    ]
+    for answer in asked:
+        yield from answer.result()
+
+
+def _begin(check: str, ask: Callable[[], Iterator[Finding]]) -> Future[list[Finding]]:
+    """Begin a check beside others.
+
+    Its thread is a daemon, as an executor's is not: who interrupts the program does not wait for AWS.
+    """
+    answer: Future[list[Finding]] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(list(_asked(check, ask)))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer
 
 
 def _asked(check: str, ask: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -249,8 +273,7 @@ def _quotas(region: str, options: argparse.Namespace, needed: int) -> Iterator[F
     wanted = [f"{options.instance_type} for {kind} usage"]
     if options.keep_alive:
         wanted.append(f"{options.instance_type} for training warm pool usage")
-    pages = aws.client("service-quotas", region).get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
-    values = {quota["QuotaName"]: quota["Value"] for page in pages for quota in page["Quotas"]}
+    values = _values_of_quotas(region, set(wanted))
     for name in wanted:
         if name not in values:
             yield Finding("quota", WARNING, f"there is no quota {name!r} in {region}; look under Service Quotas")
@@ -263,6 +286,21 @@ def _quotas(region: str, options: argparse.Namespace, needed: int) -> Iterator[F
             )
         else:
             yield Finding("quota", OK, f"{name!r} is {values[name]:g}")
+
+
+def _values_of_quotas(region: str, names: set[str]) -> dict[str, float]:
+    """Search page by page: there are thousands, and Service Quotas finds none by its name."""
+    found: dict[str, float] = {}
+    pages = (
+        aws.client("service-quotas", region)
+        .get_paginator("list_service_quotas")
+        .paginate(ServiceCode="sagemaker", PaginationConfig={"PageSize": 100})
+    )
+    for page in pages:
+        found |= {quota["QuotaName"]: quota["Value"] for quota in page["Quotas"] if quota["QuotaName"] in names}
+        if len(found) == len(names):
+            break
+    return found
 
 
 def _local_mode() -> Iterator[Finding]:

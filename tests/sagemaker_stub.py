@@ -2,7 +2,7 @@
 
 Answers the JSON protocol. `faults` holds, for each operation, what the next calls get instead of an answer:
 `throttle`, `500`, `503`, `expired` and `denied` are answers, `reset` breaks the connection before anything is done,
-`lost` does what is asked and then breaks it, `slow` answers after `latency_seconds`.
+`lost` does what is asked and then breaks it, `slow` answers after `latency_seconds`; all do where `is_slow`.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Stub:
         self.faults: dict[str, list[str]] = defaultdict(list)
         self.calls: list[str] = []
         self.latency_seconds = 0.0
+        self.is_slow = False
         self.describe_hook: Callable[[dict[str, Any]], None] = lambda job: None
         self.url = ""
         self._lock = threading.Lock()
@@ -194,8 +195,11 @@ class Stub:
         events = [{"timestamp": 1795377797000, "message": line} for line in lines]
         return {"events": events, "nextForwardToken": f"f/{start + len(lines)}"}
 
-    def _ListServiceQuotas(self, **request: Any) -> dict[str, Any]:
-        return {"Quotas": [{"QuotaName": name, "Value": value} for name, value in self.quotas.items()]}
+    def _ListServiceQuotas(self, MaxResults: int = 20, NextToken: str = "0", **request: Any) -> dict[str, Any]:
+        start = int(NextToken)
+        quotas = list(self.quotas.items())[start : start + MaxResults]
+        more = {"NextToken": str(start + MaxResults)} if start + MaxResults < len(self.quotas) else {}
+        return {"Quotas": [{"QuotaName": name, "Value": value} for name, value in quotas], **more}
 
     def _BatchGetImage(self, imageIds: list[dict[str, str]], **request: Any) -> dict[str, Any]:
         wanted = imageIds[0].get("imageDigest") or imageIds[0]["imageTag"]
@@ -247,7 +251,7 @@ def running() -> Iterator[Stub]:
             fault = stub.next_fault(operation)
             if fault == "reset":
                 return self.reset()
-            if fault == "slow":
+            if fault == "slow" or stub.is_slow:
                 time.sleep(stub.latency_seconds)
             if fault in ERRORS:
                 status, code, message = ERRORS[fault]
