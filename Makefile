@@ -57,9 +57,9 @@ train: venv ## Train the pushed image on SageMaker; ROLE= DATA= [BUCKET= REGION=
 	    $(if $(INSTANCE_TYPE),--instance-type '$(INSTANCE_TYPE)') \
 	    $(if $(INSTANCE_COUNT),--instance-count '$(INSTANCE_COUNT)') $(hyperparameters)
 
-aws-up: venv ## Make bucket, repository and role in AWS, or bring them up to date; REGION=eu-west-1
+aws-up: venv ## Make bucket, repository and role in AWS; REGION=eu-west-1 [PARAMETERS="UseVpc=true KmsKeyArn=arn:..."]
 	@test -n '$(REGION)' || { echo 'make aws-up: give the region: REGION=eu-west-1' >&2; exit 1; }
-	$(IN_VENV)python -m launcher.stack up --region '$(REGION)'
+	$(IN_VENV)python -m launcher.stack up --region '$(REGION)' $(patsubst %,--parameter '%',$(PARAMETERS))
 
 aws-down: venv ## Delete them; REGION=eu-west-1 [CONTENTS=delete: with all data, models and images]
 	@test -n '$(REGION)' || { echo 'make aws-down: give the region: REGION=eu-west-1' >&2; exit 1; }

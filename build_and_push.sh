@@ -11,6 +11,7 @@ readonly HOST_CA=docker/certs/host-ca-bundle.crt
 readonly LABELS=org.opencontainers.image
 readonly ATTEMPTS=5
 readonly PAUSE_MILLISECONDS=${PUSH_PAUSE_MILLISECONDS:-2000}
+readonly STALL_SECONDS=${PUSH_STALL_SECONDS:-300}
 
 image=sagemaker-text-classification:local
 repository=sagemaker-text-classification
@@ -52,6 +53,7 @@ push    Push that image to Amazon ECR, and print its URI by digest, the only lin
   --allow-standin-base   push to ECR although the image is built on the stand-in base
   --wait-scan            wait for ECR's scan of the image and print what it found; exit code 1 if something critical
                          is not in aws/allowed-findings.txt
+                         PUSH_STALL_SECONDS: a push that makes no progress for so long is tried again (300)
   --no-cache             build from nothing, whatever has been built before
   -h, --help             print this
 TEXT
@@ -275,7 +277,7 @@ push_until_it_is_there() {
     local attempt problem
     for ((attempt = 1; ; attempt++)); do
         problem='The registry does not show it.'
-        if ! docker push "$reference" 2>"$scratch/errors"; then
+        if ! patiently --terminal "$STALL_SECONDS" docker push "$reference" 2>"$scratch/errors"; then
             problem=$(last_error)
         fi
         mend_login
@@ -302,6 +304,11 @@ mend_login() {
         say "The registry does not take the login any more: logging in anew."
         log_in
     fi
+}
+
+# Docker waits for ever for a registry that says nothing.
+patiently() {
+    "$python" -m launcher.stall "$@"
 }
 
 # Longer from one try to the next, and random, so that many pushes do not come back at the same moment.
@@ -372,7 +379,8 @@ log_in() {
     local password
     password=$("$python" -m launcher.ecr password --region "$region" --host "$host")
     printf '%s' "$password" |
-        docker login --username AWS --password-stdin "$host" >/dev/null 2>"$scratch/errors" ||
+        patiently "$STALL_SECONDS" docker login --username AWS --password-stdin "$host" \
+            >/dev/null 2>"$scratch/errors" ||
         fail "docker could not log in to $host, check the network and try again: $(last_error)"
 }
 
@@ -385,7 +393,8 @@ look_up() {
         flags+=(--insecure)
     fi
     for ((attempt = 1; ; attempt++)); do
-        answer=$(docker manifest inspect "${flags[@]}" "$reference" 2>"$scratch/errors") && break
+        answer=$(patiently "$STALL_SECONDS" docker manifest inspect "${flags[@]}" "$reference" \
+            2>"$scratch/errors") && break
         # docker says so of a tag that is free, and also of a 401 on the way: the registry has to say it twice.
         if grep -qE 'no such manifest|manifest unknown' "$scratch/errors"; then
             ((++absent < 2)) || return 0

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
-from launcher import arguments, checks, commands, inside, local, submission
+from launcher import arguments, bill, checks, commands, inside, local, search, submission
 from launcher.arguments import WRONG_USE
 from launcher.errors import JobFailed, LostContact, Refused
 from launcher.signals import Aborted, Interrupted
@@ -90,17 +91,27 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """`launch.py plan`: print the CreateTrainingJob request and what it means, and call nothing."""
-    job = submission.prepare(options)
-    print(json.dumps(job.request, indent=2))
+    """`launch.py plan`: print the request, what it means and, unless they are skipped, the findings of doctor."""
+    job = submission.prepare(options, search.read(options) if options.tune else None)
     if not options.json:
-        print()
-        print(job.short_form(options.price))
+        print(json.dumps(job.request, indent=2))
+        print(f"\n{job.short_form(options.price)}\n", flush=True)
+    findings = []
+    if not options.skip_checks:
+        from launcher import doctor
+
+        findings = doctor.report(options, not options.json, job.parallel_jobs)
+    if options.json:
+        cost = bill.estimate(job.job, job.price(options.price), job.trials)
+        found = [dataclasses.asdict(finding) for finding in findings]
+        print(json.dumps({"request": job.request, "bill": cost, "checks": found}, indent=2))
+    if findings:
+        doctor.require_health(findings)
     return COMPLETED
 
 
 def remote(options: argparse.Namespace) -> int:
-    """All commands that ask AWS. boto3 is imported for them alone."""
+    """All other commands that ask AWS. boto3 is imported for them alone."""
     from launcher import remote
 
     return remote.COMMANDS[options.command](options)

@@ -25,6 +25,8 @@ CHANNELS = ("train", "validation", "test", "model")
 
 #: Names that SageMaker's tuning and the SDK add to the hyperparameters; they are not ours to check.
 _FOREIGN_PREFIXES = ("sagemaker_", "_tuning_")
+#: The one that SageMaker gives each trial of a tuning job.
+_TRIAL_MARK = "_tuning_objective_metric"
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,22 @@ class Contract:
 
     @property
     def checkpoints(self) -> Path:
-        """Copied to S3 while the job runs, and back when it is started again."""
-        return self.base / "checkpoints"
+        """Copied to S3 while the job runs, and back when it is started again.
+
+        The trials of a tuning job have one place in S3, and may find each other's checkpoints: each has a folder of its
+        own. Raises PlatformError when it does not know its name.
+        """
+        folder = self.base / "checkpoints"
+        if _TRIAL_MARK not in self._config("hyperparameters.json"):
+            return folder
+        name = os.environ.get("TRAINING_JOB_NAME")
+        if not name:
+            raise PlatformError("a trial of a tuning job must know its name; set TRAINING_JOB_NAME, as SageMaker does")
+        return folder / name
 
     def outputs(self) -> list[Path]:
         """The folders in which training writes."""
-        return [self.model, self.base / "output", self.output_data, self.checkpoints]
+        return [self.model, self.base / "output", self.output_data, self.base / "checkpoints"]
 
     def inputs(self) -> list[Path]:
         """The folders from which training reads, as far as the job has them."""

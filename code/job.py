@@ -13,6 +13,7 @@ import torch
 
 import artifact
 import datareport
+import metrics as reported
 import model as models
 import results
 from batches import Split
@@ -115,6 +116,10 @@ class Job:
             raise Stopped("Stopped before the first step: there is nothing to save.")
         if trained.best_weights:
             self.model.load_state_dict(trained.best_weights)
+        # SageMaker takes the last values in the log for those of the job, and tuning compares trials by them.
+        if 0 < trained.best_epoch < len(trained.epochs):
+            best = reported.pairs(trained.epochs[trained.best_epoch - 1])
+            self.cluster.say(f"the model is that of epoch {trained.best_epoch}: {best}")
         return trained
 
     def evaluate(self, trained: Training) -> Evaluated:

@@ -17,9 +17,12 @@ REPORTED = ("train_loss", "validation_loss", *METRICS)
 
 def line(epoch: int, step: int, values: Mapping[str, float]) -> str:
     """One epoch as `name=value;` pairs; a metric that this task does not have is left out."""
-    pairs = {"epoch": str(epoch), "step": str(step)}
-    pairs |= {name: format(values[name], ".6g") for name in REPORTED if name in values}
-    return " ".join(f"{name}={value};" for name, value in pairs.items())
+    return f"epoch={epoch}; step={step}; {pairs(values)}"
+
+
+def pairs(values: Mapping[str, float]) -> str:
+    """The values that SageMaker is to read, of which the last in a log are those of the job."""
+    return " ".join(f"{name}={values[name]:.6g};" for name in REPORTED if name in values)
 
 
 def metric_definitions() -> list[dict[str, str]]:

@@ -45,6 +45,11 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
             f"see launch.py {options.command} --help"
         )
     options.hyperparameters = _hyperparameters(command, rest, file.hyperparameters)
+    options.ranges = file.ranges
+    is_search = command.searches or getattr(options, "tune", False)
+    for name in checks.pairs(rest) if is_search else ():
+        if name in file.ranges:
+            raise UserError(f"{name} is given here and has a range in the configuration file; leave one of them out")
     return options
 
 

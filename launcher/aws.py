@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,13 +37,17 @@ DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 #: them: at most 111 s together when throttled, 26 s else (botocore's "standard" mode).
 ATTEMPTS = 10
 
+#: Clients may be used by several threads at once, but not made by them.
+_MAKING = threading.Lock()
+
 
 def client(service: str, region: str, read_timeout: int = 60) -> Any:
     """A client that tries again what may pass by itself. 20 s of latency are no error."""
     config = Config(
         connect_timeout=10, read_timeout=read_timeout, retries={"mode": "standard", "total_max_attempts": ATTEMPTS}
     )
-    return boto3.client(service, region_name=region, config=config)
+    with _MAKING:
+        return boto3.client(service, region_name=region, config=config)
 
 
 def code_of(error: Exception) -> str:

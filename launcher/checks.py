@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from failures import UserError
+from launcher.request import MAX_TUNING_NAME
 
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@_/-]+")
@@ -35,6 +36,13 @@ def job_name(name: str) -> None:
             f"job name {name!r} is not allowed; use up to 63 letters, digits and hyphens, "
             "and begin and end with a letter or a digit"
         )
+
+
+def tuning_job_name(name: str) -> None:
+    """Refuse what CreateHyperParameterTuningJob refuses as HyperParameterTuningJobName."""
+    job_name(name)
+    if len(name) > MAX_TUNING_NAME:
+        raise UserError(f"job name {name!r} is too long for a tuning job; use at most {MAX_TUNING_NAME} characters")
 
 
 def role(arn: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.options import AWS_JOB, JOB, LOCAL_IMAGE, Option, positive
+from launcher.options import AWS_JOB, JOB, LOCAL_IMAGE, TUNING, Option, positive
 
 _ON_AWS = "--image URI --role ARN --data my.tsv --region eu-west-1"
 
@@ -22,6 +22,7 @@ class Command:
     extra: Sequence[Option] = ()
     takes_job: bool = False
     takes_hyperparameters: bool = False
+    searches: bool = False
     prints_json: bool = True
 
 
@@ -32,6 +33,7 @@ SWITCHES = {
         Option("stop_on_interrupt", "Ctrl-C stops the job, which otherwise goes on", in_file=False),
         Option("skip_checks", "do not ask AWS first whether role, bucket, image and quota will do", in_file=False),
         Option("no_wait", "do not wait for its end", in_file=False),
+        Option("tune", "the request of `tune`, not that of `train`", in_file=False),
         Option("calibrated", "divide the logits by the temperature fitted on the validation rows", in_file=False),
         Option("follow", "go on until the job ends", in_file=False),
     )
@@ -74,10 +76,11 @@ COMMANDS: Mapping[str, Command] = {
         prints_json=False,
     ),
     "plan": Command(
-        "print the CreateTrainingJob request that `train` would send and what it can cost, and call nothing",
-        (f"plan {_ON_AWS} epochs=2", f"plan {_ON_AWS} --price 1.41", "plan --json >request.json"),
-        AWS_JOB,
+        "print the request that `train` would send, what it can cost and what `doctor` finds; changes nothing",
+        (f"plan {_ON_AWS} epochs=2", f"plan {_ON_AWS} --price 1.41", "plan --tune", "plan --skip-checks --json"),
+        (*AWS_JOB, *TUNING),
         required=("data", "image", "role"),
+        extra=tuple(SWITCHES[name] for name in ("tune", "skip_checks")),
         takes_hyperparameters=True,
     ),
     "doctor": Command(
@@ -94,8 +97,18 @@ COMMANDS: Mapping[str, Command] = {
         takes_hyperparameters=True,
         prints_json=False,
     ),
+    "tune": Command(
+        "train many times on SageMaker, to find the best hyperparameters in the `ranges` of train.yaml",
+        ("tune --max-jobs 20 --max-parallel-jobs 2", "tune --spot --objective accuracy --early-stopping --yes"),
+        (*AWS_JOB, *TUNING),
+        required=("data", "image", "role"),
+        extra=tuple(SWITCHES[name] for name in ("yes", "stop_on_interrupt", "skip_checks")),
+        takes_hyperparameters=True,
+        searches=True,
+        prints_json=False,
+    ),
     "status": Command(
-        "say how a job stands: state, metrics, billable time, cost, where its model is",
+        "say how a job stands: state, metrics, billable time, cost, where its model is; of a tuning job: its trials",
         ("status reviews-7", "status reviews-7 --price 1.41", "status reviews-7 --json"),
         ("region", "price"),
         takes_job=True,

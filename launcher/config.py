@@ -5,8 +5,11 @@
     tag: {team: reviews}
     hyperparameters:
       epochs: 2
+    ranges:
+      learning_rate: {min: 1e-5, max: 1e-4, scaling: Logarithmic}
+      train_batch_size: [16, 32]
 
-`${NAME}` is the environment variable. Paths start from the file's folder.
+`ranges` is for `tune`. `${NAME}` is the environment variable. Paths start from the file's folder.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,16 +27,21 @@ from launcher.options import OPTIONS, Option, pair
 
 DEFAULT_FILE = Path("train.yaml")
 HYPERPARAMETERS = "hyperparameters"
+RANGES = "ranges"
+
+#: Values to choose from, or min, max and scaling.
+Range = Sequence[str] | Mapping[str, str]
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the file says: `options` by name with their types, hyperparameters as strings."""
+    """What the file says: `options` by name with their types; hyperparameters and what `ranges` holds as strings."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
 
 def read(file: Path | None) -> Config:
@@ -44,9 +52,12 @@ def read(file: Path | None) -> Config:
         file = DEFAULT_FILE
     content = _load(file)
     known = [name for name, option in OPTIONS.items() if option.in_file]
-    _refuse_unknown(file, content, [*known, HYPERPARAMETERS])
-    options = {name: _value(file, OPTIONS[name], value) for name, value in content.items() if name != HYPERPARAMETERS}
-    return Config(options, _mapping(file, HYPERPARAMETERS, content.get(HYPERPARAMETERS, {})))
+    _refuse_unknown(file, content, [*known, HYPERPARAMETERS, RANGES])
+    hyperparameters = _mapping(file, HYPERPARAMETERS, content.pop(HYPERPARAMETERS, {}))
+    ranges = _ranges(file, content.pop(RANGES, {}))
+    return Config(
+        {name: _value(file, OPTIONS[name], value) for name, value in content.items()}, hyperparameters, ranges
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -117,6 +128,17 @@ def _mapping(file: Path, name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise UserError(f"{file}: {name} is not a list of `name: value` lines; write it as README's train.yaml")
     return {str(key): _text(file, f"{name}.{key}", item) for key, item in value.items()}
+
+
+def _ranges(file: Path, value: Any) -> dict[str, Range]:
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: {RANGES} is not a list of `name: range` lines; write it as README's train.yaml")
+    return {
+        str(name): [_text(file, f"{RANGES}.{name}", choice) for choice in item]
+        if isinstance(item, list)
+        else _mapping(file, f"{RANGES}.{name}", item)
+        for name, item in value.items()
+    }
 
 
 def _text(file: Path, name: str, value: Any) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from failures import UserError
 from launcher import ROOT, aws, checks, engine, request, submission
+from launcher.errors import Refused
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 
@@ -37,14 +40,32 @@ class Finding:
     text: str
 
 
-def examine(options: argparse.Namespace) -> Iterator[Finding]:
+def examine(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator[Finding]:
     """All checks: of the settings, of AWS, of this machine."""
-    yield from examine_aws(options)
-    yield from _local_mode()
+    here = _begin("local mode", _local_mode)
+    yield from examine_aws(options, parallel_jobs)
+    yield from here.result()
 
 
-def examine_aws(options: argparse.Namespace) -> Iterator[Finding]:
-    """The checks that a job in AWS depends on. Without credentials the rest is left out."""
+def report(options: argparse.Namespace, prints: bool, parallel_jobs: int = 1) -> list[Finding]:
+    """All findings, each printed at once as a line if so wanted."""
+    findings = []
+    for finding in examine(options, parallel_jobs):
+        findings.append(finding)
+        if prints:
+            print(f"{finding.level:7}  {finding.check:13}  {finding.text}", flush=True)
+    return findings
+
+
+def require_health(findings: Sequence[Finding]) -> None:
+    """Raise Refused when a check failed."""
+    failed = sum(finding.level == FAILED for finding in findings)
+    if failed:
+        raise Refused(f"{failed} of {len(findings)} checks failed; each line says what to do")
+
+
+def examine_aws(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator[Finding]:
+    """The checks that so many jobs in AWS depend on. Without credentials the rest is left out."""
     yield from _asked("settings", lambda: _settings(options))
     try:
         region = submission.region_of(options)
@@ -55,13 +76,34 @@ def examine_aws(options: argparse.Namespace) -> Iterator[Finding]:
     yield from _asked("credentials", lambda: _credentials(region, accounts))
     if not accounts:
         return
-    yield from _asked("region", lambda: _region(region))
-    yield from _asked("role", lambda: _role(region, options.role, accounts[0]))
     bucket = options.bucket or f"sagemaker-{region}-{accounts[0]}"
-    yield from _asked("bucket", lambda: _bucket(region, bucket, is_default=not options.bucket))
-    yield from _asked("image", lambda: _image(options.image))
-    yield from _asked("instance type", lambda: _instance_type(region, options.instance_type))
-    yield from _asked("quota", lambda: _quotas(region, options))
+    asked = [
+        _begin("region", lambda: _region(region)),
+        _begin("role", lambda: _role(region, options.role, accounts[0])),
+        _begin("bucket", lambda: _bucket(region, bucket, is_default=not options.bucket)),
+        _begin("image", lambda: _image(options.image)),
+        _begin("instance type", lambda: _instance_type(region, options.instance_type)),
+        _begin("quota", lambda: _quotas(region, options, parallel_jobs * options.instance_count)),
+    ]
+    for answer in asked:
+        yield from answer.result()
+
+
+def _begin(check: str, ask: Callable[[], Iterator[Finding]]) -> Future[list[Finding]]:
+    """Begin a check beside others.
+
+    Its thread is a daemon, as an executor's is not: who interrupts the program does not wait for AWS.
+    """
+    answer: Future[list[Finding]] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(list(_asked(check, ask)))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer
 
 
 def _asked(check: str, ask: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -226,25 +268,39 @@ def _instance_type(region: str, name: str) -> Iterator[Finding]:
         yield Finding("instance type", WARNING, f"{name} is not known to boto3; check --instance-type, or renew boto3")
 
 
-def _quotas(region: str, options: argparse.Namespace) -> Iterator[Finding]:
+def _quotas(region: str, options: argparse.Namespace, needed: int) -> Iterator[Finding]:
     kind = "spot training job" if options.spot else "training job"
     wanted = [f"{options.instance_type} for {kind} usage"]
     if options.keep_alive:
         wanted.append(f"{options.instance_type} for training warm pool usage")
-    pages = aws.client("service-quotas", region).get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
-    values = {quota["QuotaName"]: quota["Value"] for page in pages for quota in page["Quotas"]}
+    values = _values_of_quotas(region, set(wanted))
     for name in wanted:
         if name not in values:
             yield Finding("quota", WARNING, f"there is no quota {name!r} in {region}; look under Service Quotas")
-        elif values[name] < options.instance_count:
+        elif values[name] < needed:
             yield Finding(
                 "quota",
                 FAILED,
-                f"{name!r} is {values[name]:g} in {region}, and the job needs {options.instance_count}; ask for more "
+                f"{name!r} is {values[name]:g} in {region}, and {needed} are needed; ask for more "
                 "under Service Quotas, or take another --instance-type",
             )
         else:
             yield Finding("quota", OK, f"{name!r} is {values[name]:g}")
+
+
+def _values_of_quotas(region: str, names: set[str]) -> dict[str, float]:
+    """Search page by page: there are thousands, and Service Quotas finds none by its name."""
+    found: dict[str, float] = {}
+    pages = (
+        aws.client("service-quotas", region)
+        .get_paginator("list_service_quotas")
+        .paginate(ServiceCode="sagemaker", PaginationConfig={"PageSize": 100})
+    )
+    for page in pages:
+        found |= {quota["QuotaName"]: quota["Value"] for quota in page["Quotas"] if quota["QuotaName"] in names}
+        if len(found) == len(names):
+            break
+    return found
 
 
 def _local_mode() -> Iterator[Finding]:

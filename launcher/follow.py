@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -64,16 +64,28 @@ def follow(sagemaker: Any, logs: Any, name: str) -> dict[str, Any]:
     """Print a job's stages and log until it ends, and return its description. Raises LostContact."""
     log = Log(logs, name)
     shown = 0
+
+    def look() -> dict[str, Any] | None:
+        nonlocal shown
+        job = sagemaker.describe_training_job(TrainingJobName=name)
+        shown = _print_stages(job, shown)
+        _print_log(log)
+        if job["TrainingJobStatus"] not in jobs.ENDED:
+            return None
+        time.sleep(LOG_LAG_SECONDS)
+        _print_log(log)
+        return job
+
+    return until_ended(look)
+
+
+def until_ended(look: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+    """Look again and again until that gives something, through faults that may pass. Raises LostContact."""
     since: float | None = None
     while True:
         try:
-            job = sagemaker.describe_training_job(TrainingJobName=name)
-            shown = _print_stages(job, shown)
-            _print_log(log)
-            if job["TrainingJobStatus"] in jobs.ENDED:
-                time.sleep(LOG_LAG_SECONDS)
-                _print_log(log)
-                return job
+            if ended := look():
+                return ended
             since = None
         except (BotoCoreError, ClientError) as error:
             now = time.monotonic()

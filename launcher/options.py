@@ -107,7 +107,18 @@ _OPTIONS = (
     Option("volume_kms_key", "KMS key of the hosts' disks", metavar="KEY"),
     Option("tag", "tag of the job, for the bill", pair, "NAME=VALUE", items=True),
     Option("environment", "environment variable of the containers", pair, "NAME=VALUE", items=True),
-    Option("price", "price of one instance for one hour, to say what the job costs", price, "AMOUNT"),
+    Option("price", "price of one instance for one hour (default: that of aws/prices.csv)", price, "AMOUNT"),
+    Option(
+        "objective",
+        "metric that tells how good a trial is, by its last epoch (default: metric_for_best_model)",
+        metavar="METRIC",
+    ),
+    Option("max_jobs", "trials in all (default: 10; with --strategy Grid: all combinations)", positive, "N"),
+    Option("max_parallel_jobs", "trials at the same time", positive, "N", 1),
+    Option("strategy", "how the next trial is chosen: Bayesian, Random or Grid", metavar="NAME", default="Bayesian"),
+    Option(
+        "early_stopping", "stop a trial that will not become the best (early_stopping_type Auto)", truth, default=False
+    ),
 )
 
 OPTIONS: Mapping[str, Option] = MappingProxyType({option.name: option for option in _OPTIONS})
@@ -115,4 +126,5 @@ OPTIONS: Mapping[str, Option] = MappingProxyType({option.name: option for option
 CHANNELS = ("data", "validation", "test", "model")
 #: What a job is made of, here and in AWS.
 JOB = (*CHANNELS, "instance_count", "job_name", "base_job_name")
-AWS_JOB = (*JOB, *(name for name in OPTIONS if name not in JOB))
+TUNING = ("objective", "max_jobs", "max_parallel_jobs", "strategy", "early_stopping")
+AWS_JOB = (*JOB, *(name for name in OPTIONS if name not in (*JOB, *TUNING)))

@@ -1,4 +1,4 @@
-"""The commands of launch.py that ask AWS: doctor, train, status, logs, attach, stop, list and download."""
+"""The commands of launch.py that ask AWS: doctor, train, tune, status, logs, attach, stop, list, download."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import ROOT, aws, doctor, follow, jobs, storage, submission
+from launcher import ROOT, aws, doctor, follow, jobs, prices, search, storage, submission, tuning
 from launcher.errors import JobFailed, LostContact, Refused
+from launcher.prices import Price
 from launcher.signals import Aborted, StopSignals
 from launcher.submission import Submission
 
@@ -22,22 +23,30 @@ DOWNLOADS = ROOT / "build" / "jobs"
 
 def train(options: argparse.Namespace) -> int:
     """Upload what is not in S3 yet, start the job once, and follow it to its end."""
-    job = submission.prepare(options)
+    return _submit(submission.prepare(options), jobs.TRAINING, options)
+
+
+def tune(options: argparse.Namespace) -> int:
+    """The same for a tuning job, of which each trial is a job."""
+    return _submit(submission.prepare(options, search.read(options)), jobs.TUNING, options)
+
+
+def _submit(job: Submission, kind: jobs.Kind, options: argparse.Namespace) -> int:
     if not options.skip_checks:
-        _check(options)
+        _check(options, job.parallel_jobs)
     _confirm(job, options)
     with StopSignals(Aborted):
         _upload(job)
-        with _leaving(job.name, job.region, options.stop_on_interrupt):
-            is_new = jobs.start(aws.client("sagemaker", job.region), job.request)
+        with _leaving(job.name, job.region, options.stop_on_interrupt, kind):
+            is_new = jobs.start(aws.client("sagemaker", job.region), job.request, kind)
             known = "is started" if is_new else "was started before, with this very request"
-            print(f"Job {job.name} {known}", flush=True)
-            return _follow(job.name, job.region, options.price)
+            print(f"{kind.noun.capitalize()} {job.name} {known}", flush=True)
+            return _follow(job.name, job.region, options.price, kind)
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace, parallel_jobs: int) -> None:
     """Run doctor's checks of AWS. Raises Refused for the first that fails, and prints the warnings."""
-    for finding in doctor.examine_aws(options):
+    for finding in doctor.examine_aws(options, parallel_jobs):
         if finding.level == doctor.FAILED:
             raise Refused(f"{finding.check}: {finding.text}")
         if finding.level == doctor.WARNING:
@@ -45,17 +54,11 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def examine(options: argparse.Namespace) -> int:
-    """`launch.py doctor`: all checks, one a line. Raises Refused when one failed."""
-    findings = []
-    for finding in doctor.examine(options):
-        findings.append(finding)
-        if not options.json:
-            print(f"{finding.level:7}  {finding.check:13}  {finding.text}", flush=True)
+    """All checks, one a line. Raises Refused when one failed."""
+    findings = doctor.report(options, prints=not options.json)
     if options.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
-    failed = sum(finding.level == doctor.FAILED for finding in findings)
-    if failed:
-        raise Refused(f"{failed} of {len(findings)} checks failed; each line says what to do")
+    doctor.require_health(findings)
     return 0
 
 
@@ -83,20 +86,22 @@ def _upload(job: Submission) -> None:
 
 
 @contextlib.contextmanager
-def _leaving(name: str, region: str, stop_on_interrupt: bool) -> Iterator[None]:
+def _leaving(name: str, region: str, stop_on_interrupt: bool, kind: jobs.Kind = jobs.TRAINING) -> Iterator[None]:
     """Say what becomes of the job when we no longer follow it."""
     attach = f"`launch.py attach {name} --region {region}` follows it"
     try:
         yield
     except LostContact as error:
-        raise LostContact(f"lost contact with job {name}, which goes on if it was started: {error}; {attach}") from None
+        raise LostContact(
+            f"lost contact with {kind.noun} {name}, which goes on if it was started: {error}; {attach}"
+        ) from None
     except Aborted as interrupt:
         if stop_on_interrupt:
-            jobs.stop(aws.client("sagemaker", region), name)
-            print(f"launch.py: job {name} is told to stop; it saves what it has first", file=sys.stderr)
+            jobs.stop(aws.client("sagemaker", region), name, kind)
+            print(f"launch.py: {kind.noun} {name} is told to stop; it saves what it has first", file=sys.stderr)
         else:
             stop = f"`launch.py stop {name} --region {region}` ends it"
-            print(f"launch.py: job {name} goes on if it was started; {attach}, {stop}", file=sys.stderr)
+            print(f"launch.py: {kind.noun} {name} goes on if it was started; {attach}, {stop}", file=sys.stderr)
         raise interrupt
 
 
@@ -104,15 +109,17 @@ def attach(options: argparse.Namespace) -> int:
     """Follow a job to its end."""
     region = submission.region_of(options)
     with StopSignals(Aborted):
-        jobs.describe(aws.client("sagemaker", region), options.job)
-        with _leaving(options.job, region, options.stop_on_interrupt):
-            return _follow(options.job, region, options.price)
+        kind, _ = jobs.find(aws.client("sagemaker", region), options.job)
+        with _leaving(options.job, region, options.stop_on_interrupt, kind):
+            return _follow(options.job, region, options.price, kind)
 
 
-def _follow(name: str, region: str, price: float | None) -> int:
+def _follow(name: str, region: str, price: float | None, kind: jobs.Kind) -> int:
     """Raises JobFailed when the job does not end as Completed."""
+    if kind is jobs.TUNING:
+        return _follow_tuning(name, region, price)
     job = follow.follow(aws.client("sagemaker", region), aws.client("logs", region), name)
-    summary = jobs.summary(job, price)
+    summary = jobs.summary(job, _price(job["ResourceConfig"], region, price))
     print()
     _print_summary(summary)
     if summary["status"] != "Completed":
@@ -122,19 +129,46 @@ def _follow(name: str, region: str, price: float | None) -> int:
     return 0
 
 
+def _follow_tuning(name: str, region: str, price: float | None) -> int:
+    job, trials = tuning.watch(aws.client("sagemaker", region), name)
+    summary = tuning.summary(job, trials, _price(tuning.resources_of(job), region, price))
+    print()
+    _print_summary(summary)
+    if summary["status"] != "Completed" or "best" not in summary:
+        reason = summary.get("reason") or "no trial has reached the objective"
+        raise JobFailed(f"tuning job {name} ended as {summary['status']}. {reason}")
+    best = summary["best"]
+    print(f"Tuning job {name} is completed; `launch.py download {best} --region {region}` fetches its best model")
+    return 0
+
+
+def _price(resources: Mapping[str, Any], region: str, given: float | None) -> Price | None:
+    return prices.find(resources["InstanceType"], region, given)
+
+
 def _print_summary(summary: Mapping[str, Any]) -> None:
     lines = {**summary, **summary["metrics"]} if "metrics" in summary else dict(summary)
     lines.pop("metrics", None)
+    leaderboard = lines.pop("leaderboard", None)
     if "spot_saving" in lines:
         lines["spot_saving"] = f"{lines['spot_saving']:.0%} of the training time is not billed"
     width = max(map(len, lines))
     for name, value in lines.items():
         print(f"{name:{width}}  {format(value, 'g') if isinstance(value, float) else value}")
+    if leaderboard:
+        print("", *tuning.table(leaderboard), sep="\n")
 
 
 def status(options: argparse.Namespace) -> int:
     """Say how a job stands."""
-    summary = jobs.summary(jobs.describe(_sagemaker(options), options.job), options.price)
+    sagemaker, region = _sagemaker(options), submission.region_of(options)
+    kind, job = jobs.find(sagemaker, options.job)
+    if kind is jobs.TUNING:
+        with aws.one_sentence():
+            trials = tuning.with_bills(sagemaker, tuning.summaries(sagemaker, options.job))
+        summary = tuning.summary(job, trials, _price(tuning.resources_of(job), region, options.price))
+    else:
+        summary = jobs.summary(job, _price(job["ResourceConfig"], region, options.price))
     if options.json:
         print(json.dumps(summary, indent=2))
     else:
@@ -159,12 +193,13 @@ def logs(options: argparse.Namespace) -> int:
 def stop(options: argparse.Namespace) -> int:
     """Stop a job, and wait until it has saved what it has."""
     sagemaker = _sagemaker(options)
-    jobs.stop(sagemaker, options.job)
-    print(f"Job {options.job} is told to stop", flush=True)
+    kind, _ = jobs.find(sagemaker, options.job)
+    jobs.stop(sagemaker, options.job, kind)
+    print(f"{kind.noun.capitalize()} {options.job} is told to stop", flush=True)
     while not options.no_wait:
-        state = jobs.describe(sagemaker, options.job)["TrainingJobStatus"]
+        state = jobs.find(sagemaker, options.job)[1][kind.status]
         if state in jobs.ENDED:
-            print(f"Job {options.job} is {state}")
+            print(f"{kind.noun.capitalize()} {options.job} is {state}")
             break
         time.sleep(follow.POLL_SECONDS)
     return 0
@@ -178,7 +213,8 @@ def list_jobs(options: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2))
         return 0
     for job in found:
-        print(f"{job['status']:10}  {job['created']}  {job['job']}")
+        note = "  (tuning job)" if job["kind"] == jobs.TUNING.operation else ""
+        print(f"{job['status']:10}  {job['created']}  {job['job']}{note}")
     if not found:
         print(f"No job in {submission.region_of(options)} has {options.base_job_name} in its name", file=sys.stderr)
     return 0
@@ -206,6 +242,7 @@ def _sagemaker(options: argparse.Namespace) -> Any:
 COMMANDS = {
     "doctor": examine,
     "train": train,
+    "tune": tune,
     "attach": attach,
     "status": status,
     "logs": logs,

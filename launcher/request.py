@@ -18,6 +18,9 @@ DEFAULT_INSTANCE_TYPE = "ml.g5.xlarge"
 DEFAULT_VOLUME_GB = 30
 DEFAULT_MAX_RUN_SECONDS = 24 * 60 * 60
 
+#: Characters of a tuning job's name; the trials' names begin with it.
+MAX_TUNING_NAME = 32
+
 _ECR_REGISTRY = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/")
 
 
@@ -133,6 +136,12 @@ def _channel(name: str, uri: str) -> dict[str, Any]:
 def job_name(base: str, now: datetime) -> str:
     """Make a name that is unique to the millisecond."""
     return f"{base}-{now:%Y-%m-%d-%H-%M-%S}-{now.microsecond // 1000:03d}"
+
+
+def tuning_job_name(base: str, now: datetime) -> str:
+    """Make a name of at most MAX_TUNING_NAME characters that is unique to the second."""
+    stamp = f"-{now:%y%m%d-%H%M%S}"
+    return base[: MAX_TUNING_NAME - len(stamp)].rstrip("-") + stamp
 
 
 def input_uri(bucket: str, base: str, content: str) -> str:

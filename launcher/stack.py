@@ -1,6 +1,7 @@
 """The AWS set-up: bucket, repository and role as one CloudFormation stack, from aws/template.yaml.
 
-python -m launcher.stack up --region R      makes it, or brings it up to date, and prints what it made
+python -m launcher.stack up --region R      makes it, or brings it up to date, and prints what it made;
+                                            --parameter KmsKeyArn=ARN and the like set what the template asks for
 python -m launcher.stack down --region R    deletes it; with --with-contents all data, models and images too
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
@@ -15,22 +17,30 @@ from botocore.exceptions import ClientError, WaiterError
 from failures import UserError
 from launcher import ROOT, aws, checks
 from launcher.errors import Refused
+from launcher.options import pair
 
 TEMPLATE = ROOT / "aws" / "template.yaml"
 STACK = "text-classification"
 
 
-def up(region: str, name: str) -> dict[str, str]:
-    """Create or update the stack, and return its outputs. Raises Refused."""
+def up(region: str, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Create or update the stack, and return its outputs. Parameters not given stay as they are. Raises Refused."""
     cloudformation = aws.client("cloudformation", region)
     stack = {"StackName": name, "TemplateBody": TEMPLATE.read_text(), "Capabilities": ["CAPABILITY_IAM"]}
+    given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
     with aws.one_sentence():
-        if _outputs(cloudformation, name) is None:
-            cloudformation.create_stack(**stack, OnFailure="DELETE")
+        found = _describe(cloudformation, name)
+        if found is None:
+            cloudformation.create_stack(**stack, Parameters=given, OnFailure="DELETE")
             _wait(cloudformation, "stack_create_complete", name)
         else:
+            kept = [
+                {"ParameterKey": entry["ParameterKey"], "UsePreviousValue": True}
+                for entry in found.get("Parameters", [])
+                if entry["ParameterKey"] not in parameters
+            ]
             try:
-                cloudformation.update_stack(**stack)
+                cloudformation.update_stack(**stack, Parameters=given + kept)
             except ClientError as error:
                 if "No updates are to be performed" not in str(error):
                     raise
@@ -72,14 +82,19 @@ def _empty(region: str, outputs: dict[str, str], is_told_to: bool) -> None:
         ecr.batch_delete_image(repositoryName=repository, imageIds=images[start : start + 100])
 
 
-def _outputs(cloudformation: Any, name: str) -> dict[str, str] | None:
+def _describe(cloudformation: Any, name: str) -> dict[str, Any] | None:
     try:
         [stack] = cloudformation.describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:
         if "does not exist" in str(error):
             return None
         raise
-    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    return stack
+
+
+def _outputs(cloudformation: Any, name: str) -> dict[str, str] | None:
+    stack = _describe(cloudformation, name)
+    return stack and {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
 def _wait(cloudformation: Any, state: str, name: str) -> None:
@@ -98,6 +113,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--region", required=True)
     parser.add_argument("--stack", default=STACK, metavar="NAME", help="(default %(default)s)")
     parser.add_argument("--with-contents", action="store_true", help="delete all data, models and images too")
+    parser.add_argument(
+        "--parameter", action="append", default=[], type=pair, metavar="NAME=VALUE", help="parameter of the template"
+    )
     options = parser.parse_args(words)
     try:
         checks.region(options.region)
@@ -105,7 +123,7 @@ def main(words: list[str] | None = None) -> int:
             down(options.region, options.stack, options.with_contents)
             print(f"The stack {options.stack} is deleted")
         else:
-            for output, value in up(options.region, options.stack).items():
+            for output, value in up(options.region, options.stack, dict(options.parameter)).items():
                 print(f"{output:13} {value}")
     except (Refused, UserError) as error:
         print(f"stack: {error}", file=sys.stderr)

@@ -11,54 +11,84 @@ from pathlib import Path
 from typing import Any
 
 from failures import UserError
-from launcher import bill, channels, checks, request
+from launcher import bill, channels, checks, prices, request, search
 from launcher.channels import Channel
+from launcher.prices import Price
+from launcher.search import Search
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What is sent: the request, where, and the files that it reads, by channel."""
+    """What is sent: the request, where, and the files that it reads, by channel.
 
-    request: dict[str, Any]
+    With a `search` it is that of a tuning job, and `job` is what each of its trials is like.
+    """
+
+    job: dict[str, Any]
     region: str
     bucket: str
     #: The account that may own the bucket, if it is the default one, which is created when missing.
     bucket_owner: str | None
     channels: Mapping[str, Channel]
     kms_key: str | None
+    search: Search | None = None
 
     @property
     def name(self) -> str:
-        return self.request["TrainingJobName"]
+        return self.job["TrainingJobName"]
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The CreateTrainingJob request, or the CreateHyperParameterTuningJob request."""
+        return search.create_tuning_job(self.job, self.search) if self.search else self.job
+
+    @property
+    def trials(self) -> int:
+        """How many jobs will be paid for."""
+        return self.search.max_jobs if self.search else 1
+
+    @property
+    def parallel_jobs(self) -> int:
+        """How many of them run at the same time."""
+        return self.search.max_parallel_jobs if self.search else 1
+
+    def price(self, given: float | None) -> Price | None:
+        """The price of its instances."""
+        return prices.find(self.job["ResourceConfig"]["InstanceType"], self.region, given)
 
     def uri(self, channel: str) -> str:
         """Where a channel lies in S3."""
         uris = {
-            entry["ChannelName"]: entry["DataSource"]["S3DataSource"]["S3Uri"]
-            for entry in self.request["InputDataConfig"]
+            entry["ChannelName"]: entry["DataSource"]["S3DataSource"]["S3Uri"] for entry in self.job["InputDataConfig"]
         }
         return uris[channel]
 
     def short_form(self, price: float | None) -> str:
         """What is read, written and paid for."""
-        lines = [f"job     {self.name} in {self.region}, as {self.request['RoleArn']}"]
+        lines = [f"job     {self.name} in {self.region}, as {self.job['RoleArn']}"]
+        if self.search:
+            lines.append(
+                f"trials  {self.search.max_jobs}, {self.search.max_parallel_jobs} at a time ({self.search.strategy}): "
+                f"{', '.join(self.search.names)} for the best {self.search.objective}"
+            )
         for name, channel in self.channels.items():
             lines.append(f"reads   {self.uri(name)}: {name}, {len(channel.files)} file(s), {channel.size:,} bytes")
-        lines.append(f"writes  {self.request['OutputDataConfig']['S3OutputPath']}/{self.name}/output/")
-        if "CheckpointConfig" in self.request:
-            lines.append(f"writes  {self.request['CheckpointConfig']['S3Uri']}")
-        lines.append(f"bill    {bill.sentence(self.request, price)}")
-        return "\n".join(lines)
+        jobs = f"{self.name}-*" if self.search else self.name
+        lines.append(f"writes  {self.job['OutputDataConfig']['S3OutputPath']}/{jobs}/output/")
+        if "CheckpointConfig" in self.job:
+            lines.append(f"writes  {self.job['CheckpointConfig']['S3Uri']}")
+        money, *more = bill.lines(self.job, self.price(price), self.trials)
+        return "\n".join([*lines, f"bill    {money}", *(f"        {line}" for line in more)])
 
 
-def prepare(options: argparse.Namespace) -> Submission:
-    """Check the options and make the request of them. Calls nothing. Raises UserError."""
+def prepare(options: argparse.Namespace, searched: Search | None = None) -> Submission:
+    """Check the options and make the request of them; with a search, that of a tuning job. Raises UserError."""
     paths = channel_paths(options)
     check(options)
     region = region_of(options)
     bucket = options.bucket or request.default_bucket(region, options.role)
     checks.bucket(bucket)
-    base, name = options.base_job_name, job_name(options)
+    base, name = options.base_job_name, tuning_job_name(options) if searched else job_name(options)
     read = {key: channels.read(path) for key, path in paths.items()}
     spot = request.Spot(_max_wait(options), request.checkpoints_uri(bucket, base, name)) if options.spot else None
     made = request.create_training_job(
@@ -87,7 +117,7 @@ def prepare(options: argparse.Namespace) -> Submission:
         environment=dict(options.environment or ()),
     )
     owner = None if options.bucket else request.account_of_role(options.role)
-    return Submission(made, region, bucket, owner, read, options.kms_key)
+    return Submission(made, region, bucket, owner, read, options.kms_key, searched)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -130,6 +160,13 @@ def job_name(options: argparse.Namespace) -> str:
     """The name of the job, which stays the same however often the submission is tried."""
     name = options.job_name or request.job_name(options.base_job_name, datetime.now(UTC))
     checks.job_name(name)
+    return name
+
+
+def tuning_job_name(options: argparse.Namespace) -> str:
+    """The name of the tuning job, with the same promise."""
+    name = options.job_name or request.tuning_job_name(options.base_job_name, datetime.now(UTC))
+    checks.tuning_job_name(name)
     return name
 
 

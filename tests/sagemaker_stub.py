@@ -2,7 +2,7 @@
 
 Answers the JSON protocol. `faults` holds, for each operation, what the next calls get instead of an answer:
 `throttle`, `500`, `503`, `expired` and `denied` are answers, `reset` breaks the connection before anything is done,
-`lost` does what is asked and then breaks it, `slow` answers after `latency_seconds`.
+`lost` does what is asked and then breaks it, `slow` answers after `latency_seconds`; all do where `is_slow`.
 """
 
 from __future__ import annotations
@@ -46,12 +46,15 @@ class Stub:
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.tuning_jobs: dict[str, dict[str, Any]] = {}
+        self.trials: list[dict[str, Any]] = []
         self.streams: dict[str, list[str]] = {}
         self.quotas: dict[str, float] = {}
         self.images: dict[str, dict[str, Any]] = {}
         self.faults: dict[str, list[str]] = defaultdict(list)
         self.calls: list[str] = []
         self.latency_seconds = 0.0
+        self.is_slow = False
         self.describe_hook: Callable[[dict[str, Any]], None] = lambda job: None
         self.url = ""
         self._lock = threading.Lock()
@@ -59,6 +62,28 @@ class Stub:
     def end(self, name: str, status: str = "Completed", **more: Any) -> None:
         """Let a job end."""
         self.jobs[name] |= {"TrainingJobStatus": status, "SecondaryStatus": status, **more}
+
+    def trial(self, tuning_job: str, status: str, value: float | None, seconds: int | None, **tuned: str) -> str:
+        """Let a tuning job have one more trial, and return its name."""
+        number = len(self.trials) + 1
+        name = f"{tuning_job}-{number:03d}-0123abcd"
+        trial = {
+            "TrainingJobName": name,
+            "TrainingJobArn": f"arn:aws:sagemaker:eu-west-1:123456789012:training-job/{name}",
+            "TuningJobName": tuning_job,
+            "CreationTime": 1795377797 + number,
+            "TrainingJobStatus": status,
+            "TunedHyperParameters": tuned,
+        }
+        if value is not None:
+            trial["FinalHyperParameterTuningJobObjectiveMetric"] = {"MetricName": "f1_macro", "Value": value}
+        self.trials.append(trial)
+        self.jobs[name] = {
+            key: trial[key] for key in ("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingJobStatus")
+        }
+        if seconds is not None:
+            self.jobs[name]["BillableTimeInSeconds"] = seconds
+        return name
 
     def log(self, name: str, *lines: str, host: str = "algo-1") -> None:
         """Write to a job's log."""
@@ -106,6 +131,57 @@ class Stub:
         found = [{name: job[name] for name in names} for name, job in self.jobs.items() if NameContains in name]
         return {"TrainingJobSummaries": found[::-1][:MaxResults]}
 
+    def _CreateHyperParameterTuningJob(self, HyperParameterTuningJobName: str, **request: Any) -> dict[str, Any]:
+        if HyperParameterTuningJobName in self.tuning_jobs:
+            raise Refusal("ResourceInUse", "Tuning job names must be unique within an AWS account and region")
+        request.pop("Tags", None)
+        arn = f"arn:aws:sagemaker:eu-west-1:123456789012:hyper-parameter-tuning-job/{HyperParameterTuningJobName}"
+        request["TrainingJobDefinition"]["StaticHyperParameters"]["_tuning_objective_metric"] = "f1_macro"
+        self.tuning_jobs[HyperParameterTuningJobName] = {
+            "HyperParameterTuningJobName": HyperParameterTuningJobName,
+            "HyperParameterTuningJobArn": arn,
+            "HyperParameterTuningJobStatus": "InProgress",
+            "CreationTime": 1795377797,
+            "TrainingJobStatusCounters": {},
+            "ObjectiveStatusCounters": {},
+            **request,
+        }
+        return {"HyperParameterTuningJobArn": arn}
+
+    def _DescribeHyperParameterTuningJob(self, HyperParameterTuningJobName: str) -> dict[str, Any]:
+        if HyperParameterTuningJobName not in self.tuning_jobs:
+            raise Refusal("ResourceNotFound", f"Amazon SageMaker can't find {HyperParameterTuningJobName}.")
+        self.describe_hook(self.tuning_jobs[HyperParameterTuningJobName])
+        return self.tuning_jobs[HyperParameterTuningJobName]
+
+    def _StopHyperParameterTuningJob(self, HyperParameterTuningJobName: str) -> dict[str, Any]:
+        job = self._DescribeHyperParameterTuningJob(HyperParameterTuningJobName)
+        if job["HyperParameterTuningJobStatus"] != "InProgress":
+            raise Refusal("ValidationException", f"The request was rejected: {job['HyperParameterTuningJobStatus']}.")
+        job["HyperParameterTuningJobStatus"] = "Stopping"
+        return {}
+
+    def _ListHyperParameterTuningJobs(self, NameContains: str, MaxResults: int = 100, **request: Any) -> dict[str, Any]:
+        names = (
+            "HyperParameterTuningJobName", "HyperParameterTuningJobArn", "HyperParameterTuningJobStatus",
+            "CreationTime", "TrainingJobStatusCounters", "ObjectiveStatusCounters",
+        )  # fmt: skip
+        found = [
+            {name: job[name] for name in names} | {"Strategy": "Bayesian"}
+            for name, job in self.tuning_jobs.items()
+            if NameContains in name
+        ]
+        return {"HyperParameterTuningJobSummaries": found[::-1][:MaxResults]}
+
+    def _ListTrainingJobsForHyperParameterTuningJob(
+        self, HyperParameterTuningJobName: str, NextToken: str = "0", **request: Any
+    ) -> dict[str, Any]:
+        """Two trials a page."""
+        found = [trial for trial in self.trials if trial["TuningJobName"] == HyperParameterTuningJobName]
+        start = int(NextToken)
+        more = {"NextToken": str(start + 2)} if start + 2 < len(found) else {}
+        return {"TrainingJobSummaries": found[start : start + 2], **more}
+
     def _DescribeLogStreams(self, logStreamNamePrefix: str, **request: Any) -> dict[str, Any]:
         if not self.streams:
             raise Refusal("ResourceNotFoundException", "The specified log group does not exist.")
@@ -119,8 +195,11 @@ class Stub:
         events = [{"timestamp": 1795377797000, "message": line} for line in lines]
         return {"events": events, "nextForwardToken": f"f/{start + len(lines)}"}
 
-    def _ListServiceQuotas(self, **request: Any) -> dict[str, Any]:
-        return {"Quotas": [{"QuotaName": name, "Value": value} for name, value in self.quotas.items()]}
+    def _ListServiceQuotas(self, MaxResults: int = 20, NextToken: str = "0", **request: Any) -> dict[str, Any]:
+        start = int(NextToken)
+        quotas = list(self.quotas.items())[start : start + MaxResults]
+        more = {"NextToken": str(start + MaxResults)} if start + MaxResults < len(self.quotas) else {}
+        return {"Quotas": [{"QuotaName": name, "Value": value} for name, value in quotas], **more}
 
     def _BatchGetImage(self, imageIds: list[dict[str, str]], **request: Any) -> dict[str, Any]:
         wanted = imageIds[0].get("imageDigest") or imageIds[0]["imageTag"]
@@ -172,7 +251,7 @@ def running() -> Iterator[Stub]:
             fault = stub.next_fault(operation)
             if fault == "reset":
                 return self.reset()
-            if fault == "slow":
+            if fault == "slow" or stub.is_slow:
                 time.sleep(stub.latency_seconds)
             if fault in ERRORS:
                 status, code, message = ERRORS[fault]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import time
 import urllib.error
 
 from .conftest import IMAGE, Checkout, Registry, docker
@@ -76,3 +77,27 @@ def test_it_gives_up_after_so_many_tries(checkout: Checkout, registry: Registry)
     assert "503 Service Unavailable" in pushed.stderr.splitlines()[-1]
     assert proxy.met("503") == 5
     assert digest_of(registry, "never") is None
+
+
+def test_a_push_that_stalls_is_tried_again(checkout: Checkout, registry: Registry) -> None:
+    """Docker itself would wait for ever."""
+    checkout.build()
+    with in_front_of(registry.host) as proxy:
+        proxy.stall_seconds = 90
+        proxy.fail_manifests("stall", times=1)
+        pushed = checkout.push("--registry", proxy.host, "--tag", "stalled", PUSH_STALL_SECONDS="2", **QUICK)
+    assert pushed.returncode == 0, pushed.stderr
+    assert "docker push has shown no progress for 2 s and was ended. Trying again (1 of 4)." in pushed.stderr
+    assert digest_of(registry, "stalled") == pushed.stdout.strip().partition("@")[2]
+
+
+def test_a_registry_that_only_stalls_is_given_up(checkout: Checkout, registry: Registry) -> None:
+    checkout.build()
+    start = time.monotonic()
+    with in_front_of(registry.host) as proxy:
+        proxy.stall_seconds = 90
+        proxy.choose = lambda method, path: "stall"
+        pushed = checkout.push("--registry", proxy.host, "--tag", "never-seen", PUSH_STALL_SECONDS="1", **QUICK)
+    assert pushed.returncode == 1
+    assert "docker manifest has shown no progress for 1 s and was ended" in pushed.stderr.splitlines()[-1]
+    assert time.monotonic() - start < 60

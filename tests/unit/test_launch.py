@@ -1,5 +1,6 @@
 """The command line of launch.py: what it prints, what it refuses, and how fast."""
 
+import csv
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 import contract
 import launch
 from failures import UserError
-from launcher import ROOT, bill, channels, commands, engine, local
+from launcher import ROOT, channels, checks, commands, engine, local, prices, request
 from launcher.archives import unpack
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@sha256:" + "0" * 64
@@ -37,15 +39,16 @@ def reviews(tmp_path):
 
 @pytest.fixture
 def plan(reviews, capsys):
-    """Run `launch.py plan` and return the exit code, stdout and stderr."""
+    """Run `launch.py plan` without its checks; return the exit code, the request as JSON (or stdout), and stderr."""
 
     def run(*words, image=IMAGE, role=ROLE, data=reviews):
         arguments = [f"--image={image}", f"--role={role}", f"--data={data}", *map(str, words)]
         try:
-            code = launch.main(["plan", "--json", *arguments])
+            code = launch.main(["plan", "--skip-checks", "--json", *arguments])
         except SystemExit as exit:
             code = exit.code
-        return code, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        return code, json.dumps(json.loads(out)["request"]) if code == 0 else out, err
 
     return run
 
@@ -64,7 +67,7 @@ def command(*words, environment=None):
 # -- plan
 
 
-def test_plan_prints_the_request_and_nothing_else(plan, reviews):
+def test_plan_prints_the_request(plan, reviews):
     code, out, err = plan(
         "epochs=2", "--job-name=job-1", "--bucket=my-bucket", "--instance-count=2", "label_column=stars"
     )
@@ -114,7 +117,7 @@ def test_region_is_taken_from_flag_then_environment_then_image(plan, monkeypatch
 
 def test_plan_and_help_need_no_package_and_answer_at_once(reviews):
     start = time.monotonic()
-    done = command("plan", "--json", "--image", IMAGE, "--role", ROLE, "--data", reviews)
+    done = command("plan", "--skip-checks", "--json", "--image", IMAGE, "--role", ROLE, "--data", reviews)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
     assert command("--help").returncode == 0
@@ -139,20 +142,50 @@ def test_help_of_each_command_has_examples(name, capsys):
 
 def test_plan_says_what_is_read_written_and_paid_for(reviews, capsys):
     words = [f"--image={IMAGE}", f"--role={ROLE}", f"--data={reviews}", "--bucket=b-1", "--job-name=job-1", "--spot"]
+    words.append("--skip-checks")
     assert launch.main(["plan", *words]) == 0
     out = capsys.readouterr().out
     content = channels.read(reviews).content
     assert f"reads   s3://b-1/text-classification/data/{content}/: train, 1 file(s), 25 bytes" in out
     assert "writes  s3://b-1/text-classification/job-1/output/\n" in out
     assert "writes  s3://b-1/checkpoints/text-classification/job-1/\n" in out
-    assert "price not known: give that of one hour with --price" in out
+    assert "bill    at most USD 33.79 on demand (1 x ml.g5.xlarge x 24 h x 1.408); disks and S3 come on top\n" in out
+    assert "        at most USD 10.14 to USD 23.65 on spot, if it saves 30-70 %: as a rule it does, but nobody" in out
+    assert (
+        "        price from aws/prices.csv: us-east-1, as of 2025-06; the job is in eu-west-1, where it differs" in out
+    )
     launch.main(["plan", *words, "--price=1.5", "--max-run=7200", "--instance-count=2"])
-    assert "at most 6.00 (2 x ml.g5.xlarge x 2 h x 1.5, on demand; spot costs less)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "at most 6.00 on demand (2 x ml.g5.xlarge x 2 h x 1.5)" in out
+    assert "price from --price" in out
+    launch.main(["plan", *words, "--instance-type=ml.p5.48xlarge"])
+    assert "bill    price unknown (1 x ml.p5.48xlarge x 24 h at most); give that of one" in capsys.readouterr().out
 
 
-def test_the_longest_bill_takes_in_the_warm_pool(plan):
-    request = json.loads(plan("--max-run=3600", "--keep-alive=1800", "--instance-count=2")[1])
-    assert bill.longest(request, 2.0) == 6.0
+def test_the_bill_of_a_plan_is_data_too(reviews, capsys):
+    words = [f"--image={IMAGE}", f"--role={ROLE}", f"--data={reviews}", "--skip-checks", "--json", "--max-run=3600"]
+    assert launch.main(["plan", *words, "--keep-alive=1800", "--instance-count=2", "--price=2"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["checks"] == []
+    assert plan["bill"] == {
+        "trials": 1, "instances": 2, "instance_type": "ml.g5.xlarge", "hours": 1.5, "price_per_hour": 2.0,
+        "price_source": "--price", "currency": None, "longest_on_demand": 6.0, "longest_on_spot": [1.8, 4.2],
+    }  # fmt: skip
+
+
+def test_the_price_table_can_be_read_and_says_when_it_was_true():
+    with prices.TABLE.open() as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    assert len({row["instance_type"] for row in rows}) == len(rows) > 20
+    for row in rows:
+        checks.instance_type(row["instance_type"])
+        assert 0.1 < float(row["usd_per_hour"]) < 25
+        assert date.fromisoformat(f"{row['as_of']}-01") <= date.today()
+    assert (
+        prices.find(request.DEFAULT_INSTANCE_TYPE, "us-east-1", None).source
+        == "aws/prices.csv: us-east-1, as of 2025-06"
+    )
+    assert prices.find("ml.m1.tiny", "us-east-1", None) is None
 
 
 def test_help_of_train_lists_the_hyperparameters():

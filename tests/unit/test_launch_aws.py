@@ -324,7 +324,13 @@ def test_status_says_what_the_job_cost_and_what_spot_saved(command, stub, job):
     assert lines["f1_macro"] == "0.875"
     data = json.loads(command("status", JOB, "--json")[1])
     assert data["billable_seconds"] == 360
-    assert "cost" not in data
+    assert data["cost"] == 0.2816
+    assert (
+        data["price"]
+        == f"1.408 an hour (aws/prices.csv: us-east-1, as of 2025-06; the job is in {REGION}, where it differs)"
+    )
+    job["ResourceConfig"]["InstanceType"] = "ml.p5.48xlarge"
+    assert "cost" not in json.loads(command("status", JOB, "--json")[1])
 
 
 def test_logs_prints_all_hosts_and_all_pages(command, stub, job):

@@ -32,7 +32,7 @@ hyperparameters:
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch, capsys):
-    """Run `launch.py plan --json` in a folder with this train.yaml."""
+    """Run `launch.py plan` in a folder with this train.yaml; the exit code, the request as JSON, and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACCOUNT", "123456789012")
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
@@ -42,7 +42,9 @@ def plan(tmp_path, monkeypatch, capsys):
 
     def run(content, *words, file="train.yaml"):
         (tmp_path / file).write_text(content)
-        return launch.main(["plan", "--json", *words]), *capsys.readouterr()
+        code = launch.main(["plan", "--skip-checks", "--json", *words])
+        out, err = capsys.readouterr()
+        return code, json.dumps(json.loads(out)["request"]) if code == 0 else out, err
 
     return run
 

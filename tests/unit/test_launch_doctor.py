@@ -84,7 +84,7 @@ def test_nothing_given_is_a_warning(examine):
         ({"image": IMAGE.replace("0", "1")}, "image", "push it with `make push`"),
         ({"image": IMAGE.partition("@")[0]}, "image", "does not say which version"),
         ({"instance-type": "ml.p3.2xlarge"}, "instance type", "has V100 GPUs, which the image's CUDA 13 no longer"),
-        ({"instance-count": "3"}, "quota", f"{QUOTA!r} is 2 in {REGION}, and the job needs 3; ask for more"),
+        ({"instance-count": "3"}, "quota", f"{QUOTA!r} is 2 in {REGION}, and 3 are needed; ask for more"),
         ({"max-wait": "9"}, "settings", "--max-wait is for spot instances"),
     ],
 )
@@ -181,5 +181,5 @@ def test_train_is_refused_by_a_failed_check(stub, capsys, tmp_path):
         "train", f"--image={IMAGE}", f"--role={ROLE}", f"--bucket={BUCKET}", f"--data={tmp_path / 'reviews.tsv'}",
     ])  # fmt: skip
     assert code == launch.REFUSED
-    assert capsys.readouterr().err.startswith(f"launch.py: quota: {QUOTA!r} is 0 in {REGION}, and the job needs 1")
+    assert capsys.readouterr().err.startswith(f"launch.py: quota: {QUOTA!r} is 0 in {REGION}, and 1 are needed")
     assert boto3.client("s3").list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0

@@ -61,6 +61,32 @@ def test_up_makes_all_that_a_job_needs(outputs, capsys):
     assert run(capsys, "up")[0] == 0  # a second time changes nothing
 
 
+def test_a_key_of_yours_encrypts_the_bucket_and_may_be_used(capsys):
+    key = boto3.client("kms").create_key()["KeyMetadata"]["Arn"]
+    code, out, err = run(capsys, "up", "--parameter", f"KmsKeyArn={key}", "--parameter", "UseVpc=true")
+    assert (code, err) == (0, "")
+    made = dict(line.split() for line in out.splitlines())
+    [rule] = boto3.client("s3").get_bucket_encryption(Bucket=made["Bucket"])["ServerSideEncryptionConfiguration"][
+        "Rules"
+    ]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    iam = boto3.client("iam")
+    role = made["Role"].rpartition("/")[2]
+    allowed = iam.get_role_policy(RoleName=role, PolicyName="key")["PolicyDocument"]["Statement"]
+    assert {statement["Resource"] for statement in allowed} == {key}
+    assert allowed[1]["Action"] == "kms:CreateGrant"
+    assert "ec2:CreateNetworkInterface" in str(iam.get_role_policy(RoleName=role, PolicyName="vpc"))
+    policy = iam.get_policy(PolicyArn=made["PersonPolicy"])["Policy"]
+    version = iam.get_policy_version(PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"])
+    [statement] = [entry for entry in version["PolicyVersion"]["Document"]["Statement"] if entry["Sid"] == "Key"]
+    assert statement["Resource"] == key
+
+    assert run(capsys, "up")[0] == 0  # what is not given stays as it is
+    [stack_now] = boto3.client("cloudformation").describe_stacks(StackName=stack.STACK)["Stacks"]
+    values = {entry["ParameterKey"]: entry.get("ParameterValue") for entry in stack_now["Parameters"]}
+    assert (values["KmsKeyArn"], values["UseVpc"]) == (key, "true")
+
+
 def test_down_deletes_it(outputs, capsys):
     assert run(capsys, "down") == (0, "The stack text-classification is deleted\n", "")
     assert boto3.client("s3").list_buckets()["Buckets"] == []

@@ -17,6 +17,21 @@ def test_hyperparameters_become_strings_without_sagemakers_own(tmp_path: Path) -
     assert Contract(tmp_path).hyperparameters() == {"epochs": "2", "seed": "3"}
 
 
+def test_each_trial_of_a_tuning_job_has_checkpoints_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "input" / "config"
+    config.mkdir(parents=True)
+    (config / "hyperparameters.json").write_text("{}")
+    monkeypatch.setenv("TRAINING_JOB_NAME", "search-001-abcd")
+    job = Contract(tmp_path)
+    assert job.checkpoints == tmp_path / "checkpoints"
+    (config / "hyperparameters.json").write_text('{"_tuning_objective_metric": "f1_macro"}')
+    assert job.checkpoints == tmp_path / "checkpoints" / "search-001-abcd"
+    assert tmp_path / "checkpoints" in job.outputs()
+    monkeypatch.delenv("TRAINING_JOB_NAME")
+    with pytest.raises(PlatformError, match="must know its name; set TRAINING_JOB_NAME"):
+        _ = job.checkpoints
+
+
 def test_a_broken_configuration_file_is_one_sentence(tmp_path: Path) -> None:
     config = tmp_path / "input" / "config"
     config.mkdir(parents=True)

@@ -133,3 +133,20 @@ def test_no_room_for_checkpoints_is_found_before_the_first_step(ready_job: Job) 
     assert code == 1, log
     assert "epoch=1" not in log
     assert ready_job.failure.startswith("The platform: /proc has 0.00 GB free")
+
+
+def test_trials_with_one_place_for_checkpoints_go_on_from_their_own_alone(ready_job: Job) -> None:
+    """As in a tuning job on spot instances: a trial may find what others have left."""
+    config = ready_job.base / "input" / "config" / "hyperparameters.json"
+    config.parent.mkdir(parents=True)
+    config.write_text('{"_tuning_objective_metric": "f1_macro"}')
+    for trial, rate in (("search-001-aa", "0.01"), ("search-002-bb", "0.02")):
+        ready_job.environment["TRAINING_JOB_NAME"] = trial
+        code, log = ready_job.run(*OPTIONS, "--epochs=1", f"--learning_rate={rate}")
+        assert code == 0, log
+        assert "Going on from" not in log
+    ready_job.environment["TRAINING_JOB_NAME"] = "search-001-aa"
+    code, log = ready_job.run(*OPTIONS, "--epochs=2")
+    assert code == 0, log
+    assert "Going on from" in log
+    assert {path.name for path in (ready_job.base / "checkpoints").iterdir()} == {"search-001-aa", "search-002-bb"}

@@ -50,6 +50,17 @@ def test_a_run_learns_and_leaves_a_model_that_classifies(ready_job: Job) -> None
     assert config["id2label"] == {"0": "negative", "1": "positive"}
 
 
+def test_the_last_values_in_the_log_are_those_of_the_model(ready_job: Job) -> None:
+    """SageMaker's final metrics, and a tuning job's objective, are the last that the log has."""
+    code, log = ready_job.run(*QUICK)
+    assert code == 0, log
+    values = re.findall(r"^epoch=\d; step=\d+; (.*)$", log, re.MULTILINE)
+    best = int(ready_job.metrics["best_epoch"])  # type: ignore[call-overload]
+    assert best < len(values) == 3, "the rows are easy: an early epoch is the best"
+    assert log.count(f"the model is that of epoch {best}: {values[best - 1]}\n") == 1
+    assert log.rindex("f1_macro=") > log.rindex("epoch=3;") + len("epoch=3;") + len(values[2])
+
+
 def test_a_seed_gives_the_same_weights_twice_and_another_seed_others(ready_job: Job) -> None:
     found = []
     for seed in (1, 1, 2):
