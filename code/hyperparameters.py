@@ -77,6 +77,9 @@ class Settings:
         "Of the matrix products; `auto`: bf16 or fp16 where the hardware multiplies it faster",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
+    export: str = setting(
+        "none", "`onnx` writes model.onnx beside the weights, checked against the trainer", choices=("none", "onnx")
+    )
     seed: int = setting(42, "Of the split, the sample, the row order, the new weights and dropout", minimum=0)
     checkpoint_dir: str = setting("", "Folder of the checkpoints; empty: the one that SageMaker keeps in S3")
     checkpoint_seconds: float = setting(
