@@ -67,6 +67,7 @@ class Settings:
     group_column: str = setting(
         "", "Rows with the same value in this column are held out together; empty: each by itself"
     )
+    slice_column: str = setting("", "The metrics are also those of each value of this column, such as product_category")
     deduplicate: bool = setting(False, "Leave out training rows whose text is in `validation` or `test` too")
     class_weights: str = setting(
         "none", "Of the training loss; `balanced`: all classes weigh alike", choices=("none", "balanced")

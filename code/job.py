@@ -127,7 +127,10 @@ class Job:
                 if found is None:
                     break
                 logits[name] = found
-        return Evaluated(self.splits, logits, self.classes, self.texts, self.places, self.full_lengths)
+        slices = {
+            name: (rows.slices, rows.slice_values) for name, (rows, _) in self.data.splits.items() if rows.slice_values
+        }
+        return Evaluated(self.splits, logits, self.classes, self.texts, self.places, self.full_lengths, slices)
 
     def save(self, trained: Training, temperature: float | None) -> dict[str, Any]:
         """Write the model, on rank 0 alone, and return its manifest."""
