@@ -109,8 +109,15 @@ test-code: test-image demo-data build/bench/packages/.installed ## Tests of code
 	    --volume '$(CURDIR)/build/bench/packages:/project/build/bench/packages:ro' \
 	    $(IMAGE):test python -m pytest -p no:cacheprovider --numprocesses 2 tests/unit/code
 
-test-container: test-image demo-data ## Tests of the image, from outside
+test-container: test-image demo-data build/serving/packages/.installed ## Tests of the image, from outside
 	$(IN_VENV)pytest --numprocesses 2 tests/container
+
+# What Hugging Face's serving containers have besides torch, which comes from the image. One of it is published as source.
+build/serving/packages/.installed: tests/container/serving-requirements.lock | venv
+	rm -rf $(@D)
+	$(IN_VENV)pip --disable-pip-version-check install --quiet --require-hashes --no-deps --no-build-isolation \
+	    --only-binary :all: --no-binary sagemaker-inference --target $(@D) --requirement $<
+	@touch $@
 
 test-faults: build demo-data ## Stops, kills and lost hosts many times over; N=200
 	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200) $(if $(SEED),--seed '$(SEED)')
@@ -166,6 +173,7 @@ lock: venv ## Bring the locks up to date with the *.in files; UPGRADE=1 takes ne
 	$(LOCK) docker/requirements-test.in --constraint docker/requirements.lock --output-file docker/requirements-test.lock
 	$(LOCK) requirements.in --output-file requirements.lock
 	$(LOCK) --no-deps benchmarks/requirements.in --output-file benchmarks/requirements.lock
+	$(LOCK) --no-deps tests/container/serving-requirements.in --output-file tests/container/serving-requirements.lock
 
 packages: build ## Write docker/packages.txt, what the image holds; for after a change of the locks
 	docker run --rm --interactive --network none $(IMAGE):local python - <docker/packages.py >docker/packages.txt

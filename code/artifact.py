@@ -25,6 +25,8 @@ from failures import PlatformError
 from hyperparameters import Settings
 from resume import Training
 
+MANIFEST = "training_manifest.json"
+
 #: To read more of a channel once again would take long while the other hosts wait, and with FastFile input all of it
 #: would come from S3 anew.
 HASHED_BYTES = 4 << 30
@@ -43,7 +45,7 @@ def write_model(
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         _name_tokenizer_class(aside / "tokenizer_config.json")
-        write_json(aside / "training_manifest.json", manifest)
+        write_json(aside / MANIFEST, manifest)
         for path in aside.iterdir():
             path.chmod(0o644)  # safetensors writes 0600, which the user who unpacks the archive could not read
             path.replace(directory / path.name)
@@ -72,7 +74,8 @@ def manifest(
     """How the model came to be.
 
     `status` is `completed` or `stopped`, `epoch` the one whose weights these are (0: none was finished), `temperature`
-    what to divide the logits by for calibrated probabilities (None: not fitted). `base_model.revision` is the hub's
+    what to divide the logits by for calibrated probabilities (None: not fitted). `onnx` is what onnx_export.py adds.
+    `base_model.revision` is the hub's
     commit, None for a model channel. `files` are the job's input files; they are not read again after a stop, which
     has to be quick.
     """
@@ -84,6 +87,7 @@ def manifest(
         "epoch": trained.best_epoch,
         "classes": classes,
         "temperature": temperature,
+        "onnx": None,
         "hyperparameters": asdict(settings),
         "base_model": {
             "name": "model channel" if channel else settings.model_name,

@@ -9,6 +9,7 @@ import numpy as np
 
 import calibration
 import intervals
+from evaluation import Slices
 from intervals import Ranking
 
 #: Precision, or recall, that a user may want: the rows of the threshold table.
@@ -17,9 +18,19 @@ WANTED = (0.8, 0.9, 0.95, 0.99)
 #: Slices by length, of about as many rows each.
 SLICES = 4
 
+#: Slices by a column of the data: so many are shown, each of at least so many rows.
+MOST_SLICES = 20
+SMALLEST_SLICE = 20
+
 
 def assess(
-    logits: np.ndarray, classes: np.ndarray, names: Sequence[str], lengths: np.ndarray, temperature: float, seed: int
+    logits: np.ndarray,
+    classes: np.ndarray,
+    names: Sequence[str],
+    lengths: np.ndarray,
+    temperature: float,
+    seed: int,
+    slices: Slices | None = None,
 ) -> dict[str, Any]:
     """Metrics of a split, with intervals, for JSON.
 
@@ -39,7 +50,7 @@ def assess(
     found |= intervals.of_rows(losses, rankings[1] if has_positives else None, random)
     if has_positives:
         values |= rankings[1].metrics()
-    return {
+    measured = {
         "rows": len(classes),
         **values,
         "intervals": {name: list(found[name]) for name in values},
@@ -49,6 +60,9 @@ def assess(
         "thresholds": _thresholds(rankings[1]) if has_positives else [],
         "by_length": _by_length(logits, classes, lengths, random),
     }
+    if slices:
+        measured["by_slice"] = _by_slice(logits, classes, *slices, random)
+    return measured
 
 
 def confusion_matrix(classes: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
@@ -141,15 +155,36 @@ def _by_length(
     table = []
     for index in np.unique(slice_of):
         rows = np.flatnonzero(slice_of == index)
-        confusion = confusion_matrix(classes[rows], logits[rows].argmax(axis=1), logits.shape[1])
-        values = intervals.counted(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
-        found = intervals.of_counts(confusion, random)
-        table.append(
-            {
-                "tokens": [int(lengths[rows].min()), int(lengths[rows].max())],
-                "rows": len(rows),
-                **{name: float(values[name]) for name in ("accuracy", "f1_macro")},
-                "intervals": {name: list(found[name]) for name in ("accuracy", "f1_macro")},
-            }
-        )
+        tokens = [int(lengths[rows].min()), int(lengths[rows].max())]
+        table.append({"tokens": tokens, **_of_rows(logits[rows], classes[rows], random)})
     return table
+
+
+def _by_slice(
+    logits: np.ndarray, classes: np.ndarray, slice_of: np.ndarray, values: Sequence[str], random: np.random.Generator
+) -> list[dict[str, Any]]:
+    """The slices by falling number of rows, then all that are too small or too many as one."""
+    counts = np.bincount(slice_of, minlength=len(values))
+    order = np.argsort(-counts, kind="stable")[:MOST_SLICES]
+    shown = order[counts[order] >= SMALLEST_SLICE]
+    table = []
+    for index in shown:
+        rows = np.flatnonzero(slice_of == index)
+        table.append({"value": values[index], "slices": 1, **_of_rows(logits[rows], classes[rows], random)})
+    pooled = np.flatnonzero(~np.isin(slice_of, shown))
+    if len(pooled):
+        many = len(np.unique(slice_of[pooled]))
+        table.append({"value": None, "slices": many, **_of_rows(logits[pooled], classes[pooled], random)})
+    return table
+
+
+def _of_rows(logits: np.ndarray, classes: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
+    """What is measured of some of the rows."""
+    confusion = confusion_matrix(classes, logits.argmax(axis=1), logits.shape[1])
+    values = intervals.counted(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+    found = intervals.of_counts(confusion, random)
+    return {
+        "rows": len(classes),
+        **{name: float(values[name]) for name in ("accuracy", "f1_macro")},
+        "intervals": {name: list(found[name]) for name in ("accuracy", "f1_macro")},
+    }

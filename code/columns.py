@@ -1,4 +1,4 @@
-"""Which columns of a file are the text, the label and the group."""
+"""Which columns of a file are the text, the label, the group and the slice."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class Columns:
     texts: tuple[str, ...] = ()
     label: str = ""
     group: str = ""
+    slice: str = ""
 
     def choose(self, name: str, columns: Sequence[str]) -> tuple[str, ...]:
-        """The text columns, the label column and the group column, if any, of a file with these columns.
+        """The text columns and the label column of a file with these columns, then group and slice column, if wanted.
 
         Raises DataError that names the file, the hyperparameter to set, and the nearest column.
         """
@@ -40,7 +41,8 @@ class Columns:
         labels = [(self.label,)] if self.label else [(label,) for _, label in (*_whole(columns), *LAYOUTS)]
         label = _first("label_column", labels, name, columns)
         group = _first("group_column", [(self.group,)], name, columns) if self.group else ()
-        return (*texts, *label, *group)
+        sliced = _first("slice_column", [(self.slice,)], name, columns) if self.slice else ()
+        return (*texts, *label, *group, *sliced)
 
     def choose_texts(self, name: str, columns: Sequence[str]) -> tuple[str, ...]:
         """The text columns alone. Raises DataError as `choose` does."""

@@ -36,8 +36,8 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
     Raises DataError or SettingsError.
     """
     label_map = labelling.parse(settings.label_map)
-    group = "" if "validation" in channels else settings.group_column.strip()
-    rows, label_map, seen = _read_training(channels["train"], settings, label_map, group)
+    splits_off = "validation" not in channels
+    rows, label_map, seen = _read_training(channels["train"], settings, label_map, splits_off)
     _require_metric(settings, label_map)
     counts = {"train": seen}
     rows = rows.take(sample(len(rows), settings.max_data_rows, settings.seed))
@@ -45,7 +45,7 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
     for name in ("validation", "test"):
         if name in channels:
             codes = Labels(label_map, drops_unknown=settings.unmapped == "drop")
-            splits[name], counts[name] = _read(channels[name], settings, codes)
+            splits[name], counts[name] = _read(channels[name], settings, codes, is_measured=True)
     if "validation" not in splits:
         training, held_out = _split(rows, settings)
         if not len(held_out):
@@ -64,21 +64,25 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
 
 
 def _read_training(
-    channel: Path, settings: Settings, label_map: LabelMap | None, group: str
+    channel: Path, settings: Settings, label_map: LabelMap | None, splits_off: bool
 ) -> tuple[Reviews, LabelMap, dict[str, Any]]:
     codes = Labels(label_map, drops_unknown=settings.unmapped == "drop")
-    rows, seen = _read(channel, settings, codes, group)
+    rows, seen = _read(channel, settings, codes, is_split=splits_off, is_measured=splits_off)
     if label_map is None:
         label_map, index_of_code = codes.to_map()
         rows = rows.with_classes(index_of_code)
     return rows, label_map, seen
 
 
-def _read(channel: Path, settings: Settings, codes: Labels, group: str = "") -> tuple[Reviews, dict[str, Any]]:
+def _read(
+    channel: Path, settings: Settings, codes: Labels, *, is_split: bool = False, is_measured: bool
+) -> tuple[Reviews, dict[str, Any]]:
+    """The rows of a channel; groups are read of one that is split, slices where metrics are measured."""
     columns = Columns(
         columns_of(settings.text_columns),
         settings.label_column.strip(),
-        group,
+        settings.group_column.strip() if is_split else "",
+        settings.slice_column.strip() if is_measured else "",
     )
     bad = BadRows(skips=settings.bad_rows == "skip")
     rows = reviews.read(channel, columns, codes, bad)

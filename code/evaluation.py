@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from batches import Split, collate, evaluation_rows
 from cluster import Cluster
 from model import Classifier
 from stop import StopSignal
+
+#: The index of each row's value, int64 [rows], and the values.
+Slices = tuple[np.ndarray, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Evaluated:
     texts: Callable[[str, np.ndarray], list[str]]
     places: Callable[[str, np.ndarray], list[str]]
     full_lengths: Callable[[str, np.ndarray], np.ndarray]
+    slices: Mapping[str, Slices] = field(default_factory=dict)  #: of the splits that were read with a slice column
 
     @property
     def temperature(self) -> float | None:

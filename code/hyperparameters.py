@@ -67,6 +67,7 @@ class Settings:
     group_column: str = setting(
         "", "Rows with the same value in this column are held out together; empty: each by itself"
     )
+    slice_column: str = setting("", "The metrics are also those of each value of this column, such as product_category")
     deduplicate: bool = setting(False, "Leave out training rows whose text is in `validation` or `test` too")
     class_weights: str = setting(
         "none", "Of the training loss; `balanced`: all classes weigh alike", choices=("none", "balanced")
@@ -76,6 +77,9 @@ class Settings:
         "auto",
         "Of the matrix products; `auto`: bf16 or fp16 where the hardware multiplies it faster",
         choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    export: str = setting(
+        "none", "`onnx` writes model.onnx beside the weights, checked against the trainer", choices=("none", "onnx")
     )
     seed: int = setting(42, "Of the split, the sample, the row order, the new weights and dropout", minimum=0)
     checkpoint_dir: str = setting("", "Folder of the checkpoints; empty: the one that SageMaker keeps in S3")

@@ -132,7 +132,10 @@ class Job:
                 if found is None:
                     break
                 logits[name] = found
-        return Evaluated(self.splits, logits, self.classes, self.texts, self.places, self.full_lengths)
+        slices = {
+            name: (rows.slices, rows.slice_values) for name, (rows, _) in self.data.splits.items() if rows.slice_values
+        }
+        return Evaluated(self.splits, logits, self.classes, self.texts, self.places, self.full_lengths, slices)
 
     def save(self, trained: Training, temperature: float | None) -> dict[str, Any]:
         """Write the model, on rank 0 alone, and return its manifest."""
@@ -142,7 +145,7 @@ class Job:
         return manifest
 
     def report(self, trained: Training, evaluated: Evaluated, manifest: dict[str, Any]) -> Iterator[str]:
-        """Write all that tells how good the model is, on rank 0 alone, stage by stage."""
+        """Write model.onnx and all that tells how good the model is, on rank 0 alone, stage by stage."""
         training, validation = self.splits["train"].classes, self.splits["validation"].classes
         metrics: dict[str, Any] = {
             "majority_accuracy": majority_accuracy(training, validation),
@@ -154,7 +157,25 @@ class Job:
         }
         if trained.best_epoch:
             metrics |= trained.epochs[trained.best_epoch - 1]
-        return results.write(self.contract.model, self.contract.output_data, evaluated, metrics, manifest)
+        stages = results.write(self.contract.model, self.contract.output_data, evaluated, metrics, manifest)
+        yield next(stages)
+        if self.settings.export == "onnx" and not trained.is_stopped:
+            self._export_onnx(manifest)
+            yield "model.onnx"
+        yield from stages
+
+    def _export_onnx(self, manifest: dict[str, Any]) -> None:
+        """Write model.onnx, and into the manifest what came of it. When it fails the model stays as it is."""
+        from onnx_export import TEXTS, ExportFailed, export  # seconds, and rarely wanted
+
+        by_length = np.argsort(self.splits["validation"].tokens.lengths, kind="stable")
+        some = by_length[np.linspace(0, len(by_length) - 1, TEXTS).astype(np.int64)]
+        try:
+            manifest["onnx"] = export(self.contract.model, self.model, self.tokenizer, self.texts("validation", some))
+        except ExportFailed as error:
+            manifest["onnx"] = {"error": str(error)}
+            print(f"ERROR: model.onnx is not saved: {error}; all else of the model is", flush=True)
+        artifact.write_json(self.contract.model / artifact.MANIFEST, manifest)
 
     def finish(self, trained: Training) -> None:
         """Evaluate, save and report. The model comes first: neither a stop nor an error in the report costs it.

@@ -5,7 +5,8 @@ metrics.json holds, at its top level, the values of the best epoch as the log ha
 job that was not stopped also has
 
 - `validation` and, with a test channel, `test`: what `assessment.assess` returns: all metrics, `intervals` (95 %, of
-  each metric), `per_class`, `confusion_matrix` (a row for each true class), `calibration`, `thresholds`, `by_length`;
+  each metric), `per_class`, `confusion_matrix` (a row for each true class), `calibration`, `thresholds`, `by_length`
+  and, with a slice column, `by_slice` (largest first; the one whose `value` is null is that of `slices` others);
 - `baselines`: a list of what `baselines.compare` returns, on the validation rows or a sample of them (`rows`).
 
 A number that does not exist (ROC AUC of a class without rows) is null.
@@ -43,8 +44,9 @@ def write(
     for name, logits in evaluated.logits.items():
         split = evaluated.splits[name]
         metrics[name] = assess(
-            logits, split.classes, evaluated.classes, split.tokens.lengths, manifest["temperature"], seed
-        )
+            logits, split.classes, evaluated.classes, split.tokens.lengths, manifest["temperature"], seed,
+            evaluated.slices.get(name),
+        )  # fmt: skip
         _write_metrics(model, output, metrics, manifest)
         yield f"metrics of {name}"
     metrics["baselines"] = _baselines(evaluated, seed)

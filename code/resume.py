@@ -30,6 +30,7 @@ from precision import LossScale
 #: Settings that may differ between a job and the one that goes on from its checkpoint.
 FREE_SETTINGS = {
     "epochs", "checkpoint_dir", "checkpoint_seconds", "log_seconds", "collective_timeout_seconds", "valid_batch_size",
+    "export", "slice_column",
     "train_batch_size",  # what counts is the batch of all ranks
 }  # fmt: skip
 

@@ -27,6 +27,9 @@ from spool import Spool
 #: A label longer than this, in characters, is no label.
 LONGEST_LABEL = 200
 
+#: Metrics of more slices than this nobody reads.
+MOST_SLICES = 10_000
+
 #: Of ASCII letters the small ones, and no ASCII white space: texts that are the same so are near duplicates.
 _SMALL, _SPACE = bytes(range(256)).lower(), b" \t\r\n\v\f"
 
@@ -62,6 +65,8 @@ class Reviews:
     exact: np.ndarray  #: hash of the text, uint64 [rows]
     near: np.ndarray  #: hash of the text without white space and capitals, uint64 [rows]
     groups: np.ndarray  #: hash of the group, uint64 [rows]; empty without a group column
+    slices: np.ndarray  #: index of the slice in `slice_values`, int64 [rows]; empty without a slice column
+    slice_values: tuple[str, ...] = ()
     dropped: int = 0  #: rows left out for a label that the map does not have
 
     def __len__(self) -> int:
@@ -72,7 +77,8 @@ class Reviews:
         return Reviews(
             Lookup(self.texts.__getitem__, rows), Lookup(self.places.__getitem__, rows), self.classes[rows],
             self.characters[rows], self.exact[rows], self.near[rows],
-            self.groups[rows] if len(self.groups) else self.groups, self.dropped,
+            self.groups[rows] if len(self.groups) else self.groups,
+            self.slices[rows] if len(self.slices) else self.slices, self.slice_values, self.dropped,
         )  # fmt: skip
 
     def with_classes(self, index_of_code: np.ndarray) -> Reviews:
@@ -110,6 +116,8 @@ class _Table:
         self._spool = Spool()
         self._classes, self._numbers, self._characters = array("q"), array("I"), array("I")
         self._exact, self._near, self._groups = array("Q"), array("Q"), array("Q")
+        self._slices = array("q")
+        self._slice_values: dict[str, int] = {}
         self._files: list[str] = []  # name and unit, as `train/a.tsv line`
         self._starts: list[int] = []  # index of each file's first row
         self._dropped = 0
@@ -132,15 +140,20 @@ class _Table:
         bad_before, dropped_before = self._bad.count, self._dropped
         for number, fields in reader.rows():
             try:
-                self._add(number, fields, chosen, bool(columns.group))
+                self._add(number, fields, chosen, columns)
             except _BadRow as row:
                 self._bad.add(f"{name} {reader.unit} {number}", str(row), row.remedy)
         self._bad.end_file()
+        if len(self._slice_values) > MOST_SLICES:
+            raise DataError(
+                f"{name} has more than {MOST_SLICES:,} values in column {columns.slice!r}; take another slice_column"
+            )
         if (len(self), self._bad.count, self._dropped) == (self._starts[-1], bad_before, dropped_before):
             raise DataError(f"{name} has no rows; give it a header and at least one row, or remove the file")
 
-    def _add(self, number: int, fields: Sequence[Any], names: Sequence[str], has_group: bool) -> None:
-        texts, (label, *group) = fields[: -2 if has_group else -1], fields[-2 if has_group else -1 :]
+    def _add(self, number: int, fields: Sequence[Any], names: Sequence[str], columns: Columns) -> None:
+        end = len(fields) - 1 - bool(columns.group) - bool(columns.slice)
+        texts, label, others = fields[:end], fields[end], fields[end + 1 :]
         try:
             text = " ".join([field for field in texts if field != ""])
             content = text.encode()
@@ -158,8 +171,11 @@ class _Table:
                 raise _BadRow(f"has the label {label!r}, which is none of {self._labels.known}", self._labels.remedy)
             self._dropped += 1
             return
-        if group:
-            self._groups.append(_hash(_string(group[0], names[-1]).encode()))
+        sliced = _text(others[-1], columns.slice).strip() if columns.slice else ""
+        if columns.group:
+            self._groups.append(_hash(_string(others[0], columns.group).encode()))
+        if columns.slice:
+            self._slices.append(self._slice_values.setdefault(sliced[:LONGEST_LABEL], len(self._slice_values)))
         self._spool.append(content)
         self._classes.append(code)
         self._numbers.append(number)
@@ -174,7 +190,7 @@ class _Table:
         return Reviews(
             Lookup(self._spool.read, rows), Lookup(self._place, rows),
             np.asarray(self._classes), np.asarray(self._characters), np.asarray(self._exact), np.asarray(self._near),
-            np.asarray(self._groups), self._dropped,
+            np.asarray(self._groups), np.asarray(self._slices), tuple(self._slice_values), self._dropped,
         )  # fmt: skip
 
     def _place(self, row: int) -> str:

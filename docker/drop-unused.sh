@@ -10,7 +10,7 @@ usage() {
 Usage: drop-unused.sh VENV
 
 Environment:
-  KEEP_TRITON  1 keeps triton and networkx, which torch.compile needs on a GPU (and a C compiler)
+  KEEP_TRITON  1 keeps triton, which torch.compile needs on a GPU (and a C compiler)
 EOF
 }
 
@@ -46,7 +46,7 @@ main() {
     cd "$site"
 
     [[ "${KEEP_TRITON:-0}" == 1 ]] ||
-        drop "triton and networkx: torch imports them for torch.compile only" {triton,networkx}{,-*.dist-info}
+        drop "triton: torch imports it for torch.compile only" triton{,-*.dist-info}
     drop "headers: only a compiler reads them" torch/include nvidia/*/include
     drop "static libraries and device code: only a linker reads them" nvidia/*/lib/*.a nvidia/*/lib/*.bc
     drop "cuSOLVER over several GPUs: no library of torch names it" nvidia/cu13/lib/libcusolverMg.so.*
@@ -60,7 +60,8 @@ main() {
         gevent{,-*.dist-info} greenlet{,-*.dist-info} zope zope_*.dist-info
     drop "Arrow's network services and its headers: only Parquet files are read, from disk" \
         pyarrow/{libarrow_flight,libarrow_python_flight,libarrow_s3}.so* pyarrow/{_flight,_s3fs}.* pyarrow/{include,src}
-    mapfile -t tests < <(find numpy scipy sklearn sympy mpmath matplotlib pyarrow -type d -name tests -prune)
+    drop "the cases that a backend of ONNX is tested with" onnx/backend/test
+    mapfile -t tests < <(find numpy scipy sklearn sympy mpmath matplotlib networkx pyarrow -type d -name tests -prune)
     drop "the packages' own tests" "${tests[@]}"
     drop "setuptools: torch names it for building extensions, and there is no compiler" \
         setuptools setuptools-*.dist-info _distutils_hack distutils-precedence.pth

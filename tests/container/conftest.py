@@ -32,6 +32,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The model directory of a completed job; what else the job left is in ../output/data."""
+    hyperparameters = QUICK | {"epochs": "4", "learning_rate": "0.01"}
+    job = containers.ready_job(tmp_path_factory.mktemp("trained"), tiny_model, hyperparameters)
+    with containers.running(job):
+        assert job.wait() == {"algo-1": 0}, job.log()
+    return job.folder("algo-1", "model")
+
+
 @pytest.fixture
 def ready_job(tmp_path: Path, tiny_model: Path) -> Callable[..., ContainerJob]:
     """Make a job that would succeed; each call makes another."""

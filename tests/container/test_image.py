@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZE_BUDGET = 4.5e9
 
 # What docker/drop-unused.sh removes although the lock names it.
-DROPPED = {"gevent", "greenlet", "networkx", "setuptools", "triton", "zope-event", "zope-interface"}
+DROPPED = {"gevent", "greenlet", "setuptools", "triton", "zope-event", "zope-interface"}
 
 # Printed as JSON by one container, because each start costs a second.
 INSPECTION = """

@@ -8,16 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from containers import QUICK, ContainerJob, running
-
-
-@pytest.fixture
-def trained(ready_job: Callable[..., ContainerJob]) -> Path:
-    """The model directory of a completed job; what else the job left is in ../output/data."""
-    job = ready_job(QUICK | {"epochs": "4", "learning_rate": "0.01"})
-    with running(job):
-        assert job.wait() == {"algo-1": 0}, job.log()
-    return job.folder("algo-1", "model")
+from containers import ContainerJob, running
 
 
 def test_predict_gives_what_was_measured(trained: Path, ready_job: Callable[..., ContainerJob]) -> None:

@@ -15,6 +15,7 @@ LOCKS = {
     "docker/requirements.in": "docker/requirements.lock",
     "docker/build-tools.in": "docker/build-tools.lock",
     "docker/requirements-test.in": "docker/requirements-test.lock",
+    "tests/container/serving-requirements.in": "tests/container/serving-requirements.lock",
 }
 
 

@@ -225,5 +225,22 @@ def test_slices_by_length_share_out_the_rows() -> None:
     assert len(assessed(logits, truth, np.full(600, 7))["by_length"]) == 1
 
 
+def test_slices_by_a_column_are_the_large_ones_and_the_others_together() -> None:
+    logits, truth, lengths = rows_of(2)
+    names = [f"value {index}" for index in range(31)]
+    slice_of = np.repeat(np.arange(31), [40, *[1] * 4, *[22] * 25, 6])
+    temperature = calibration.fit_temperature(logits, truth)
+    measured = assess(logits, truth, ["class 0", "class 1"], lengths, temperature, 1, (slice_of, names))
+    assert {name: value for name, value in measured.items() if name != "by_slice"} == assessed(logits, truth, lengths)
+    *large, others = measured["by_slice"]
+    assert [entry["rows"] for entry in large] == [40] + [22] * 19
+    assert large[0]["value"] == "value 0" and large[1]["value"] == "value 5"
+    assert (others["value"], others["slices"], others["rows"]) == (None, 11, 600 - 40 - 19 * 22)
+    for entry in large:
+        rows = slice_of == names.index(entry["value"])
+        assert entry["accuracy"] == pytest.approx(np.mean(logits[rows].argmax(axis=1) == truth[rows]), abs=EXACT)
+        assert entry["intervals"]["accuracy"][0] <= entry["accuracy"] <= entry["intervals"]["accuracy"][1]
+
+
 def test_the_confusion_matrix_has_a_row_for_each_true_class() -> None:
     assert confusion_matrix(np.array([0, 0, 2]), np.array([0, 1, 1]), 3).tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]

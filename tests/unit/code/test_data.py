@@ -10,6 +10,7 @@ import pytest
 
 import check
 import datareport
+import reviews
 from contract import Contract
 from data import Data, read_data
 from failures import DataError, SettingsError
@@ -56,6 +57,30 @@ def test_labels_outside_the_map_are_an_error_or_dropped_and_counted(job: Job) ->
     assert "left out of train: 0 bad rows, 20 rows with a label" in datareport.table(data.report)
     with pytest.raises(DataError, match="no row of train has a label that is in label_map; its labels are x, y"):
         read(job, label_map="x=bad;y=good", unmapped="drop")
+
+
+def test_a_row_keeps_its_slice_wherever_it_goes(job: Job) -> None:
+    rows = (f"text {n}\t{n % 2}\t{n // 2}\t{' ' if n % 3 == 0 else f'kind {n % 3}'}\n" for n in range(200))
+    job.write("train", "a.tsv", "text\tlabel\tpair\tkind\n" + "".join(rows))
+    for group in ("", "pair"):
+        data = read(job, slice_column="kind", group_column=group)
+        for found, _ in data.splits.values():
+            kinds = [found.slice_values[index] for index in found.slices]
+            assert kinds == [
+                "" if int(t.split()[1]) % 3 == 0 else f"kind {int(t.split()[1]) % 3}" for t in found.texts[:]
+            ]
+    with pytest.raises(DataError, match="train/a.tsv has no column 'kynd'; did you mean 'kind'\\? set slice_column"):
+        read(job, slice_column="kynd")
+    assert not read(job).splits["validation"][0].slice_values
+
+
+def test_only_what_is_measured_needs_the_slice_column(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.write("train", "a.tsv", table([("a", "0"), ("b", "1")]))
+    job.write("validation", "a.jsonl", '{"text": "c", "label": 0, "kind": 7}\n{"text": "d", "label": 1}\n')
+    assert read(job, slice_column="kind").splits["validation"][0].slice_values == ("7", "")
+    monkeypatch.setattr(reviews, "MOST_SLICES", 1)
+    with pytest.raises(DataError, match="validation/a.jsonl has more than 1 values in column 'kind'; take another"):
+        read(job, slice_column="kind")
 
 
 def test_rows_of_a_group_stand_on_one_side(job: Job) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,19 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A completed job with a validation and a test channel; a text of the former tries to break out of the page."""
     job = Job(tmp_path_factory.mktemp("done"), {"IMAGE_REVISION": "0123abc"})
     job.write("train", "reviews.tsv", table(easy_rows(64)))
-    job.write("validation", "reviews.tsv", table([*easy_rows(16), (HOSTILE, "positive"), ("fine", "negative")]))
+    rows = table([*easy_rows(16), (HOSTILE, "positive"), ("fine", "negative")]).splitlines()
+    kinds = ["kind", *["books"] * 17, "<b>toys</b>"]
+    job.write("validation", "reviews.tsv", "".join(f"{row}\t{kind}\n" for row, kind in zip(rows, kinds, strict=True)))
     job.write(
-        "test", "reviews.jsonl", '{"text": "superb", "label": "positive"}\n{"text": "awful", "label": "negative"}\n'
+        "test",
+        "reviews.jsonl",
+        '{"text": "superb", "label": "positive", "kind": "books"}\n{"text": "awful", "label": "negative"}\n',
     )
     (job.base / "input" / "data" / "model").mkdir()
     write_tiny_model(job.base / "input" / "data" / "model")
-    code, log = job.run("--epochs=3", "--learning_rate=0.01", "--train_batch_size=8", "--precision=fp32")
+    code, log = job.run(
+        "--epochs=3", "--learning_rate=0.01", "--train_batch_size=8", "--precision=fp32", "--slice_column=kind"
+    )
     assert code == 0, log
     return job
 
@@ -96,6 +103,14 @@ def test_the_output_is_for_people_and_for_machines(done: Job) -> None:
     assert [entry["name"] for entry in metrics["baselines"]] == [baselines.MAJORITY, baselines.WORDS]
     assert metrics["baselines"][0]["accuracy"] == metrics["majority_accuracy"]
     assert metrics["baselines"][1]["accuracy"] > 0.8
+
+
+def test_metrics_are_sliced_by_the_column(done: Job) -> None:
+    metrics: Any = done.metrics
+    for split in ("validation", "test"):
+        [others] = metrics[split]["by_slice"]  # neither value has rows enough to stand alone
+        assert (others["value"], others["slices"], others["rows"]) == (None, 2, metrics[split]["rows"])
+        assert others["accuracy"] == metrics[split]["accuracy"]
 
 
 def test_predictions_are_those_that_were_measured(done: Job) -> None:
@@ -251,7 +266,9 @@ def evaluated(rows: int, classes: tuple[str, ...], text: str) -> Evaluated:
 def write_report(path: Path, given: Evaluated, done: Job) -> str:
     manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
     logits, split = given.logits["validation"], given.splits["validation"]
-    measured = assessment.assess(logits, split.classes, given.classes, split.tokens.lengths, 1.2, seed=1)
+    measured = assessment.assess(
+        logits, split.classes, given.classes, split.tokens.lengths, 1.2, 1, given.slices.get("validation")
+    )
     said = baselines.majority(split.classes, len(split))
     compared = baselines.compare(
         baselines.MAJORITY, said, logits.argmax(axis=1), split.classes, len(given.classes), len(split), seed=1
@@ -275,6 +292,16 @@ def test_the_report_takes_classes_of_any_name_and_number(done: Job, tmp_path: Pa
     page = Page(write_report(tmp_path / "report.html", evaluated(500, names, "text"), done))
     page.require_self_contained()
     assert "<b>&" in page.text and "The first 50 of 63 classes" in page.text
+
+
+def test_the_report_has_the_slices_with_their_values_escaped(done: Job, tmp_path: Path) -> None:
+    given = evaluated(500, ("no", "yes"), "text")
+    names = ("<b>toys</b>", "", "rare")
+    given = replace(given, slices={"validation": (np.repeat([0, 1, 2], [250, 240, 10]), names)})
+    page = Page(write_report(tmp_path / "report.html", given, done))
+    page.require_self_contained()
+    assert "By kind" in page.text and "<b>toys</b>" in page.text
+    assert "(empty)" in page.text and "1 others together" in page.text
 
 
 def test_examples_are_the_surest_mistakes_and_the_least_sure_rows(done: Job) -> None:

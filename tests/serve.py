@@ -1,0 +1,61 @@
+"""Serves a model as Hugging Face's SageMaker containers do: `python serve.py FOLDER`, requests on stdin as JSON.
+
+The model server (multi-model-server) is Java in front and Python behind. This is its Python side: its loader loads the
+toolkit's handler, and its service gives the handler what came over HTTP. Only the Java side, which speaks HTTP, is
+missing. Runs on the image's torch, with tests/container/serving-requirements.lock first on the path.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from typing import Any
+
+import transformers
+from mms.model_loader import ModelLoaderFactory
+from mms.service import Service
+
+HANDLER = "sagemaker_huggingface_inference_toolkit.handler_service"
+JSON = "application/json"
+
+
+def request(body: bytes) -> dict[str, Any]:
+    """A request as the Java side hands it over."""
+    headers = [{"name": name, "value": JSON.encode()} for name in (b"Content-Type", b"Accept")]
+    parameter = {"name": "body", "contentType": JSON, "value": body}
+    return {"requestId": b"1", "headers": headers, "parameters": [parameter]}
+
+
+def answer(service: Service, body: Any) -> Any:
+    """What the service says to one request. Raises RuntimeError when it refuses.
+
+    The frame is that of mms.protocol: code, message, then of each answer its request, content type, code, phrase,
+    headers and value; numbers are four bytes, and one stands before each text.
+    """
+    frame = io.BytesIO(service.predict([request(json.dumps(body).encode())]))
+
+    def number() -> int:
+        return int.from_bytes(frame.read(4), "big")
+
+    def text() -> str:
+        return frame.read(number()).decode()
+
+    code, message = number(), text()
+    if code != 200:
+        raise RuntimeError(f"{code} {message}")
+    assert (text(), text(), number(), text()) == ("1", JSON, 200, "")
+    for _ in range(number()):
+        text(), text()
+    return json.loads(text())
+
+
+def main() -> None:
+    """Load once; answer the list of requests with a list of answers."""
+    assert transformers.__version__.startswith("4."), transformers.__version__
+    service = ModelLoaderFactory.get_model_loader("").load("model", sys.argv[1], HANDLER, None, 1)
+    json.dump([answer(service, body) for body in json.load(sys.stdin)], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
