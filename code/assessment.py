@@ -1,21 +1,25 @@
-"""All that is measured on a split once training has ended: what metrics.json holds under `validation` and `test`."""
+"""All that is measured on a split of single labels once training has ended: `validation` and `test` of metrics.json."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 import calibration
 import intervals
-from intervals import Ranking
+from intervals import Interval, Ranking
 
 #: Precision, or recall, that a user may want: the rows of the threshold table.
 WANTED = (0.8, 0.9, 0.95, 0.99)
 
-#: Slices by length, of about as many rows each.
+#: Slices by length, of about as many rows each, and the metrics of each.
 SLICES = 4
+SLICED = ("accuracy", "f1_macro")
+
+#: Row indices to metrics and their intervals.
+Score = Callable[[np.ndarray], tuple[dict[str, float], dict[str, Interval]]]
 
 
 def assess(
@@ -33,9 +37,8 @@ def assess(
     rankings = [Ranking.of(odds, classes == index) for index, odds in enumerate(log_odds(logits).T)]
     has_positives = len(names) == 2 and len(np.unique(classes)) == 2
     counts = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    values = {name: float(value) for name, value in intervals.counted(*counts).items()}
+    values, found = score(logits.argmax(axis=1), classes, len(names), random)
     values["log_loss"] = float(losses.mean())
-    found = intervals.of_counts(confusion, random)
     found |= intervals.of_rows(losses, rankings[1] if has_positives else None, random)
     if has_positives:
         values |= rankings[1].metrics()
@@ -47,8 +50,19 @@ def assess(
         "confusion_matrix": confusion.tolist(),
         "calibration": _calibration(logits, classes, temperature),
         "thresholds": _thresholds(rankings[1]) if has_positives else [],
-        "by_length": _by_length(logits, classes, lengths, random),
+        "by_length": by_length(
+            lengths, lambda rows: score(logits[rows].argmax(axis=1), classes[rows], len(names), random), SLICED
+        ),
     }
+
+
+def score(
+    said: np.ndarray, classes: np.ndarray, count: int, random: np.random.Generator
+) -> tuple[dict[str, float], dict[str, Interval]]:
+    """The metrics of a confusion matrix and their intervals; said and classes int64 [rows], `count` classes."""
+    confusion = confusion_matrix(classes, said, count)
+    values = intervals.counted(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+    return {name: float(value) for name, value in values.items()}, intervals.of_counts(confusion, random)
 
 
 def confusion_matrix(classes: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
@@ -133,23 +147,20 @@ def _thresholds(ranking: Ranking) -> list[dict[str, Any]]:
     return table
 
 
-def _by_length(
-    logits: np.ndarray, classes: np.ndarray, lengths: np.ndarray, random: np.random.Generator
-) -> list[dict[str, Any]]:
+def by_length(lengths: np.ndarray, score: Score, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Slices of rows by their lengths (int64 [rows], in tokens), with these of the metrics that `score` gives."""
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, SLICES + 1), method="higher"))
     slice_of = np.searchsorted(edges[1:-1], lengths, side="left")
     table = []
     for index in np.unique(slice_of):
         rows = np.flatnonzero(slice_of == index)
-        confusion = confusion_matrix(classes[rows], logits[rows].argmax(axis=1), logits.shape[1])
-        values = intervals.counted(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
-        found = intervals.of_counts(confusion, random)
+        values, found = score(rows)
         table.append(
             {
                 "tokens": [int(lengths[rows].min()), int(lengths[rows].max())],
                 "rows": len(rows),
-                **{name: float(values[name]) for name in ("accuracy", "f1_macro")},
-                "intervals": {name: list(found[name]) for name in ("accuracy", "f1_macro")},
+                **{name: values[name] for name in names},
+                "intervals": {name: list(found[name]) for name in names},
             }
         )
     return table

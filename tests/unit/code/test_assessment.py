@@ -12,8 +12,8 @@ from sklearn import metrics as reference
 import calibration
 import intervals
 from assessment import assess, confusion_matrix, log_odds
-from evaluation import measure
 from intervals import Ranking
+from single_label import SingleLabel
 
 EXACT = 1e-9
 
@@ -71,7 +71,7 @@ def test_each_metric_is_that_of_scikit_learn(classes: int) -> None:
 def test_the_log_of_an_epoch_and_the_assessment_agree() -> None:
     logits, truth, lengths = rows_of(2)
     found = assessed(logits, truth, lengths)
-    epoch = measure(logits, truth)
+    epoch = SingleLabel().measure(logits, truth)
     assert found["log_loss"] == pytest.approx(epoch.pop("loss"), abs=EXACT)
     assert {name: found[name] for name in epoch} == pytest.approx(epoch, abs=EXACT)
 

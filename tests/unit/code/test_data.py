@@ -22,23 +22,23 @@ def read(job: Job, **hyperparameters: str) -> Data:
 
 
 def texts(data: Data, name: str) -> list[str]:
-    return list(data.splits[name][0].texts[:])
+    return list(data.splits[name].texts[:])
 
 
 def test_every_row_is_in_one_split_under_its_class(job: Job) -> None:
     job.write("train", "a.tsv", table((f"row {n}", "bad" if n % 3 else "good") for n in range(90)))
     data = read(job)
     assert sorted(texts(data, "train") + texts(data, "validation")) == sorted(f"row {n}" for n in range(90))
-    for rows, classes in data.splits.values():
+    for rows in data.splits.values():
         numbers = [int(text.split()[1]) for text in rows.texts[:]]
-        assert [data.labels.classes[index] for index in classes] == ["bad" if n % 3 else "good" for n in numbers]
+        assert [data.classes[index] for index in rows.targets] == ["bad" if n % 3 else "good" for n in numbers]
         assert [int(place.rpartition(" ")[2]) - 2 for place in rows.places[:]] == numbers
 
 
 def test_the_classes_of_training_hold_for_the_other_channels(job: Job) -> None:
     job.write("train", "a.tsv", table([("a", "10"), ("b", "2"), ("c", "1")]))
     job.write("validation", "a.tsv", table([("d", "2.0"), ("e", "10")]))
-    assert read(job).splits["validation"][1].tolist() == [1, 2]
+    assert read(job).splits["validation"].targets.tolist() == [1, 2]
     job.write("test", "a.tsv", table([("d", "3")]))
     with pytest.raises(DataError, match="test/a.tsv line 2 has the label '3', which is none of 1, 2, 10; mend the row"):
         read(job)
@@ -51,9 +51,9 @@ def test_labels_outside_the_map_are_an_error_or_dropped_and_counted(job: Job) ->
     ):
         read(job, label_map="1-2=bad;4-5=good")
     data = read(job, label_map="1-2=bad;4-5=good", unmapped="drop")
-    assert sum(len(classes) for _, classes in data.splits.values()) == 80
+    assert sum(map(len, data.splits.values())) == 80
     assert data.report["channels"]["train"]["unmapped_labels"] == 20
-    assert "left out of train: 0 bad rows, 20 rows with a label" in datareport.table(data.report)
+    assert "left out of train: 0 bad rows, 20 rows with a label" in datareport.table(data.report, data.task)
     with pytest.raises(DataError, match="no row of train has a label that is in label_map; its labels are x, y"):
         read(job, label_map="x=bad;y=good", unmapped="drop")
 
