@@ -122,12 +122,10 @@ def _print_result(job: local.LocalJob, result: local.Result) -> None:
     print()
     for prediction in result.predictions:
         print(f"{prediction['text']:{width}}  {prediction['label']} {prediction['score']:.3f}")
-    metrics = result.metrics
+    headline = result.metrics["headline"]
+    simpler = [f"{baseline['name']} {baseline[headline]:.3f}" for baseline in result.metrics.get("baselines", [])]
     print()
-    print(
-        f"accuracy      {metrics['accuracy']:.3f} (the most frequent class alone would give "
-        f"{metrics['majority_accuracy']:.3f})"
-    )
+    print(f"{headline:12}  {result.metrics[headline]:.3f} ({'; '.join(simpler) or 'no baseline was measured'})")
     print(f"model.tar.gz  {local.shown(job.directory / 'model.tar.gz')}")
     print(f"report        {local.shown(job.directory / 'output' / 'data' / 'report.html')}")
     seconds = ", ".join(f"{stage} {duration:.1f} s" for stage, duration in result.seconds.items())

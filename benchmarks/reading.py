@@ -75,7 +75,7 @@ def measure(path: Path) -> dict[str, float]:
     started, cpu_before = time.monotonic(), time.process_time()
     data = read_data({"train": path}, Settings())
     reading = time.monotonic() - started
-    tokens = [tokenise(tokenizer, rows.texts, Settings().max_sequence_length) for rows, _ in data.splits.values()]
+    tokens = [tokenise(tokenizer, rows.texts, Settings().max_sequence_length) for rows in data.splits.values()]
     return {
         "seconds": time.monotonic() - started,
         "reading": reading,

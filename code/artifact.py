@@ -20,6 +20,7 @@ import transformers
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+import tasks
 from contract import CHANNELS, Contract
 from failures import PlatformError
 from hyperparameters import Settings
@@ -129,7 +130,12 @@ def _sha256(path: Path) -> str | None:
 
 def write_card(path: Path, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
     """Write the model card: what the model is, how it was made and how good it is, for people."""
-    path.write_text(page("model_card.md.j2", metrics=metrics, manifest=manifest), encoding="utf-8")
+    settings = manifest["hyperparameters"]
+    title = tasks.of(settings).title(manifest["classes"])
+    card = page(
+        "model_card.md.j2", metrics=metrics, manifest=manifest, title=title, chosen_by=settings["metric_for_best_model"]
+    )
+    path.write_text(card, encoding="utf-8")
     path.chmod(0o644)
 
 

@@ -1,22 +1,25 @@
-"""All that is measured on a split once training has ended: what metrics.json holds under `validation` and `test`."""
+"""All that is measured on a split of single labels once training has ended: `validation` and `test` of metrics.json."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 import calibration
 import intervals
-from evaluation import Slices
-from intervals import Ranking
+from intervals import Interval, Ranking
 
 #: Precision, or recall, that a user may want: the rows of the threshold table.
 WANTED = (0.8, 0.9, 0.95, 0.99)
 
-#: Slices by length, of about as many rows each.
+#: Slices by length, of about as many rows each, and the metrics of each.
 SLICES = 4
+SLICED = ("accuracy", "f1_macro")
+
+#: Row indices to metrics and their intervals.
+Score = Callable[[np.ndarray], tuple[dict[str, float], dict[str, Interval]]]
 
 #: Slices by a column of the data: so many are shown, each of at least so many rows.
 MOST_SLICES = 20
@@ -24,13 +27,7 @@ SMALLEST_SLICE = 20
 
 
 def assess(
-    logits: np.ndarray,
-    classes: np.ndarray,
-    names: Sequence[str],
-    lengths: np.ndarray,
-    temperature: float,
-    seed: int,
-    slices: Slices | None = None,
+    logits: np.ndarray, classes: np.ndarray, names: Sequence[str], lengths: np.ndarray, temperature: float, seed: int
 ) -> dict[str, Any]:
     """Metrics of a split, with intervals, for JSON.
 
@@ -44,13 +41,12 @@ def assess(
     rankings = [Ranking.of(odds, classes == index) for index, odds in enumerate(log_odds(logits).T)]
     has_positives = len(names) == 2 and len(np.unique(classes)) == 2
     counts = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    values = {name: float(value) for name, value in intervals.counted(*counts).items()}
+    values, found = score(logits.argmax(axis=1), classes, len(names), random)
     values["log_loss"] = float(losses.mean())
-    found = intervals.of_counts(confusion, random)
     found |= intervals.of_rows(losses, rankings[1] if has_positives else None, random)
     if has_positives:
         values |= rankings[1].metrics()
-    measured = {
+    return {
         "rows": len(classes),
         **values,
         "intervals": {name: list(found[name]) for name in values},
@@ -58,11 +54,19 @@ def assess(
         "confusion_matrix": confusion.tolist(),
         "calibration": _calibration(logits, classes, temperature),
         "thresholds": _thresholds(rankings[1]) if has_positives else [],
-        "by_length": _by_length(logits, classes, lengths, random),
+        "by_length": by_length(
+            lengths, lambda rows: score(logits[rows].argmax(axis=1), classes[rows], len(names), random), SLICED
+        ),
     }
-    if slices:
-        measured["by_slice"] = _by_slice(logits, classes, *slices, random)
-    return measured
+
+
+def score(
+    said: np.ndarray, classes: np.ndarray, count: int, random: np.random.Generator
+) -> tuple[dict[str, float], dict[str, Interval]]:
+    """The metrics of a confusion matrix and their intervals; said and classes int64 [rows], `count` classes."""
+    confusion = confusion_matrix(classes, said, count)
+    values = intervals.counted(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+    return {name: float(value) for name, value in values.items()}, intervals.of_counts(confusion, random)
 
 
 def confusion_matrix(classes: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
@@ -147,44 +151,38 @@ def _thresholds(ranking: Ranking) -> list[dict[str, Any]]:
     return table
 
 
-def _by_length(
-    logits: np.ndarray, classes: np.ndarray, lengths: np.ndarray, random: np.random.Generator
-) -> list[dict[str, Any]]:
+def by_length(lengths: np.ndarray, score: Score, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Slices of rows by their lengths (int64 [rows], in tokens), with these of the metrics that `score` gives."""
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, SLICES + 1), method="higher"))
     slice_of = np.searchsorted(edges[1:-1], lengths, side="left")
     table = []
     for index in np.unique(slice_of):
         rows = np.flatnonzero(slice_of == index)
         tokens = [int(lengths[rows].min()), int(lengths[rows].max())]
-        table.append({"tokens": tokens, **_of_rows(logits[rows], classes[rows], random)})
+        table.append({"tokens": tokens, **_of_rows(rows, score, names)})
     return table
 
 
-def _by_slice(
-    logits: np.ndarray, classes: np.ndarray, slice_of: np.ndarray, values: Sequence[str], random: np.random.Generator
-) -> list[dict[str, Any]]:
+def by_slice(slice_of: np.ndarray, values: Sequence[str], score: Score, names: Sequence[str]) -> list[dict[str, Any]]:
     """The slices by falling number of rows, then all that are too small or too many as one."""
     counts = np.bincount(slice_of, minlength=len(values))
     order = np.argsort(-counts, kind="stable")[:MOST_SLICES]
     shown = order[counts[order] >= SMALLEST_SLICE]
-    table = []
+    table: list[dict[str, Any]] = []
     for index in shown:
-        rows = np.flatnonzero(slice_of == index)
-        table.append({"value": values[index], "slices": 1, **_of_rows(logits[rows], classes[rows], random)})
+        table.append({"value": values[index], "slices": 1, **_of_rows(np.flatnonzero(slice_of == index), score, names)})
     pooled = np.flatnonzero(~np.isin(slice_of, shown))
     if len(pooled):
         many = len(np.unique(slice_of[pooled]))
-        table.append({"value": None, "slices": many, **_of_rows(logits[pooled], classes[pooled], random)})
+        table.append({"value": None, "slices": many, **_of_rows(pooled, score, names)})
     return table
 
 
-def _of_rows(logits: np.ndarray, classes: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
+def _of_rows(rows: np.ndarray, score: Score, names: Sequence[str]) -> dict[str, Any]:
     """What is measured of some of the rows."""
-    confusion = confusion_matrix(classes, logits.argmax(axis=1), logits.shape[1])
-    values = intervals.counted(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
-    found = intervals.of_counts(confusion, random)
+    values, found = score(rows)
     return {
-        "rows": len(classes),
-        **{name: float(values[name]) for name in ("accuracy", "f1_macro")},
-        "intervals": {name: list(found[name]) for name in ("accuracy", "f1_macro")},
+        "rows": len(rows),
+        **{name: values[name] for name in names},
+        "intervals": {name: list(found[name]) for name in names},
     }

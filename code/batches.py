@@ -45,26 +45,26 @@ class Batch:
 
     rows: np.ndarray  #: indices in the split, int64 [rows]
     inputs: Mapping[str, torch.Tensor | Inputs]
-    classes: torch.Tensor  #: int64 [rows]
+    targets: torch.Tensor  #: as the task has them (task.py), a row for each row
     weight: torch.Tensor  #: float32 [rows]
     rows_of_all_ranks: int
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
-        return Batch(self.rows, inputs, self.classes.to(device), self.weight.to(device), self.rows_of_all_ranks)
+        return Batch(self.rows, inputs, self.targets.to(device), self.weight.to(device), self.rows_of_all_ranks)
 
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one split: their tokens and classes (int64 [rows]), and the weight of each class (float32)."""
+    """The rows of one split: their tokens and targets (task.py), and the weight of each class (float32)."""
 
     tokens: Tokens
-    classes: np.ndarray
-    class_weights: np.ndarray | None = None  #: None: all 1
+    targets: np.ndarray
+    class_weights: np.ndarray | None = None  #: where targets are classes; None: all 1
 
     def __len__(self) -> int:
-        return len(self.classes)
+        return len(self.targets)
 
 
 def epoch_rows(
@@ -110,11 +110,11 @@ def collate(layout: Layout, split: Split, rows: np.ndarray, rows_of_all_ranks: i
     rows = rows[np.argsort(-split.tokens.lengths[rows], kind="stable")]
     weight = np.full(len(rows), counts, dtype=np.float32)
     if split.class_weights is not None:
-        weight *= split.class_weights[split.classes[rows]]
+        weight *= split.class_weights[split.targets[rows]]
     return Batch(
         rows,
         layout.inputs(split.tokens, rows),
-        torch.from_numpy(split.classes[rows]),
+        torch.from_numpy(split.targets[rows]),
         torch.from_numpy(weight),
         rows_of_all_ranks,
     )

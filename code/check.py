@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     except JobError as error:
         print(describe(error), file=sys.stderr)
         return 1
-    print(datareport.table(data.report))
+    print(datareport.table(data.report, data.task))
     if job.output_data.is_dir():
         datareport.write(job.output_data, data.report)
     return 0

@@ -10,20 +10,19 @@ from typing import Any
 import numpy as np
 
 from badrows import BadRows
-from failures import printable
 from reviews import Reviews
-
-#: So many classes are printed; the JSON has all.
-CLASSES_SHOWN = 20
+from task import Task
 
 
-def describe_split(rows: Reviews, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Counts of one split. `near_duplicates`: rows whose text, but for capitals and white space, came before."""
-    counts = np.bincount(rows.classes, minlength=len(classes)).tolist()
+def describe_split(rows: Reviews, task: Task, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Counts of one split, and what the task says of its labels.
+
+    `near_duplicates`: rows whose text, but for capitals and white space, came before.
+    """
     has_text = rows.characters > 0
     return {
         "rows": len(rows),
-        "classes": dict(zip(classes, counts, strict=True)),
+        **task.describe(rows.targets, classes),
         "characters": percentiles(rows.characters),
         "empty_texts": int((~has_text).sum()),
         "exact_duplicates": _repeated(rows.exact[has_text]),
@@ -65,20 +64,14 @@ def _repeated(hashes: np.ndarray) -> int:
     return len(hashes) - len(np.unique(hashes))
 
 
-def table(report: Mapping[str, Any]) -> str:
+def table(report: Mapping[str, Any], task: Task) -> str:
     """The report for a log."""
     splits = report["splits"]
     lines = [_line("split", "rows", "characters: median, 90 %, 99 %, max", "empty", "repeated")]
     for name, split in splits.items():
         lengths = ", ".join(f"{split['characters'][key]:,}" for key in ("median", "p90", "p99", "max"))
         lines.append(_line(name, split["rows"], lengths, split["empty_texts"], split["near_duplicates"]))
-    lines.append("class counts:")
-    names = list(splits["train"]["classes"])
-    for name in names[:CLASSES_SHOWN]:
-        counts = (f"{split} {_share(of['classes'][name], of['rows'])}" for split, of in splits.items())
-        lines.append(f"  {printable(name)}: {', '.join(counts)}")
-    if len(names) > CLASSES_SHOWN:
-        lines.append(f"  and {len(names) - CLASSES_SHOWN} more classes")
+    lines += task.table(splits)
     for name, channel in report["channels"].items():
         if channel["bad_rows"] or channel["unmapped_labels"]:
             lines.append(
@@ -91,10 +84,6 @@ def table(report: Mapping[str, Any]) -> str:
 def _line(name: str, rows: int | str, lengths: str, empty: int | str, repeated: int | str) -> str:
     shown = [f"{value:,}" if isinstance(value, int) else value for value in (rows, empty, repeated)]
     return f"{name:<11}{shown[0]:>10}  {lengths:<36}{shown[1]:>8}{shown[2]:>10}"
-
-
-def _share(count: int, rows: int) -> str:
-    return f"{count:,} ({count / rows:.1%})"
 
 
 def write(folder: Path, report: Mapping[str, Any]) -> None:

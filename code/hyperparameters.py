@@ -11,11 +11,11 @@ import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from failures import SettingsError
-from metrics import METRICS
+from metrics import BY_TASK, DEFAULTS, METRICS
 
 
 def setting(
@@ -37,6 +37,9 @@ class Settings:
 
     model_name: str = setting(
         "distilbert-base-uncased", "Model on the Hugging Face hub; ignored when there is a `model` channel"
+    )
+    task: str = setting(
+        "single_label", "`single_label`: one class a text; `regression`: a number a text", choices=tuple(BY_TASK)
     )
     epochs: int = setting(3, "Passes over the training rows", minimum=1)
     train_batch_size: int = setting(32, "Rows of one step on one GPU (on a CPU host: on the host)", minimum=1)
@@ -72,7 +75,12 @@ class Settings:
     class_weights: str = setting(
         "none", "Of the training loss; `balanced`: all classes weigh alike", choices=("none", "balanced")
     )
-    metric_for_best_model: str = setting("f1_macro", "The epoch that is best by this metric is saved", choices=METRICS)
+    metric_for_best_model: str = setting(
+        "",
+        "The epoch that is best by this metric is saved; empty: "
+        + ", ".join(f"`{metric}` ({task})" for task, metric in DEFAULTS.items()),
+        choices=("", *METRICS),
+    )
     precision: str = setting(
         "auto",
         "Of the matrix products; `auto`: bf16 or fp16 where the hardware multiplies it faster",
@@ -131,7 +139,7 @@ class Hyperparameter:
         if self.type is bool:
             return "true or false"
         if self.choices:
-            return f"one of {', '.join(self.choices)}"
+            return f"one of {', '.join(filter(None, self.choices))}"
         upper = "" if self.below is None else f" and less than {self.below:g}"
         return f"{self.minimum:g} or more{upper} (default {self.default})"
 
@@ -175,7 +183,25 @@ def parse(values: Mapping[str, str]) -> Settings:
             nearest = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
             hint = f"did you mean {nearest[0]}?" if nearest else f"the known ones are {', '.join(table)}."
             raise SettingsError(f"hyperparameter {name!r} is not known; {hint}")
-    return Settings(**{name: table[name].read(text) for name, text in values.items()})
+    return _fitting(Settings(**{name: table[name].read(text) for name, text in values.items()}))
+
+
+def _fitting(settings: Settings) -> Settings:
+    """The settings with the task's own metric where none is named. Raises SettingsError for what the task has not."""
+    task, metric = settings.task, settings.metric_for_best_model or DEFAULTS[settings.task]
+    if metric not in BY_TASK[task]:
+        raise SettingsError(
+            f"task={task} has no metric_for_best_model={metric}; take one of {', '.join(BY_TASK[task])}"
+        )
+    if task != "single_label" and settings.class_weights != "none":
+        raise SettingsError(
+            f"class_weights={settings.class_weights} is for task=single_label, where each row has one class to weigh "
+            f"it by; leave it out with task={task}"
+        )
+    if task == "regression" and (settings.label_map.strip() or settings.unmapped != "error"):
+        name = "label_map" if settings.label_map.strip() else "unmapped"
+        raise SettingsError(f"{name} is about classes, and task=regression learns numbers; leave one of them out")
+    return replace(settings, metric_for_best_model=metric)
 
 
 def from_arguments(arguments: Sequence[str]) -> Settings:

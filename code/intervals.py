@@ -42,16 +42,17 @@ def counted(hits: np.ndarray, rows: np.ndarray, predicted: np.ndarray) -> dict[s
         "precision_weighted": (precision * share).sum(axis=-1),
         "recall_weighted": (recall * share).sum(axis=-1),
         "f1_weighted": (f1 * share).sum(axis=-1),
-        "matthews_correlation": _ratio(covariance, spread),
+        "matthews_correlation": ratio(covariance, spread),
     }
 
 
 def per_class(hits: np.ndarray, rows: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision, recall and F1 of each class; 0 where there is nothing to divide by."""
-    return _ratio(hits, predicted), _ratio(hits, rows), _ratio(2 * hits, rows + predicted)
+    return ratio(hits, predicted), ratio(hits, rows), ratio(2 * hits, rows + predicted)
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """The quotient; 0 where there is nothing to divide by."""
     return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0)
 
 
@@ -66,7 +67,7 @@ def of_counts(confusion: np.ndarray, random: np.random.Generator) -> dict[str, I
     drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=RESAMPLES).astype(np.float64)
     one_hot = np.eye(len(confusion))
     return {
-        name: _interval(values)
+        name: of_resamples(values)
         for name, values in counted(
             drawn @ (one_hot[true] * (true == said)[:, None]), drawn @ one_hot[true], drawn @ one_hot[said]
         ).items()
@@ -78,24 +79,34 @@ def of_difference(right: np.ndarray, other: np.ndarray, random: np.random.Genera
     better, worse = int(np.sum(right & ~other)), int(np.sum(~right & other))
     counts = np.array([better, worse, len(right) - better - worse])
     drawn = random.multinomial(len(right), counts / len(right), size=RESAMPLES)
-    return _interval((drawn[:, 0] - drawn[:, 1]) / len(right))
+    return of_resamples((drawn[:, 0] - drawn[:, 1]) / len(right))
 
 
 def of_rows(losses: np.ndarray, ranking: Ranking | None, random: np.random.Generator) -> dict[str, Interval]:
     """Intervals of log loss, and of ROC AUC and AUPRC when there is a ranking. losses float64 [rows]: of each row."""
     rows = len(losses)
     found: dict[str, list[float]] = {"log_loss": []}
-    for _ in range(min(RESAMPLES, max(200, ROWS_DRAWN // rows))):
+    for _ in range(resamples(rows)):
         times = np.bincount(random.integers(0, rows, rows), minlength=rows)
         found["log_loss"].append(float(times @ losses) / rows)
         if ranking:
             for name, value in ranking.metrics(times).items():
                 found.setdefault(name, []).append(value)
-    return {name: _interval(np.array(values)) for name, values in found.items()}
+    return {name: of_resamples(np.array(values)) for name, values in found.items()}
 
 
-def _interval(values: np.ndarray) -> Interval:
-    """The middle 95 %. A resample that does not have the metric (one class alone was drawn) is left out."""
+def resamples(rows: int) -> int:
+    """How often to draw when rows are drawn one by one."""
+    return min(RESAMPLES, max(200, ROWS_DRAWN // rows))
+
+
+def of_resamples(values: np.ndarray) -> Interval:
+    """The middle 95 % of a metric's values; NaN where no resample has it.
+
+    One that does not have it (one class alone was drawn) is left out.
+    """
+    if np.all(np.isnan(values)):
+        return np.nan, np.nan
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return float(low), float(high)
 
@@ -132,7 +143,7 @@ class Ranking:
             return {"roc_auc": np.nan, "auprc": np.nan}
         new_positives = np.diff(positives, prepend=0)
         above = negatives - np.diff(negatives, prepend=0) / 2  # a tie counts half
-        precision = _ratio(positives, positives + negatives)
+        precision = ratio(positives, positives + negatives)
         return {
             "roc_auc": float(1 - new_positives @ above / (float(positives[-1]) * float(negatives[-1]))),
             "auprc": float(new_positives @ precision / positives[-1]),

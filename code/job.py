@@ -21,7 +21,7 @@ from checkpoint import Checkpoints
 from cluster import Cluster
 from contract import Contract
 from data import Data
-from evaluation import Evaluated, majority_accuracy, predict
+from evaluation import Evaluated, predict
 from failures import SettingsError, explain
 from hosts import Hosts
 from hyperparameters import Settings
@@ -62,16 +62,21 @@ class Job:
         self.data = data
         self.cluster = cluster
         self.stop = stop
-        self.classes = data.labels.classes
+        self.task, self.classes = data.task, data.classes
         torch.manual_seed(settings.seed)
         self.tokenizer, self.model = models.load(
-            contract.channel("model"), settings.model_name, self.classes, settings.max_sequence_length
+            contract.channel("model"),
+            settings.model_name,
+            self.classes,
+            self.task.problem_type,
+            settings.max_sequence_length,
+            self.task.first_bias(data.splits["train"].targets),
         )
         self.model.to(cluster.device)
         torch.manual_seed(settings.seed + cluster.rank)  # each rank drops out other units
         self.splits = {
-            name: Split(tokenise(self.tokenizer, rows.texts, settings.max_sequence_length), indices)
-            for name, (rows, indices) in data.splits.items()
+            name: Split(tokenise(self.tokenizer, rows.texts, settings.max_sequence_length), rows.targets)
+            for name, rows in data.splits.items()
         }
         self._weigh_classes()
         self._report_tokens()
@@ -86,8 +91,8 @@ class Job:
     def _weigh_classes(self) -> None:
         if self.settings.class_weights == "balanced":
             training = self.splits["train"]
-            weights = balanced_weights(training.classes, len(self.classes))
-            self.splits["train"] = Split(training.tokens, training.classes, weights)
+            weights = balanced_weights(training.targets, len(self.classes))
+            self.splits["train"] = Split(training.tokens, training.targets, weights)
 
     def _report_tokens(self) -> None:
         """Add to the data report what only the tokenizer knows."""
@@ -108,7 +113,7 @@ class Job:
         saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin)
         training, validation = self.splits["train"], self.splits["validation"]
         try:
-            trained = train(self.classifier, training, validation, settings, self.cluster, self.stop, saver)
+            trained = train(self.classifier, training, validation, self.task, settings, self.cluster, self.stop, saver)
         except LossNotFinite as error:
             places = self.places("train", np.asarray(error.rows))
             raise SettingsError(error.sentence(places, settings.learning_rate)) from None
@@ -132,10 +137,10 @@ class Job:
                 if found is None:
                     break
                 logits[name] = found
-        slices = {
-            name: (rows.slices, rows.slice_values) for name, (rows, _) in self.data.splits.items() if rows.slice_values
-        }
-        return Evaluated(self.splits, logits, self.classes, self.texts, self.places, self.full_lengths, slices)
+        slices = {name: (of.slices, of.slice_values) for name, of in self.data.splits.items() if of.slice_values}
+        return Evaluated(
+            self.task, self.splits, logits, self.classes, self.texts, self.places, self.full_lengths, slices
+        )
 
     def save(self, trained: Training, temperature: float | None) -> dict[str, Any]:
         """Write the model, on rank 0 alone, and return its manifest."""
@@ -146,9 +151,8 @@ class Job:
 
     def report(self, trained: Training, evaluated: Evaluated, manifest: dict[str, Any]) -> Iterator[str]:
         """Write model.onnx and all that tells how good the model is, on rank 0 alone, stage by stage."""
-        training, validation = self.splits["train"].classes, self.splits["validation"].classes
         metrics: dict[str, Any] = {
-            "majority_accuracy": majority_accuracy(training, validation),
+            "headline": self.task.headline,
             "best_epoch": trained.best_epoch,
             "steps": trained.steps,
             "classes": list(self.classes),
@@ -207,11 +211,11 @@ class Job:
 
     def texts(self, split: str, rows: np.ndarray) -> list[str]:
         """The texts of these rows of a split, in their order. All that wants texts after tokenising asks here."""
-        return [self.data.splits[split][0].texts[row] for row in rows]
+        return [self.data.splits[split].texts[row] for row in rows]
 
     def places(self, split: str, rows: np.ndarray) -> list[str]:
         """Where these rows of a split stand in the files."""
-        return [self.data.splits[split][0].places[row] for row in rows]
+        return [self.data.splits[split].places[row] for row in rows]
 
     def full_lengths(self, split: str, rows: np.ndarray) -> np.ndarray:
         """Tokens of these rows of a split when nothing is cut off, int64 [rows]."""

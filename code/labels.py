@@ -6,16 +6,18 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from failures import DataError, SettingsError, printable
+from fields import BadRow, string
 
 #: More classes than this are no classes: the column is of names, dates or texts.
 MOST_CLASSES = 10_000
 
 #: Spellings of labels whose code is remembered; there may be as many as rows.
-_REMEMBERED = 100_000
+REMEMBERED = 100_000
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*-\s*({_NUMBER})\s*")
@@ -46,9 +48,9 @@ class LabelMap:
         """The class index of a label; -1 for one that is not in the map."""
         label = normalise(label)
         found = self.index_of.get(label)
-        number = _number(label)
-        if found is None and number is not None:
-            found = next((span.index for span in self.ranges if number in span), None)
+        value = number(label)
+        if found is None and value is not None:
+            found = next((span.index for span in self.ranges if value in span), None)
         return -1 if found is None else found
 
     @property
@@ -57,15 +59,34 @@ class LabelMap:
         return listed(sorted(self.index_of, key=natural), most=20)
 
 
+class LabelReader(Protocol):
+    """Turns the label column of a channel, row by row, into codes: one number a row, of the array type `typecode`."""
+
+    typecode: str
+    codes: dict[str, Any]  #: of fields already met, where these were strings
+
+    @property
+    def known(self) -> str:
+        """The labels that have a code, where there is a map."""
+
+    def read(self, value: Any, column: str) -> int | float | None:
+        """The code of a field; None for a row that is to be left out. Raises BadRow and DataError."""
+
+    def targets(self, codes: np.ndarray) -> tuple[LabelMap, np.ndarray]:
+        """When all is read: the map, made of the labels that were met where there was none, and what each row's code
+        stands for, [rows] or [rows, labels]. Raises DataError when there is nothing to tell apart."""
+
+
 class Labels:
     """Codes of labels: class indices where there is a map, else numbers in the order in which labels first come up."""
 
-    remedy = "mend the row, add the label to label_map, or set unmapped=drop"
+    typecode = "q"
 
-    def __init__(self, label_map: LabelMap | None, *, drops_unknown: bool) -> None:
-        self.codes: dict[str, int] = {}  #: of spellings already met
+    def __init__(self, label_map: LabelMap | None, *, drops_unknown: bool, most: int = MOST_CLASSES) -> None:
+        self.codes: dict[str, int] = {}
         self.names: list[str] = []  #: of the codes, where there is no map
-        self.drops_unknown = drops_unknown
+        self._drops_unknown = drops_unknown
+        self._most = most
         self._map = label_map
         self._code_of_name: dict[str, int] = {}
 
@@ -83,14 +104,34 @@ class Labels:
             code = self._code_of_name.setdefault(name, len(self.names))
             if code == len(self.names):
                 self.names.append(name)
-            if len(self.names) > MOST_CLASSES:
+            if len(self.names) > self._most:
                 raise DataError(
-                    f"the label column has more than {MOST_CLASSES:,} different labels ({listed(self.names, 3)}); "
+                    f"the label column has more than {self._most:,} different labels ({listed(self.names, 3)}); "
                     "set label_column to another column, or group the labels with label_map"
                 )
-        if len(self.codes) < _REMEMBERED:
+        if code >= 0 and len(self.codes) < REMEMBERED:
             self.codes[label] = code
         return code
+
+    def read(self, value: Any, column: str) -> int | None:
+        """The code of a field. Raises BadRow for a label that the map does not have, unless such rows are dropped."""
+        label = string(value, column)
+        code = self.code(label)
+        if code >= 0:
+            return code
+        if self._drops_unknown:
+            return None
+        raise BadRow(
+            f"has the label {label!r}, which is none of {self.known}",
+            "mend the row, add the label to label_map, or set unmapped=drop",
+        )
+
+    def targets(self, codes: np.ndarray) -> tuple[LabelMap, np.ndarray]:
+        """The map, and the class index of each row, int64 [rows]."""
+        if self._map:
+            return self._map, codes
+        label_map, index_of_code = self.to_map()
+        return label_map, index_of_code[codes]
 
     def to_map(self) -> tuple[LabelMap, np.ndarray]:
         """Each label a class, in natural order (10 after 2); and the class index of each code, int64 [codes].
@@ -135,7 +176,7 @@ def parse(text: str) -> LabelMap | None:
 
 
 def _require_disjoint(index_of: dict[str, int], ranges: list[Range]) -> None:
-    points = [Range(n, n, index) for label, index in index_of.items() if (n := _number(label)) is not None]
+    points = [Range(n, n, index) for label, index in index_of.items() if (n := number(label)) is not None]
     spans = sorted([*points, *ranges], key=lambda span: (span.low, span.high))
     reached = spans[:1]
     for span in spans[1:]:
@@ -155,19 +196,20 @@ def normalise(label: str) -> str:
 
 def natural(text: str) -> list[tuple[int, float, str]]:
     """Sort key that puts 10 after 2 and -1 before 0."""
-    number = _number(text)
-    if number is not None:
-        return [(0, number, text)]
+    value = number(text)
+    if value is not None:
+        return [(0, value, text)]
     parts = re.split(r"(\d+)", text)
     return [(0, float(part), part) if part.isdecimal() else (1, 0.0, part) for part in parts if part]
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
+    """The finite number that a text is, or None."""
     try:
-        number = float(text)
+        value = float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return value if math.isfinite(value) else None
 
 
 def require_all_classes(classes: np.ndarray, names: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from transformers import get_linear_schedule_with_warmup
 import metrics
 from batches import Batch, Split, epoch_rows, training_batches
 from cluster import Cluster
-from evaluation import measure, predict
+from evaluation import predict
 from failures import SettingsError
 from hyperparameters import Settings
 from losses import LossWatch
@@ -21,12 +21,14 @@ from precision import LossScale
 from progress import Progress
 from resume import Saver, Training
 from stop import StopSignal
+from task import Task
 
 
 def train(
     classifier: Classifier,
     training: Split,
     validation: Split,
+    task: Task,
     settings: Settings,
     cluster: Cluster,
     stop: StopSignal,
@@ -68,7 +70,13 @@ def train(
                 losses.check()
                 saver.save(state)
             loss, is_finite = _step(
-                parallel, batch.to(cluster.device), optimizer, loss_scale, settings.max_grad_norm, cluster.world_size
+                parallel,
+                batch.to(cluster.device),
+                task,
+                optimizer,
+                loss_scale,
+                settings.max_grad_norm,
+                cluster.world_size,
             )
             schedule.step()
             state.steps += 1
@@ -92,7 +100,7 @@ def train(
                 f"the model's weights or losses are not finite after epoch {epoch}; lower "
                 f"learning_rate={settings.learning_rate:g}"
             )
-        _finish_epoch(state, train_loss, logits, validation.classes, settings.metric_for_best_model)
+        _finish_epoch(state, train_loss, task.measure(logits, validation.targets), settings.metric_for_best_model)
         cluster.say(metrics.line(epoch, state.steps, state.epochs[-1]))
         saver.save(state)
     saver.finish()
@@ -114,6 +122,7 @@ def _stop(state: Training, losses: LossWatch, saver: Saver, progress: Progress) 
 def _step(
     classifier: torch.nn.Module,
     batch: Batch,
+    task: Task,
     optimizer: torch.optim.Optimizer,
     loss_scale: LossScale,
     max_grad_norm: float,
@@ -126,7 +135,7 @@ def _step(
     so each rank's sum is divided by all rows and multiplied by that number.
     """
     logits = classifier(**batch.inputs)
-    losses = torch.nn.functional.cross_entropy(logits, batch.classes, reduction="none") * batch.weight
+    losses = task.losses(logits, batch.targets) * batch.weight
     loss = losses.sum()
     scale = loss_scale.value.clone()
     (loss * (scale * (world_size / batch.rows_of_all_ranks))).backward()
@@ -153,14 +162,13 @@ def _optimizer(model: torch.nn.Module, settings: Settings) -> torch.optim.Optimi
     return torch.optim.AdamW(groups, lr=settings.learning_rate, eps=settings.adam_epsilon, fused=True)
 
 
-def _finish_epoch(state: Training, train_loss: float, logits: np.ndarray, classes: np.ndarray, metric: str) -> None:
+def _finish_epoch(state: Training, train_loss: float, measured: dict[str, float], metric: str) -> None:
     """Add the epoch's values, and keep its weights when it is the best so far; of equals the earlier one stays."""
-    measured = measure(logits, classes)
     values = {"train_loss": train_loss, "validation_loss": measured.pop("loss"), **measured}
     state.epochs.append(values)
     state.loss_sum.zero_()
     state.rows = state.own_rows = 0
-    best = state.epochs[state.best_epoch - 1].get(metric, -math.inf) if state.best_epoch else -math.inf
-    if not state.best_epoch or values.get(metric, -math.inf) > best:
+    best = state.epochs[state.best_epoch - 1].get(metric, math.nan) if state.best_epoch else math.nan
+    if not state.best_epoch or metrics.is_better(metric, values.get(metric, math.nan), best):
         state.best_epoch = len(state.epochs)
         state.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in state.model.state_dict().items()}

@@ -6,13 +6,30 @@ from the same table that prints the line. Pure standard library, for that reason
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-#: Names of scikit-learn's measures; roc_auc and auprc exist for two classes only.
-METRICS = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "roc_auc", "auprc")
+#: The metrics of an epoch, by task. The names are scikit-learn's; roc_auc and auprc exist for two classes only.
+BY_TASK: Mapping[str, tuple[str, ...]] = {
+    "single_label": ("accuracy", "precision_macro", "recall_macro", "f1_macro", "roc_auc", "auprc"),
+    "regression": ("mae", "mse", "rmse", "spearman"),
+}
+
+#: The metric that chooses the best epoch, unless another one is named.
+DEFAULTS: Mapping[str, str] = {"single_label": "f1_macro", "regression": "mae"}
+
+#: Of these less is better.
+ERRORS = frozenset({"mae", "mse", "rmse"})
+
+METRICS = tuple(dict.fromkeys(name for names in BY_TASK.values() for name in names))
 
 #: What a job's log reports, in the order of the line.
 REPORTED = ("train_loss", "validation_loss", *METRICS)
+
+
+def is_better(name: str, value: float, other: float) -> bool:
+    """Whether one value of a metric is better than another; any number is better than NaN."""
+    return (math.isnan(other) and not math.isnan(value)) or (value < other if name in ERRORS else value > other)
 
 
 def line(epoch: int, step: int, values: Mapping[str, float]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -24,9 +25,16 @@ from precision import Precision
 
 
 def load(
-    channel: Path | None, name: str, classes: tuple[str, ...], max_sequence_length: int
+    channel: Path | None,
+    name: str,
+    classes: tuple[str, ...],
+    problem_type: str,
+    max_sequence_length: int,
+    first_bias: float | None = None,
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """Load weights as fp32, with a new head for `classes`. With a channel nothing is looked up on the network.
+
+    `problem_type` is transformers' name of the task; a head of one output that is new starts at `first_bias`.
 
     Raises SettingsError when there is no such model or its positions are fewer than `max_sequence_length`.
     """
@@ -39,23 +47,34 @@ def load(
             source,
             id2label=dict(enumerate(classes)),
             label2id={label: index for index, label in enumerate(classes)},
-            problem_type="single_label_classification",
+            problem_type=problem_type,
             **common,
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
         with no_pickles():
-            model = AutoModelForSequenceClassification.from_pretrained(
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
                 source,
                 config=config,
                 dtype="float32",
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
+                output_loading_info=True,
                 **common,
             )
     except (OSError, ValueError, SafetensorError) as error:
         raise SettingsError(_no_model(source, channel, error)) from None
     _require_positions(config, tokenizer, max_sequence_length)
+    if first_bias is not None:
+        mismatched = (key[0] for key in loaded["mismatched_keys"])
+        _start_at(model, first_bias, {*loaded["missing_keys"], *mismatched})
     return tokenizer, model
+
+
+def _start_at(model: PreTrainedModel, value: float, new: set[str]) -> None:
+    """Let the last layer of one output answer about `value`, if its weights are new."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module.out_features == 1 and f"{name}.bias" in new:
+            nn.init.constant_(module.bias, value)
 
 
 Classifier = PackedClassifier | PaddedClassifier

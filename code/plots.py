@@ -22,6 +22,9 @@ BLUE, ORANGE, GREY = "#1f5fa8", "#d9772b", "#8a8f98"
 #: Points of a curve: more cannot be told apart, and would fill the page's file.
 MOST_POINTS = 400
 
+#: Rows of a scatter plot.
+MOST_DOTS = 2_000
+
 #: Beyond so many classes a confusion matrix has no room for numbers, nor a plot for one curve each.
 MOST_CLASSES_NUMBERED = 12
 MOST_CURVES = 6
@@ -117,6 +120,20 @@ def reliability(calibration: Mapping[str, Any]) -> str:
         axes.set(title="How far its probabilities can be believed", xlabel="probability of the predicted class")
         axes.set(ylabel="share that is right", xlim=(min(lowest, 0.5) - 0.02, 1.02), ylim=(-0.02, 1.05))
         _percent(axes)
+        axes.legend(loc="upper left")
+
+    return _drawn(draw)
+
+
+def agreement(said: np.ndarray, truth: np.ndarray) -> str:
+    """What the model says beside the true number of each row; said and truth: [rows], many rows are thinned out."""
+
+    def draw(axes: Axes) -> None:
+        some = np.unique(np.linspace(0, len(truth) - 1, MOST_DOTS).astype(np.int64))
+        ends = [float(min(said.min(), truth.min())), float(max(said.max(), truth.max()))]
+        axes.plot(ends, ends, color=GREY, linestyle=":", label="no error")
+        axes.scatter(truth[some], said[some], s=10, color=BLUE, alpha=0.3, linewidths=0)
+        axes.set(title="What it says beside the label", xlabel="label", ylabel="predicted")
         axes.legend(loc="upper left")
 
     return _drawn(draw)

@@ -40,7 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         manifest = _manifest(options.model)
         if options.calibrated and manifest["temperature"] is None:
-            raise SettingsError("the model has no temperature (its training was stopped); leave out --calibrated")
+            raise SettingsError(
+                "the model has no temperature (its training was stopped, or its task has none); leave out --calibrated"
+            )
         _require_writable(aside)
         rows = _classify(options, manifest, aside)
         aside.replace(options.output)
@@ -59,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict", description="Classify the texts of a file.", allow_abbrev=False)
     parser.add_argument("--model", type=Path, required=True, help="folder that model.tar.gz was unpacked to")
     parser.add_argument("--data", type=Path, required=True, help="file as for training, but without labels")
-    parser.add_argument("--output", type=Path, required=True, help="CSV: row, predicted, a probability for each class")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="CSV: row, predicted and, of classes, their probabilities"
+    )
     parser.add_argument("--text-columns", help="columns joined by a space to the text (default: those of the training)")
     parser.add_argument("--batch-size", type=int, default=128, help="rows of one batch (default 128)")
     parser.add_argument(
@@ -99,14 +103,14 @@ def _classify(options: argparse.Namespace, manifest: dict[str, Any], output: Pat
     chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show here
     if not chunk:
         raise DataError(f"{options.data} has no rows; give it a header and at least one row")
-    probabilities = _load(options, manifest)
+    header, answers = _load(options, manifest)
     done, line_due = 0, time.monotonic() + SECONDS_BETWEEN_LINES
     with output.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "predicted", *(f"probability_{name}" for name in manifest["classes"])])
+        writer.writerow(["row", *header])
         while chunk:
-            for (place, _), row in zip(chunk, probabilities([text for _, text in chunk]), strict=True):
-                writer.writerow([place, manifest["classes"][row.argmax()], *(format(value, ".6g") for value in row)])
+            for (place, _), cells in zip(chunk, answers([text for _, text in chunk]), strict=True):
+                writer.writerow([place, *cells])
             done += len(chunk)
             if time.monotonic() > line_due:
                 line_due = time.monotonic() + SECONDS_BETWEEN_LINES
@@ -115,10 +119,12 @@ def _classify(options: argparse.Namespace, manifest: dict[str, Any], output: Pat
     return done
 
 
-def _load(options: argparse.Namespace, manifest: dict[str, Any]) -> Callable[[list[str]], np.ndarray]:
-    """The model as a function from texts to probabilities, float64 [rows, classes]: the validation's own way."""
-    import calibration
+def _load(
+    options: argparse.Namespace, manifest: dict[str, Any]
+) -> tuple[list[str], Callable[[list[str]], list[list[str]]]]:
+    """The columns of an answer, and the model as a function from texts to answers: the validation's own way."""
     import model as models
+    import tasks
     from batches import Split
     from cluster import Cluster
     from evaluation import predict
@@ -128,21 +134,22 @@ def _load(options: argparse.Namespace, manifest: dict[str, Any]) -> Callable[[li
     from tokens import tokenise
 
     settings, classes = manifest["hyperparameters"], tuple(manifest["classes"])
+    task = tasks.of(settings)
     length = settings["max_sequence_length"]
     cluster = Cluster(Hosts.from_resources({}), settings["collective_timeout_seconds"])
-    tokenizer, model = models.load(options.model, "", classes, length)
+    tokenizer, model = models.load(options.model, "", classes, task.problem_type, length)
     model.to(cluster.device)
     precision = Precision(settings["precision"], cluster.device)
     classifier = models.classifier(model, tokenizer.pad_token_id or 0, precision)
     temperature = manifest["temperature"] if options.calibrated else 1.0
 
-    def probabilities(texts: list[str]) -> np.ndarray:
+    def answers(texts: list[str]) -> list[list[str]]:
         split = Split(tokenise(tokenizer, texts, length), np.zeros(len(texts), dtype=np.int64))
         logits = predict(classifier, split, options.batch_size, cluster, StopSignal())
         assert logits is not None  # nothing listens for a stop here
-        return np.exp(calibration.log_probabilities(logits, temperature))
+        return task.cells(logits, classes, temperature)
 
-    return probabilities
+    return task.header(classes), answers
 
 
 if __name__ == "__main__":

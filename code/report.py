@@ -5,21 +5,18 @@ The page holds no script and loads nothing, and its own policy forbids both; wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import artifact
-import baselines
-import calibration
 import plots
-from assessment import log_odds
 from evaluation import Evaluated
-from intervals import Ranking
+from metrics import ERRORS
 
-#: Rows of the two tables of examples, and characters shown of a text.
+#: Rows of the tables of examples, and characters shown of a text.
 EXAMPLES = 20
 SHOWN_CHARACTERS = 300
 
@@ -29,7 +26,7 @@ ROWS_MEASURED = 2_000
 #: Lines of a table of classes.
 MOST_CLASSES = 50
 
-#: What the page calls the metrics and the baselines.
+#: What the page calls the metrics.
 WORDS = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -42,60 +39,86 @@ WORDS = {
     "log_loss": "Log loss",
     "roc_auc": "ROC AUC",
     "auprc": "AUPRC",
-    baselines.MAJORITY: "Most frequent class",
-    baselines.WORDS: "TF-IDF and logistic regression",
+    "mae": "Mean absolute error",
+    "mse": "Mean squared error",
+    "rmse": "Root mean squared error",
+    "r2": "Explained variance (R²)",
+    "spearman": "Spearman correlation",
+}
+
+#: What the number at the head of the page is, by the task's headline metric.
+HEADLINES = {
+    "accuracy": "of the %s texts are put into the right class",
+    "mae": "is how far off it is with a %s text, on average",
 }
 
 
 def write(path: Path, evaluated: Evaluated, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
     """Write the page from metrics.json's content, the manifest, and the rows that it shows."""
-    counts = {
-        name: np.bincount(split.classes, minlength=len(evaluated.classes)) for name, split in evaluated.splits.items()
-    }
+    task, headline = evaluated.task, evaluated.task.headline
     lengths = _full_lengths(evaluated, manifest["hyperparameters"]["seed"])
     limit = manifest["hyperparameters"]["max_sequence_length"]
+    epochs = {"train_loss": "training", "validation_loss": "validation"}
+    drawn = {
+        "loss": plots.curves(metrics["epochs"], epochs, "Loss", metrics["best_epoch"]),
+        "lengths": plots.lengths(lengths, limit),
+    }
     page = artifact.page(
         "report.html.j2",
         metrics=metrics,
         manifest=manifest,
-        best_baseline=max(metrics["baselines"], key=lambda entry: entry["accuracy"]),
+        headline=headline,
+        sliced=task.sliced,
+        headline_words=HEADLINES[headline],
+        title=task.title(evaluated.classes),
+        gain=_gain(metrics["baselines"], headline),
         examples=examples(evaluated),
-        plots=_plots(evaluated, metrics) | {"lengths": plots.lengths(lengths, limit)},
+        plots=drawn | task.plots(evaluated, metrics),
         measured_rows=len(lengths),
         truncated=float(np.mean(lengths > limit)),
-        counts={name: values.tolist() for name, values in counts.items()},
+        labels=[task.describe(split.targets, evaluated.classes) for split in evaluated.splits.values()],
+        splits=list(evaluated.splits),
         most_classes=MOST_CLASSES,
         words=WORDS,
     )
     path.write_text(page, encoding="utf-8")
 
 
-def examples(evaluated: Evaluated) -> dict[str, list[dict[str, Any]]]:
-    """Validation rows: `mistakes` that the model was surest of, and rows that it was `unsure` about, worst first."""
-    logits, truth = evaluated.logits["validation"], evaluated.splits["validation"].classes
-    probabilities = np.exp(calibration.log_probabilities(logits))
-    said = logits.argmax(axis=1)
-    wrong = np.flatnonzero(said != truth)
-    best, second = np.sort(logits, axis=1)[:, -1], np.sort(logits, axis=1)[:, -2]
-    chosen = {
-        "mistakes": wrong[np.argsort(-probabilities.max(axis=1)[wrong], kind="stable")][:EXAMPLES],
-        "unsure": np.argsort(best - second, kind="stable")[:EXAMPLES],
-    }
-    return {
-        kind: [
-            {
-                "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
-                "place": place,
-                "label": evaluated.classes[truth[row]],
-                "predicted": evaluated.classes[said[row]],
-                "probability": float(probabilities[row].max()),
-            }
-            for row, text, place in zip(
-                rows, evaluated.texts("validation", rows), evaluated.places("validation", rows), strict=True
-            )
-        ]
-        for kind, rows in chosen.items()
-    }
+def _gain(baselines: Sequence[Mapping[str, Any]], headline: str) -> dict[str, float]:
+    """By how much the model is better than the best baseline, and from where to where that may be."""
+    sign = -1 if headline in ERRORS else 1
+    best = max(baselines, key=lambda entry: sign * entry[headline])
+    low, high = sorted(sign * end for end in best["model_minus_baseline_interval"])
+    return {"value": sign * best["model_minus_baseline"], "low": low, "high": high}
+
+
+def examples(evaluated: Evaluated) -> list[dict[str, Any]]:
+    """Tables of validation rows, as the task chooses them, the first `EXAMPLES` of each."""
+    task, classes = evaluated.task, evaluated.classes
+    logits, truth = evaluated.logits["validation"], evaluated.splits["validation"].targets
+    said = task.said(logits)
+    sureness, sure = task.sureness(logits, truth)
+    return [
+        {
+            "heading": heading,
+            "explanation": explanation,
+            "sureness": sureness,
+            "rows": [
+                {
+                    "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
+                    "place": place,
+                    "label": task.label(truth[row], classes),
+                    "predicted": task.label(said[row], classes),
+                    "sureness": sure[row],
+                }
+                for row, text, place in zip(
+                    rows, evaluated.texts("validation", rows), evaluated.places("validation", rows), strict=True
+                )
+            ],
+        }
+        for heading, explanation, chosen in task.examples(logits, truth)
+        for rows in [chosen[:EXAMPLES]]
+    ]
 
 
 def _full_lengths(evaluated: Evaluated, seed: int) -> np.ndarray:
@@ -103,21 +126,3 @@ def _full_lengths(evaluated: Evaluated, seed: int) -> np.ndarray:
     rows = len(evaluated.splits["train"])
     sample = np.random.default_rng((seed, 6)).choice(rows, size=min(rows, ROWS_MEASURED), replace=False)
     return evaluated.full_lengths("train", np.sort(sample))
-
-
-def _plots(evaluated: Evaluated, metrics: Mapping[str, Any]) -> dict[str, str]:
-    logits, truth = evaluated.logits["validation"], evaluated.splits["validation"].classes
-    epochs, best = metrics["epochs"], metrics["best_epoch"]
-    shown = [1] if len(evaluated.classes) == 2 else range(len(evaluated.classes))
-    present = [index for index in shown if np.any(truth == index)]
-    drawn = {
-        "loss": plots.curves(epochs, {"train_loss": "training", "validation_loss": "validation"}, "Loss", best),
-        "quality": plots.curves(epochs, {"accuracy": "accuracy", "f1_macro": "F1 (macro)"}, "Validation", best),
-        "confusion": plots.confusion(np.array(metrics["validation"]["confusion_matrix"]), evaluated.classes),
-        "reliability": plots.reliability(metrics["validation"]["calibration"]),
-    }
-    if present:
-        odds = log_odds(logits)
-        rankings = {evaluated.classes[i]: Ranking.of(odds[:, i], truth == i) for i in present}
-        drawn["precision_recall"] = plots.precision_recall(rankings)
-    return drawn

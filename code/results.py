@@ -1,12 +1,13 @@
 """What a job writes beside the model: metrics.json, the model card, predictions, event files and the report.
 
 metrics.json holds, at its top level, the values of the best epoch as the log has them (`accuracy`, `f1_macro`, ...),
-`epochs` with those of each epoch, `best_epoch`, `steps`, `classes`, `rows` (of each split) and `majority_accuracy`. A
-job that was not stopped also has
+`epochs` with those of each epoch, `best_epoch`, `steps`, `classes`, `rows` (of each split) and `headline`, the
+metric to look at first. A job that was not stopped also has
 
-- `validation` and, with a test channel, `test`: what `assessment.assess` returns: all metrics, `intervals` (95 %, of
-  each metric), `per_class`, `confusion_matrix` (a row for each true class), `calibration`, `thresholds`, `by_length`
-  and, with a slice column, `by_slice` (largest first; the one whose `value` is null is that of `slices` others);
+- `validation` and, with a test channel, `test`: what the task's `assess` returns: all metrics, `intervals` (95 %) and
+  `by_length`; where there are classes `per_class`; of single labels also `confusion_matrix` (a row for each true
+  class), `calibration` and `thresholds`. With a slice column also `by_slice` (largest first; the one whose `value` is
+  null is that of `slices` others);
 - `baselines`: a list of what `baselines.compare` returns, on the validation rows or a sample of them (`rows`).
 
 A number that does not exist (ROC AUC of a class without rows) is null.
@@ -22,9 +23,8 @@ from typing import Any
 import numpy as np
 
 import artifact
+import assessment
 import baselines
-import calibration
-from assessment import assess
 from evaluation import Evaluated
 
 
@@ -43,10 +43,11 @@ def write(
         return
     for name, logits in evaluated.logits.items():
         split = evaluated.splits[name]
-        metrics[name] = assess(
-            logits, split.classes, evaluated.classes, split.tokens.lengths, manifest["temperature"], seed,
-            evaluated.slices.get(name),
-        )  # fmt: skip
+        metrics[name] = evaluated.task.assess(
+            logits, split.targets, evaluated.classes, split.tokens.lengths, manifest["temperature"], seed
+        )
+        if name in evaluated.slices:
+            metrics[name]["by_slice"] = _by_slice(evaluated, name, seed)
         _write_metrics(model, output, metrics, manifest)
         yield f"metrics of {name}"
     metrics["baselines"] = _baselines(evaluated, seed)
@@ -67,35 +68,42 @@ def _write_metrics(model: Path, output: Path, metrics: Mapping[str, Any], manife
     artifact.write_card(model / "README.md", metrics, manifest)
 
 
+def _by_slice(evaluated: Evaluated, name: str, seed: int) -> list[dict[str, Any]]:
+    task, targets = evaluated.task, evaluated.splits[name].targets
+    said, random = task.said(evaluated.logits[name]), np.random.default_rng((seed, 4))
+    return assessment.by_slice(
+        *evaluated.slices[name],
+        lambda rows: task.score(said[rows], targets[rows], len(evaluated.classes), random),
+        task.sliced,
+    )
+
+
 def _baselines(evaluated: Evaluated, seed: int) -> list[dict[str, Any]]:
-    training, validation = evaluated.splits["train"].classes, evaluated.splits["validation"].classes
+    task = evaluated.task
+    training, validation = evaluated.splits["train"].targets, evaluated.splits["validation"].targets
     fitted, judged = baselines.sample(len(training), seed), baselines.sample(len(validation), seed)
-    model = evaluated.logits["validation"][judged].argmax(axis=1)
+    model = task.said(evaluated.logits["validation"][judged])
+    texts = evaluated.texts("train", fitted), evaluated.texts("validation", judged)
     answers = {
-        baselines.MAJORITY: (len(training), baselines.majority(training, len(judged))),
-        baselines.WORDS: (
-            len(fitted),
-            baselines.words(evaluated.texts("train", fitted), training[fitted], evaluated.texts("validation", judged)),
-        ),
+        task.most_frequent: (len(training), task.constant(training, len(judged))),
+        task.words: (len(fitted), baselines.words(task, texts[0], training[fitted], texts[1])),
     }
     return [
-        baselines.compare(name, said, model, validation[judged], len(evaluated.classes), rows, seed)
+        baselines.compare(task, name, said, model, validation[judged], len(evaluated.classes), rows, seed)
         for name, (rows, said) in answers.items()
         if said is not None
     ]
 
 
 def _write_predictions(path: Path, name: str, evaluated: Evaluated) -> None:
-    """A line for each row: where it stands, its class, the predicted one, and the model's own probabilities."""
-    logits, truth = evaluated.logits[name], evaluated.splits[name].classes
-    probabilities = np.exp(calibration.log_probabilities(logits))
-    places = evaluated.places(name, np.arange(len(truth)))
+    """A line for each row: where it stands, its label, and the model's answer as the task writes it."""
+    task, classes, targets = evaluated.task, evaluated.classes, evaluated.splits[name].targets
+    places = evaluated.places(name, np.arange(len(targets)))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "label", "predicted", *(f"probability_{label}" for label in evaluated.classes)])
-        for place, label, said, row in zip(places, truth, logits.argmax(axis=1), probabilities, strict=True):
-            names = evaluated.classes[label], evaluated.classes[said]
-            writer.writerow([place, *names, *(format(value, ".6g") for value in row)])
+        writer.writerow(["row", "label", *task.header(classes)])
+        for place, target, cells in zip(places, targets, task.cells(evaluated.logits[name], classes), strict=True):
+            writer.writerow([place, task.label(target, classes), *cells])
 
 
 def _write_events(directory: Path, epochs: list[dict[str, float]]) -> None:

@@ -126,7 +126,7 @@ def fingerprint(settings: Settings, cluster: Cluster, model: Any, splits: Mappin
     chosen["model"] = hashlib.sha256(model.config.to_json_string().encode()).hexdigest()
     for name in ("train", "validation"):
         digest = hashlib.sha256()
-        for array in (splits[name].tokens.ids, splits[name].tokens.offsets, splits[name].classes):
+        for array in (splits[name].tokens.ids, splits[name].tokens.offsets, splits[name].targets):
             digest.update(np.ascontiguousarray(array).data)  # tobytes() would hold a copy of all ids in memory
         chosen[f"{name} rows"] = digest.hexdigest()
     return chosen

@@ -12,29 +12,28 @@ def sample(rows: int, wanted: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng((seed, 0)).choice(rows, size=wanted, replace=False))
 
 
-def split(classes: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split row indices into training and validation, stratified by class: both in file order, int64.
+def split(strata: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split row indices into training and validation, stratified: both in file order, int64.
 
-    Each class keeps at least one training row; a class of two rows or more gives at least one to validation.
+    Each stratum (int64 [rows]; the class, for one) keeps at least one training row; one of two rows or more gives at
+    least one to validation.
     """
     random = np.random.default_rng((seed, 1))
-    held_out = np.zeros(len(classes), dtype=bool)
-    for index in np.unique(classes):
-        rows = random.permutation(np.flatnonzero(classes == index))
+    held_out = np.zeros(len(strata), dtype=bool)
+    for index in np.unique(strata):
+        rows = random.permutation(np.flatnonzero(strata == index))
         wanted = round(len(rows) * (1 - train_size))
         held_out[rows[: min(max(wanted, 1), len(rows) - 1)]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def split_groups(
-    classes: np.ndarray, groups: np.ndarray, train_size: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """As `split`, with all rows of a group on one side. Stratified by the class that most rows of a group have.
+def split_groups(strata: np.ndarray, groups: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `split`, with all rows of a group on one side. Stratified by the stratum that most rows of a group have.
 
-    A class all of whose groups are of other classes may have rows on one side only.
+    A stratum all of whose groups are of other strata may have rows on one side only.
     """
     _, group_of_row = np.unique(groups, return_inverse=True)
-    most = _most_frequent_class(classes, group_of_row)
+    most = _most_frequent(strata, group_of_row)
     random = np.random.default_rng((seed, 1))
     sizes = np.bincount(group_of_row)
     held_out = np.zeros(len(sizes), dtype=bool)
@@ -47,12 +46,12 @@ def split_groups(
     return np.flatnonzero(~held_out[group_of_row]), np.flatnonzero(held_out[group_of_row])
 
 
-def _most_frequent_class(classes: np.ndarray, group_of_row: np.ndarray) -> np.ndarray:
-    """The class of most rows of each group; of equals the first. int64 [groups]"""
-    width = classes.max() + 1
-    pairs, counts = np.unique(group_of_row * width + classes, return_counts=True)
+def _most_frequent(strata: np.ndarray, group_of_row: np.ndarray) -> np.ndarray:
+    """The stratum of most rows of each group; of equals the first. int64 [groups]"""
+    width = strata.max() + 1
+    pairs, counts = np.unique(group_of_row * width + strata, return_counts=True)
     group, index = np.divmod(pairs, width)
-    order = np.lexsort((-index, counts, group))  # the last one of a group is its most frequent class
+    order = np.lexsort((-index, counts, group))  # the last one of a group is its most frequent stratum
     most = np.empty(group[-1] + 1, dtype=np.int64)
     most[group[order]] = index[order]
     return most

@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         job.require_writable_outputs()
         data = read_data(job.data_channels(), settings)
         if os.environ.get("RANK", "0") == "0":
-            print(datareport.table(data.report), flush=True)
+            print(datareport.table(data.report, data.task), flush=True)
             datareport.write(job.output_data, data.report)
         if job.channel("model") is None:
             hub.require_answer(settings.model_name)

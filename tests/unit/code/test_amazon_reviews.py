@@ -33,9 +33,9 @@ def test_each_format_is_read_without_a_setting_and_a_seed_gives_the_same_rows(ki
     assert gzip.decompress((tmp_path / "reviews.gz").read_bytes()) == (tmp_path / "again").read_bytes()
     data = read_data({"train": tmp_path / "reviews.gz"}, Settings())
     found = {
-        (text, data.labels.classes[index])
-        for rows, classes in data.splits.values()
-        for text, index in zip(rows.texts, classes, strict=True)
+        (text, data.classes[index])
+        for rows in data.splits.values()
+        for text, index in zip(rows.texts, rows.targets, strict=True)
     }
     expected = ((f"{headline} {body}".strip(), str(stars)) for stars, headline, body in amazon_reviews.reviews(300))
     assert found == set(expected)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+import assessment
 import calibration
 import intervals
 from assessment import assess, confusion_matrix, log_odds
-from evaluation import measure
 from intervals import Ranking
+from single_label import SingleLabel
 
 EXACT = 1e-9
 
@@ -71,7 +72,7 @@ def test_each_metric_is_that_of_scikit_learn(classes: int) -> None:
 def test_the_log_of_an_epoch_and_the_assessment_agree() -> None:
     logits, truth, lengths = rows_of(2)
     found = assessed(logits, truth, lengths)
-    epoch = measure(logits, truth)
+    epoch = SingleLabel().measure(logits, truth)
     assert found["log_loss"] == pytest.approx(epoch.pop("loss"), abs=EXACT)
     assert {name: found[name] for name in epoch} == pytest.approx(epoch, abs=EXACT)
 
@@ -226,13 +227,13 @@ def test_slices_by_length_share_out_the_rows() -> None:
 
 
 def test_slices_by_a_column_are_the_large_ones_and_the_others_together() -> None:
-    logits, truth, lengths = rows_of(2)
+    logits, truth, _ = rows_of(2)
+    said, random = logits.argmax(axis=1), np.random.default_rng(1)
     names = [f"value {index}" for index in range(31)]
     slice_of = np.repeat(np.arange(31), [40, *[1] * 4, *[22] * 25, 6])
-    temperature = calibration.fit_temperature(logits, truth)
-    measured = assess(logits, truth, ["class 0", "class 1"], lengths, temperature, 1, (slice_of, names))
-    assert {name: value for name, value in measured.items() if name != "by_slice"} == assessed(logits, truth, lengths)
-    *large, others = measured["by_slice"]
+    *large, others = assessment.by_slice(
+        slice_of, names, lambda rows: assessment.score(said[rows], truth[rows], 2, random), assessment.SLICED
+    )
     assert [entry["rows"] for entry in large] == [40] + [22] * 19
     assert large[0]["value"] == "value 0" and large[1]["value"] == "value 5"
     assert (others["value"], others["slices"], others["rows"]) == (None, 11, 600 - 40 - 19 * 22)

@@ -63,7 +63,7 @@ def test_a_batch_is_sorted_by_length_and_keeps_each_rows_class() -> None:
     split = Split(Tokens(np.array([5, 6, 7, 8, 9], dtype=np.int32), np.array([0, 2, 5])), np.array([0, 1]))
     batch = collate(FirstIds(groups_by_length=False), split, rows := np.array([0, 1]), rows_of_all_ranks=2)
     assert batch.inputs["first"].tolist() == [7, 5]
-    assert batch.classes.tolist() == [1, 0]
+    assert batch.targets.tolist() == [1, 0]
     assert batch.rows.tolist() == rows[::-1].tolist()
 
 

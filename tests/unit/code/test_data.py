@@ -23,23 +23,23 @@ def read(job: Job, **hyperparameters: str) -> Data:
 
 
 def texts(data: Data, name: str) -> list[str]:
-    return list(data.splits[name][0].texts[:])
+    return list(data.splits[name].texts[:])
 
 
 def test_every_row_is_in_one_split_under_its_class(job: Job) -> None:
     job.write("train", "a.tsv", table((f"row {n}", "bad" if n % 3 else "good") for n in range(90)))
     data = read(job)
     assert sorted(texts(data, "train") + texts(data, "validation")) == sorted(f"row {n}" for n in range(90))
-    for rows, classes in data.splits.values():
+    for rows in data.splits.values():
         numbers = [int(text.split()[1]) for text in rows.texts[:]]
-        assert [data.labels.classes[index] for index in classes] == ["bad" if n % 3 else "good" for n in numbers]
+        assert [data.classes[index] for index in rows.targets] == ["bad" if n % 3 else "good" for n in numbers]
         assert [int(place.rpartition(" ")[2]) - 2 for place in rows.places[:]] == numbers
 
 
 def test_the_classes_of_training_hold_for_the_other_channels(job: Job) -> None:
     job.write("train", "a.tsv", table([("a", "10"), ("b", "2"), ("c", "1")]))
     job.write("validation", "a.tsv", table([("d", "2.0"), ("e", "10")]))
-    assert read(job).splits["validation"][1].tolist() == [1, 2]
+    assert read(job).splits["validation"].targets.tolist() == [1, 2]
     job.write("test", "a.tsv", table([("d", "3")]))
     with pytest.raises(DataError, match="test/a.tsv line 2 has the label '3', which is none of 1, 2, 10; mend the row"):
         read(job)
@@ -52,9 +52,9 @@ def test_labels_outside_the_map_are_an_error_or_dropped_and_counted(job: Job) ->
     ):
         read(job, label_map="1-2=bad;4-5=good")
     data = read(job, label_map="1-2=bad;4-5=good", unmapped="drop")
-    assert sum(len(classes) for _, classes in data.splits.values()) == 80
+    assert sum(map(len, data.splits.values())) == 80
     assert data.report["channels"]["train"]["unmapped_labels"] == 20
-    assert "left out of train: 0 bad rows, 20 rows with a label" in datareport.table(data.report)
+    assert "left out of train: 0 bad rows, 20 rows with a label" in datareport.table(data.report, data.task)
     with pytest.raises(DataError, match="no row of train has a label that is in label_map; its labels are x, y"):
         read(job, label_map="x=bad;y=good", unmapped="drop")
 
@@ -64,20 +64,20 @@ def test_a_row_keeps_its_slice_wherever_it_goes(job: Job) -> None:
     job.write("train", "a.tsv", "text\tlabel\tpair\tkind\n" + "".join(rows))
     for group in ("", "pair"):
         data = read(job, slice_column="kind", group_column=group)
-        for found, _ in data.splits.values():
+        for found in data.splits.values():
             kinds = [found.slice_values[index] for index in found.slices]
             assert kinds == [
                 "" if int(t.split()[1]) % 3 == 0 else f"kind {int(t.split()[1]) % 3}" for t in found.texts[:]
             ]
     with pytest.raises(DataError, match="train/a.tsv has no column 'kynd'; did you mean 'kind'\\? set slice_column"):
         read(job, slice_column="kynd")
-    assert not read(job).splits["validation"][0].slice_values
+    assert not read(job).splits["validation"].slice_values
 
 
 def test_only_what_is_measured_needs_the_slice_column(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     job.write("train", "a.tsv", table([("a", "0"), ("b", "1")]))
     job.write("validation", "a.jsonl", '{"text": "c", "label": 0, "kind": 7}\n{"text": "d", "label": 1}\n')
-    assert read(job, slice_column="kind").splits["validation"][0].slice_values == ("7", "")
+    assert read(job, slice_column="kind").splits["validation"].slice_values == ("7", "")
     monkeypatch.setattr(reviews, "MOST_SLICES", 1)
     with pytest.raises(DataError, match="validation/a.jsonl has more than 1 values in column 'kind'; take another"):
         read(job, slice_column="kind")

@@ -15,6 +15,7 @@ from hyperparameters import Settings
 from loop import _optimizer, _step
 from model import Classifier, classifier
 from precision import STEPS_TO_GROW, LossScale, Precision
+from single_label import SingleLabel
 from tokens import Tokens
 
 CPU = torch.device("cpu")
@@ -48,8 +49,8 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
     unused = ours.precision.loss_scale()
     for seed in range(5):
         batch = batch_of(seed, ours)
-        _step(ours, batch, optimizer, unused, max_grad_norm, 1)
-        torch.nn.functional.cross_entropy(theirs(**batch.inputs), batch.classes).backward()
+        _step(ours, batch, SingleLabel(), optimizer, unused, max_grad_norm, 1)
+        torch.nn.functional.cross_entropy(theirs(**batch.inputs), batch.targets).backward()
         if max_grad_norm:
             torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_grad_norm)
         plain_optimizer.step()
@@ -63,14 +64,14 @@ def test_a_step_that_overflows_fp16_is_left_out_and_halves_the_scale(model: Bert
     optimizer, loss_scale = _optimizer(fp16, Settings(learning_rate=1e-3)), LossScale(CPU, is_used=True)
     loss_scale.value.fill_(2.0**60)
     before = copy.deepcopy(model.state_dict())
-    _, is_finite = _step(fp16, batch_of(0, fp16), optimizer, loss_scale, 1.0, 1)
+    _, is_finite = _step(fp16, batch_of(0, fp16), SingleLabel(), optimizer, loss_scale, 1.0, 1)
     assert is_finite.isfinite()
     assert loss_scale.value == 2.0**59
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
     loss_scale.restore([1.0, 0])
     next(model.parameters()).data.fill_(torch.inf)
-    _, is_finite = _step(fp16, batch_of(0, fp16), optimizer, loss_scale, 1.0, 1)
+    _, is_finite = _step(fp16, batch_of(0, fp16), SingleLabel(), optimizer, loss_scale, 1.0, 1)
     assert not is_finite.isfinite()
 
 
@@ -80,7 +81,10 @@ def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassif
         layout = classifier(copy.deepcopy(model), 0, Precision(name, CPU))
         optimizer, loss_scale = _optimizer(layout, Settings(learning_rate=1e-3)), layout.precision.loss_scale()
         losses.append(
-            [_step(layout, batch_of(n % 3, layout), optimizer, loss_scale, 1.0, 1)[0].item() for n in range(30)]
+            [
+                _step(layout, batch_of(n % 3, layout), SingleLabel(), optimizer, loss_scale, 1.0, 1)[0].item()
+                for n in range(30)
+            ]
         )
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)
     assert losses[1][-3:] != losses[0][-3:]

@@ -82,7 +82,7 @@ def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths
     both = []
     for way in (packed, PaddedClassifier(model, model.config.pad_token_id, FP32)):
         logits, rows = run(way, split)
-        torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.classes[rows])).backward()
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.targets[rows])).backward()
         both.append((logits.detach(), gradients(model)))
     (logits, gradient), (expected, expected_gradient) = both
     assert torch.allclose(logits, expected, atol=1e-5, rtol=0)
@@ -128,7 +128,7 @@ def test_fifty_steps_give_the_losses_of_a_plain_loop() -> None:
                 logits, rows = run(packed, split, rows)
             else:
                 logits = model(**padded.inputs(split.tokens, rows)).logits
-            loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.classes[rows]))
+            loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.targets[rows]))
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -22,10 +22,12 @@ import baselines
 import calibration
 import prediction
 import report
+import results
 from batches import Split
 from contract import Contract
 from evaluation import Evaluated
 from jobs import Job, easy_rows, table
+from single_label import SingleLabel
 from tiny_model import write_tiny_model
 from tokens import Tokens
 
@@ -100,8 +102,8 @@ def test_the_output_is_for_people_and_for_machines(done: Job) -> None:
     for split, rows in (("validation", 18), ("test", 2)):
         assert metrics[split]["rows"] == rows == metrics["rows"][split]
         assert all(low <= metrics[split][name] <= high for name, (low, high) in metrics[split]["intervals"].items())
-    assert [entry["name"] for entry in metrics["baselines"]] == [baselines.MAJORITY, baselines.WORDS]
-    assert metrics["baselines"][0]["accuracy"] == metrics["majority_accuracy"]
+    assert [entry["name"] for entry in metrics["baselines"]] == [SingleLabel.most_frequent, SingleLabel.words]
+    assert metrics["headline"] == "accuracy" and metrics["baselines"][0]["accuracy"] == 0.5
     assert metrics["baselines"][1]["accuracy"] > 0.8
 
 
@@ -140,7 +142,7 @@ def test_the_model_card_has_the_metrics_and_the_data(done: Job) -> None:
     assert card.startswith("---\nlibrary_name: transformers\n")
     low, high = metrics["test"]["intervals"]["f1_macro"]
     assert f"| f1_macro | {metrics['test']['f1_macro']:.4f} ({low:.4f} to {high:.4f}) |" in card
-    assert "| learning_rate | 0.01 |" in card and "| train/reviews.tsv |" in card and baselines.WORDS in card
+    assert "| learning_rate | 0.01 |" in card and "| train/reviews.tsv |" in card and SingleLabel.words in card
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
@@ -256,7 +258,7 @@ def evaluated(rows: int, classes: tuple[str, ...], text: str) -> Evaluated:
     offsets = np.concatenate([[0], random.integers(3, 128, rows).cumsum()])
     split = Split(Tokens(np.zeros(0, dtype=np.int32), offsets), truth)
     return Evaluated(
-        {"train": split, "validation": split}, {"validation": logits}, classes,
+        SingleLabel(), {"train": split, "validation": split}, {"validation": logits}, classes,
         texts=lambda _, rows: [text] * len(rows),
         places=lambda _, rows: [f"validation/reviews.tsv line {row}" for row in rows],
         full_lengths=lambda _, rows: random.integers(3, 400, len(rows)),
@@ -266,16 +268,16 @@ def evaluated(rows: int, classes: tuple[str, ...], text: str) -> Evaluated:
 def write_report(path: Path, given: Evaluated, done: Job) -> str:
     manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
     logits, split = given.logits["validation"], given.splits["validation"]
-    measured = assessment.assess(
-        logits, split.classes, given.classes, split.tokens.lengths, 1.2, 1, given.slices.get("validation")
-    )
-    said = baselines.majority(split.classes, len(split))
+    measured = assessment.assess(logits, split.targets, given.classes, split.tokens.lengths, 1.2, seed=1)
+    if "validation" in given.slices:
+        measured["by_slice"] = results._by_slice(given, "validation", seed=1)
+    said = given.task.constant(split.targets, len(split))
     compared = baselines.compare(
-        baselines.MAJORITY, said, logits.argmax(axis=1), split.classes, len(given.classes), len(split), seed=1
+        given.task, "baseline", said, logits.argmax(axis=1), split.targets, len(given.classes), len(split), seed=1
     )
     metrics = {
-        "classes": list(given.classes), "rows": {"train": len(split)}, "epochs": done.metrics["epochs"],
-        "best_epoch": 1, "validation": measured, "baselines": [compared],
+        "classes": list(given.classes), "rows": dict.fromkeys(("train", "validation"), len(split)),
+        "epochs": done.metrics["epochs"], "best_epoch": 1, "validation": measured, "baselines": [compared],
     }  # fmt: skip
     report.write(path, given, metrics, manifest)
     return path.read_text()
@@ -307,22 +309,22 @@ def test_the_report_has_the_slices_with_their_values_escaped(done: Job, tmp_path
 def test_examples_are_the_surest_mistakes_and_the_least_sure_rows(done: Job) -> None:
     given = evaluated(200, ("no", "yes"), "text")
     found = report.examples(given)
-    truth, logits = given.splits["validation"].classes, given.logits["validation"]
+    truth, logits = given.splits["validation"].targets, given.logits["validation"]
     probabilities = np.exp(calibration.log_probabilities(logits))
     wrong = [row for row in range(200) if logits[row].argmax() != truth[row]]
     surest = sorted(wrong, key=lambda row: -probabilities[row].max())[:20]
     unsure = sorted(range(200), key=lambda row: probabilities[row].max())[:20]
-    for kind, rows in (("mistakes", surest), ("unsure", unsure)):
-        assert [entry["place"].split()[-1] for entry in found[kind]] == [str(row) for row in rows]
+    for shown, rows in zip(found, (surest, unsure), strict=True):
+        assert [entry["place"].split()[-1] for entry in shown["rows"]] == [str(row) for row in rows]
 
 
 def test_words_beat_the_majority_where_words_tell() -> None:
     texts, labels = zip(*easy_rows(80), strict=True)
     classes = np.array([label == "positive" for label in labels], dtype=np.int64)
-    said = baselines.words(texts[:60], classes[:60], texts[60:])
+    said = baselines.words(SingleLabel(), texts[:60], classes[:60], texts[60:])
     assert said is not None and np.mean(said == classes[60:]) > 0.9
-    assert baselines.words(["1", "2"], np.array([0, 1]), ["3"]) is None
-    assert baselines.words(["good", "great"], np.array([1, 1]), ["fine"]) is None
+    assert baselines.words(SingleLabel(), ["1", "2"], np.array([0, 1]), ["3"]) is None
+    assert baselines.words(SingleLabel(), ["good", "great"], np.array([1, 1]), ["fine"]) is None
     assert baselines.sample(5, seed=1).tolist() == [0, 1, 2, 3, 4]
     assert len(np.unique(baselines.sample(50_000, seed=1))) == baselines.MOST_ROWS
 

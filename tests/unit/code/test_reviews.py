@@ -56,7 +56,7 @@ def read(folder: Path, text_columns: str = "", label_column: str = "", **options
     columns = Columns(tuple(text_columns.split(",")) if text_columns else (), label_column)
     labels = Labels(None, drops_unknown=False)
     rows = reviews.read(folder, columns, labels, BadRows(skips=options.get("skips", False)))
-    return list(zip(rows.texts[:], (labels.names[code] for code in rows.classes), strict=True))
+    return list(zip(rows.texts[:], (labels.names[code] for code in rows.targets), strict=True))
 
 
 @pytest.mark.parametrize(

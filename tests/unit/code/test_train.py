@@ -28,7 +28,6 @@ def test_a_run_learns_and_leaves_a_model_that_classifies(ready_job: Job) -> None
     assert code == 0, log
     assert re.findall(r"^epoch=\d+; .* accuracy=1; .*auprc=1;$", log, re.MULTILINE), log
     assert ready_job.metrics["accuracy"] == 1.0
-    assert ready_job.metrics["majority_accuracy"] == 0.5
     report = json.loads((ready_job.base / "output" / "data" / "data_report.json").read_text())
     assert report["splits"]["train"]["classes"] == {"negative": 29, "positive": 29}
     assert report["tokens"]["train"]["max"] == 11 and report["tokens"]["train"]["truncated"] == 0
