@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import ROOT, aws, doctor, follow, jobs, prices, search, storage, submission, tuning
+from launcher import ROOT, account, aws, doctor, follow, jobs, prices, search, storage, submission, tuning
 from launcher.errors import JobFailed, LostContact, Refused
 from launcher.prices import Price
 from launcher.signals import Aborted, StopSignals
@@ -47,9 +47,9 @@ def _submit(job: Submission, kind: jobs.Kind, options: argparse.Namespace) -> in
 def _check(options: argparse.Namespace, parallel_jobs: int) -> None:
     """Run doctor's checks of AWS. Raises Refused for the first that fails, and prints the warnings."""
     for finding in doctor.examine_aws(options, parallel_jobs):
-        if finding.level == doctor.FAILED:
+        if finding.level == account.FAILED:
             raise Refused(f"{finding.check}: {finding.text}")
-        if finding.level == doctor.WARNING:
+        if finding.level == account.WARNING:
             print(f"{finding.check}: {finding.text}", file=sys.stderr)
 
 

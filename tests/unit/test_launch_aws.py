@@ -253,7 +253,8 @@ def test_a_faulty_launch_creates_exactly_one_job(train, stub, seed):
 
 
 def test_latency_is_no_error(train, stub):
-    stub.latency_seconds = 1.5
+    """LATENCY=20 for the long form."""
+    stub.latency_seconds = float(os.environ.get("LATENCY", "1.5"))
     stub.faults["CreateTrainingJob"] = ["slow"]
     assert train()[0] == 0
     assert stub.calls.count("CreateTrainingJob") == 1

@@ -12,7 +12,7 @@ from cfnlint.decode import cfn_yaml
 
 import launch
 import sagemaker_stub
-from launcher import ROOT, doctor, ecr, follow, remote, stack
+from launcher import ROOT, doctor, ecr, follow, manifest, remote, stack
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy")
 REGION, ACCOUNT = "eu-west-1", "123456789012"
@@ -82,7 +82,7 @@ def stub(monkeypatch, tmp_path):
         monkeypatch.setattr(doctor, "_local_mode", lambda: iter(()))
         for module in (follow, remote):
             monkeypatch.setattr(module, "time", type("NoTime", (), {"sleep": lambda s: None, "monotonic": lambda: 0}))
-        running.images[DIGEST] = {"mediaType": doctor.DOCKER_V2, "architecture": "amd64"}
+        running.images[DIGEST] = {"mediaType": manifest.DOCKER_V2, "architecture": "amd64"}
         running.quotas["ml.g5.xlarge for training job usage"] = 2
         yield running
 
