@@ -23,7 +23,7 @@ INPUT_MODES = ("File", "FastFile")
 MAX_KEEP_ALIVE_SECONDS = 3600
 
 #: Instance families with disks of their own, for which AWS takes no VolumeKmsKeyId.
-_LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "p4d", "p4de", "p5")
+_LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "p4d", "p4de", "p5", "p5e", "p5en")
 
 #: Instance families whose GPUs the CUDA of the image (13) no longer knows.
 _GPUS_TOO_OLD = {"p2": "K80", "p3": "V100", "p3dn": "V100"}

@@ -95,7 +95,6 @@ COMMANDS: Mapping[str, Command] = {
         required=("data", "image", "role"),
         extra=tuple(SWITCHES[name] for name in ("yes", "stop_on_interrupt", "skip_checks")),
         takes_hyperparameters=True,
-        prints_json=False,
     ),
     "tune": Command(
         "train many times on SageMaker, to find the best hyperparameters in the `ranges` of train.yaml",
@@ -105,7 +104,6 @@ COMMANDS: Mapping[str, Command] = {
         extra=tuple(SWITCHES[name] for name in ("yes", "stop_on_interrupt", "skip_checks")),
         takes_hyperparameters=True,
         searches=True,
-        prints_json=False,
     ),
     "status": Command(
         "say how a job stands: state, metrics, billable time, cost, where its model is; of a tuning job: its trials",
@@ -126,7 +124,6 @@ COMMANDS: Mapping[str, Command] = {
         ("region", "price"),
         extra=(SWITCHES["stop_on_interrupt"],),
         takes_job=True,
-        prints_json=False,
     ),
     "stop": Command(
         "stop a job; it saves what it has first",

@@ -110,15 +110,13 @@ _OPTIONS = (
     Option("price", "price of one instance for one hour (default: that of aws/prices.csv)", price, "AMOUNT"),
     Option(
         "objective",
-        "metric that tells how good a trial is, by its last epoch (default: metric_for_best_model)",
+        "metric of the trial's model that is to be best (default: metric_for_best_model)",
         metavar="METRIC",
     ),
     Option("max_jobs", "trials in all (default: 10; with --strategy Grid: all combinations)", positive, "N"),
     Option("max_parallel_jobs", "trials at the same time", positive, "N", 1),
     Option("strategy", "how the next trial is chosen: Bayesian, Random or Grid", metavar="NAME", default="Bayesian"),
-    Option(
-        "early_stopping", "stop a trial that will not become the best (early_stopping_type Auto)", truth, default=False
-    ),
+    Option("early_stopping", "let SageMaker stop trials that will not become the best", truth, default=False),
 )
 
 OPTIONS: Mapping[str, Option] = MappingProxyType({option.name: option for option in _OPTIONS})

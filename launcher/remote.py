@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import ROOT, aws, doctor, follow, jobs, prices, search, storage, submission, tuning
+from launcher import ROOT, account, aws, doctor, follow, jobs, prices, search, storage, submission, tuning
 from launcher.errors import JobFailed, LostContact, Refused
 from launcher.prices import Price
 from launcher.signals import Aborted, StopSignals
@@ -23,12 +23,22 @@ DOWNLOADS = ROOT / "build" / "jobs"
 
 def train(options: argparse.Namespace) -> int:
     """Upload what is not in S3 yet, start the job once, and follow it to its end."""
-    return _submit(submission.prepare(options), jobs.TRAINING, options)
+    with _log_aside(options):
+        return _submit(submission.prepare(options), jobs.TRAINING, options)
 
 
 def tune(options: argparse.Namespace) -> int:
     """The same for a tuning job, of which each trial is a job."""
-    return _submit(submission.prepare(options, search.read(options)), jobs.TUNING, options)
+    with _log_aside(options):
+        return _submit(submission.prepare(options, search.read(options)), jobs.TUNING, options)
+
+
+@contextlib.contextmanager
+def _log_aside(options: argparse.Namespace) -> Iterator[None]:
+    """With --json stdout, kept as `options.result`, is for the result alone: all else goes to stderr."""
+    options.result = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+        yield
 
 
 def _submit(job: Submission, kind: jobs.Kind, options: argparse.Namespace) -> int:
@@ -41,15 +51,15 @@ def _submit(job: Submission, kind: jobs.Kind, options: argparse.Namespace) -> in
             is_new = jobs.start(aws.client("sagemaker", job.region), job.request, kind)
             known = "is started" if is_new else "was started before, with this very request"
             print(f"{kind.noun.capitalize()} {job.name} {known}", flush=True)
-            return _follow(job.name, job.region, options.price, kind)
+            return _follow(job.name, job.region, options, kind)
 
 
 def _check(options: argparse.Namespace, parallel_jobs: int) -> None:
     """Run doctor's checks of AWS. Raises Refused for the first that fails, and prints the warnings."""
     for finding in doctor.examine_aws(options, parallel_jobs):
-        if finding.level == doctor.FAILED:
+        if finding.level == account.FAILED:
             raise Refused(f"{finding.check}: {finding.text}")
-        if finding.level == doctor.WARNING:
+        if finding.level == account.WARNING:
             print(f"{finding.check}: {finding.text}", file=sys.stderr)
 
 
@@ -108,20 +118,19 @@ def _leaving(name: str, region: str, stop_on_interrupt: bool, kind: jobs.Kind = 
 def attach(options: argparse.Namespace) -> int:
     """Follow a job to its end."""
     region = submission.region_of(options)
-    with StopSignals(Aborted):
+    with _log_aside(options), StopSignals(Aborted):
         kind, _ = jobs.find(aws.client("sagemaker", region), options.job)
         with _leaving(options.job, region, options.stop_on_interrupt, kind):
-            return _follow(options.job, region, options.price, kind)
+            return _follow(options.job, region, options, kind)
 
 
-def _follow(name: str, region: str, price: float | None, kind: jobs.Kind) -> int:
+def _follow(name: str, region: str, options: argparse.Namespace, kind: jobs.Kind) -> int:
     """Raises JobFailed when the job does not end as Completed."""
     if kind is jobs.TUNING:
-        return _follow_tuning(name, region, price)
+        return _follow_tuning(name, region, options)
     job = follow.follow(aws.client("sagemaker", region), aws.client("logs", region), name)
-    summary = jobs.summary(job, _price(job["ResourceConfig"], region, price))
-    print()
-    _print_summary(summary)
+    summary = jobs.summary(job, _price(job["ResourceConfig"], region, options.price))
+    _print_result(summary, options)
     if summary["status"] != "Completed":
         reason = summary.get("reason") or f"its last stage is {summary.get('stage')}"
         raise JobFailed(f"job {name} ended as {summary['status']}. {reason}")
@@ -129,11 +138,10 @@ def _follow(name: str, region: str, price: float | None, kind: jobs.Kind) -> int
     return 0
 
 
-def _follow_tuning(name: str, region: str, price: float | None) -> int:
+def _follow_tuning(name: str, region: str, options: argparse.Namespace) -> int:
     job, trials = tuning.watch(aws.client("sagemaker", region), name)
-    summary = tuning.summary(job, trials, _price(tuning.resources_of(job), region, price))
-    print()
-    _print_summary(summary)
+    summary = tuning.summary(job, trials, _price(tuning.resources_of(job), region, options.price))
+    _print_result(summary, options)
     if summary["status"] != "Completed" or "best" not in summary:
         reason = summary.get("reason") or "no trial has reached the objective"
         raise JobFailed(f"tuning job {name} ended as {summary['status']}. {reason}")
@@ -144,6 +152,14 @@ def _follow_tuning(name: str, region: str, price: float | None) -> int:
 
 def _price(resources: Mapping[str, Any], region: str, given: float | None) -> Price | None:
     return prices.find(resources["InstanceType"], region, given)
+
+
+def _print_result(summary: Mapping[str, Any], options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(summary, indent=2), file=options.result)
+    else:
+        print()
+        _print_summary(summary)
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:

@@ -37,7 +37,10 @@ def watch(sagemaker: Any, name: str) -> tuple[dict[str, Any], list[dict[str, Any
 def summaries(sagemaker: Any, name: str) -> list[dict[str, Any]]:
     """What AWS lists of the trials, in the order of their start. Raises what boto3 raises."""
     pages = sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
-        HyperParameterTuningJobName=name, SortBy="CreationTime", SortOrder="Ascending"
+        HyperParameterTuningJobName=name,
+        SortBy="CreationTime",
+        SortOrder="Ascending",
+        PaginationConfig={"PageSize": 100},
     )
     return [trial for page in pages for trial in page["TrainingJobSummaries"]]
 

@@ -145,6 +145,19 @@ def test_train_uploads_the_data_runs_the_job_and_says_where_the_model_is(train, 
     assert f"`launch.py download {JOB} --region {REGION}` fetches its model" in out.splitlines()[-1]
 
 
+def test_with_json_the_result_alone_is_on_stdout(train, stub):
+    stub.log(JOB, "epoch=1; accuracy=0.9;")
+    code, out, err = train("--json")
+    assert code == 0
+    assert json.loads(out)["status"] == "Completed"
+    assert "epoch=1; accuracy=0.9;" in err
+    stub.describe_hook = lambda job: stub.end(JOB, "Failed", FailureReason="AlgorithmError: no")
+    code, out, err = train("--json")
+    assert code == launch.FAILED
+    assert json.loads(out)["reason"] == "AlgorithmError: no"
+    assert err.splitlines()[-1] == f"launch.py: job {JOB} ended as Failed. AlgorithmError: no"
+
+
 def test_the_same_data_is_sent_once(train, stub, reviews):
     assert ": 25 of 25 bytes sent\n" in train()[1]
     assert ": there already\n" in train(name="reviews-2")[1]
@@ -253,7 +266,8 @@ def test_a_faulty_launch_creates_exactly_one_job(train, stub, seed):
 
 
 def test_latency_is_no_error(train, stub):
-    stub.latency_seconds = 1.5
+    """LATENCY=20 for the long form."""
+    stub.latency_seconds = float(os.environ.get("LATENCY", "1.5"))
     stub.faults["CreateTrainingJob"] = ["slow"]
     assert train()[0] == 0
     assert stub.calls.count("CreateTrainingJob") == 1

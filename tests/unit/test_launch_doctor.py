@@ -1,13 +1,15 @@
 """`launch.py doctor`: moto for STS, IAM and S3, an own stub for ECR and Service Quotas."""
 
 import json
+import re
 
 import boto3
+import botocore.client
 import pytest
 
 import launch
 import sagemaker_stub
-from launcher import doctor
+from launcher import account, doctor, manifest
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 DIGEST = "sha256:" + "0" * 64
@@ -27,12 +29,12 @@ def stub(monkeypatch, tmp_path):
     """An account in which everything is as it should be."""
     monkeypatch.chdir(tmp_path)
     with sagemaker_stub.account(monkeypatch, REGION, "ECR", "SERVICE_QUOTAS") as running:
-        running.images[DIGEST] = {"mediaType": doctor.DOCKER_V2, "architecture": "amd64"}
+        running.images[DIGEST] = {"mediaType": manifest.DOCKER_V2, "architecture": "amd64"}
         running.quotas[QUOTA] = 2
         boto3.client("iam").create_role(RoleName="training", AssumeRolePolicyDocument=trust("sagemaker.amazonaws.com"))
         s3 = boto3.client("s3")
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-        block = dict.fromkeys(doctor._PUBLIC_ACCESS, True)
+        block = dict.fromkeys(account._PUBLIC_ACCESS, True)
         s3.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=block)
         monkeypatch.setattr(doctor.engine, "require_engine", lambda: None)
         monkeypatch.setattr(
@@ -108,7 +110,7 @@ def test_a_bucket_elsewhere_or_open_is_told(examine, monkeypatch):
     assert "is in us-east-1, the job in eu-west-1" in examine(bucket="far-away")[1]["bucket"][1]
     boto3.client("s3").delete_public_access_block(Bucket=BUCKET)
     assert examine()[1]["bucket"][0] == "warning"
-    monkeypatch.setattr(doctor, "_is_public", lambda *arguments: True)
+    monkeypatch.setattr(account, "_is_public", lambda *arguments: True)
     assert examine()[1]["bucket"] == (
         "failed", f"the bucket {BUCKET} is public; switch on Block Public Access, or give another --bucket"
     )  # fmt: skip
@@ -183,3 +185,33 @@ def test_train_is_refused_by_a_failed_check(stub, capsys, tmp_path):
     assert code == launch.REFUSED
     assert capsys.readouterr().err.startswith(f"launch.py: quota: {QUOTA!r} is 0 in {REGION}, and 1 are needed")
     assert boto3.client("s3").list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+
+
+def test_plan_has_the_findings_and_changes_nothing(stub, capsys, tmp_path, monkeypatch):
+    operations = []
+    call = botocore.client.BaseClient._make_api_call
+
+    def recorded(self, operation, arguments):
+        operations.append(operation)
+        return call(self, operation, arguments)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", recorded)
+    (tmp_path / "reviews.tsv").write_text("label\ttext\npositive\tgood\n")
+    words = [f"--image={IMAGE}", f"--role={ROLE}", f"--bucket={BUCKET}", f"--data={tmp_path / 'reviews.tsv'}"]
+    assert launch.main(["plan", *words]) == 0
+    assert f"ok       quota          {QUOTA!r} is 2\n" in capsys.readouterr().out
+    assert launch.main(["plan", "--json", "--instance-count=3", *words]) == launch.REFUSED
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["request"]["ResourceConfig"]["InstanceCount"] == 3
+    assert [finding["check"] for finding in plan["checks"] if finding["level"] == "failed"] == ["quota"]
+    assert len(operations) > 12
+    assert {re.match("Get|List|Head|BatchGet|Describe", operation) is None for operation in operations} == {False}
+
+
+def test_the_quota_of_a_search_is_for_all_trials_at_a_time(stub, capsys, tmp_path):
+    (tmp_path / "reviews.tsv").write_text("label\ttext\npositive\tgood\n")
+    (tmp_path / "train.yaml").write_text("ranges: {epochs: [1, 2]}\n")
+    words = [f"--image={IMAGE}", f"--role={ROLE}", f"--bucket={BUCKET}", f"--data={tmp_path / 'reviews.tsv'}"]
+    assert launch.main(["plan", "--tune", "--max-parallel-jobs=2", *words]) == 0
+    assert launch.main(["plan", "--tune", "--max-parallel-jobs=2", "--instance-count=2", *words]) == launch.REFUSED
+    assert f"{QUOTA!r} is 2 in {REGION}, and 4 are needed" in capsys.readouterr().out

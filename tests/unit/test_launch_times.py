@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import sagemaker_stub
-from launcher import ROOT, doctor
+from launcher import ROOT, manifest
 
 REGION, ACCOUNT, JOB = "eu-west-1", "123456789012", "reviews-1"
 DIGEST = "sha256:" + "0" * 64
@@ -44,7 +44,7 @@ def account(monkeypatch, tmp_path):
         trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         boto3.setup_default_session()
         boto3.client("iam").create_role(RoleName="training", AssumeRolePolicyDocument=trust)
-        stub.images[DIGEST] = {"mediaType": doctor.DOCKER_V2, "architecture": "amd64"}
+        stub.images[DIGEST] = {"mediaType": manifest.DOCKER_V2, "architecture": "amd64"}
         for number in range(2000):
             stub.quotas[QUOTA if number == 1000 else f"quota {number}"] = 2.0
         stub.jobs[JOB] = {

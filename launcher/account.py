@@ -1,0 +1,226 @@
+"""The checks of doctor that ask AWS: credentials, role, bucket, image, instance type, quota. Nothing is changed.
+
+They raise UserError, or what boto3 raises, for what cannot work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from failures import UserError
+from launcher import aws, checks, request
+from launcher.manifest import DOCKER_V2
+
+OK, WARNING, FAILED = "ok", "warning", "failed"
+
+#: Asked for beside Docker's own, so that a wrong kind is told apart from a missing image.
+_OTHER_MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+)
+_PUBLIC_ACCESS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found. `text` holds the remedy, unless the level is `ok`."""
+
+    check: str
+    level: str
+    text: str
+
+
+def check_credentials(region: str, accounts: list[str]) -> Iterator[Finding]:
+    """Who asks; the account's number is added to `accounts`."""
+    identity = aws.client("sts", region).get_caller_identity()
+    accounts.append(identity["Account"])
+    yield Finding("credentials", OK, f"{identity['Arn']} of account {identity['Account']}")
+
+
+def check_region(region: str) -> Iterator[Finding]:
+    """Whether SageMaker is there."""
+    import boto3
+
+    session = boto3.Session()
+    known = [
+        name
+        for partition in session.get_available_partitions()
+        for name in session.get_available_regions("sagemaker", partition_name=partition)
+    ]
+    if region in known:
+        yield Finding("region", OK, region)
+    else:
+        yield Finding("region", WARNING, f"SageMaker is not known to be in {region}; check --region, or renew boto3")
+
+
+def check_role(region: str, role: str | None, account: str) -> Iterator[Finding]:
+    """Whether it exists, may be passed, and trusts SageMaker."""
+    if not role:
+        yield Finding("role", WARNING, "none is given; name the job's execution role with --role")
+        return
+    checks.role(role)
+    if request.account_of_role(role) != account:
+        raise UserError(f"{role} is not of your account {account}, and cannot be passed; take a role of that account")
+    iam = aws.client("iam", region)
+    try:
+        found = iam.get_role(RoleName=role.rpartition("/")[2])["Role"]
+    except iam.exceptions.NoSuchEntityException:
+        raise UserError(f"{role} does not exist; create it (`make aws-up` does), or correct --role") from None
+    if found["Arn"] != role:
+        raise UserError(f"{role} does not exist, but {found['Arn']} does; correct --role")
+    if not _trusts_sagemaker(found["AssumeRolePolicyDocument"]):
+        raise UserError(f"{role} does not trust sagemaker.amazonaws.com; add that to its trust policy")
+    yield Finding("role", OK, f"{role} trusts SageMaker")
+
+
+def _trusts_sagemaker(policy: dict[str, Any]) -> bool:
+    for statement in _listed(policy["Statement"]):
+        services = _listed(statement.get("Principal", {}).get("Service", []))
+        if statement["Effect"] == "Allow" and "sagemaker.amazonaws.com" in services:
+            return True
+    return False
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def check_bucket(region: str, bucket: str, is_default: bool) -> Iterator[Finding]:
+    """Whether it exists, lies in the region, and is not public."""
+    checks.bucket(bucket)
+    s3 = aws.client("s3", region)
+    try:
+        answer = s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        status = aws.status_of(error)
+        if status == 404 and is_default:
+            yield Finding("bucket", OK, f"{bucket}, which `train` will create")
+            return
+        if status == 404:
+            raise UserError(f"the bucket {bucket} does not exist; create it, or give another --bucket") from None
+        if status == 403:
+            raise UserError(f"the bucket {bucket} is not yours to use; give another --bucket") from None
+        raise
+    place = answer.get("BucketRegion") or answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", region)
+    if place != region:
+        raise UserError(f"the bucket {bucket} is in {place}, the job in {region}; give a --bucket in {region}")
+    if _blocks_public_access(s3, bucket):
+        yield Finding("bucket", OK, f"{bucket} in {region}, not public")
+    elif _is_public(s3, bucket):
+        raise UserError(f"the bucket {bucket} is public; switch on Block Public Access, or give another --bucket")
+    else:
+        yield Finding("bucket", WARNING, f"{bucket} does not block public access; switch on Block Public Access")
+
+
+def _blocks_public_access(s3: Any, bucket: str) -> bool:
+    try:
+        settings = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+    except ClientError as error:
+        if aws.code_of(error) == "NoSuchPublicAccessBlockConfiguration":
+            return False
+        raise
+    return all(settings.get(name) for name in _PUBLIC_ACCESS)
+
+
+def _is_public(s3: Any, bucket: str) -> bool:
+    try:
+        return s3.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"]["IsPublic"]
+    except ClientError as error:
+        if aws.code_of(error) == "NoSuchBucketPolicy":
+            return False
+        raise
+
+
+def check_image(image: str | None) -> Iterator[Finding]:
+    """Whether SageMaker finds it and can run it."""
+    if not image:
+        yield Finding("image", WARNING, "none is given; name the image in ECR with --image")
+        return
+    checks.pinned_image(image)
+    region = request.region_of_image(image)
+    if not region:
+        yield Finding("image", WARNING, f"{image} is not in ECR, where SageMaker looks; push it with `make push`")
+        return
+    host, _, path = image.partition("/")
+    repository, separator, version = path.partition("@") if "@" in path else path.rpartition(":")
+    which = {"imageDigest": version} if separator == "@" else {"imageTag": version}
+    ecr = aws.client("ecr", region)
+    place = {"registryId": host.split(".")[0], "repositoryName": repository}
+    try:
+        found = ecr.batch_get_image(imageIds=[which], acceptedMediaTypes=[DOCKER_V2, *_OTHER_MANIFESTS], **place)
+    except ecr.exceptions.RepositoryNotFoundException:
+        raise UserError(f"there is no repository {repository} in {host}; push the image with `make push`") from None
+    if not found["images"]:
+        raise UserError(f"{image} does not exist; push it with `make push`, or correct --image")
+    media_type = found["images"][0].get("imageManifestMediaType")
+    if media_type != DOCKER_V2:
+        raise UserError(f"{image} is of type {media_type}, which SageMaker may reject; push it with `make push`")
+    digest = json.loads(found["images"][0]["imageManifest"])["config"]["digest"]
+    url = ecr.get_download_url_for_layer(layerDigest=digest, **place)["downloadUrl"]
+    platform = _platform(url)
+    if platform != "linux/amd64":
+        raise UserError(f"{image} is for {platform}; build it for linux/amd64 (`make build`), and push it")
+    yield Finding("image", OK, f"{image} is there, Docker v2 and linux/amd64")
+
+
+def _platform(config_url: str) -> str:
+    try:
+        with urllib.request.urlopen(config_url, timeout=30) as answer:
+            config = json.load(answer)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the image's platform could not be read from ECR ({error}); check the network") from None
+    return f"{config.get('os')}/{config.get('architecture')}"
+
+
+def check_instance_type(region: str, name: str) -> Iterator[Finding]:
+    """Whether there is such a type, and the image's CUDA can use it."""
+    checks.instance_type(name)
+    known = aws.client("sagemaker", region).meta.service_model.shape_for("TrainingInstanceType").enum
+    if name in known:
+        yield Finding("instance type", OK, name)
+    else:
+        yield Finding("instance type", WARNING, f"{name} is not known to boto3; check --instance-type, or renew boto3")
+
+
+def check_quotas(region: str, options: argparse.Namespace, needed: int) -> Iterator[Finding]:
+    """Whether `needed` instances may run at the same time."""
+    kind = "spot training job" if options.spot else "training job"
+    wanted = [f"{options.instance_type} for {kind} usage"]
+    if options.keep_alive:
+        wanted.append(f"{options.instance_type} for training warm pool usage")
+    values = _values_of_quotas(region, set(wanted))
+    for name in wanted:
+        if name not in values:
+            yield Finding("quota", WARNING, f"there is no quota {name!r} in {region}; look under Service Quotas")
+        elif values[name] < needed:
+            yield Finding(
+                "quota",
+                FAILED,
+                f"{name!r} is {values[name]:g} in {region}, and {needed} are needed; ask for more "
+                "under Service Quotas, or take another --instance-type",
+            )
+        else:
+            yield Finding("quota", OK, f"{name!r} is {values[name]:g}")
+
+
+def _values_of_quotas(region: str, names: set[str]) -> dict[str, float]:
+    """Search page by page: there are thousands, and Service Quotas finds none by its name."""
+    found: dict[str, float] = {}
+    pages = (
+        aws.client("service-quotas", region)
+        .get_paginator("list_service_quotas")
+        .paginate(ServiceCode="sagemaker", PaginationConfig={"PageSize": 100})
+    )
+    for page in pages:
+        found |= {quota["QuotaName"]: quota["Value"] for quota in page["Quotas"] if quota["QuotaName"] in names}
+        if len(found) == len(names):
+            break
+    return found
