@@ -63,6 +63,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Mapping[str, Any], manifest
         plots=_plots(evaluated, metrics) | {"lengths": plots.lengths(lengths, limit)},
         measured_rows=len(lengths),
         truncated=float(np.mean(lengths > limit)),
+        padding_to_limit=1 - float(np.mean(evaluated.splits["train"].tokens.lengths)) / limit,
         counts={name: values.tolist() for name, values in counts.items()},
         most_classes=MOST_CLASSES,
         words=WORDS,
@@ -111,7 +112,7 @@ def _plots(evaluated: Evaluated, metrics: Mapping[str, Any]) -> dict[str, str]:
     shown = [1] if len(evaluated.classes) == 2 else range(len(evaluated.classes))
     present = [index for index in shown if np.any(truth == index)]
     drawn = {
-        "loss": plots.curves(epochs, {"train_loss": "training", "validation_loss": "validation"}, "Loss", best),
+        "loss": plots.losses(metrics["loss_curve"], epochs, best),
         "quality": plots.curves(epochs, {"accuracy": "accuracy", "f1_macro": "F1 (macro)"}, "Validation", best),
         "confusion": plots.confusion(np.array(metrics["validation"]["confusion_matrix"]), evaluated.classes),
         "reliability": plots.reliability(metrics["validation"]["calibration"]),

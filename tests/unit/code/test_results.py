@@ -105,6 +105,19 @@ def test_the_output_is_for_people_and_for_machines(done: Job) -> None:
     assert metrics["baselines"][1]["accuracy"] > 0.8
 
 
+def test_the_curve_and_the_throughput_are_those_of_the_training(done: Job) -> None:
+    metrics: Any = done.metrics
+    losses = np.array(metrics["loss_curve"]["losses"])
+    for number, epoch in enumerate(metrics["epochs"]):
+        assert losses[8 * number : 8 * number + 8].mean() == pytest.approx(epoch["train_loss"], rel=1e-5)
+    speed = metrics["throughput"]
+    assert speed["rows"] == 3 * 64 and speed["padding"] == 0
+    assert speed["rows_per_second"] == pytest.approx(3 * 64 / speed["seconds"])
+    assert 5 < speed["tokens_per_second"] / speed["rows_per_second"] < 12  # tokens of a text
+    page = Page((done.base / "output" / "data" / "report.html").read_text())
+    assert f"Training read {speed['rows_per_second']:,.0f} texts or" in page.text
+
+
 def test_metrics_are_sliced_by_the_column(done: Job) -> None:
     metrics: Any = done.metrics
     for split in ("validation", "test"):
@@ -156,6 +169,9 @@ def test_the_events_hold_the_curves(done: Job) -> None:
         content = content[16 + length :]
     epochs: Any = done.metrics["epochs"]
     wanted = {(name, number): value for number, epoch in enumerate(epochs, 1) for name, value in epoch.items()}
+    curve: Any = done.metrics["loss_curve"]
+    assert curve["steps"] == list(range(1, 25))
+    wanted |= {("train_loss_by_step", step): loss for step, loss in zip(*curve.values(), strict=True)}
     assert found == pytest.approx(wanted, rel=1e-6)
 
 
@@ -275,7 +291,8 @@ def write_report(path: Path, given: Evaluated, done: Job) -> str:
     )
     metrics = {
         "classes": list(given.classes), "rows": {"train": len(split)}, "epochs": done.metrics["epochs"],
-        "best_epoch": 1, "validation": measured, "baselines": [compared],
+        "loss_curve": done.metrics["loss_curve"], "throughput": {}, "best_epoch": 1, "validation": measured,
+        "baselines": [compared],
     }  # fmt: skip
     report.write(path, given, metrics, manifest)
     return path.read_text()
