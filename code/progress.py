@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+import contract
 from batches import Batch
 
 #: The first steps are slower than the others. Before so many no projection is worth a warning.
@@ -38,7 +39,7 @@ class Progress:
         self.tokens = self.computed_tokens = 0.0
         self.seconds = 0.0  #: of training, up to the last pause
         self.since: float | None = None  #: the last start, when there was no pause since
-        self.limit = max_run_seconds()
+        self.limit = contract.max_run_seconds()
         # What hook.py starts writes to a log, even where local mode gives the container a terminal.
         is_terminal = sys.stderr.isatty() and "RANK" not in os.environ
         self.bar = tqdm(initial=first_step, total=total_steps, unit="step", disable=not (is_shown and is_terminal))
@@ -110,12 +111,6 @@ class Progress:
             )
             sys.stdout.flush()
             self.limit = None
-
-
-def max_run_seconds() -> int | None:
-    """After how long SageMaker stops the job, as launch.py passes it on; None where nobody has said it."""
-    said = os.environ.get("MAX_RUN_SECONDS", "")
-    return int(said) if said.isdecimal() else None
 
 
 def process_seconds() -> float:

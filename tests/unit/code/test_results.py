@@ -60,7 +60,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A completed job with a validation and a test channel; a text of the former tries to break out of the page."""
-    job = Job(tmp_path_factory.mktemp("done"), {"IMAGE_REVISION": "0123abc"})
+    job = Job(tmp_path_factory.mktemp("done"), {"IMAGE_REVISION": "0123abc", "IMAGE_DIGEST": "sha256:4d"})
     job.write("train", "reviews.tsv", table(easy_rows(64)))
     rows = table([*easy_rows(16), (HOSTILE, "positive"), ("fine", "negative")]).splitlines()
     kinds = ["kind", *["books"] * 17, "<b>toys</b>"]
@@ -139,6 +139,7 @@ def test_the_manifest_says_how_the_model_came_to_be(done: Job) -> None:
     manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
     metrics: Any = done.metrics
     assert (manifest["status"], manifest["steps"], manifest["code_revision"]) == ("completed", 24, "0123abc")
+    assert manifest["image_digest"] == "sha256:4d"
     assert manifest["temperature"] == metrics["validation"]["calibration"]["temperature"]
     assert manifest["base_model"] == {"name": "model channel", "architecture": "bert", "revision": None}
     data = (done.base / "input" / "data" / "train" / "reviews.tsv").read_bytes()
