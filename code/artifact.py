@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import tasks
-from contract import CHANNELS, Contract
+from contract import CHANNELS, Contract, image_digest
 from failures import PlatformError
 from hyperparameters import Settings
 from resume import Training
@@ -76,9 +76,9 @@ def manifest(
 
     `status` is `completed` or `stopped`, `epoch` the one whose weights these are (0: none was finished), `temperature`
     what to divide the logits by for calibrated probabilities (None: not fitted). `onnx` is what onnx_export.py adds.
-    `base_model.revision` is the hub's
-    commit, None for a model channel. `files` are the job's input files; they are not read again after a stop, which
-    has to be quick.
+    `base_model.revision` is the hub's commit, None for a model channel. `image_digest` is what launch.py has submitted,
+    None when nobody has said it. `files` are the job's input files; they are not read again after a stop, which has to
+    be quick.
     """
     classes = [model.config.id2label[index] for index in range(model.config.num_labels)]
     channel = contract.channel("model")
@@ -97,6 +97,7 @@ def manifest(
         },
         "files": None if trained.is_stopped else _files(contract),
         "code_revision": os.environ.get("IMAGE_REVISION"),
+        "image_digest": image_digest(),
         "training_job": os.environ.get("TRAINING_JOB_NAME"),
         "versions": {
             "python": platform.python_version(),

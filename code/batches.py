@@ -54,6 +54,11 @@ class Batch:
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
         return Batch(self.rows, inputs, self.targets.to(device), self.weight.to(device), self.rows_of_all_ranks)
 
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens that the classifier computes, padding included."""
+        return max(value.numel() for value in self.inputs.values() if isinstance(value, torch.Tensor))
+
 
 @dataclass(frozen=True)
 class Split:

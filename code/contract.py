@@ -23,6 +23,10 @@ BASE = "/opt/ml"
 
 CHANNELS = ("train", "validation", "test", "model")
 
+#: What a job cannot find out by itself: launch.py passes it on as environment variables, other callers need not.
+MAX_RUN_SECONDS = "MAX_RUN_SECONDS"
+IMAGE_DIGEST = "IMAGE_DIGEST"
+
 #: Names that SageMaker's tuning and the SDK add to the hyperparameters; they are not ours to check.
 _FOREIGN_PREFIXES = ("sagemaker_", "_tuning_")
 #: The one that SageMaker gives each trial of a tuning job.
@@ -176,6 +180,17 @@ class Contract:
     @property
     def _failure_file(self) -> Path:
         return self.base / "output" / "failure"
+
+
+def max_run_seconds() -> int | None:
+    """After how long SageMaker stops the job; None where nobody has said it."""
+    said = os.environ.get(MAX_RUN_SECONDS, "")
+    return int(said) if said.isdecimal() else None
+
+
+def image_digest() -> str | None:
+    """The digest of the image that runs, as sha256:...; None where nobody has said it."""
+    return os.environ.get(IMAGE_DIGEST) or None
 
 
 def contract() -> Contract:

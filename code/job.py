@@ -158,6 +158,8 @@ class Job:
             "classes": list(self.classes),
             "rows": {name: len(rows) for name, rows in self.splits.items()},
             "epochs": trained.epochs,
+            "loss_curve": trained.curve.points(),
+            "throughput": trained.throughput,
         }
         if trained.best_epoch:
             metrics |= trained.epochs[trained.best_epoch - 1]

@@ -49,18 +49,21 @@ def train(
     saver.resume(state)
     saver.require_space(state)
     parallel = DistributedDataParallel(classifier) if cluster.world_size > 1 else classifier
-    progress = Progress(state.steps, total_steps, settings.log_seconds, is_shown=cluster.is_rank_zero)
+    progress = Progress(state.steps, total_steps, steps_per_epoch, settings.log_seconds, is_shown=cluster.is_rank_zero)
 
     def rows_of(epoch: int) -> list[np.ndarray]:
         grouped = classifier.groups_by_length
         return epoch_rows(training.tokens.lengths, batch_size, settings.seed, epoch, groups_by_length=grouped)
 
     losses = LossWatch(
-        cluster.device, lambda step: rows_of((step - 1) // steps_per_epoch + 1)[(step - 1) % steps_per_epoch]
+        cluster.device,
+        lambda step: rows_of((step - 1) // steps_per_epoch + 1)[(step - 1) % steps_per_epoch],
+        state.curve,
     )
 
     for epoch in range(len(state.epochs) + 1, settings.epochs + 1):
         classifier.train()
+        progress.start()
         done = state.steps - (epoch - 1) * steps_per_epoch
         for batch in training_batches(classifier, training, rows_of(epoch)[done:], cluster.rank, cluster.world_size):
             stopping, saving = cluster.agree(stop.requested, saver.is_due)
@@ -80,12 +83,14 @@ def train(
             )
             schedule.step()
             state.steps += 1
-            losses.add(state.steps, is_finite)
+            own_rows = int(batch.weight.count_nonzero())
+            losses.add(state.steps, is_finite, own_rows)
             state.loss_sum += loss
             state.rows += batch.rows_of_all_ranks
-            state.own_rows += int(batch.weight.count_nonzero())
-            progress.step(batch.rows_of_all_ranks, state.loss_sum, state.own_rows)
+            state.own_rows += own_rows
+            progress.step(batch, training.tokens.lengths, state.loss_sum, state.own_rows)
         losses.check()
+        progress.pause()
         if cluster.world_size > 1:
             print(
                 f"rank {cluster.rank} of {cluster.world_size} trained on {state.own_rows} of {state.rows} rows",
@@ -104,7 +109,7 @@ def train(
         cluster.say(metrics.line(epoch, state.steps, state.epochs[-1]))
         saver.save(state)
     saver.finish()
-    progress.close()
+    state.throughput = progress.close()
     return state
 
 
@@ -114,7 +119,7 @@ def _stop(state: Training, losses: LossWatch, saver: Saver, progress: Progress) 
     if state.steps:
         saver.save(state)
         saver.finish()
-    progress.close()
+    state.throughput = progress.close()
     state.is_stopped = True
     return state
 

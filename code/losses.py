@@ -1,15 +1,20 @@
-"""Notices the first step whose loss or gradient is not finite, and which rows it was computed on."""
+"""The losses of the steps: the first that is not finite, with the rows it was computed on, and the curve of all."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 #: On a GPU reading a loss makes the host wait for it, so many are read at once.
 STEPS_BETWEEN_CHECKS_ON_GPU = 25
+
+#: Points of the curve, at most; there are at least half as many once there are so many steps.
+POINTS = 400
 
 
 class LossNotFinite(Exception):
@@ -30,26 +35,73 @@ class LossNotFinite(Exception):
         )
 
 
-class LossWatch:
-    """Takes in the loss of each step. `rows_of_step` gives the row indices of a step, counted from 1."""
+class LossCurve:
+    """The mean loss of a row over the steps, as at most POINTS points of equally many steps each.
 
-    def __init__(self, device: torch.device, rows_of_step: Callable[[int], np.ndarray]) -> None:
+    When there would be more, two at a time become one. A checkpoint keeps it whole.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._steps_of_point = 1
+        self._sums: list[float] = []
+        self._rows: list[int] = []
+
+    def add(self, loss: float, rows: int) -> None:
+        """Take in the next step: the sum of the losses of its rows, and their number."""
+        if self.steps % self._steps_of_point == 0:
+            self._sums.append(0.0)
+            self._rows.append(0)
+        self.steps += 1
+        self._sums[-1] += loss
+        self._rows[-1] += rows
+        if len(self._sums) > POINTS:
+            self._steps_of_point *= 2
+            self._sums = [sum(self._sums[start : start + 2]) for start in range(0, len(self._sums), 2)]
+            self._rows = [sum(self._rows[start : start + 2]) for start in range(0, len(self._rows), 2)]
+
+    def points(self) -> dict[str, list[Any]]:
+        """The last step of each point, and its mean loss."""
+        ends = range(self._steps_of_point, len(self._sums) * self._steps_of_point + 1, self._steps_of_point)
+        return {
+            "steps": [min(end, self.steps) for end in ends],
+            "losses": [total / rows for total, rows in zip(self._sums, self._rows, strict=True)],
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: a copy, which is written while the curve goes on."""
+        return copy.deepcopy(vars(self))
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        vars(self).update(state)
+
+
+class LossWatch:
+    """Takes in the loss of each step, and hands it to the curve when it is read from the device.
+
+    `rows_of_step` gives the row indices of a step, counted from 1.
+    """
+
+    def __init__(self, device: torch.device, rows_of_step: Callable[[int], np.ndarray], curve: LossCurve) -> None:
         self._interval = 1 if device.type == "cpu" else STEPS_BETWEEN_CHECKS_ON_GPU
         self._rows_of_step = rows_of_step
-        self._pending: list[tuple[int, torch.Tensor]] = []
+        self._curve = curve
+        self._pending: list[tuple[int, torch.Tensor, int]] = []
 
-    def add(self, step: int, loss: torch.Tensor) -> None:
-        """Remember a loss; now and then check those remembered. Raises LossNotFinite."""
-        self._pending.append((step, loss))
+    def add(self, step: int, loss: torch.Tensor, rows: int) -> None:
+        """Remember the sum of the losses of so many rows; now and then check those remembered. Raises LossNotFinite."""
+        self._pending.append((step, loss, rows))
         if len(self._pending) >= self._interval:
             self.check()
 
     def check(self) -> None:
-        """Raise LossNotFinite if one of the losses not yet checked is not finite."""
+        """Raise LossNotFinite if one of the losses not yet checked is not finite. After it the curve is complete."""
         if not self._pending:
             return
-        steps, losses = zip(*self._pending, strict=True)
+        steps, losses, counts = zip(*self._pending, strict=True)
         self._pending.clear()
-        for step, loss in zip(steps, torch.stack(losses).tolist(), strict=True):
+        for step, loss, rows in zip(steps, torch.stack(losses).tolist(), counts, strict=True):
             if not math.isfinite(loss):
                 raise LossNotFinite(loss, step, self._rows_of_step(step).tolist())
+            self._curve.add(loss, rows)

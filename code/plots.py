@@ -64,6 +64,21 @@ def curves(epochs: Sequence[Mapping[str, float]], names: Mapping[str, str], titl
     return _drawn(draw)
 
 
+def losses(curve: Mapping[str, Sequence[float]], epochs: Sequence[Mapping[str, float]], best: int) -> str:
+    """Training loss by step, and the validation loss after each epoch; `best` is the epoch whose weights were kept."""
+
+    def draw(axes: Axes) -> None:
+        ends = np.linspace(0, curve["steps"][-1], len(epochs) + 1)[1:]
+        axes.plot(curve["steps"], curve["losses"], color=BLUE, linewidth=1, label="training")
+        axes.plot(ends, [epoch["validation_loss"] for epoch in epochs], marker="o", color=ORANGE, label="validation")
+        axes.axvline(ends[best - 1], color=GREY, linestyle=":", label="epoch that was kept")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(title="Loss", xlabel="step")
+        axes.legend()
+
+    return _drawn(draw)
+
+
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
     """Shares of each true class; the numbers are rows. matrix int64 [classes, classes]."""
     short = [name if len(name) <= 18 else name[:17] + "…" for name in names]

@@ -60,7 +60,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Mapping[str, Any], manifest
     limit = manifest["hyperparameters"]["max_sequence_length"]
     epochs = {"train_loss": "training", "validation_loss": "validation"}
     drawn = {
-        "loss": plots.curves(metrics["epochs"], epochs, "Loss", metrics["best_epoch"]),
+        "loss": plots.losses(metrics["loss_curve"], metrics["epochs"], metrics["best_epoch"]),
         "lengths": plots.lengths(lengths, limit),
     }
     page = artifact.page(
@@ -76,6 +76,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Mapping[str, Any], manifest
         plots=drawn | task.plots(evaluated, metrics),
         measured_rows=len(lengths),
         truncated=float(np.mean(lengths > limit)),
+        padding_to_limit=1 - float(np.mean(evaluated.splits["train"].tokens.lengths)) / limit,
         labels=[task.describe(split.targets, evaluated.classes) for split in evaluated.splits.values()],
         splits=list(evaluated.splits),
         most_classes=MOST_CLASSES,

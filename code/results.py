@@ -2,7 +2,9 @@
 
 metrics.json holds, at its top level, the values of the best epoch as the log has them (`accuracy`, `f1_macro`, ...),
 `epochs` with those of each epoch, `best_epoch`, `steps`, `classes`, `rows` (of each split) and `headline`, the
-metric to look at first. A job that was not stopped also has
+metric to look at first; `loss_curve`, the mean training loss of at most 400 equal stretches of steps (on rank 0), by
+each one's last step; and `throughput` since the job last started: rows, seconds, rows and real tokens a second, and
+`padding`, the share of the computed tokens that were none. A job that was not stopped also has
 
 - `validation` and, with a test channel, `test`: what the task's `assess` returns: all metrics, `intervals` (95 %) and
   `by_length`; where there are classes `per_class`; of single labels also `confusion_matrix` (a row for each true
@@ -55,7 +57,7 @@ def write(
     yield "baselines"
     for name in evaluated.logits:
         _write_predictions(output / f"predictions_{name}.csv", name, evaluated)
-    _write_events(output / "tensorboard", metrics["epochs"])
+    _write_events(output / "tensorboard", metrics)
     yield "predictions"
     import report  # matplotlib comes with it
 
@@ -106,11 +108,13 @@ def _write_predictions(path: Path, name: str, evaluated: Evaluated) -> None:
             writer.writerow([place, task.label(target, classes), *cells])
 
 
-def _write_events(directory: Path, epochs: list[dict[str, float]]) -> None:
-    """The curves of the epochs, for TensorBoard."""
+def _write_events(directory: Path, metrics: Mapping[str, Any]) -> None:
+    """The curves for TensorBoard: those of the epochs, and the training loss by step."""
     from tensorboardX import SummaryWriter
 
     with SummaryWriter(str(directory)) as writer:
-        for number, values in enumerate(epochs, start=1):
+        for number, values in enumerate(metrics["epochs"], start=1):
             for name, value in values.items():
                 writer.add_scalar(name, value, number)
+        for step, loss in zip(*metrics["loss_curve"].values(), strict=True):
+            writer.add_scalar("train_loss_by_step", loss, step)

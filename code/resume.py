@@ -25,6 +25,7 @@ from checkpoint import KEPT, Checkpoints, Content
 from cluster import Cluster
 from failures import PlatformError, SettingsError
 from hyperparameters import Settings
+from losses import LossCurve
 from precision import LossScale
 
 #: Settings that may differ between a job and the one that goes on from its checkpoint.
@@ -54,6 +55,8 @@ class Training:
     best_epoch: int = 0
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)  #: on the host
     is_stopped: bool = False
+    curve: LossCurve = field(default_factory=LossCurve)  #: of this rank's rows; rank 0's is kept
+    throughput: dict[str, float] = field(default_factory=dict)  #: since this process began; not kept
 
     def capture(self, cluster: Cluster) -> Content:
         """A copy on the host. All ranks must call it at the same step: each adds its random state and sums."""
@@ -75,6 +78,7 @@ class Training:
             "schedule": {name: value for name, value in self.schedule.state_dict().items() if name != "lr_lambdas"},
             "learning_rates": [group["lr"] for group in self.optimizer.param_groups],
             "loss_scale": self.loss_scale.state(),
+            "curve": self.curve.state(),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
         return Content({name: file for name, file in tensors.items() if file}, state)
@@ -91,6 +95,7 @@ class Training:
         self.loss_scale.restore(state["loss_scale"])
         self.steps, self.rows = state["steps"], state["rows"]
         self.epochs, self.best_epoch = state["epochs"], state["best_epoch"]
+        self.curve.restore(state["curve"])
         self.best_weights = dict(tensors.get("best", {}))
         own = {name: tensor[cluster.rank] for name, tensor in tensors["ranks"].items()}
         self.loss_sum.copy_(own["loss_sum"])

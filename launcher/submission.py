@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import contract
 from failures import UserError
 from launcher import bill, channels, checks, prices, request, search
 from launcher.channels import Channel
@@ -114,10 +115,16 @@ def prepare(options: argparse.Namespace, searched: Search | None = None) -> Subm
             volume_kms_key=options.volume_kms_key,
         ),
         tags=dict(options.tag or ()),
-        environment=dict(options.environment or ()),
+        environment=_told(options) | dict(options.environment or ()),
     )
     owner = None if options.bucket else request.account_of_role(options.role)
     return Submission(made, region, bucket, owner, read, options.kms_key, searched)
+
+
+def _told(options: argparse.Namespace) -> dict[str, str]:
+    """What the job cannot find out by itself."""
+    digest = options.image.partition("@")[2]
+    return {contract.MAX_RUN_SECONDS: str(options.max_run)} | ({contract.IMAGE_DIGEST: digest} if digest else {})
 
 
 def check(options: argparse.Namespace) -> None:

@@ -35,7 +35,7 @@ ENDLESS = QUICK | {"epochs": "1000000"}
 #: Appended to losses.py: the run breaks at its third step.
 BREAKS = """
 
-def _broken(self, step, loss):
+def _broken(self, step, loss, rows):
     if step == 3:
         raise {error}
 

@@ -58,8 +58,20 @@ def test_all_of_a_job_can_stand_in_the_file(plan):
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
     assert request["VpcConfig"] == {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
     assert request["Tags"] == [{"Key": "team", "Value": "reviews"}, {"Key": "year", "Value": "2026"}]
-    assert request["Environment"] == {"HF_HOME": "/tmp/123456789012"}
+    assert request["Environment"] == {
+        "HF_HOME": "/tmp/123456789012",
+        "MAX_RUN_SECONDS": "3600",
+        "IMAGE_DIGEST": "sha256:" + "0" * 64,
+    }
     assert request["HyperParameters"] == {"epochs": "2", "learning_rate": "3e-5", "label_map": "1,2=bad;4,5=good"}
+
+
+def test_a_job_is_told_what_it_cannot_find_out(plan):
+    tagged = IMAGE.replace("@sha256:" + "0" * 64, ":v1")
+    request = json.loads(plan(FULL.replace("environment: ", "# "), f"--image={tagged}", "--max-run=60")[1])
+    assert request["Environment"] == {"MAX_RUN_SECONDS": "60"}
+    request = json.loads(plan(FULL, "--environment=MAX_RUN_SECONDS=7")[1])
+    assert request["Environment"]["MAX_RUN_SECONDS"] == "7"
 
 
 def test_flags_win_over_the_file(plan):

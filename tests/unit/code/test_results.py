@@ -62,7 +62,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A completed job with a validation and a test channel; a text of the former tries to break out of the page."""
-    job = Job(tmp_path_factory.mktemp("done"), {"IMAGE_REVISION": "0123abc"})
+    job = Job(tmp_path_factory.mktemp("done"), {"IMAGE_REVISION": "0123abc", "IMAGE_DIGEST": "sha256:4d"})
     job.write("train", "reviews.tsv", table(easy_rows(64)))
     rows = table([*easy_rows(16), (HOSTILE, "positive"), ("fine", "negative")]).splitlines()
     kinds = ["kind", *["books"] * 17, "<b>toys</b>"]
@@ -107,6 +107,19 @@ def test_the_output_is_for_people_and_for_machines(done: Job) -> None:
     assert metrics["baselines"][1]["accuracy"] > 0.8
 
 
+def test_the_curve_and_the_throughput_are_those_of_the_training(done: Job) -> None:
+    metrics: Any = done.metrics
+    losses = np.array(metrics["loss_curve"]["losses"])
+    for number, epoch in enumerate(metrics["epochs"]):
+        assert losses[8 * number : 8 * number + 8].mean() == pytest.approx(epoch["train_loss"], rel=1e-5)
+    speed = metrics["throughput"]
+    assert speed["rows"] == 3 * 64 and speed["padding"] == 0
+    assert speed["rows_per_second"] == pytest.approx(3 * 64 / speed["seconds"])
+    assert 5 < speed["tokens_per_second"] / speed["rows_per_second"] < 12  # tokens of a text
+    page = Page((done.base / "output" / "data" / "report.html").read_text())
+    assert f"Training read {speed['rows_per_second']:,.0f} texts or" in page.text
+
+
 def test_metrics_are_sliced_by_the_column(done: Job) -> None:
     metrics: Any = done.metrics
     for split in ("validation", "test"):
@@ -128,6 +141,7 @@ def test_the_manifest_says_how_the_model_came_to_be(done: Job) -> None:
     manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
     metrics: Any = done.metrics
     assert (manifest["status"], manifest["steps"], manifest["code_revision"]) == ("completed", 24, "0123abc")
+    assert manifest["image_digest"] == "sha256:4d"
     assert manifest["temperature"] == metrics["validation"]["calibration"]["temperature"]
     assert manifest["base_model"] == {"name": "model channel", "architecture": "bert", "revision": None}
     data = (done.base / "input" / "data" / "train" / "reviews.tsv").read_bytes()
@@ -158,6 +172,9 @@ def test_the_events_hold_the_curves(done: Job) -> None:
         content = content[16 + length :]
     epochs: Any = done.metrics["epochs"]
     wanted = {(name, number): value for number, epoch in enumerate(epochs, 1) for name, value in epoch.items()}
+    curve: Any = done.metrics["loss_curve"]
+    assert curve["steps"] == list(range(1, 25))
+    wanted |= {("train_loss_by_step", step): loss for step, loss in zip(*curve.values(), strict=True)}
     assert found == pytest.approx(wanted, rel=1e-6)
 
 
@@ -277,7 +294,8 @@ def write_report(path: Path, given: Evaluated, done: Job) -> str:
     )
     metrics = {
         "classes": list(given.classes), "rows": dict.fromkeys(("train", "validation"), len(split)),
-        "epochs": done.metrics["epochs"], "best_epoch": 1, "validation": measured, "baselines": [compared],
+        "epochs": done.metrics["epochs"], "loss_curve": done.metrics["loss_curve"], "throughput": {}, "best_epoch": 1,
+        "validation": measured, "baselines": [compared],
     }  # fmt: skip
     report.write(path, given, metrics, manifest)
     return path.read_text()

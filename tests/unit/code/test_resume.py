@@ -58,6 +58,7 @@ def test_killed_three_times_it_ends_with_the_weights_of_the_uninterrupted_run(dr
     code, log = dropout_job.run(*OPTIONS)
     assert code == 0, log
     expected, metrics = weights(dropout_job), dropout_job.metrics
+    assert len(metrics["loss_curve"]["steps"]) == metrics["steps"] == 69
     dropout_job.clear()
 
     reached = 0
@@ -70,7 +71,7 @@ def test_killed_three_times_it_ends_with_the_weights_of_the_uninterrupted_run(dr
     assert code == 0, log
     assert f"Going on from the checkpoint of step {reached}" in log
     assert weights(dropout_job) == expected
-    assert dropout_job.metrics == metrics
+    assert dropout_job.metrics | {"throughput": None} == metrics | {"throughput": None}  # that is of one run alone
 
 
 def test_kills_at_random_moments_lose_nothing(dropout_job: Job) -> None:
