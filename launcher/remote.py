@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import ROOT, aws, doctor, follow, jobs, storage, submission
+from launcher import ROOT, aws, doctor, follow, inside, jobs, storage, submission
 from launcher.errors import JobFailed, LostContact, Refused
+from launcher.options import LOCAL_IMAGE
 from launcher.signals import Aborted, StopSignals
 from launcher.submission import Submission
 
@@ -25,6 +26,9 @@ def train(options: argparse.Namespace) -> int:
     job = submission.prepare(options)
     if not options.skip_checks:
         _check(options)
+    if not options.skip_data_check:
+        images = options.image, LOCAL_IMAGE
+        inside.check_if_possible(images, submission.channel_paths(options), options.hyperparameters)
     _confirm(job, options)
     with StopSignals(Aborted):
         _upload(job)
