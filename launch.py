@@ -69,6 +69,8 @@ def run_locally(options: argparse.Namespace) -> int:
     if "model" not in channels and "model_name" not in values and (local.DEMO / "model").is_dir():
         channels["model"] = local.DEMO / "model"
         print(f"Starting from the demo's model ({local.shown(channels['model'])}), as no other is named")
+    if not options.skip_data_check:
+        inside.check(options.image, channels, values)
     job = local.LocalJob(submission.job_name(options), options.image, channels, values, options.instance_count)
     result = local.run(job)
     _print_result(job, result)

@@ -39,7 +39,9 @@ class Settings:
         "distilbert-base-uncased", "Model on the Hugging Face hub; ignored when there is a `model` channel"
     )
     task: str = setting(
-        "single_label", "`single_label`: one class a text; `regression`: a number a text", choices=tuple(BY_TASK)
+        "single_label",
+        "`single_label`: one class a text; `multi_label`: any number of labels a text; `regression`: a number a text",
+        choices=tuple(BY_TASK),
     )
     epochs: int = setting(3, "Passes over the training rows", minimum=1)
     train_batch_size: int = setting(32, "Rows of one step on one GPU (on a CPU host: on the host)", minimum=1)
@@ -58,6 +60,7 @@ class Settings:
         "", "Columns joined by a space to the text; empty: those of the Amazon files, else `text`"
     )
     label_column: str = setting("", "Column of the label; empty: that of the Amazon files, else `label`")
+    label_separator: str = setting(",", "With task=multi_label, what stands between the labels of a text")
     label_map: str = setting(
         "", "Classes made of labels and ranges, as `1-3=negative;4,5=positive`; empty: each distinct label is a class"
     )
@@ -197,6 +200,12 @@ def _fitting(settings: Settings) -> Settings:
         raise SettingsError(
             f"class_weights={settings.class_weights} is for task=single_label, where each row has one class to weigh "
             f"it by; leave it out with task={task}"
+        )
+    default = next(row.default for row in TABLE if row.name == "label_separator")
+    if not settings.label_separator or (task != "multi_label" and settings.label_separator != default):
+        raise SettingsError(
+            f"label_separator={settings.label_separator!r} is to be one character or more, and is for "
+            "task=multi_label; mend it or leave it out"
         )
     if task == "regression" and (settings.label_map.strip() or settings.unmapped != "error"):
         name = "label_map" if settings.label_map.strip() else "unmapped"

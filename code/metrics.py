@@ -9,22 +9,37 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-#: The metrics of an epoch, by task. The names are scikit-learn's; roc_auc and auprc exist for two classes only.
+#: The metrics of an epoch, by task. The names are scikit-learn's; roc_auc and auprc exist for two classes only, and an
+#: exact match is a row all of whose labels are right.
 BY_TASK: Mapping[str, tuple[str, ...]] = {
     "single_label": ("accuracy", "precision_macro", "recall_macro", "f1_macro", "roc_auc", "auprc"),
+    "multi_label": (
+        "exact_match",
+        "precision_micro",
+        "recall_micro",
+        "f1_micro",
+        "precision_macro",
+        "recall_macro",
+        "f1_macro",
+        "roc_auc_macro",
+        "auprc_macro",
+    ),
     "regression": ("mae", "mse", "rmse", "spearman"),
 }
 
 #: The metric that chooses the best epoch, unless another one is named.
-DEFAULTS: Mapping[str, str] = {"single_label": "f1_macro", "regression": "mae"}
+DEFAULTS: Mapping[str, str] = {"single_label": "f1_macro", "multi_label": "f1_micro", "regression": "mae"}
 
 #: Of these less is better.
 ERRORS = frozenset({"mae", "mse", "rmse"})
 
 METRICS = tuple(dict.fromkeys(name for names in BY_TASK.values() for name in names))
 
+#: Mean losses of an epoch, of every task.
+LOSSES = ("train_loss", "validation_loss")
+
 #: What a job's log reports, in the order of the line.
-REPORTED = ("train_loss", "validation_loss", *METRICS)
+REPORTED = (*LOSSES, *METRICS)
 
 
 def is_better(name: str, value: float, other: float) -> bool:

@@ -193,7 +193,7 @@ class Regression(Task):
             )
         ]
 
-    def sureness(self, logits: np.ndarray, targets: np.ndarray) -> tuple[str, list[str]]:
+    def sureness(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
         return "Error", [f"{value:+.2f}" for value in self.said(logits) - targets]
 
     def plots(self, evaluated: Evaluated, metrics: Mapping[str, Any]) -> dict[str, str]:

@@ -35,20 +35,28 @@ WORDS = {
         for average in ("macro", "weighted")
         for name, word in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
     },
+    "exact_match": "All labels right",
+    **{
+        f"{name}_micro": f"{word} (micro)"
+        for name, word in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
+    },
     "matthews_correlation": "Matthews correlation",
     "log_loss": "Log loss",
     "roc_auc": "ROC AUC",
     "auprc": "AUPRC",
+    "roc_auc_macro": "ROC AUC (macro)",
+    "auprc_macro": "AUPRC (macro)",
     "mae": "Mean absolute error",
     "mse": "Mean squared error",
     "rmse": "Root mean squared error",
-    "r2": "Explained variance (R²)",
+    "r2": "Share of the variance explained (R²)",
     "spearman": "Spearman correlation",
 }
 
 #: What the number at the head of the page is, by the task's headline metric.
 HEADLINES = {
     "accuracy": "of the %s texts are put into the right class",
+    "f1_micro": "is the F1 of the labels of the %s texts: 100 %% is every label found and none wrong",
     "mae": "is how far off it is with a %s text, on average",
 }
 
@@ -58,7 +66,6 @@ def write(path: Path, evaluated: Evaluated, metrics: Mapping[str, Any], manifest
     task, headline = evaluated.task, evaluated.task.headline
     lengths = _full_lengths(evaluated, manifest["hyperparameters"]["seed"])
     limit = manifest["hyperparameters"]["max_sequence_length"]
-    epochs = {"train_loss": "training", "validation_loss": "validation"}
     drawn = {
         "loss": plots.losses(metrics["loss_curve"], metrics["epochs"], metrics["best_epoch"]),
         "lengths": plots.lengths(lengths, limit),
@@ -98,7 +105,7 @@ def examples(evaluated: Evaluated) -> list[dict[str, Any]]:
     task, classes = evaluated.task, evaluated.classes
     logits, truth = evaluated.logits["validation"], evaluated.splits["validation"].targets
     said = task.said(logits)
-    sureness, sure = task.sureness(logits, truth)
+    sureness, sure = task.sureness(logits, truth, classes)
     return [
         {
             "heading": heading,

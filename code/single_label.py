@@ -176,7 +176,7 @@ class SingleLabel(Task):
             ),
         ]
 
-    def sureness(self, logits: np.ndarray, targets: np.ndarray) -> tuple[str, list[str]]:
+    def sureness(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
         probabilities = np.exp(calibration.log_probabilities(logits)).max(axis=1)
         return "Probability", [f"{100 * value:.1f} %" for value in probabilities]
 

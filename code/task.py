@@ -1,6 +1,7 @@
-"""What the labels of a job are: one class a row, or a number. All that follows from it is in one class for each task.
+"""What the labels of a job are: one class a row, any labels a row, or a number.
 
-The rest of the code asks the task, and knows none by its name. Needs no torch: the data check reads labels too.
+All that follows from it is in one class for each task; the rest of the code asks the task, and knows none by its name.
+Needs no torch: the data check reads labels too.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class Task(ABC):
         """Tables of rows that a person should look at: heading, explanation, row indices, the first ones first."""
 
     @abstractmethod
-    def sureness(self, logits: np.ndarray, targets: np.ndarray) -> tuple[str, list[str]]:
+    def sureness(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
         """What the last column of these tables is called, and what it holds for each row."""
 
     @abstractmethod

@@ -32,6 +32,7 @@ SWITCHES = {
         Option("yes", "do not ask before the job is started", in_file=False),
         Option("stop_on_interrupt", "Ctrl-C stops the job, which otherwise goes on", in_file=False),
         Option("skip_checks", "do not ask AWS first whether role, bucket, image and quota will do", in_file=False),
+        Option("skip_data_check", "do not read the data in the image on this machine first", in_file=False),
         Option("no_wait", "do not wait for its end", in_file=False),
         Option("tune", "the request of `tune`, not that of `train`", in_file=False),
         Option("calibrated", "divide the logits by the temperature fitted on the validation rows", in_file=False),
@@ -41,12 +42,14 @@ SWITCHES = {
 
 _LOCAL_IMAGE = Option("image", "image on this machine", metavar="IMAGE", default=LOCAL_IMAGE, in_file=False)
 
+_SUBMITTING = tuple(SWITCHES[name] for name in ("yes", "stop_on_interrupt", "skip_checks", "skip_data_check"))
+
 COMMANDS: Mapping[str, Command] = {
     "local": Command(
         "train in containers of this machine (SageMaker local mode), with no AWS account",
         ("local", "local --data my.tsv epochs=2 label_column=stars"),
         JOB,
-        extra=(_LOCAL_IMAGE,),
+        extra=(_LOCAL_IMAGE, SWITCHES["skip_data_check"]),
         takes_hyperparameters=True,
         prints_json=False,
     ),
@@ -93,7 +96,7 @@ COMMANDS: Mapping[str, Command] = {
         (f"train {_ON_AWS} epochs=2", "train --spot --yes", "train --config other.yaml --job-name reviews-7"),
         AWS_JOB,
         required=("data", "image", "role"),
-        extra=tuple(SWITCHES[name] for name in ("yes", "stop_on_interrupt", "skip_checks")),
+        extra=_SUBMITTING,
         takes_hyperparameters=True,
     ),
     "tune": Command(
@@ -101,7 +104,7 @@ COMMANDS: Mapping[str, Command] = {
         ("tune --max-jobs 20 --max-parallel-jobs 2", "tune --spot --objective accuracy --early-stopping --yes"),
         (*AWS_JOB, *TUNING),
         required=("data", "image", "role"),
-        extra=tuple(SWITCHES[name] for name in ("yes", "stop_on_interrupt", "skip_checks")),
+        extra=_SUBMITTING,
         takes_hyperparameters=True,
         searches=True,
     ),

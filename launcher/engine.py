@@ -30,9 +30,14 @@ def require_engine() -> None:
         raise UserError("no Docker engine answers; start it (docker/ensure-engine.sh does, on Debian and Ubuntu)")
 
 
+def has_image(image: str) -> bool:
+    """Whether the image is on this machine."""
+    return _docker("image", "inspect", image).returncode == 0
+
+
 def require_image(image: str) -> None:
     """Raise UserError when the image is not on this machine."""
-    if _docker("image", "inspect", image).returncode != 0:
+    if not has_image(image):
         raise UserError(f"the image {image} is not on this machine; build it with `make build`")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,14 +18,31 @@ _NO_COMMAND = 127
 
 
 def check(image: str, channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> None:
-    """Read the channels as a job would, and print what they hold. Raises Refused when they will not do."""
+    """Read the channels as a job would, and print what they hold. Raises Refused with the check's own sentence."""
     volumes = [
         f"{path.absolute()}:{contract.BASE}/input/data/{name}{'' if path.is_dir() else f'/{path.name}'}:ro"
         for name, path in channels.items()
+        if name != "model"
     ]
     words = [word for name, value in hyperparameters.items() for word in (f"--{name}", value)]
-    if _run(image, volumes, ["check", *words]) != 0:
-        raise Refused("a job would refuse this; the lines above say why")
+    done = _run(image, volumes, ["check", *words], stderr=subprocess.PIPE)
+    if done.returncode != 0:
+        *before, sentence = done.stderr.strip().splitlines() or ["the check of the data gave no reason"]
+        print("\n".join(before), end="\n" if before else "", file=sys.stderr)
+        raise Refused(sentence)
+
+
+def check_if_possible(images: Sequence[str], channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> None:
+    """The same in the first of the images that this machine has; without one, or an engine, it says so instead."""
+    try:
+        engine.require_engine()
+        image = next(filter(engine.has_image, images), None)
+        if image is None:
+            raise UserError(f"neither {' nor '.join(images)} is on this machine")
+        print(f"Checking the data in {image}", flush=True)
+        check(image, channels, hyperparameters)
+    except UserError as reason:
+        print(f"The data is not checked before it is uploaded: {reason}", file=sys.stderr)
 
 
 def predict(image: str, model: Path, data: Path, output: Path, is_calibrated: bool) -> None:
@@ -35,15 +53,18 @@ def predict(image: str, model: Path, data: Path, output: Path, is_calibrated: bo
     volumes = [f"{model.absolute()}:/model:ro", f"{data.absolute()}:/data/{data.name}:ro", f"{folder}:/output"]
     words = ["--model", "/model", "--data", f"/data/{data.name}", "--output", f"/output/{output.name}"]
     owner = ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "HOME=/tmp"]
-    if _run(image, volumes, ["predict", *words, *(["--calibrated"] if is_calibrated else [])], owner) != 0:
+    if _run(image, volumes, ["predict", *words, *(["--calibrated"] if is_calibrated else [])], owner).returncode != 0:
         raise JobFailed("nothing was classified; the lines above say why")
 
 
-def _run(image: str, volumes: Sequence[str], command: Sequence[str], options: Sequence[str] = ()) -> int:
+def _run(
+    image: str, volumes: Sequence[str], command: Sequence[str], options: Sequence[str] = (), stderr: int | None = None
+) -> subprocess.CompletedProcess[str]:
     engine.require_engine()
     engine.require_image(image)
     mounts = [f"--volume={volume}" for volume in volumes]
-    done = subprocess.run(["docker", "run", "--rm", "--network=none", *options, *mounts, image, *command], check=False)
+    words = ["docker", "run", "--rm", "--network=none", *options, *mounts, image, *command]
+    done = subprocess.run(words, check=False, stderr=stderr, text=True)
     if done.returncode == _NO_COMMAND:
         raise UserError(f"the image {image} has no command {command[0]}; build it anew with `make build`")
-    return done.returncode
+    return done

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import ROOT, account, aws, doctor, follow, jobs, prices, search, storage, submission, tuning
+from launcher import ROOT, account, aws, doctor, follow, inside, jobs, prices, search, storage, submission, tuning
 from launcher.errors import JobFailed, LostContact, Refused
+from launcher.options import LOCAL_IMAGE
 from launcher.prices import Price
 from launcher.signals import Aborted, StopSignals
 from launcher.submission import Submission
@@ -44,6 +45,9 @@ def _log_aside(options: argparse.Namespace) -> Iterator[None]:
 def _submit(job: Submission, kind: jobs.Kind, options: argparse.Namespace) -> int:
     if not options.skip_checks:
         _check(options, job.parallel_jobs)
+    if not options.skip_data_check:
+        images = options.image, LOCAL_IMAGE
+        inside.check_if_possible(images, submission.channel_paths(options), options.hyperparameters)
     _confirm(job, options)
     with StopSignals(Aborted):
         _upload(job)

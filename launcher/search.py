@@ -16,7 +16,7 @@ from failures import UserError
 from hyperparameters import Hyperparameter
 from launcher import config
 from launcher.config import Range
-from metrics import METRICS, REPORTED
+from metrics import BY_TASK, DEFAULTS, ERRORS, LOSSES
 
 STRATEGIES = ("Bayesian", "Random", "Grid")
 SCALINGS = ("Auto", "Linear", "Logarithmic", "ReverseLogarithmic")
@@ -70,10 +70,12 @@ def read(options: Namespace) -> Search:
 
 
 def _objective(options: Namespace) -> str:
-    default = next(row.default for row in hyperparameters.TABLE if row.name == "metric_for_best_model")
-    objective = options.objective or options.hyperparameters.get("metric_for_best_model", default)
-    if objective not in REPORTED:
-        raise UserError(f"--objective {objective!r} is no metric of the job; {config.nearest(objective, REPORTED)}")
+    given: Mapping[str, str] = options.hyperparameters
+    task = given.get("task", next(row.default for row in hyperparameters.TABLE if row.name == "task"))
+    objective = options.objective or given.get("metric_for_best_model") or DEFAULTS[task]
+    reported = (*LOSSES, *BY_TASK[task])
+    if objective not in reported:
+        raise UserError(f"--objective {objective!r} is no metric of {task}; {config.nearest(objective, reported)}")
     return objective
 
 
@@ -141,7 +143,7 @@ def create_tuning_job(job: Mapping[str, Any], search: Search) -> dict[str, Any]:
         "HyperParameterTuningJobConfig": {
             "Strategy": search.strategy,
             "HyperParameterTuningJobObjective": {
-                "Type": "Maximize" if search.objective in METRICS else "Minimize",
+                "Type": "Minimize" if search.objective in (*LOSSES, *ERRORS) else "Maximize",
                 "MetricName": search.objective,
             },
             "ResourceLimits": {

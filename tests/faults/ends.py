@@ -115,7 +115,7 @@ def failing_hosts_in_local_mode(bench: Bench) -> None:
         name = f"fault-{os.getpid()}-{number}"
         words = ["--image", image, "--job-name", name, "--data", text, "--model", bench.model, "--instance-count", "2"]
         done = subprocess.run(
-            [sys.executable, ROOT / "launch.py", "local", *words, "train_batch_size=8"],
+            [sys.executable, ROOT / "launch.py", "local", *words, "--skip-data-check", "train_batch_size=8"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         shutil.rmtree(local.RUNS / name, ignore_errors=True)

@@ -16,8 +16,9 @@ import pytest
 import contract
 import launch
 from failures import UserError
-from launcher import ROOT, channels, checks, commands, engine, local, prices, request
+from launcher import ROOT, channels, checks, commands, engine, inside, local, prices, remote, request
 from launcher.archives import unpack
+from launcher.errors import Refused
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@sha256:" + "0" * 64
 ROLE = "arn:aws:iam::123456789012:role/training"
@@ -347,6 +348,7 @@ def local_job(monkeypatch, tmp_path):
         raise local.TrainingFailed("caught")
 
     monkeypatch.setattr(local, "run", run)
+    monkeypatch.setattr(inside, "check", lambda *arguments: None)
     return lambda *words: (launch.main(["local", *map(str, words)]), jobs.pop())[1]
 
 
@@ -413,9 +415,10 @@ def test_compose_is_found_where_the_sdk_would_not_find_it(monkeypatch, tmp_path,
 def docker_log(monkeypatch, tmp_path):
     """A docker whose `run` writes its words to a file, one a line, and ends with an exit code."""
 
-    def make(code=0):
+    def make(code=0, says="", cases=""):
         log = tmp_path / "docker.log"
-        fake_docker(tmp_path / "bin", f"run*) printf '%s\\n' \"$@\" >{log}; exit {code} ;;")
+        run = f"run*) printf '%s\\n' \"$@\" >{log}; printf '{says}' >&2; exit {code} ;;"
+        fake_docker(tmp_path / "bin", f"{cases}\n{run}")
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
         return log
 
@@ -456,16 +459,82 @@ def test_predict_reads_the_model_and_writes_beside(docker_log, reviews, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("code", "ends", "sentence"),
+    ("code", "says", "ends", "sentence"),
     [
-        (1, launch.REFUSED, "launch.py: a job would refuse this; the lines above say why\n"),
-        (127, launch.WRONG_USE, "has no command check; build it anew with `make build`\n"),
+        (1, "NOTE: so\\nYour data: no rows\\n", launch.REFUSED, "NOTE: so\nlaunch.py: Your data: no rows\n"),
+        (1, "", launch.REFUSED, "launch.py: the check of the data gave no reason\n"),
+        (127, "", launch.WRONG_USE, "has no command check; build it anew with `make build`\n"),
     ],
 )
-def test_check_that_fails_says_so(docker_log, reviews, capsys, code, ends, sentence):
-    docker_log(code)
-    assert launch.main(["check", "--data", str(reviews)]) == ends
+@pytest.mark.parametrize("command", ["check", "local"])
+def test_a_check_that_fails_says_so(docker_log, reviews, capsys, command, code, says, ends, sentence):
+    docker_log(code, says)
+    assert launch.main([command, "--data", str(reviews)]) == ends
     assert capsys.readouterr().err.endswith(sentence)
+
+
+def test_local_mode_checks_the_data_unless_told_not_to(docker_log, reviews, monkeypatch, capsys):
+    log = docker_log(1)
+    result = local.Result({"headline": "mae", "mae": 1}, [{"text": "good", "label": "value", "score": 4.5}])
+    monkeypatch.setattr(local, "run", lambda job: result)
+    assert launch.main(["local", "--data", str(reviews)]) == launch.REFUSED
+    log.unlink()
+    assert launch.main(["local", "--data", str(reviews), "--skip-data-check"]) == launch.COMPLETED
+    assert not log.exists() and "mae           1.000 (no baseline was measured)" in capsys.readouterr().out
+
+
+# -- the data check of `train`
+
+TRAIN = ["--image", IMAGE, "--role", ROLE, "--skip-checks", "--yes"]
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Catch what `launch.py train` would upload."""
+    jobs = []
+
+    def upload(job):
+        jobs.append(job)
+        raise Refused("caught")
+
+    monkeypatch.setattr(remote, "_upload", upload)
+    return jobs
+
+
+def test_train_checks_the_data_before_it_uploads(docker_log, reviews, sent, capsys):
+    log = docker_log(1, "Your data: it has no rows\\n")
+    assert launch.main(["train", *TRAIN, "--data", str(reviews), "label_map=1=a;2=b"]) == launch.REFUSED
+    assert capsys.readouterr().err == "launch.py: Your data: it has no rows\n"
+    lines = log.read_text().splitlines()
+    assert lines[lines.index(IMAGE) :] == [IMAGE, "check", "--label_map", "1=a;2=b"] and not sent
+
+
+def test_train_takes_the_local_image_where_it_does_not_have_the_jobs(docker_log, reviews, sent, capsys):
+    log = docker_log(cases=f"*inspect*{IMAGE}*) exit 1 ;;")
+    assert launch.main(["train", *TRAIN, "--data", str(reviews)]) == launch.REFUSED
+    assert "sagemaker-text-classification:local" in log.read_text().splitlines() and len(sent) == 1
+    assert capsys.readouterr().out.startswith("Checking the data in sagemaker-text-classification:local\n")
+
+
+@pytest.mark.parametrize(
+    ("cases", "reason"),
+    [
+        ("version*) exit 1 ;;", "no Docker engine answers; start it"),
+        ("image*) exit 1 ;;", f"neither {IMAGE} nor sagemaker-text-classification:local is on this machine"),
+        ("run*) exit 127 ;;", f"the image {IMAGE} has no command check; build it anew"),
+    ],
+)
+def test_train_goes_on_where_it_cannot_check_and_says_so(docker_log, reviews, sent, capsys, cases, reason):
+    docker_log(cases=cases)
+    assert launch.main(["train", *TRAIN, "--data", str(reviews)]) == launch.REFUSED
+    assert capsys.readouterr().err.startswith(f"The data is not checked before it is uploaded: {reason}")
+    assert len(sent) == 1
+
+
+def test_train_leaves_the_check_out(docker_log, reviews, sent):
+    log = docker_log(1)
+    assert launch.main(["train", *TRAIN, "--data", str(reviews), "--skip-data-check"]) == launch.REFUSED
+    assert len(sent) == 1 and not log.exists()
 
 
 # -- files

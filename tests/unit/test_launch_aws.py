@@ -93,6 +93,7 @@ def train(command, reviews):
         return command(
             "train",
             "--skip-checks",
+            "--skip-data-check",
             f"--image={ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/name@sha256:{'0' * 64}",
             f"--role=arn:aws:iam::{ACCOUNT}:role/training",
             f"--data={reviews}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -215,4 +216,4 @@ def test_the_task_has_its_own_metric_for_the_best_epoch() -> None:
     assert parse({"task": "regression"}).metric_for_best_model == "mae"
     assert is_better("mae", 1, 2) and not is_better("mae", 2, 2) and is_better("spearman", 2, 1)
     assert is_better("mae", 1, float("nan")) and not is_better("mae", float("nan"), 1)
-    assert isinstance(tasks.of({"task": "regression"}), Regression)
+    assert isinstance(tasks.of(asdict(parse({"task": "regression"}))), Regression)
