@@ -24,7 +24,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .NOTPARALLEL:
 .PHONY: help engine venv build demo-data local-test resume-demo push train aws-up aws-down check fix lock clean \
     test test-image test-unit test-code test-container test-push test-local-mode test-faults \
-    bench bench-parity bench-data bench-reading \
+    bench bench-parity bench-data bench-reading bench-launcher \
     packages sbom scan-image test-reproducible bench-image
 
 help: ## Print this
@@ -158,6 +158,9 @@ bench-data: demo-data build/bench/packages/.installed ## Download what the bench
 	$(IN_VENV)python -m benchmarks.imdb --file build/bench/imdb.csv
 
 # What the image lacks; none of it is compiled.
+bench-launcher: venv ## How long plan, status and --help take, with an AWS that answers after a tenth of a second
+	$(IN_VENV)pytest --capture=no tests/timing
+
 build/bench/packages/.installed: benchmarks/requirements.lock | venv
 	rm -rf $(@D)
 	$(IN_VENV)pip --disable-pip-version-check install --quiet --require-hashes --no-deps --only-binary :all: \

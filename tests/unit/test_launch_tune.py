@@ -70,7 +70,6 @@ def command(capsys):
 
 JOB_WORDS = [
     "--skip-checks",
-    "--skip-data-check",
     f"--image={ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/name@sha256:{'0' * 64}",
     f"--role=arn:aws:iam::{ACCOUNT}:role/training",
     "--data=reviews.tsv",
@@ -79,7 +78,7 @@ JOB_WORDS = [
 
 @pytest.fixture
 def tune(command):
-    return lambda *words, name=JOB: command("tune", *JOB_WORDS, f"--job-name={name}", *words)
+    return lambda *words, name=JOB: command("tune", "--skip-data-check", *JOB_WORDS, f"--job-name={name}", *words)
 
 
 def end(stub, status="Completed", **more):
