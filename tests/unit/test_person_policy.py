@@ -125,7 +125,8 @@ def live(stub, monkeypatch, tmp_path, outputs):
     stub.trial("search-1", "Completed", 0.9, 60, epochs="1")
     assert launch.main(["plan", *of_job]) == 0
     assert launch.main(["train", "--skip-data-check", *of_job, "--job-name=job-1"]) == 0
-    assert launch.main(["tune", "--skip-data-check", *of_job, "--job-name=search-1", "--max-jobs=1"]) == 1  # it has no best trial
+    # it has no best trial
+    assert launch.main(["tune", "--skip-data-check", *of_job, "--job-name=search-1", "--max-jobs=1"]) == 1
     for name in ("job-1", "search-1"):
         assert launch.main(["status", name]) == 0
         assert launch.main(["stop", name]) == 3  # it has ended
