@@ -121,6 +121,15 @@ def test_other_data_refuses_to_go_on(ready_job: Job) -> None:
     assert "are of a job with train rows=" in ready_job.failure
 
 
+def test_a_job_that_had_nothing_left_to_do_reports_all_but_its_speed(ready_job: Job) -> None:
+    assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
+    metrics = ready_job.metrics
+    code, log = ready_job.run(*OPTIONS, "--epochs=1")
+    assert code == 0, log
+    assert ready_job.metrics == metrics | {"throughput": {}}
+    assert "Traceback" not in log and "report)" in log
+
+
 def test_more_epochs_go_on(ready_job: Job) -> None:
     assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
     code, log = ready_job.run(*OPTIONS, "--epochs=2")
