@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -108,20 +107,6 @@ def test_a_wrong_channel_name_is_one_sentence(job: Job, channel: str, sentence: 
     with pytest.raises(SettingsError) as caught:
         read(job)
     assert str(caught.value) == sentence
-
-
-def test_hosts_that_are_given_different_files_are_refused(job: Job) -> None:
-    job.write("train", "a.tsv", table(easy_rows(20)))
-    config = job.base / "input" / "config"
-    config.mkdir(parents=True)
-    (config / "inputdataconfig.json").write_text('{"train": {"S3DistributionType": "ShardedByS3Key"}}')
-    for hosts, refused in ((["algo-1"], False), (["algo-1", "algo-2"], True)):
-        (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": hosts}))
-        if refused:
-            with pytest.raises(SettingsError, match="the channel 'train' is sharded by S3 key, so that each host"):
-                read(job)
-        else:
-            read(job)
 
 
 def test_the_report_counts_what_is_there(job: Job) -> None:
