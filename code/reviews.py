@@ -126,6 +126,8 @@ class _Table:
                 self._add(number, fields, chosen, bool(columns.group))
             except BadRow as row:
                 self._bad.add(f"{name} {reader.unit} {number}", str(row), row.remedy)
+            except DataError as error:  # too many labels: no row alone is to blame
+                raise DataError(f"{name} {reader.unit} {number}: {error}") from None
         self._bad.end_file()
         if (len(self), self._bad.count, self._dropped) == (self._starts[-1], bad_before, dropped_before):
             raise DataError(f"{name} has no rows; give it a header and at least one row, or remove the file")
