@@ -27,6 +27,9 @@ CHANNELS = ("train", "validation", "test", "model")
 MAX_RUN_SECONDS = "MAX_RUN_SECONDS"
 IMAGE_DIGEST = "IMAGE_DIGEST"
 
+#: The variable that names the folder of the channels that shards.py has made whole.
+GATHERED = "GATHERED_CHANNELS"
+
 #: Names that SageMaker's tuning and the SDK add to the hyperparameters; they are not ours to check.
 _FOREIGN_PREFIXES = ("sagemaker_", "_tuning_")
 #: The one that SageMaker gives each trial of a tuning job.
@@ -76,32 +79,42 @@ class Contract:
     def channel(self, name: str) -> Path | None:
         """The folder of an input channel, or None when the job does not have it."""
         assert name in CHANNELS, name
-        folder = self.base / "input" / "data" / name
-        return folder if folder.is_dir() else None
+        return self._channels().get(name)
+
+    def _channels(self) -> dict[str, Path]:
+        """All folders of channels; of those that the hosts have shared out, the whole ones."""
+        folders = [self.data, *([Path(os.environ[GATHERED])] if GATHERED in os.environ else [])]
+        return {path.name: path for folder in folders for path in sorted(folder.glob("[!.]*")) if path.is_dir()}
+
+    @property
+    def data(self) -> Path:
+        """Where SageMaker puts the channels."""
+        return self.base / "input" / "data"
+
+    def sharded_channels(self) -> list[str]:
+        """The channels of which SageMaker gives each host other files; none when there is one host."""
+        if len(self.resources().get("hosts", [])) < 2:
+            return []
+        return [
+            name
+            for name, config in self._config("inputdataconfig.json").items()
+            if isinstance(config, dict) and config.get("S3DistributionType") == "ShardedByS3Key"
+        ]
 
     def data_channels(self) -> dict[str, Path]:
         """The folders of the channels that hold reviews.
 
-        Raises SettingsError when there is no `train`, when a channel has a name that means nothing here, or when the
-        hosts are given different files: they share out the rows themselves, and all need to know all of them.
+        Raises SettingsError when there is no `train`, or when a channel has a name that means nothing here.
         """
-        folder = self.base / "input" / "data"
-        given = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
-        for name in given:
+        given = self._channels()
+        for name in sorted(given):
             if name not in CHANNELS:
                 nearest = difflib.get_close_matches(name, CHANNELS, n=1, cutoff=0.4)
                 hint = f"did you mean {nearest[0]!r}?" if nearest else f"the known ones are {', '.join(CHANNELS)}"
                 raise SettingsError(f"the channel {name!r} is not known; {hint}")
         if "train" not in given:
             raise SettingsError("the job has no channel 'train'; name the channel with the training files so")
-        if len(self.resources().get("hosts", [])) > 1:
-            for name, config in self._config("inputdataconfig.json").items():
-                if isinstance(config, dict) and config.get("S3DistributionType") == "ShardedByS3Key":
-                    raise SettingsError(
-                        f"the channel {name!r} is sharded by S3 key, so that each host has other files; set its "
-                        "distribution to FullyReplicated (the hosts share out the rows)"
-                    )
-        return {name: folder / name for name in given if name != "model"}
+        return {name: path for name, path in given.items() if name != "model"}
 
     def hyperparameters(self) -> dict[str, str]:
         """What hyperparameters.json holds, as strings."""

@@ -20,7 +20,8 @@ from sagemaker_training.errors import ClientError
 
 import gpu
 import owner
-from contract import Contract, contract
+import shards
+from contract import GATHERED, Contract, contract
 from failures import JobError, PlatformError, first_line, out_of_host_memory
 from hosts import Hosts
 from owner import Owner
@@ -121,6 +122,8 @@ def _train(job: Contract, hosts: Hosts) -> int:
     if folder:
         print(f"The host's driver is older than CUDA 13: using the compatibility library in {folder}", flush=True)
         os.environ["LD_LIBRARY_PATH"] = f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
+    if sharded := job.sharded_channels():
+        _gather(job, hosts, sharded, processes)
     user = owner.training_user(job.model, job.outputs(), job.inputs())
     owner.provide_home(user)
     arguments = [f"--{name}={value}" for name, value in job.hyperparameters().items()]
@@ -129,6 +132,17 @@ def _train(job: Contract, hosts: Hosts) -> int:
     if not code and processes.had_nothing_to_save:
         print("Stopped before the first step: there is nothing to save.", flush=True)
     return code
+
+
+def _gather(job: Contract, hosts: Hosts, channels: list[str], processes: Processes) -> None:
+    """Get the files of the other hosts, and have training read the channels where they are whole."""
+    started = time.monotonic()
+    shards.serve(job.data, channels)
+    others = {host: (host, shards.PORT) for host in hosts.names if host != hosts.current}
+    os.environ[GATHERED] = str(shards.gather(job.data, channels, others, lambda: processes.is_stopping))
+    print(
+        f"gathered the files of all hosts for {', '.join(channels)} in {time.monotonic() - started:.1f} s", flush=True
+    )
 
 
 def _reason(code: int) -> JobError:

@@ -136,6 +136,8 @@ class _Table:
                 self._add(number, fields, chosen, columns)
             except BadRow as row:
                 self._bad.add(f"{name} {reader.unit} {number}", str(row), row.remedy)
+            except DataError as error:  # too many labels: no row alone is to blame
+                raise DataError(f"{name} {reader.unit} {number}: {error}") from None
         self._bad.end_file()
         if len(self._slice_values) > MOST_SLICES:
             raise DataError(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +113,38 @@ def test_a_class_too_rare_to_split_is_named(job: Job) -> None:
     assert read(job).report["notes"] == ["validation has no row of the class rare, so the metrics say nothing about it"]
 
 
+def test_10_001_classes_are_refused_where_the_last_one_stands(job: Job) -> None:
+    job.write("train", "a.tsv", table((f"row {n}", f"name{n}") for n in range(10_001)))
+    with pytest.raises(DataError) as caught:
+        read(job)
+    assert str(caught.value).startswith(
+        "train/a.tsv line 10002: the label column has more than 10,000 different labels (name0, name1, name2"
+    )
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+@pytest.mark.parametrize("task", ["single_label", "multi_label", "regression"])
+def test_labels_missing_in_another_channel_are_one_sentence(job: Job, name: str, task: str) -> None:
+    job.write("train", "a.tsv", table((f"row {n}", str(n % 5)) for n in range(40)))
+    job.write(name, "b.csv", "text,labels\na,1\n")
+    with pytest.raises(
+        DataError, match=rf"{name}/b.csv has no column .*'label'; did you mean 'labels'\? set label_colu"
+    ):
+        read(job, task=task)
+    job.write(name, "b.csv", "text,label\na,1\nb,\n")
+    if task == "multi_label":
+        assert read(job, task=task).report["splits"][name]["without_label"] == 1
+    else:
+        with pytest.raises(DataError, match=f"{name}/b.csv line 3 has no value in column 'label'; fill it in or"):
+            read(job, task=task)
+
+
+def test_one_class_only_is_refused(job: Job) -> None:
+    job.write("train", "a.tsv", table([("a", "5"), ("b", "5.0")]))
+    with pytest.raises(DataError, match="all rows have the label '5'; a classifier needs at least two classes"):
+        read(job)
+
+
 def test_a_channel_of_empty_texts_is_refused(job: Job) -> None:
     job.write("train", "a.tsv", table([("", "1"), ("", "0")]))
     with pytest.raises(DataError, match="all texts of train are empty; set text_columns"):
@@ -133,20 +164,6 @@ def test_a_wrong_channel_name_is_one_sentence(job: Job, channel: str, sentence: 
     with pytest.raises(SettingsError) as caught:
         read(job)
     assert str(caught.value) == sentence
-
-
-def test_hosts_that_are_given_different_files_are_refused(job: Job) -> None:
-    job.write("train", "a.tsv", table(easy_rows(20)))
-    config = job.base / "input" / "config"
-    config.mkdir(parents=True)
-    (config / "inputdataconfig.json").write_text('{"train": {"S3DistributionType": "ShardedByS3Key"}}')
-    for hosts, refused in ((["algo-1"], False), (["algo-1", "algo-2"], True)):
-        (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": hosts}))
-        if refused:
-            with pytest.raises(SettingsError, match="the channel 'train' is sharded by S3 key, so that each host"):
-                read(job)
-        else:
-            read(job)
 
 
 def test_the_report_counts_what_is_there(job: Job) -> None:

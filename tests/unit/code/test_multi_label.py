@@ -237,7 +237,10 @@ def test_a_map_joins_labels_and_drops_rows(job: Job) -> None:
     [
         (["a;b", "a;b"], "the rows have the label 'a;b' alone; task=multi_label needs two different ones or more"),
         (["", ""], "the rows have no label; task=multi_label needs two different ones or more, separated by"),
-        ([f"n{n},m{n}" for n in range(501)], "the label column has more than 1,000 different labels (n0, m0, n1"),
+        (
+            [f"n{n},m{n}" for n in range(501)],
+            "train/a.tsv line 502: the label column has more than 1,000 different labels (n0, m0, n1",
+        ),
     ],
 )
 def test_a_column_that_holds_no_sets_is_one_sentence(job: Job, labels: list[str], sentence: str) -> None:
