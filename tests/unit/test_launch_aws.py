@@ -19,11 +19,13 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 import launch
 import sagemaker_stub
+from clock import START
 from launcher import ROOT, channels, follow, remote
+
+pytestmark = pytest.mark.usefixtures("clock")
 
 REGION, ACCOUNT, JOB = "eu-west-1", "123456789012", "reviews-1"
 BUCKET = f"sagemaker-{REGION}-{ACCOUNT}"
-START = 1795377797
 
 
 @pytest.fixture(autouse=True)
@@ -37,45 +39,6 @@ def stub(monkeypatch, tmp_path):
             ModelArtifacts={"S3ModelArtifacts": f"s3://{BUCKET}/text-classification/{JOB}/output/model.tar.gz"},
         )
         yield running
-
-
-class Clock:
-    """Stands in for `time`: waiting takes no time, and `plan` happens meanwhile."""
-
-    def __init__(self):
-        self.now = START
-        self.plan = []
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-        while self.plan and self.now >= self.plan[0][0]:
-            self.plan.pop(0)[1]()
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(follow, "time", clock)
-    monkeypatch.setattr(remote, "time", clock)
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
-    return clock
-
-
-@pytest.fixture
-def command(capsys):
-    """Run launch.py and return the exit code, stdout and stderr."""
-
-    def run(*words):
-        try:
-            code = launch.main([str(word) for word in words])
-        except SystemExit as exit:
-            code = exit.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import pytest
 
 import launch
 import sagemaker_stub
-from launcher import follow, remote
+from clock import START
+
+pytestmark = pytest.mark.usefixtures("clock")
 
 REGION, ACCOUNT, JOB = "eu-west-1", "123456789012", "search-1"
-START = 1795377797
 RANGES = """\
 ranges:
   learning_rate: {min: 1e-5, max: 1e-4, scaling: Logarithmic}
@@ -27,45 +28,6 @@ def stub(monkeypatch, tmp_path):
     (tmp_path / "reviews.tsv").write_text("label\ttext\npositive\tgood\n")
     with sagemaker_stub.account(monkeypatch, REGION, "SAGEMAKER") as running:
         yield running
-
-
-class Clock:
-    """Stands in for `time`: waiting takes no time, and `plan` happens meanwhile."""
-
-    def __init__(self):
-        self.now = START
-        self.plan = []
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-        while self.plan and self.now >= self.plan[0][0]:
-            self.plan.pop(0)[1]()
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(follow, "time", clock)
-    monkeypatch.setattr(remote, "time", clock)
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
-    return clock
-
-
-@pytest.fixture
-def command(capsys):
-    """Run launch.py and return the exit code, stdout and stderr."""
-
-    def run(*words):
-        try:
-            code = launch.main([str(word) for word in words])
-        except SystemExit as exit:
-            code = exit.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 JOB_WORDS = [
