@@ -22,6 +22,7 @@ import sagemaker_stub
 from clock import START
 from launcher import ROOT, channels, follow, remote
 
+pytest_plugins = ["launching"]
 pytestmark = pytest.mark.usefixtures("clock")
 
 REGION, ACCOUNT, JOB = "eu-west-1", "123456789012", "reviews-1"

@@ -9,6 +9,7 @@ import launch
 import sagemaker_stub
 from clock import START
 
+pytest_plugins = ["launching"]
 pytestmark = pytest.mark.usefixtures("clock")
 
 REGION, ACCOUNT, JOB = "eu-west-1", "123456789012", "search-1"

@@ -1,4 +1,4 @@
-"""What the tests of launch.py's commands share."""
+"""What the tests of launch.py's commands share, as a plugin of pytest."""
 
 import pytest
 
