@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-import compile_kernels
 import kernels
 from failures import SettingsError
 
@@ -21,12 +20,9 @@ LENGTHS = [150, 64, 33, 1]
 HEADS = 3
 
 
-@pytest.fixture(autouse=True, params=compile_kernels.PROCESSORS)
+@pytest.fixture(autouse=True, params=kernels.runnable())
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each library in turn."""
-    able = torch.cpu.get_capabilities()
-    if not able.get({"amx": "amx_bf16", "avx512": "avx512_f", "avx2": "avx2"}[request.param]):
-        pytest.skip(f"this processor has no {request.param}")
+    """Each library that this processor can run, in turn."""
     loaded = ctypes.CDLL(str(kernels._path(request.param)))
     assert loaded.prepare()
     monkeypatch.setattr(kernels, "_library", lambda: loaded)
