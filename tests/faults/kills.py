@@ -29,6 +29,9 @@ DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
 #: A job is killed so often, then left to end.
 KILLS_IN_A_ROW = 10
 
+#: A host waits 300 s (RENDEZVOUS_SECONDS of code/cluster.py) for one that was killed before they met.
+ENDS_WITHIN = 300 + 120
+
 #: What a kill may cost: the interval, and the time in which a checkpoint is written on a busy machine.
 LOST_LIMIT = CHECKPOINT_SECONDS + 2.0
 
@@ -72,7 +75,7 @@ class Chain:
             time.sleep(delay)
             with contextlib.suppress(docker.errors.APIError):  # it has ended before
                 job.containers[self.bench.chance.choice(job.hosts)].kill(signal)
-            codes = job.wait(300)
+            codes = job.wait(ENDS_WITHIN)
             if signal == "SIGTERM" and set(codes.values()) != {0}:
                 return f"exit codes {codes} after SIGTERM: {job.failure()}"
             if signal == "SIGKILL" and job.failure() and not job.failure().startswith("The platform: host"):
