@@ -5,10 +5,12 @@ On a GPU by the variable-length kernels that torch ships; on a CPU, where torch 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 import kernels
 
@@ -18,20 +20,42 @@ FLASH_CAPABILITY = (8, 0)
 
 @dataclass(frozen=True)
 class Sequences:
-    """Where the sequences of a packed batch begin: `boundaries` int32 [sequences + 1]; longest first."""
+    """Where the sequences of a packed batch begin: `boundaries` int32 [sequences + 1]; longest first.
+
+    Behind the `count` sequences of the rows may be others, which only fill the batch up to a size.
+    """
 
     boundaries: torch.Tensor
-    longest: int
+    longest: int  #: no sequence has more tokens
+    count: int
 
     @classmethod
-    def of(cls, lengths: np.ndarray) -> Sequences:
-        """From the lengths in tokens, int64 [sequences], in falling order."""
-        boundaries = np.concatenate([[0], np.cumsum(lengths)])
-        return cls(torch.from_numpy(boundaries.astype(np.int32)), int(lengths[0]))
+    def of(cls, lengths: np.ndarray, filling: Sequence[int] = (), longest: int | None = None) -> Sequences:
+        """From the lengths in tokens, int64 [count], in falling order, and those of the filling sequences."""
+        boundaries = np.concatenate([[0], np.cumsum([*lengths, *filling])])
+        return cls(torch.from_numpy(boundaries.astype(np.int32)), longest or int(lengths[0]), len(lengths))
 
-    def to(self, device: torch.device) -> Sequences:
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Equal for batches that are computed by the same operations."""
+        return len(self.boundaries), self.longest, self.count
+
+    @property
+    def first_tokens(self) -> torch.Tensor:
+        """The index of each sequence's first token, int32 [sequences]."""
+        return self.boundaries[:-1]
+
+    def to(self, device: torch.device, *, non_blocking: bool) -> Sequences:
         """The same on `device`."""
-        return Sequences(self.boundaries.to(device, non_blocking=True), self.longest)
+        return replace(self, boundaries=self.boundaries.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Sequences:
+        """The same in pinned memory."""
+        return replace(self, boundaries=self.boundaries.pin_memory())
+
+    def copy_(self, other: Sequences, *, non_blocking: bool) -> None:
+        """Overwrite the boundaries."""
+        self.boundaries.copy_(other.boundaries, non_blocking=non_blocking)
 
 
 def attend(
@@ -42,22 +66,27 @@ def attend(
     projected [tokens, 3 * width]: queries, keys and values, packed. With `query` [sequences, width], one for each
     sequence, it is [tokens, 2 * width], without queries.
     """
-    boundaries = sequences.boundaries
+    boundaries, longest = sequences.boundaries, sequences.longest
     if projected.device.type == "cpu":
-        return kernels.attention(query, projected, boundaries, sequences.longest, heads, probability)
-    starts, longest = boundaries, sequences.longest
+        return kernels.attention(query, projected, boundaries, longest, heads, probability)
+    starts, longest_query = boundaries, longest
     if query is None:
-        query, key, value = (part.unflatten(1, (heads, -1)) for part in projected.chunk(3, dim=1))
+        query, key, value = projected.chunk(3, dim=1)
     else:
-        starts, longest = torch.arange(len(boundaries), dtype=torch.int32, device=query.device), 1
-        query, key, value = (part.unflatten(1, (heads, -1)) for part in (query, *projected.chunk(2, dim=1)))
+        starts, longest_query = torch.arange(len(boundaries), dtype=torch.int32, device=query.device), 1
+        key, value = projected.chunk(2, dim=1)
+    width = query.shape[1] // heads
+    # The kernels want heads whose width is a multiple of 8; zeros behind it change no product.
+    query, key, value = (part.unflatten(1, (heads, width)) for part in (query, key, value))
+    if width % 8:
+        query, key, value = (functional.pad(part, (0, -width % 8)) for part in (query, key, value))
     if query.dtype == torch.float32 or torch.cuda.get_device_capability(query.device) < FLASH_CAPABILITY:
         output = torch.ops.aten._efficient_attention_forward(
-            query[None], key[None], value[None], None, starts, boundaries, longest, sequences.longest,
-            probability, 0, query.requires_grad,
-        )[0]  # fmt: skip
+            query[None], key[None], value[None], None, starts, boundaries, longest_query, longest,
+            probability, 0, query.requires_grad, scale=width**-0.5,
+        )[0][0]  # fmt: skip
     else:
         output = torch.ops.aten._flash_attention_forward(
-            query, key, value, starts, boundaries, longest, sequences.longest, probability, False, False
+            query, key, value, starts, boundaries, longest_query, longest, probability, False, False, scale=width**-0.5
         )[0]
-    return output.reshape(len(query), -1)
+    return output[..., :width].reshape(len(query), -1)

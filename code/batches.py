@@ -6,9 +6,9 @@ no state to be repeated, on any number of hosts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,8 +22,18 @@ BATCHES_IN_GROUP = 50
 class Inputs(Protocol):
     """What a classifier reads besides tensors."""
 
-    def to(self, device: torch.device) -> Inputs:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What must be equal in batches that are computed by the same operations."""
+
+    def to(self, device: torch.device, *, non_blocking: bool) -> Inputs:
         """The same on `device`."""
+
+    def pin_memory(self) -> Inputs:
+        """The same in memory that a GPU reads by itself, while the host goes on."""
+
+    def copy_(self, other: Any, *, non_blocking: bool) -> object:
+        """Become what another of the same shape is."""
 
 
 class Layout(Protocol):
@@ -49,10 +59,30 @@ class Batch:
     weight: torch.Tensor  #: float32 [rows]
     rows_of_all_ranks: int
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """Equal for batches that are computed by the same operations."""
+        return self.rows_of_all_ranks, *(tuple(part.shape) for part in self._parts())
+
     def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`."""
-        inputs = {name: value.to(device) for name, value in self.inputs.items()}
-        return Batch(self.rows, inputs, self.targets.to(device), self.weight.to(device), self.rows_of_all_ranks)
+        """The same batch on `device`. From pinned memory a GPU copies it by itself, while the host goes on."""
+        return self._with(lambda part: part.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The same batch in pinned memory."""
+        return self._with(lambda part: part.pin_memory())
+
+    def copy_(self, other: Batch) -> None:
+        """Overwrite the tensors with those of another batch of the same shape, but not `rows`."""
+        for part, others in zip(self._parts(), other._parts(), strict=True):
+            part.copy_(others, non_blocking=True)
+
+    def _with(self, change: Callable[[Any], Any]) -> Batch:
+        inputs = {name: change(value) for name, value in self.inputs.items()}
+        return Batch(self.rows, inputs, change(self.targets), change(self.weight), self.rows_of_all_ranks)
+
+    def _parts(self) -> list[Any]:
+        return [*self.inputs.values(), self.targets, self.weight]
 
     @property
     def computed_tokens(self) -> int:

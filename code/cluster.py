@@ -179,6 +179,7 @@ def _device() -> torch.device:
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
+        torch.cuda.set_stream(torch.cuda.Stream(device))  # what is on the default one cannot be recorded (step.py)
         return device
     if gpu.count(gpu.capabilities()):
         try:

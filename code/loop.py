@@ -7,19 +7,18 @@ import math
 import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from transformers import get_linear_schedule_with_warmup
 
 import metrics
-from batches import Batch, Split, epoch_rows, training_batches
+from batches import Split, epoch_rows, training_batches
 from cluster import Cluster
 from evaluation import predict
 from failures import SettingsError
 from hyperparameters import Settings
 from losses import LossWatch
 from model import Classifier
-from precision import LossScale
 from progress import Progress
 from resume import Saver, Training
+from step import GraphedStep, Step, TakeStep, adamw, warmup_and_decay
 from stop import StopSignal
 from task import Task
 
@@ -42,13 +41,15 @@ def train(
     batch_size = settings.train_batch_size * cluster.world_size
     steps_per_epoch = math.ceil(len(training) / batch_size)
     total_steps = steps_per_epoch * settings.epochs
-    optimizer = _optimizer(classifier, settings)
-    schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(total_steps * settings.warmup_ratio), total_steps)
+    warmup_steps = math.ceil(total_steps * settings.warmup_ratio)
+    optimizer, rate = adamw(classifier, settings, cluster.device)
     loss_scale = classifier.precision.loss_scale()
-    state = Training(classifier.model, optimizer, schedule, loss_scale, torch.zeros((), device=cluster.device))
+    state = Training(classifier.model, optimizer, loss_scale, torch.zeros((), device=cluster.device))
     saver.resume(state)
     saver.require_space(state)
     parallel = DistributedDataParallel(classifier) if cluster.world_size > 1 else classifier
+    step = Step(parallel, task, optimizer, loss_scale, settings.max_grad_norm, cluster.world_size)
+    take_step = _on_device(step, classifier, cluster)
     progress = Progress(state.steps, total_steps, steps_per_epoch, settings.log_seconds, is_shown=cluster.is_rank_zero)
 
     def rows_of(epoch: int) -> list[np.ndarray]:
@@ -72,16 +73,8 @@ def train(
             if saving:
                 losses.check()
                 saver.save(state)
-            loss, is_finite = _step(
-                parallel,
-                batch.to(cluster.device),
-                task,
-                optimizer,
-                loss_scale,
-                settings.max_grad_norm,
-                cluster.world_size,
-            )
-            schedule.step()
+            rate.fill_(settings.learning_rate * warmup_and_decay(state.steps, warmup_steps, total_steps))
+            loss, is_finite = take_step(batch)
             state.steps += 1
             own_rows = int(batch.weight.count_nonzero())
             losses.add(state.steps, is_finite, own_rows)
@@ -124,47 +117,13 @@ def _stop(state: Training, losses: LossWatch, saver: Saver, progress: Progress) 
     return state
 
 
-def _step(
-    classifier: torch.nn.Module,
-    batch: Batch,
-    task: Task,
-    optimizer: torch.optim.Optimizer,
-    loss_scale: LossScale,
-    max_grad_norm: float,
-    world_size: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One optimizer step. Returns the sum of this rank's losses, and a number that is not finite when the loss or a
-    gradient is not, though the loss scale cannot fall any further; both stay on the device.
-
-    The gradient is that of the mean over the rows of all ranks: DistributedDataParallel divides by the number of ranks,
-    so each rank's sum is divided by all rows and multiplied by that number.
-    """
-    logits = classifier(**batch.inputs)
-    losses = task.losses(logits, batch.targets) * batch.weight
-    loss = losses.sum()
-    scale = loss_scale.value.clone()
-    (loss * (scale * (world_size / batch.rows_of_all_ranks))).backward()
-    norm = torch.nn.utils.get_total_norm([p.grad for p in classifier.parameters() if p.grad is not None]) / scale
-    # The fused AdamW divides the gradients by this as it reads them, which spares a pass over all of them.
-    optimizer.grad_scale = scale * (norm / max_grad_norm).clamp(min=1.0) if max_grad_norm else scale
-    if loss_scale.is_used:
-        overflowed = norm.isfinite().logical_not().float()
-        optimizer.found_inf = overflowed  # 1.0: the step is left out
-        loss_scale.update(overflowed)
-        norm = torch.where(scale > 1, 0.0, norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss.detach(), loss.detach() + 0 * norm
-
-
-def _optimizer(model: torch.nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW; vectors (biases, LayerNorm) are not decayed."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, eps=settings.adam_epsilon, fused=True)
+def _on_device(step: Step, classifier: Classifier, cluster: Cluster) -> TakeStep:
+    """The step for batches that are on the host."""
+    if cluster.device.type == "cpu":
+        return step
+    if cluster.world_size == 1 and classifier.has_few_shapes:
+        return GraphedStep(step, cluster.device)
+    return lambda batch: step(batch.pinned().to(cluster.device))
 
 
 def _finish_epoch(state: Training, train_loss: float, measured: dict[str, float], metric: str) -> None:

@@ -7,6 +7,7 @@ layer computes only what the head reads, the first token of each sequence, which
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
 
+import cuda_kernels
 import kernels
 from attention import Sequences, attend
 from precision import Precision
@@ -117,6 +119,7 @@ class PackedClassifier(nn.Module):
 
     name = "packed"
     groups_by_length = False
+    has_few_shapes = True  #: batches on a GPU, which are filled up
 
     def __init__(self, model: PreTrainedModel, parts: Encoder, precision: Precision) -> None:
         super().__init__()
@@ -124,16 +127,19 @@ class PackedClassifier(nn.Module):
         self.parts = parts
         self.precision = precision
         self.dtype = precision.dtype
+        self.fills = precision.device.type == "cuda"
+        self.kernels = cuda_kernels if precision.device.type == "cuda" else kernels
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor | Sequences]:
         """`forward`'s arguments for rows that stand in falling order of their lengths."""
         lengths = tokens.lengths[rows]
-        positions = np.concatenate([np.arange(length) for length in lengths])
-        return {
-            "ids": torch.from_numpy(tokens.flat(rows).astype(np.int64)),
-            "positions": torch.from_numpy(positions),
-            "sequences": Sequences.of(lengths),
-        }
+        ids, positions = tokens.flat(rows).astype(np.int64), np.concatenate([np.arange(n) for n in lengths])
+        sequences = Sequences.of(lengths)
+        if self.fills:
+            filling = filling_sequences(len(ids), tokens.longest)
+            ids, positions = (np.pad(values, (0, sum(filling))) for values in (ids, positions))
+            sequences = Sequences.of(lengths, filling, tokens.longest)
+        return {"ids": torch.from_numpy(ids), "positions": torch.from_numpy(positions), "sequences": sequences}
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, sequences: Sequences) -> torch.Tensor:
         """Logits, float32 [sequences, classes]. ids and positions: int64 [tokens], positions from 0 in a sequence."""
@@ -142,10 +148,10 @@ class PackedClassifier(nn.Module):
         for layer in parts.layers[:-1]:
             x = self._layer(layer, x, None, self._linear((layer.query, layer.key, layer.value), x), sequences)
         last = parts.layers[-1]
-        first = x[sequences.boundaries[:-1].long()]
+        first = x.index_select(0, sequences.first_tokens)
         query = self._linear((last.query,), first)
         first = self._layer(last, first, query, self._linear((last.key, last.value), x), sequences)
-        return parts.head(first[:, None].float()).float()
+        return parts.head(first[: sequences.count, None].float()).float()
 
     def _embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         embeddings: Any = self.parts.embeddings
@@ -154,9 +160,8 @@ class PackedClassifier(nn.Module):
             x = x + embeddings.token_type_embeddings.weight[0]
         x = embeddings.LayerNorm(x)
         if self.training:
-            dropout = kernels.dropout if x.device.type == "cpu" else functional.dropout
-            x = dropout(x, self.parts.embedding_dropout)
-        return self._narrow(x if self.parts.project is None else self.parts.project(x))
+            x = self.kernels.dropout(x, self.parts.embedding_dropout)
+        return (x if self.parts.project is None else self.parts.project(x)).to(self.dtype)
 
     def _layer(
         self, layer: Layer, x: torch.Tensor, query: torch.Tensor | None, projected: torch.Tensor, sequences: Sequences
@@ -171,31 +176,28 @@ class PackedClassifier(nn.Module):
         return self._add_and_norm(layer.output, inner, x, layer.output_norm, parts.output_dropout)
 
     def _activate(self, module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type == "cpu" and isinstance(self.parts.activation, GELUActivation):
-            return kernels.gelu(self._linear((module,), x, has_bias=False), module.bias)
+        if isinstance(self.parts.activation, GELUActivation):
+            return self.kernels.gelu(self._linear((module,), x, has_bias=False), module.bias)
         return self.parts.activation(self._linear((module,), x))
 
     def _add_and_norm(
         self, module: nn.Linear, x: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, probability: float
     ) -> torch.Tensor:
         """The sum of the residual and of what `module` makes of `x`, normed in fp32."""
-        if not self.training:
-            probability = 0.0
-        if x.device.type == "cpu":
-            update = self._linear((module,), x, has_bias=False)
-            return kernels.add_and_norm(update, module.bias, residual, norm, probability)
-        normed: torch.Tensor = norm((residual + functional.dropout(self._linear((module,), x), probability)).float())
-        return normed
+        update = self._linear((module,), x, has_bias=False)
+        return self.kernels.add_and_norm(update, module.bias, residual, norm, probability if self.training else 0.0)
 
     def _linear(self, modules: Sequence[nn.Linear], x: torch.Tensor, *, has_bias: bool = True) -> torch.Tensor:
         """The outputs of several modules side by side, by one product."""
-        x = x.to(self.dtype)
-        if x.device.type == "cpu":
-            return kernels.linear(x, modules, has_bias=has_bias)
-        weight = torch.cat([module.weight for module in modules]) if len(modules) > 1 else modules[0].weight
-        bias = torch.cat([module.bias for module in modules]) if len(modules) > 1 else modules[0].bias
-        return functional.linear(x, weight.to(self.dtype), bias.to(self.dtype))
+        return self.kernels.linear(x.to(self.dtype), modules, has_bias=has_bias)
 
-    def _narrow(self, x: torch.Tensor) -> torch.Tensor:
-        """On a CPU what goes from layer to layer is in `dtype`, as torch's own autocast has it there."""
-        return x.to(self.dtype) if x.device.type == "cpu" else x
+
+def filling_sequences(tokens: int, longest: int) -> list[int]:
+    """Lengths of sequences that fill a batch of so many tokens up to one of few sizes, at most a sixteenth more.
+
+    At least one, so that batches of one size have as many sequences; none is longer than `longest`.
+    """
+    step = max(64, (1 << tokens.bit_length()) // 32)
+    count = math.ceil((step - 1) / max(1, longest - 1))
+    missing = count + -(tokens + count) % step
+    return [missing // count + (number < missing % count) for number in range(count)]

@@ -16,6 +16,7 @@ class PaddedClassifier(nn.Module):
 
     name = "padded"
     groups_by_length = True
+    has_few_shapes = False
 
     def __init__(self, model: PreTrainedModel, pad_id: int, precision: Precision) -> None:
         super().__init__()

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from torch.optim.lr_scheduler import LRScheduler
 
 from batches import Split
 from checkpoint import KEPT, Checkpoints, Content
@@ -45,7 +44,6 @@ class Training:
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
-    schedule: LRScheduler
     loss_scale: LossScale
     loss_sum: torch.Tensor
     own_rows: int = 0
@@ -75,8 +73,6 @@ class Training:
             "rows": self.rows,
             "epochs": self.epochs,
             "best_epoch": self.best_epoch,
-            "schedule": {name: value for name, value in self.schedule.state_dict().items() if name != "lr_lambdas"},
-            "learning_rates": [group["lr"] for group in self.optimizer.param_groups],
             "loss_scale": self.loss_scale.state(),
             "curve": self.curve.state(),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
@@ -89,9 +85,6 @@ class Training:
         self.model.load_state_dict(tensors["model"])
         for name, value in self._optimizer_tensors(create=True).items():
             value.copy_(tensors["optimizer"][name])
-        self.schedule.load_state_dict(dict(state["schedule"]) | {"lr_lambdas": [None, None]})
-        for group, rate in zip(self.optimizer.param_groups, state["learning_rates"], strict=True):
-            group["lr"] = rate
         self.loss_scale.restore(state["loss_scale"])
         self.steps, self.rows = state["steps"], state["rows"]
         self.epochs, self.best_epoch = state["epochs"], state["best_epoch"]

@@ -39,6 +39,11 @@ class Tokens:
         """Tokens of each row, int64 [rows]."""
         return np.diff(self.offsets)
 
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return int(self.lengths.max())
+
     def flat(self, rows: np.ndarray) -> np.ndarray:
         """Token ids of these rows, one behind the other, int32."""
         return np.concatenate([self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows])

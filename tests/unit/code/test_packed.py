@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from batches import Split, collate
 from model import classifier
-from packed import PackedClassifier
+from packed import PackedClassifier, filling_sequences
 from padded import PaddedClassifier
 from precision import Precision
 from tokens import Tokens
@@ -90,6 +90,31 @@ def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths
     largest = max(g.abs().max() for g in expected_gradient.values())
     for name, one in gradient.items():
         assert torch.allclose(one, expected_gradient[name], rtol=1e-4, atol=1e-4 * float(largest)), name
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+def test_filling_a_batch_up_changes_nothing(lengths: list[int]) -> None:
+    model, split = model_of("bert"), split_of(lengths)
+    packed = classifier(model, 0, FP32)
+    both = []
+    for packed.fills in (False, True):
+        logits, rows = run(packed, split)
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.targets[rows])).backward()
+        both.append((logits.detach(), gradients(model)))
+    (logits, gradient), (filled, filled_gradient) = both
+    assert torch.allclose(logits, filled, rtol=0, atol=1e-6)
+    for name, one in gradient.items():
+        assert torch.allclose(one, filled_gradient[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_batches_are_filled_up_to_few_sizes() -> None:
+    sizes = set()
+    for tokens in range(1, 70_000):
+        filling = filling_sequences(tokens, 100)
+        assert 1 <= min(filling) <= max(filling) <= 100
+        assert sum(filling) <= max(64, tokens / 16) + len(filling)
+        sizes.add(tokens + sum(filling))
+    assert len(sizes) < 170
 
 
 @pytest.mark.parametrize("family", FAMILIES)

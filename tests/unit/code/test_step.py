@@ -1,4 +1,4 @@
-"""One optimizer step of the training loop against the plain one."""
+"""One optimizer step against the plain one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, get_linear_schedule_with_warmup
 
 from batches import Batch, Split, collate
 from hyperparameters import Settings
-from loop import _optimizer, _step
 from model import Classifier, classifier
 from precision import STEPS_TO_GROW, LossScale, Precision
 from single_label import SingleLabel
+from step import Step, adamw, warmup_and_decay
 from tokens import Tokens
 
 CPU = torch.device("cpu")
@@ -45,11 +45,11 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
     plain = copy.deepcopy(model)
     settings = Settings(learning_rate=1e-3)
     ours, theirs = classifier(model, 0, Precision("fp32", CPU)), classifier(plain, 0, Precision("fp32", CPU))
-    optimizer, plain_optimizer = _optimizer(ours, settings), _optimizer(theirs, settings)
-    unused = ours.precision.loss_scale()
+    (optimizer, _), (plain_optimizer, _) = adamw(ours, settings, CPU), adamw(theirs, settings, CPU)
+    step = Step(ours, SingleLabel(), optimizer, ours.precision.loss_scale(), max_grad_norm, 1)
     for seed in range(5):
         batch = batch_of(seed, ours)
-        _step(ours, batch, SingleLabel(), optimizer, unused, max_grad_norm, 1)
+        step(batch)
         torch.nn.functional.cross_entropy(theirs(**batch.inputs), batch.targets).backward()
         if max_grad_norm:
             torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_grad_norm)
@@ -61,17 +61,18 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
 
 def test_a_step_that_overflows_fp16_is_left_out_and_halves_the_scale(model: BertForSequenceClassification) -> None:
     fp16 = classifier(model, 0, Precision("fp16", CPU))
-    optimizer, loss_scale = _optimizer(fp16, Settings(learning_rate=1e-3)), LossScale(CPU, is_used=True)
+    loss_scale = LossScale(CPU, is_used=True)
+    step = Step(fp16, SingleLabel(), adamw(fp16, Settings(learning_rate=1e-3), CPU)[0], loss_scale, 1.0, 1)
     loss_scale.value.fill_(2.0**60)
     before = copy.deepcopy(model.state_dict())
-    _, is_finite = _step(fp16, batch_of(0, fp16), SingleLabel(), optimizer, loss_scale, 1.0, 1)
+    _, is_finite = step(batch_of(0, fp16))
     assert is_finite.isfinite()
     assert loss_scale.value == 2.0**59
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
     loss_scale.restore([1.0, 0])
     next(model.parameters()).data.fill_(torch.inf)
-    _, is_finite = _step(fp16, batch_of(0, fp16), SingleLabel(), optimizer, loss_scale, 1.0, 1)
+    _, is_finite = step(batch_of(0, fp16))
     assert not is_finite.isfinite()
 
 
@@ -79,13 +80,9 @@ def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassif
     losses = []
     for name in ("fp32", "fp16"):
         layout = classifier(copy.deepcopy(model), 0, Precision(name, CPU))
-        optimizer, loss_scale = _optimizer(layout, Settings(learning_rate=1e-3)), layout.precision.loss_scale()
-        losses.append(
-            [
-                _step(layout, batch_of(n % 3, layout), SingleLabel(), optimizer, loss_scale, 1.0, 1)[0].item()
-                for n in range(30)
-            ]
-        )
+        optimizer, _ = adamw(layout, Settings(learning_rate=1e-3), CPU)
+        step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), 1.0, 1)
+        losses.append([step(batch_of(n % 3, layout))[0].item() for n in range(30)])
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)
     assert losses[1][-3:] != losses[0][-3:]
 
@@ -98,3 +95,26 @@ def test_the_scale_doubles_after_many_good_steps_and_survives_a_checkpoint() -> 
     other.restore(json.loads(json.dumps(one.state())))
     other.update(torch.tensor(0.0))
     assert other.value == 2 * one.value
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 3, 10])
+def test_the_learning_rate_is_that_of_transformers(warmup_steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = get_linear_schedule_with_warmup(optimizer, warmup_steps, 10)
+    for step in range(11):
+        assert warmup_and_decay(step, warmup_steps, 10) == pytest.approx(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+
+
+def test_a_batch_takes_over_another_of_its_shape(model: BertForSequenceClassification) -> None:
+    layout = classifier(model, 0, Precision("fp32", CPU))
+    layout.fills = True
+    tokens = Tokens(np.arange(5, 49, dtype=np.int32), np.array([0, 12, 20, 23, 30, 44]))
+    split = Split(tokens, np.array([0, 1, 1, 0, 1]))
+    one, other = (collate(layout, split, np.array(rows), 2) for rows in ([0, 1], [2, 4]))
+    assert one.shape == other.shape
+    assert not torch.equal(layout(**one.inputs), layout(**other.inputs))
+    one.copy_(other)
+    assert torch.equal(layout(**one.inputs), layout(**other.inputs))
+    assert torch.equal(one.targets, other.targets)

@@ -1,0 +1,25 @@
+"""Tests that need a GPU: `make test-gpu`, or plain pytest where torch and transformers are installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "unit" / "code"))
+
+GPU = torch.device("cuda")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_stream() -> None:
+    """As in a job (cluster.py)."""
+    torch.cuda.set_stream(torch.cuda.Stream())
+
+
+@pytest.fixture(autouse=True)
+def exact_products() -> None:
+    """fp32 is fp32."""
+    torch.set_float32_matmul_precision("highest")

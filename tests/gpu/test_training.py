@@ -1,0 +1,179 @@
+"""Training on a GPU: what it computes, that no step waits, and what happens when memory runs out."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from batches import Split, collate
+from hyperparameters import Settings
+from jobs import Job, easy_rows, table
+from model import classifier
+from packed import PackedClassifier
+from padded import PaddedClassifier
+from precision import Precision
+from single_label import SingleLabel
+from step import GraphedStep, Step, adamw
+from test_packed import FAMILIES, LENGTHS, gradients, model_of, split_of
+from tiny_model import write_tiny_model
+
+GPU = torch.device("cuda")
+CODE = Path(__file__).resolve().parents[2] / "code"
+
+#: Relative to the largest: how far logits and gradients may be from those of fp32 with padding.
+ERROR = {"fp32": (1e-5, 1e-4), "bf16": (2e-2, 5e-2), "fp16": (2e-3, 1e-2)}
+
+
+def forward(layout: Any, split: Split, rows: np.ndarray | None = None) -> tuple[torch.Tensor, np.ndarray]:
+    batch = collate(layout, split, np.arange(len(split)) if rows is None else rows, len(split)).to(GPU)
+    return layout(**batch.inputs), batch.rows
+
+
+@pytest.mark.parametrize("precision", ERROR)
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths: list[int], precision: str) -> None:
+    model, split = model_of(family).to(GPU), split_of(lengths)
+    packed = classifier(model, model.config.pad_token_id, Precision(precision, GPU))
+    assert isinstance(packed, PackedClassifier) and packed.fills
+    both = []
+    for way in (packed, PaddedClassifier(model, model.config.pad_token_id, Precision("fp32", GPU))):
+        logits, rows = forward(way, split)
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.targets[rows]).to(GPU)).backward()
+        both.append((logits.detach(), gradients(model)))
+    (logits, gradient), (expected, expected_gradient) = both
+    logit_error, gradient_error = ERROR[precision]
+    assert (logits - expected).abs().max() <= logit_error * max(1, expected.abs().max())
+    assert gradient.keys() == expected_gradient.keys()
+    largest = max(g.abs().max() for g in expected_gradient.values())
+    for name, one in gradient.items():
+        assert (one - expected_gradient[name]).abs().max() <= gradient_error * largest, name
+
+
+def losses_of(steps: int, is_graphed: bool, precision: str, dropout: float) -> tuple[list[float], dict[str, Any]]:
+    """Losses of steps on batches of different sizes, and the weights at the end."""
+    model = model_of("bert", hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout).to(GPU)
+    layout = classifier(model, 0, Precision(precision, GPU)).train()
+    split = split_of([int(n) for n in np.random.default_rng(5).integers(2, 60, 64)])
+    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
+    step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), 1.0, 1)
+    graphed = GraphedStep(step, GPU)
+    torch.manual_seed(2)
+    found = []
+    for number in range(steps):
+        rows = np.random.default_rng(number).choice(64, 8 if number % 10 else 5, replace=False)
+        batch = collate(layout, split, rows, len(rows))
+        rate.fill_(1e-3 * (1 - number / steps))
+        loss, is_finite = graphed(batch) if is_graphed else step(batch.to(GPU))
+        assert is_finite.isfinite()
+        found.append(loss.item() / len(rows))
+    if is_graphed:
+        assert sum(recording is not None for recording in graphed._recordings.values()) >= 4
+    return found, copy.deepcopy(model.state_dict())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_recorded_steps_do_what_ordinary_ones_do(precision: str, dropout: float) -> None:
+    (ordinary, weights), (recorded, recorded_weights) = (losses_of(50, on, precision, dropout) for on in (False, True))
+    assert recorded == pytest.approx(ordinary, rel=1e-4 if precision == "fp32" else 2e-2)
+    for name, weight in weights.items():
+        assert torch.allclose(weight, recorded_weights[name], atol=1e-4 if precision == "fp32" else 5e-3), name
+
+
+def test_fifty_steps_give_the_losses_of_a_plain_loop() -> None:
+    """The plain loop is transformers' own forward pass on a padded batch in fp32, and AdamW."""
+    found, _ = losses_of(50, is_graphed=True, precision="fp32", dropout=0.0)
+    model = model_of("bert").to(GPU)
+    padded = PaddedClassifier(model, 0, Precision("fp32", GPU))
+    split = split_of([int(n) for n in np.random.default_rng(5).integers(2, 60, 64)])
+    decayed = [p for p in model.parameters() if p.ndim >= 2], [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed[0], "weight_decay": Settings().weight_decay}, {"params": decayed[1], "weight_decay": 0.0}]
+    )
+    for number, ours in enumerate(found):
+        rows = np.random.default_rng(number).choice(64, 8 if number % 10 else 5, replace=False)
+        inputs = {name: tensor.to(GPU) for name, tensor in padded.inputs(split.tokens, rows).items()}
+        loss = torch.nn.functional.cross_entropy(
+            model(**inputs).logits, torch.from_numpy(split.targets[rows]).to(GPU)
+        )
+        assert ours == pytest.approx(loss.item(), rel=1e-4), number
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * (1 - number / 50)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_no_step_waits_for_the_gpu() -> None:
+    model = model_of("bert", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1).to(GPU)
+    layout = classifier(model, 0, Precision("bf16", GPU)).train()
+    split = split_of([20, 15, 12, 9, 7, 5, 4, 2])
+    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
+    step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), 1.0, 1)
+    graphed = GraphedStep(step, GPU)
+    for way in (graphed, lambda batch: step(batch.pinned().to(GPU))):
+        for number in range(6):
+            if number == 3:
+                torch.cuda.set_sync_debug_mode("error")
+            try:
+                rate.fill_(1e-3)
+                way(collate(layout, split, np.arange(8), 8))
+            finally:
+                if number == 5:
+                    torch.cuda.set_sync_debug_mode("default")
+
+
+def train(job: Job, **hyperparameters: object) -> subprocess.CompletedProcess[str]:
+    arguments = [f"--{name}={value}" for name, value in hyperparameters.items()]
+    environment = os.environ | {"SAGEMAKER_BASE_DIR": str(job.base), "PYTHONPATH": str(CODE)}
+    return subprocess.run(
+        [sys.executable, str(CODE / "train.py"), *arguments], env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    own = Job(tmp_path)
+    own.write("train", "reviews.tsv", table(easy_rows(512)))
+    write_tiny_model(own.base / "input" / "data" / "model")
+    return own
+
+
+def test_a_job_learns_and_goes_on_from_its_checkpoint(job: Job) -> None:
+    settings = {"learning_rate": 1e-3, "max_sequence_length": 32, "train_batch_size": 32, "log_seconds": 0}
+    first = train(job, epochs=2, **settings)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "packed batches, cuda, bf16" in first.stdout
+    second = train(job, epochs=4, **settings)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "Going on from the checkpoint of step" in second.stdout
+    metrics = json.loads((job.base / "output" / "data" / "metrics.json").read_text())
+    assert metrics["accuracy"] > 0.9
+
+
+def test_memory_that_runs_out_is_said(job: Job) -> None:
+    """Another holds all but 1 GiB of the GPU's memory."""
+    free, _ = torch.cuda.mem_get_info()
+    ballast = torch.empty(free - (1 << 30), dtype=torch.uint8, device=GPU)
+    path = job.base / "input" / "data" / "model" / "config.json"
+    config = json.loads(path.read_text())
+    assert re.search("hidden_size", path.read_text()), config
+    done = train(job, epochs=1, train_batch_size=200_000, max_sequence_length=32)
+    del ballast
+    torch.cuda.empty_cache()
+    text = (job.base / "output" / "failure").read_text() if (job.base / "output" / "failure").exists() else done.stderr
+    assert done.returncode != 0
+    print(done.stdout[-800:], done.stderr[-1500:], text)
+    assert "the GPU ran out of memory with train_batch_size=200000" in text + done.stdout + done.stderr
