@@ -23,7 +23,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help engine venv build demo-data local-test resume-demo push train aws-up aws-down check fix lock clean \
-    test test-image test-unit test-code test-container test-push test-local-mode test-faults \
+    test test-image test-unit test-code test-container test-push test-local-mode test-faults test-gpu \
     bench bench-parity bench-data bench-reading bench-launcher \
     packages sbom scan-image test-reproducible bench-image
 
@@ -108,6 +108,13 @@ test-code: test-image demo-data build/bench/packages/.installed ## Tests of code
 	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
 	    --volume '$(CURDIR)/build/bench/packages:/project/build/bench/packages:ro' \
 	    $(IMAGE):test python -m pytest -p no:cacheprovider --numprocesses 2 tests/unit/code
+
+test-gpu: test-image ## Tests of what runs on a GPU, inside the image; needs one, and NVIDIA's container toolkit
+	docker run --rm --gpus all --network none --shm-size 512m --workdir /project \
+	    --volume '$(CURDIR)/tests:/project/tests:ro' \
+	    --volume '$(CURDIR)/pyproject.toml:/project/pyproject.toml:ro' \
+	    --volume '$(CURDIR)/code:/project/code:ro' \
+	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/gpu
 
 test-container: test-image demo-data build/serving/packages/.installed ## Tests of the image, from outside
 	$(IN_VENV)pytest --numprocesses 2 tests/container

@@ -41,6 +41,8 @@ def compete(
     for name, process in workers.items():
         found.setups[name], found.tried[name] = process.call(worker.prepare, name, task, trial)
         found.results[name] = []
+        tried = "; ".join(f"{choice}: {seconds:.2f} s" for choice, seconds in found.tried[name].items())
+        print(f"{name} is ready{f', of {tried}' if tried else ''}", flush=True)
     for number in range(1, rounds + 1):
         rows = corpus.sample(task.batch_size * steps, seed=number)
         found.lengths.append(observer.call(sidelights.row_lengths, task, rows))

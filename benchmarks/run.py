@@ -31,7 +31,7 @@ from benchmarks.corpus import Rows
 from benchmarks.worker import Worker
 
 #: Steps of a round by tokens: on two CPU cores a run takes a quarter of an hour at most.
-STEPS = {"cpu": {128: 12, 512: 4}, "cuda": {128: 100, 512: 100}}
+STEPS = {"cpu": {128: 12, 512: 4}, "cuda": {128: 400, 512: 200}}
 
 DEMO = ROOT / "build" / "demo"
 IMDB = ROOT / "build" / "bench" / "imdb.csv"

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 import kernels
 
-#: torch's flash attention is for Ampere and later, and for 16 bits; its memory-efficient attention for all.
+#: torch's flash attention is for Ampere and later, for 16 bits and heads so wide; its memory-efficient one for all.
 FLASH_CAPABILITY = (8, 0)
+FLASH_WIDTH = 256
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def attend(
     query, key, value = (part.unflatten(1, (heads, width)) for part in (query, key, value))
     if width % 8:
         query, key, value = (functional.pad(part, (0, -width % 8)) for part in (query, key, value))
-    if query.dtype == torch.float32 or torch.cuda.get_device_capability(query.device) < FLASH_CAPABILITY:
+    is_new = torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
+    if query.dtype == torch.float32 or width > FLASH_WIDTH or not is_new:
         output = torch.ops.aten._efficient_attention_forward(
             query[None], key[None], value[None], None, starts, boundaries, longest_query, longest,
             probability, 0, query.requires_grad, scale=width**-0.5,

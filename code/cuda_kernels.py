@@ -25,8 +25,10 @@ FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 #: Threads of a block, and rows that its warps norm at once.
 THREADS, ROWS_OF_BLOCK = 128, 4
 
-#: Blocks for each multiprocessor where a block leaves a row of sums: enough to keep it busy.
-BLOCKS_OF_SUMS = 4
+#: Blocks for each multiprocessor, as measured on an H100. Those of the gradients leave a row of sums each.
+BLOCKS_OF_NORM_GRADIENT = 2
+BLOCKS_OF_GELU = 16
+BLOCKS_OF_GELU_GRADIENT = 8
 
 
 def add_and_norm(
@@ -48,11 +50,23 @@ def dropout(x: torch.Tensor, probability: float) -> torch.Tensor:
     return functional.dropout(x, probability)
 
 
+def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
+    """The rows of the table: [ids, width]. Their gradients are added up as they come, which needs no sorting."""
+    return table.weight.index_select(0, ids)
+
+
 def linear(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> torch.Tensor:
     """The outputs of several modules side by side, by one product in the format of `x`: [rows, outputs]."""
     weights = [module.weight for module in modules]
-    output: torch.Tensor = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))
+    output: torch.Tensor = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))[0]
     return output
+
+
+def branch(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `linear` returns, and `x` for its other use: the gradients of both uses are added up by the product."""
+    weights = [module.weight for module in modules]
+    output, again = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))
+    return output, again
 
 
 class _AddAndNorm(torch.autograd.Function):
@@ -85,7 +99,7 @@ class _AddAndNorm(torch.autograd.Function):
         total, mean, inverse, gain = ctx.saved_tensors
         rows, width = total.shape
         d_update, d_residual = torch.empty_like(total), torch.empty_like(total)
-        blocks = min(math.ceil(rows / ROWS_OF_BLOCK), BLOCKS_OF_SUMS * _multiprocessors(total.device))
+        blocks = min(math.ceil(rows / ROWS_OF_BLOCK), BLOCKS_OF_NORM_GRADIENT * _multiprocessors(total.device))
         sums = gain.new_empty(blocks, 3, width)
         _launch(
             "norm_backward", total, (blocks, 1),
@@ -100,7 +114,7 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         x = x.contiguous()
         output = torch.empty_like(x)
-        _launch("gelu_forward", x, _strips(x), x, bias, output, len(x))
+        _launch("gelu_forward", x, _strips(x, BLOCKS_OF_GELU), x, bias, output, len(x))
         ctx.save_for_backward(x, bias)
         return output
 
@@ -108,7 +122,7 @@ class _Gelu(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, bias = ctx.saved_tensors
         d_x = torch.empty_like(x)
-        strips = _strips(x)
+        strips = _strips(x, BLOCKS_OF_GELU_GRADIENT)
         sums = bias.new_empty(strips[1], x.shape[1])
         _launch("gelu_backward", x, strips, gradients[0].contiguous(), x, bias, d_x, sums, len(x))
         return d_x, sums.sum(0)
@@ -116,21 +130,20 @@ class _Gelu(torch.autograd.Function):
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, has_bias: bool, *parameters: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, has_bias: bool, *parameters: torch.Tensor) -> tuple[torch.Tensor, ...]:
         weights = parameters[: len(parameters) // (1 + has_bias)]
-        weight, bias = (
-            torch.cat([part.to(x.dtype) for part in parts]) if parts else None
-            for parts in (weights, parameters[len(weights) :])
-        )
-        ctx.save_for_backward(x, weight)
         ctx.outputs = [len(part) for part in weights]
         ctx.has_bias = has_bias
-        return functional.linear(x, weight, bias)
+        weight = _side_by_side(weights, x.dtype)
+        bias = _side_by_side(parameters[len(weights) :], x.dtype) if has_bias else None
+        ctx.save_for_backward(x, weight)
+        ctx.set_materialize_grads(False)
+        return functional.linear(x, weight, bias), x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        d_output = gradients[0].contiguous()
+        d_output, d_again = gradients[0].contiguous(), gradients[1]
         if x.dtype == torch.float32:
             d_weight = d_output.t() @ x
         else:
@@ -138,7 +151,13 @@ class _Linear(torch.autograd.Function):
         d_biases: Sequence[torch.Tensor] = ()
         if ctx.has_bias:
             d_biases = d_output.sum(0, dtype=torch.float32).split(ctx.outputs)
-        return d_output @ weight, None, *d_weight.split(ctx.outputs), *d_biases
+        d_x = d_output @ weight if d_again is None else d_again.addmm_(d_output, weight)
+        return d_x, None, *d_weight.split(ctx.outputs), *d_biases
+
+
+def _side_by_side(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    own = [part.to(dtype) for part in parts]
+    return torch.cat(own) if len(own) > 1 else own[0]
 
 
 def _dropping(probability: float, device: torch.device) -> tuple[torch.Tensor | None, int, float]:
@@ -149,11 +168,11 @@ def _dropping(probability: float, device: torch.device) -> tuple[torch.Tensor | 
     return seed, threshold, 1 / (1 - threshold / 2**32)
 
 
-def _strips(x: torch.Tensor) -> tuple[int, int]:
+def _strips(x: torch.Tensor, blocks: int) -> tuple[int, int]:
     """Blocks side by side for the columns, and how many share the rows."""
     pack = 16 // x.element_size()
     across = math.ceil(x.shape[1] / (THREADS * (1 if x.shape[1] % pack else pack)))
-    return across, min(len(x), math.ceil(BLOCKS_OF_SUMS * _multiprocessors(x.device) / across))
+    return across, min(len(x), math.ceil(blocks * _multiprocessors(x.device) / across))
 
 
 @functools.cache
@@ -161,7 +180,9 @@ def _multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def _launch(name: str, like: torch.Tensor, blocks: tuple[int, int], *arguments: torch.Tensor | int | float | None) -> None:
+def _launch(
+    name: str, like: torch.Tensor, blocks: tuple[int, int], *arguments: torch.Tensor | int | float | None
+) -> None:
     """Run a kernel for rows like those of a tensor, behind what the GPU was given before."""
     driver, kernels = _compiled(name.partition("_")[0].upper(), like.dtype, like.shape[1], like.device)
     values, types = zip(*map(_argument, arguments), strict=True)
@@ -214,4 +235,3 @@ def _require(answer: Sequence[Any]) -> Sequence[Any]:
     if answer[0]:
         raise RuntimeError(f"CUDA: {answer[0]!r}")
     return answer[1:]
-

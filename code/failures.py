@@ -79,12 +79,16 @@ def _place(error: BaseException) -> str:
     return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
 
 
+SIGNS_OF_FULL_GPU = ("CUDA error: out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
 def explain(error: Exception, train_batch_size: int, valid_batch_size: int, max_sequence_length: int) -> Exception:
     """Turn what only a library could notice, want of memory or disk, into a JobError. Other errors stay themselves."""
     if isinstance(error, JobError):
         return error
     text = str(error)
-    if type(error).__name__ == "OutOfMemoryError":  # torch.OutOfMemoryError, without importing torch
+    # torch.OutOfMemoryError, without importing torch, and what CUDA and cuBLAS say themselves.
+    if type(error).__name__ == "OutOfMemoryError" or any(sign in text for sign in SIGNS_OF_FULL_GPU):
         is_evaluation = any(frame.name == "predict" for frame in traceback.extract_tb(error.__traceback__))
         name, size = ("valid", valid_batch_size) if is_evaluation else ("train", train_batch_size)
         smaller = f"{name}_batch_size={size // 2}, " if size > 1 else ""

@@ -64,11 +64,24 @@ def dropout(x: torch.Tensor, probability: float) -> torch.Tensor:
     return output
 
 
+def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
+    """The rows of the table: [ids, width]."""
+    rows: torch.Tensor = table(ids)
+    return rows
+
+
 def linear(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> torch.Tensor:
     """The outputs of several modules side by side, by one product in the format of `x`: [rows, outputs]."""
     weights = [module.weight for module in modules]
-    output: torch.Tensor = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))
+    output: torch.Tensor = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))[0]
     return output
+
+
+def branch(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `linear` returns, and `x` for its other use: the gradients of both uses are added up by the product."""
+    weights = [module.weight for module in modules]
+    output, again = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))
+    return output, again
 
 
 class _Attention(torch.autograd.Function):
@@ -188,7 +201,7 @@ def _dropped(x: torch.Tensor, seed: int, probability: float) -> torch.Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, has_bias: bool, *parameters: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, has_bias: bool, *parameters: torch.Tensor) -> tuple[torch.Tensor, ...]:
         weights = parameters[: len(parameters) // (1 + has_bias)]
         weight, bias = (
             torch.cat([part.to(x.dtype) for part in parts]) if parts else None
@@ -197,19 +210,21 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.outputs = [len(part) for part in weights]
         ctx.has_bias = has_bias
-        return functional.linear(x, weight, bias)
+        ctx.set_materialize_grads(False)
+        return functional.linear(x, weight, bias), x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        d_output = gradients[0].contiguous()
+        d_output, d_again = gradients[0].contiguous(), gradients[1]
         d_weights = _weight_gradient(d_output, x).split(ctx.outputs)
         d_biases: Sequence[torch.Tensor] = ()
         if ctx.has_bias:
             d_bias = torch.empty(len(weight))
             _kernel("sum_rows", x.dtype)(d_output, d_bias, *d_output.shape)
             d_biases = d_bias.split(ctx.outputs)
-        return d_output @ weight, None, *d_weights, *d_biases
+        d_x = d_output @ weight if d_again is None else d_again.addmm_(d_output, weight)
+        return d_x, None, *d_weights, *d_biases
 
 
 def _weight_gradient(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

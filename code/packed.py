@@ -8,7 +8,7 @@ layer computes only what the head reads, the first token of each sequence, which
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,22 +146,23 @@ class PackedClassifier(nn.Module):
         parts = self.parts
         x = self._embed(ids, positions)
         for layer in parts.layers[:-1]:
-            x = self._layer(layer, x, None, self._linear((layer.query, layer.key, layer.value), x), sequences)
+            projected, x = self.kernels.branch(x, (layer.query, layer.key, layer.value), has_bias=True)
+            x = self._layer(layer, x, None, projected, sequences)
         last = parts.layers[-1]
-        first = x.index_select(0, sequences.first_tokens)
-        query = self._linear((last.query,), first)
-        first = self._layer(last, first, query, self._linear((last.key, last.value), x), sequences)
+        projected, x = self.kernels.branch(x, (last.key, last.value), has_bias=True)
+        query, first = self.kernels.branch(x.index_select(0, sequences.first_tokens), (last.query,), has_bias=True)
+        first = self._layer(last, first, query, projected, sequences)
         return parts.head(first[: sequences.count, None].float()).float()
 
     def _embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         embeddings: Any = self.parts.embeddings
-        x = embeddings.word_embeddings(ids) + embeddings.position_embeddings(positions + self.parts.first_position)
-        if hasattr(embeddings, "token_type_embeddings"):
-            x = x + embeddings.token_type_embeddings.weight[0]
-        x = embeddings.LayerNorm(x)
-        if self.training:
-            x = self.kernels.dropout(x, self.parts.embedding_dropout)
-        return (x if self.parts.project is None else self.parts.project(x)).to(self.dtype)
+        words = self.kernels.embedding(embeddings.word_embeddings, ids)
+        places = self.kernels.embedding(embeddings.position_embeddings, positions + self.parts.first_position)
+        kinds = getattr(embeddings, "token_type_embeddings", None)
+        kind = words.new_zeros(words.shape[1]) if kinds is None else kinds.weight[0]  # all tokens are of the first kind
+        x = self.kernels.add_and_norm(words.to(self.dtype), kind, places.to(self.dtype), embeddings.LayerNorm, 0.0)
+        x = self.kernels.dropout(x, self.parts.embedding_dropout if self.training else 0.0)
+        return (x if self.parts.project is None else self.parts.project(x.float())).to(self.dtype)
 
     def _layer(
         self, layer: Layer, x: torch.Tensor, query: torch.Tensor | None, projected: torch.Tensor, sequences: Sequences
@@ -172,24 +173,20 @@ class PackedClassifier(nn.Module):
         x = self._add_and_norm(
             layer.attention_output, attended, x, layer.attention_norm, parts.attention_output_dropout
         )
-        inner = self._activate(layer.intermediate, x)
+        if isinstance(parts.activation, GELUActivation):
+            inner, x = self.kernels.branch(x, (layer.intermediate,), has_bias=False)
+            inner = self.kernels.gelu(inner, layer.intermediate.bias)
+        else:
+            inner, x = self.kernels.branch(x, (layer.intermediate,), has_bias=True)
+            inner = parts.activation(inner)
         return self._add_and_norm(layer.output, inner, x, layer.output_norm, parts.output_dropout)
-
-    def _activate(self, module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-        if isinstance(self.parts.activation, GELUActivation):
-            return self.kernels.gelu(self._linear((module,), x, has_bias=False), module.bias)
-        return self.parts.activation(self._linear((module,), x))
 
     def _add_and_norm(
         self, module: nn.Linear, x: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, probability: float
     ) -> torch.Tensor:
         """The sum of the residual and of what `module` makes of `x`, normed in fp32."""
-        update = self._linear((module,), x, has_bias=False)
+        update = self.kernels.linear(x, (module,), has_bias=False)
         return self.kernels.add_and_norm(update, module.bias, residual, norm, probability if self.training else 0.0)
-
-    def _linear(self, modules: Sequence[nn.Linear], x: torch.Tensor, *, has_bias: bool = True) -> torch.Tensor:
-        """The outputs of several modules side by side, by one product."""
-        return self.kernels.linear(x.to(self.dtype), modules, has_bias=has_bias)
 
 
 def filling_sequences(tokens: int, longest: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -110,10 +111,8 @@ def test_dropout_keeps_the_mean_and_the_gradient_has_the_same_mask(probability: 
 
 
 @pytest.mark.parametrize("dtype", FORMATS, ids=str)
-@pytest.mark.parametrize("width", [64, 32, 26])
+@pytest.mark.parametrize("width", [64, 32, 26, 288])
 def test_attention(width: int, dtype: torch.dtype) -> None:
-    import numpy as np
-
     lengths, heads = [130, 64, 17, 1], 3
     projected = numbers(sum(lengths), 3 * heads * width, dtype=dtype)
     gradient = numbers(sum(lengths), heads * width, dtype=dtype, seed=2).detach()
@@ -124,7 +123,9 @@ def test_attention(width: int, dtype: torch.dtype) -> None:
     parts = [part.split(lengths) for part in theirs.unflatten(1, (3, heads, width)).unbind(1)]
     expected = torch.cat(
         [
-            functional.scaled_dot_product_attention(*(part.transpose(0, 1)[None] for part in sequence))[0].transpose(0, 1)
+            functional.scaled_dot_product_attention(*(part.transpose(0, 1)[None] for part in sequence))[0].transpose(
+                0, 1
+            )
             for sequence in zip(*parts, strict=True)
         ]
     ).flatten(1)

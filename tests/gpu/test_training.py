@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from batches import Split, collate
 from hyperparameters import Settings
@@ -23,8 +23,8 @@ from packed import PackedClassifier
 from padded import PaddedClassifier
 from precision import Precision
 from single_label import SingleLabel
+from small_models import FAMILIES, LENGTHS, gradients, model_of, split_of
 from step import GraphedStep, Step, adamw
-from test_packed import FAMILIES, LENGTHS, gradients, model_of, split_of
 from tiny_model import write_tiny_model
 
 GPU = torch.device("cuda")
@@ -88,6 +88,8 @@ def test_recorded_steps_do_what_ordinary_ones_do(precision: str, dropout: float)
     (ordinary, weights), (recorded, recorded_weights) = (losses_of(50, on, precision, dropout) for on in (False, True))
     assert recorded == pytest.approx(ordinary, rel=1e-4 if precision == "fp32" else 2e-2)
     for name, weight in weights.items():
+        if name.endswith("key.bias"):  # changes no result: its gradient is rounding noise, which AdamW scales up
+            continue
         assert torch.allclose(weight, recorded_weights[name], atol=1e-4 if precision == "fp32" else 5e-3), name
 
 
@@ -104,9 +106,7 @@ def test_fifty_steps_give_the_losses_of_a_plain_loop() -> None:
     for number, ours in enumerate(found):
         rows = np.random.default_rng(number).choice(64, 8 if number % 10 else 5, replace=False)
         inputs = {name: tensor.to(GPU) for name, tensor in padded.inputs(split.tokens, rows).items()}
-        loss = torch.nn.functional.cross_entropy(
-            model(**inputs).logits, torch.from_numpy(split.targets[rows]).to(GPU)
-        )
+        loss = torch.nn.functional.cross_entropy(model(**inputs).logits, torch.from_numpy(split.targets[rows]).to(GPU))
         assert ours == pytest.approx(loss.item(), rel=1e-4), number
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -139,7 +139,11 @@ def train(job: Job, **hyperparameters: object) -> subprocess.CompletedProcess[st
     arguments = [f"--{name}={value}" for name, value in hyperparameters.items()]
     environment = os.environ | {"SAGEMAKER_BASE_DIR": str(job.base), "PYTHONPATH": str(CODE)}
     return subprocess.run(
-        [sys.executable, str(CODE / "train.py"), *arguments], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, str(CODE / "train.py"), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
@@ -164,16 +168,15 @@ def test_a_job_learns_and_goes_on_from_its_checkpoint(job: Job) -> None:
 
 
 def test_memory_that_runs_out_is_said(job: Job) -> None:
-    """Another holds all but 1 GiB of the GPU's memory."""
+    """Another process's share of the GPU leaves too little for 512 rows at once in a model of this width."""
+    folder = job.base / "input" / "data" / "model"
+    config = AutoConfig.from_pretrained(folder, hidden_size=2048, intermediate_size=8192, num_hidden_layers=8)
+    config.num_attention_heads = 32
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     free, _ = torch.cuda.mem_get_info()
-    ballast = torch.empty(free - (1 << 30), dtype=torch.uint8, device=GPU)
-    path = job.base / "input" / "data" / "model" / "config.json"
-    config = json.loads(path.read_text())
-    assert re.search("hidden_size", path.read_text()), config
-    done = train(job, epochs=1, train_batch_size=200_000, max_sequence_length=32)
+    ballast = torch.empty(free - (5 << 30), dtype=torch.uint8, device=GPU)
+    done = train(job, epochs=1, train_batch_size=512, max_sequence_length=32)
     del ballast
     torch.cuda.empty_cache()
-    text = (job.base / "output" / "failure").read_text() if (job.base / "output" / "failure").exists() else done.stderr
     assert done.returncode != 0
-    print(done.stdout[-800:], done.stderr[-1500:], text)
-    assert "the GPU ran out of memory with train_batch_size=200000" in text + done.stdout + done.stderr
+    assert "the GPU ran out of memory with train_batch_size=512" in done.stdout + done.stderr

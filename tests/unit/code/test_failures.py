@@ -53,6 +53,9 @@ def predict(error: Exception) -> None:
     [
         (OutOfMemoryError("CUDA"), "Your settings: the GPU ran out of memory with valid_batch_size=64 and max_sequence_"
          "length=128; take valid_batch_size=32, a smaller max_sequence_length or an instance with more GPU memory"),
+        (RuntimeError("CUDA error: out of memory"),
+         "Your settings: the GPU ran out of memory with valid_batch_size=64 and max_sequence_"
+         "length=128; take valid_batch_size=32, a smaller max_sequence_length or an instance with more GPU memory"),
         (MemoryError(), "The platform: the host ran out of memory, so training was killed; take an instance with more"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "The platform: the host ran out"),
         (OSError(errno.ENOSPC, "x"), "The platform: the disk is full"),

@@ -1,0 +1,59 @@
+"""Small classifiers of each packed family, and rows of random tokens for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from batches import Split
+from tokens import Tokens
+
+LENGTHS = [[60, 60, 50, 31, 7, 2, 2], [9], [5, 5, 5, 5], [40, 3]]
+
+FAMILIES = {
+    "bert": (transformers.BertConfig, {}),
+    "roberta": (transformers.RobertaConfig, {"pad_token_id": 1}),
+    "xlm-roberta": (transformers.XLMRobertaConfig, {"pad_token_id": 1}),
+    "electra": (transformers.ElectraConfig, {"embedding_size": 16}),
+    "distilbert": (transformers.DistilBertConfig, {}),
+}
+
+
+def model_of(family: str, **options: Any) -> PreTrainedModel:
+    """A small model with random weights, large enough that a wrong one shows, and without dropout."""
+    config_class, extra = FAMILIES[family]
+    if family == "distilbert":
+        shape: dict[str, Any] = {
+            "dim": 32, "n_heads": 4, "n_layers": 3, "hidden_dim": 64,
+            "dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0,
+        }  # fmt: skip
+    else:
+        shape = {
+            "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3, "intermediate_size": 64,
+            "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+        }  # fmt: skip
+    shape |= extra | options
+    config = config_class(vocab_size=120, max_position_embeddings=70, num_labels=3, **shape)
+    torch.manual_seed(0)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def split_of(lengths: list[int]) -> Split:
+    random = np.random.default_rng(1)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = random.integers(5, 120, offsets[-1]).astype(np.int32)
+    return Split(Tokens(ids, offsets), random.integers(0, 3, len(lengths)))
+
+
+def gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
