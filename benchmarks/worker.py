@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import multiprocessing
 import os
 import sys
@@ -55,9 +57,18 @@ def prepare(name: str, task: Task, rows: Rows) -> tuple[str, dict[str, float]]:
     global _competitor
     _competitor = COMPETITORS[name](task)
     _competitor.prepare(rows)
+    give_back_memory()
     return _competitor.setup, _competitor.tried
 
 
 def run(rows: Rows) -> Result:
     """Let this process's competitor train a round."""
-    return _competitor.run(rows)
+    result = _competitor.run(rows)
+    give_back_memory()
+    return result
+
+
+def give_back_memory() -> None:
+    """To the others: the C library keeps most of what is freed, at 512 tokens several GB in each process."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
