@@ -172,7 +172,8 @@ class Cluster:
             )
         verb, log = ("was", "its log") if len(silent) == 1 else ("were", "their logs")
         seconds = self._timeout.total_seconds()
-        after = f"no answer for {seconds:g} s" if "Timed out" in detail else "the connection was closed"
+        is_timeout = "Timed out" in detail or "wait timeout" in detail  # gloo's words, and the store's
+        after = f"no answer for {seconds:g} s" if is_timeout else "the connection was closed"
         return PlatformError(
             f"{self._names(silent)} {verb} lost: {after}; look at the end of {log} (out of memory? reclaimed?), "
             f"then start the job again\n{detail}"
@@ -196,8 +197,8 @@ def _device() -> torch.device:
 def _answers(address: tuple[str, int], deadline: float) -> bool:
     """Wait until a port takes connections, and return whether it did by the deadline.
 
-    TCPStore can wait, too, but for up to twice as long as it is told: when an attempt gives up before the timeout it
-    starts over with a fresh one.
+    TCPStore can wait, too, but for up to twice as long as it is told: an attempt gives up before its time is over, and
+    the next one gets all of it again. For a host whose name is gone 300 s became 618.
     """
     while (left := deadline - time.monotonic()) > 0:
         try:

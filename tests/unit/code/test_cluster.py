@@ -18,6 +18,7 @@ from stop import Stopped, StopSignal
 
 HOSTS = Hosts(("algo-1", "algo-2", "algo-3"), "algo-1", None)
 TIMED_OUT = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 60000ms for recv operation")
+STORE_TIMED_OUT = dist.DistStoreError("wait timeout after 60000ms, keys: /0//cpu//0/1")
 CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.3]:1234")
 
 MakeCluster = Callable[..., Cluster]
@@ -59,6 +60,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> MakeCluster:
     [
         (CLOSED, (2,), "The platform: host algo-3 was lost: the connection was closed; look at the end of its log"),
         (TIMED_OUT, (1,), "The platform: host algo-2 was lost: no answer for 60 s; look at the end of its log"),
+        (STORE_TIMED_OUT, (1,), "The platform: host algo-2 was lost: no answer for 60 s; look at the end of its log"),
         (TIMED_OUT, (1, 2), "The platform: hosts algo-2, algo-3 were lost: no answer"),
         (CLOSED, (), "The platform: the hosts lost touch with each other, though all of them answer; start the job"),
     ],
