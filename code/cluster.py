@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -58,20 +59,23 @@ class Cluster:
         self.barrier()
 
     def _meet(self, peers: Peers) -> dist.Store:
-        """Wait until every process has said where it answers."""
+        """Wait until every process has said where it answers. A leader that answered and is gone is not waited for."""
         leader, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         deadline = time.monotonic() + RENDEZVOUS_SECONDS
-        wait = timedelta(seconds=RENDEZVOUS_SECONDS)
+        if self.rank and not _answers((leader, port), deadline):
+            raise self._missing([0])
         try:
-            store = dist.TCPStore(leader, port, None, self.rank == 0, timeout=wait, wait_for_workers=False)
-        except dist.DistError:
-            raise self._missing([0]) from None
+            store = dist.TCPStore(leader, port, None, self.rank == 0, timeout=self._timeout, wait_for_workers=False)
+        except dist.DistError as error:
+            raise self._lost([0], error) from None
         name = self._hosts.of_rank(self.rank, self.world_size) if len(self._hosts.names) > 1 else leader
         keys = [f"address/{rank}" for rank in range(self.world_size)]
         try:
             store.set(keys[self.rank], f"{name}:{peers.port}")
             store.wait(keys, timedelta(seconds=max(1.0, deadline - time.monotonic())))
             addresses = [store.get(key).decode().rpartition(":") for key in keys]
+        except dist.DistNetworkError as error:
+            raise self._lost([0], error) from None
         except dist.DistError:
             raise self._missing(_absent(store, keys)) from None
         peers.know({rank: (host, int(port)) for rank, (host, _, port) in enumerate(addresses)})
@@ -168,7 +172,8 @@ class Cluster:
             )
         verb, log = ("was", "its log") if len(silent) == 1 else ("were", "their logs")
         seconds = self._timeout.total_seconds()
-        after = f"no answer for {seconds:g} s" if "Timed out" in detail else "the connection was closed"
+        is_timeout = "Timed out" in detail or "wait timeout" in detail  # gloo's words, and the store's
+        after = f"no answer for {seconds:g} s" if is_timeout else "the connection was closed"
         return PlatformError(
             f"{self._names(silent)} {verb} lost: {after}; look at the end of {log} (out of memory? reclaimed?), "
             f"then start the job again\n{detail}"
@@ -188,6 +193,21 @@ def _device() -> torch.device:
             reason = str(error).splitlines()[0]
             raise PlatformError(f"torch cannot use the host's GPUs ({reason}); start the job again") from None
     return torch.device("cpu")
+
+
+def _answers(address: tuple[str, int], deadline: float) -> bool:
+    """Wait until a port takes connections, and return whether it did by the deadline.
+
+    TCPStore can wait, too, but for up to twice as long as it is told: an attempt gives up before its time is over, and
+    the next one gets all of it again. For a host whose name is gone 300 s became 618.
+    """
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            socket.create_connection(address, timeout=left).close()
+            return True
+        except OSError:  # it has not started yet, its name is not known yet, or it is gone
+            time.sleep(0.5)
+    return False
 
 
 def _absent(store: dist.Store, keys: Sequence[str]) -> list[int]:

@@ -73,13 +73,16 @@ class Chain:
         """Start the job and kill it, one random host of it, after a while. Returns a complaint or nothing."""
         with self.start() as job:
             time.sleep(delay)
+            killed = self.bench.chance.choice(job.hosts)
             with contextlib.suppress(docker.errors.APIError):  # it has ended before
-                job.containers[self.bench.chance.choice(job.hosts)].kill(signal)
+                job.containers[killed].kill(signal)
             codes = job.wait(ENDS_WITHIN)
-            if signal == "SIGTERM" and set(codes.values()) != {0}:
-                return f"exit codes {codes} after SIGTERM: {job.failure()}"
-            if signal == "SIGKILL" and job.failure() and not job.failure().startswith("The platform: host"):
-                return job.failure()
+            if signal == "SIGTERM" and codes[killed]:
+                return f"exit codes {codes} after SIGTERM to {killed}: {job.failure(killed)}"
+            # To the other host a stop that reaches one alone, before they have met, is what a kill is.
+            for host in set(job.hosts) - {killed}:
+                if codes[host] and not job.failure(host).startswith(f"The platform: host {killed} "):
+                    return f"exit codes {codes}, {killed} was killed, {host}: {job.failure(host)}"
             return ""
 
 

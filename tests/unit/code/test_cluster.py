@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
 import socket
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
+import torch.distributed as dist
 
 import cluster as module
 from cluster import Cluster
@@ -14,6 +18,7 @@ from stop import Stopped, StopSignal
 
 HOSTS = Hosts(("algo-1", "algo-2", "algo-3"), "algo-1", None)
 TIMED_OUT = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 60000ms for recv operation")
+STORE_TIMED_OUT = dist.DistStoreError("wait timeout after 60000ms, keys: /0//cpu//0/1")
 CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.3]:1234")
 
 MakeCluster = Callable[..., Cluster]
@@ -55,6 +60,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> MakeCluster:
     [
         (CLOSED, (2,), "The platform: host algo-3 was lost: the connection was closed; look at the end of its log"),
         (TIMED_OUT, (1,), "The platform: host algo-2 was lost: no answer for 60 s; look at the end of its log"),
+        (STORE_TIMED_OUT, (1,), "The platform: host algo-2 was lost: no answer for 60 s; look at the end of its log"),
         (TIMED_OUT, (1, 2), "The platform: hosts algo-2, algo-3 were lost: no answer"),
         (CLOSED, (), "The platform: the hosts lost touch with each other, though all of them answer; start the job"),
     ],
@@ -95,6 +101,29 @@ def test_hosts_that_do_not_come_are_named(
     monkeypatch.setattr(module, "RENDEZVOUS_SECONDS", 1)
     with pytest.raises(PlatformError, match=f"{missing} did not join within 1 s; look at"):
         make(rank).join()
+
+
+@pytest.mark.parametrize("leader", ["127.0.0.1", "no-such-host.invalid"])
+def test_a_leader_that_does_not_come_is_waited_for_once(
+    make: MakeCluster, monkeypatch: pytest.MonkeyPatch, leader: str
+) -> None:
+    cluster = make(1)
+    monkeypatch.setenv("MASTER_ADDR", leader)
+    monkeypatch.setattr(module, "RENDEZVOUS_SECONDS", 4)
+    started = time.monotonic()
+    with pytest.raises(PlatformError, match="host algo-1 did not join within 4 s"):
+        cluster.join()
+    assert time.monotonic() - started < 6
+
+
+def test_a_leader_that_is_lost_before_all_have_met_is_named_at_once(make: MakeCluster) -> None:
+    cluster = make(1)
+    leader = [dist.TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), None, True, wait_for_workers=False)]
+    threading.Timer(1.0, leader.clear).start()
+    started = time.monotonic()
+    with pytest.raises(PlatformError, match="host algo-1 was lost: the connection was closed; look at the end"):
+        cluster.join()
+    assert time.monotonic() - started < 10
 
 
 def test_one_process_alone_joins_nothing() -> None:
