@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import torch
@@ -20,8 +21,9 @@ from stop import Stopped, StopSignal
 #: Hosts of a job do not start at the same time.
 RENDEZVOUS_SECONDS = 300
 
-#: NCCL's own watchdog ends a process without a word: it comes second, after the check that all make at each step.
-NCCL_GRACE_SECONDS = 10
+#: Given to what else waits for the others, so that it comes second: NCCL's own watchdog, which ends a process without a
+#: word, behind the check that all make at each step; the end of `join` behind its parts.
+GRACE_SECONDS = 10
 
 
 class Cluster:
@@ -43,11 +45,19 @@ class Cluster:
         """Meet the other processes. Raises PlatformError that names the hosts that did not come."""
         if self.world_size == 1:
             return
-        self._peers = Peers(self.rank)
-        store = self._meet(self._peers)
+        self._peers = peers = Peers(self.rank)
+        patience = RENDEZVOUS_SECONDS + self._timeout.total_seconds() + GRACE_SECONDS
+        try:
+            _within(patience, lambda: self._join(peers))
+        except TimeoutError as error:
+            raise self._lost(peers.silent() or [0], error) from None
+
+    def _join(self, peers: Peers) -> None:
+        store = self._meet(peers)
         self._choose_interface()
         if self.device.type == "cuda":
-            patience = self._timeout + timedelta(seconds=NCCL_GRACE_SECONDS)
+            torch.cuda.set_device(self.device)  # each thread has its own
+            patience = self._timeout + timedelta(seconds=GRACE_SECONDS)
             dist.init_process_group(
                 "nccl", store=store, rank=self.rank, world_size=self.world_size, timeout=patience, device_id=self.device
             )
@@ -193,6 +203,29 @@ def _device() -> torch.device:
             reason = str(error).splitlines()[0]
             raise PlatformError(f"torch cannot use the host's GPUs ({reason}); start the job again") from None
     return torch.device("cpu")
+
+
+def _within(seconds: float, work: Callable[[], None]) -> None:
+    """Do the work in a thread, and leave that behind with a TimeoutError when it is not done in time.
+
+    torch's store waits without end for a leader that falls silent, as a host does whose power is cut.
+    """
+    ends: list[Exception | None] = []
+
+    def run() -> None:
+        try:
+            work()
+            ends.append(None)
+        except Exception as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not ends:
+        raise TimeoutError("Timed out while the hosts joined")
+    if ends[0]:
+        raise ends[0]
 
 
 def _answers(address: tuple[str, int], deadline: float) -> bool:

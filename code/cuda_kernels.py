@@ -1,7 +1,7 @@
 """A packed batch on a GPU: what kernels.py is on a CPU, with the same functions of the same promises.
 
-Products of matrices are cuBLAS's, attention is torch's; LayerNorm and GELU are in kernels.cu, which is compiled when
-they are first used. Nothing here waits for the GPU, and all of it can be recorded in a CUDA graph.
+Products of matrices are cuBLAS's, attention is torch's (attention.py); LayerNorm and GELU are in kernels.cu, which is
+compiled when they are first used. Nothing here waits for the GPU, and all of it can be recorded in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -55,18 +55,16 @@ def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
     return table.weight.index_select(0, ids)
 
 
-def linear(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> torch.Tensor:
-    """The outputs of several modules side by side, by one product in the format of `x`: [rows, outputs]."""
-    weights = [module.weight for module in modules]
-    output: torch.Tensor = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))[0]
-    return output
+def weight_gradient(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """fp32 [outputs, inputs], from [rows, outputs] and [rows, inputs]."""
+    if x.dtype == torch.float32:
+        return d_output.t() @ x
+    return torch.mm(d_output.t(), x, out_dtype=torch.float32)
 
 
-def branch(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `linear` returns, and `x` for its other use: the gradients of both uses are added up by the product."""
-    weights = [module.weight for module in modules]
-    output, again = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))
-    return output, again
+def bias_gradient(d_output: torch.Tensor) -> torch.Tensor:
+    """The sum of all rows, fp32 [outputs]."""
+    return d_output.sum(0, dtype=torch.float32)
 
 
 class _AddAndNorm(torch.autograd.Function):
@@ -126,38 +124,6 @@ class _Gelu(torch.autograd.Function):
         sums = bias.new_empty(strips[1], x.shape[1])
         _launch("gelu_backward", x, strips, gradients[0].contiguous(), x, bias, d_x, sums, len(x))
         return d_x, sums.sum(0)
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, has_bias: bool, *parameters: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        weights = parameters[: len(parameters) // (1 + has_bias)]
-        ctx.outputs = [len(part) for part in weights]
-        ctx.has_bias = has_bias
-        weight = _side_by_side(weights, x.dtype)
-        bias = _side_by_side(parameters[len(weights) :], x.dtype) if has_bias else None
-        ctx.save_for_backward(x, weight)
-        ctx.set_materialize_grads(False)
-        return functional.linear(x, weight, bias), x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        d_output, d_again = gradients[0].contiguous(), gradients[1]
-        if x.dtype == torch.float32:
-            d_weight = d_output.t() @ x
-        else:
-            d_weight = torch.mm(d_output.t(), x, out_dtype=torch.float32)
-        d_biases: Sequence[torch.Tensor] = ()
-        if ctx.has_bias:
-            d_biases = d_output.sum(0, dtype=torch.float32).split(ctx.outputs)
-        d_x = d_output @ weight if d_again is None else d_again.addmm_(d_output, weight)
-        return d_x, None, *d_weight.split(ctx.outputs), *d_biases
-
-
-def _side_by_side(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    own = [part.to(dtype) for part in parts]
-    return torch.cat(own) if len(own) > 1 else own[0]
 
 
 def _dropping(probability: float, device: torch.device) -> tuple[torch.Tensor | None, int, float]:

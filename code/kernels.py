@@ -13,13 +13,12 @@ import functools
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from compile_kernels import PROCESSORS, compile_kernels
 from failures import SettingsError
@@ -70,18 +69,23 @@ def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
     return rows
 
 
-def linear(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> torch.Tensor:
-    """The outputs of several modules side by side, by one product in the format of `x`: [rows, outputs]."""
-    weights = [module.weight for module in modules]
-    output: torch.Tensor = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))[0]
-    return output
+def weight_gradient(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """fp32 [outputs, inputs], from [rows, outputs] and [rows, inputs].
+
+    torch multiplies 16 bits that lie across memory at a third of what AMX can.
+    """
+    if x.dtype != torch.bfloat16 or not _has_amx():
+        return (d_output.t() @ x).float()
+    gradient = torch.empty(d_output.shape[1], x.shape[1])
+    _kernel("weight_gradient", x.dtype)(d_output, x, gradient, *d_output.shape, x.shape[1])
+    return gradient
 
 
-def branch(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `linear` returns, and `x` for its other use: the gradients of both uses are added up by the product."""
-    weights = [module.weight for module in modules]
-    output, again = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))
-    return output, again
+def bias_gradient(d_output: torch.Tensor) -> torch.Tensor:
+    """The sum of all rows, fp32 [outputs]."""
+    gradient = torch.empty(d_output.shape[1])
+    _kernel("sum_rows", d_output.dtype)(d_output, gradient, *d_output.shape)
+    return gradient
 
 
 class _Attention(torch.autograd.Function):
@@ -197,43 +201,6 @@ def _dropped(x: torch.Tensor, seed: int, probability: float) -> torch.Tensor:
     output = torch.empty_like(x)
     _kernel("drop", x.dtype)(x, output, x.numel(), seed, probability)
     return output
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, has_bias: bool, *parameters: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        weights = parameters[: len(parameters) // (1 + has_bias)]
-        weight, bias = (
-            torch.cat([part.to(x.dtype) for part in parts]) if parts else None
-            for parts in (weights, parameters[len(weights) :])
-        )
-        ctx.save_for_backward(x, weight)
-        ctx.outputs = [len(part) for part in weights]
-        ctx.has_bias = has_bias
-        ctx.set_materialize_grads(False)
-        return functional.linear(x, weight, bias), x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        d_output, d_again = gradients[0].contiguous(), gradients[1]
-        d_weights = _weight_gradient(d_output, x).split(ctx.outputs)
-        d_biases: Sequence[torch.Tensor] = ()
-        if ctx.has_bias:
-            d_bias = torch.empty(len(weight))
-            _kernel("sum_rows", x.dtype)(d_output, d_bias, *d_output.shape)
-            d_biases = d_bias.split(ctx.outputs)
-        d_x = d_output @ weight if d_again is None else d_again.addmm_(d_output, weight)
-        return d_x, None, *d_weights, *d_biases
-
-
-def _weight_gradient(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """fp32 [outputs, inputs]. torch multiplies 16 bits that lie across memory at a third of what AMX can."""
-    if x.dtype != torch.bfloat16 or not _has_amx():
-        return (d_output.t() @ x).float()
-    gradient = torch.empty(d_output.shape[1], x.shape[1])
-    _kernel("weight_gradient", x.dtype)(d_output, x, gradient, *d_output.shape, x.shape[1])
-    return gradient
 
 
 def _has_amx() -> bool:

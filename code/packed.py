@@ -19,10 +19,10 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
 
-import cuda_kernels
-import kernels
+import products
 from attention import Sequences, attend
 from precision import Precision
+from products import branch, linear
 from tokens import Tokens
 
 
@@ -128,7 +128,7 @@ class PackedClassifier(nn.Module):
         self.precision = precision
         self.dtype = precision.dtype
         self.fills = precision.device.type == "cuda"
-        self.kernels = cuda_kernels if precision.device.type == "cuda" else kernels
+        self.kernels = products.of(precision.device)
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor | Sequences]:
         """`forward`'s arguments for rows that stand in falling order of their lengths."""
@@ -146,11 +146,11 @@ class PackedClassifier(nn.Module):
         parts = self.parts
         x = self._embed(ids, positions)
         for layer in parts.layers[:-1]:
-            projected, x = self.kernels.branch(x, (layer.query, layer.key, layer.value), has_bias=True)
+            projected, x = branch(x, (layer.query, layer.key, layer.value), has_bias=True)
             x = self._layer(layer, x, None, projected, sequences)
         last = parts.layers[-1]
-        projected, x = self.kernels.branch(x, (last.key, last.value), has_bias=True)
-        query, first = self.kernels.branch(x.index_select(0, sequences.first_tokens), (last.query,), has_bias=True)
+        projected, x = branch(x, (last.key, last.value), has_bias=True)
+        query, first = branch(x.index_select(0, sequences.first_tokens), (last.query,), has_bias=True)
         first = self._layer(last, first, query, projected, sequences)
         return parts.head(first[: sequences.count, None].float()).float()
 
@@ -174,10 +174,10 @@ class PackedClassifier(nn.Module):
             layer.attention_output, attended, x, layer.attention_norm, parts.attention_output_dropout
         )
         if isinstance(parts.activation, GELUActivation):
-            inner, x = self.kernels.branch(x, (layer.intermediate,), has_bias=False)
+            inner, x = branch(x, (layer.intermediate,), has_bias=False)
             inner = self.kernels.gelu(inner, layer.intermediate.bias)
         else:
-            inner, x = self.kernels.branch(x, (layer.intermediate,), has_bias=True)
+            inner, x = branch(x, (layer.intermediate,), has_bias=True)
             inner = parts.activation(inner)
         return self._add_and_norm(layer.output, inner, x, layer.output_norm, parts.output_dropout)
 
@@ -185,7 +185,7 @@ class PackedClassifier(nn.Module):
         self, module: nn.Linear, x: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, probability: float
     ) -> torch.Tensor:
         """The sum of the residual and of what `module` makes of `x`, normed in fp32."""
-        update = self.kernels.linear(x, (module,), has_bias=False)
+        update = linear(x, (module,), has_bias=False)
         return self.kernels.add_and_norm(update, module.bias, residual, norm, probability if self.training else 0.0)
 
 

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 import torch.distributed as dist
@@ -124,6 +125,23 @@ def test_a_leader_that_is_lost_before_all_have_met_is_named_at_once(make: MakeCl
     with pytest.raises(PlatformError, match="host algo-1 was lost: the connection was closed; look at the end"):
         cluster.join()
     assert time.monotonic() - started < 10
+
+
+def test_a_leader_that_falls_silent_while_hosts_join_is_named(
+    make: MakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its port takes connections, but nobody answers."""
+    for name in ("RENDEZVOUS_SECONDS", "GRACE_SECONDS"):
+        monkeypatch.setattr(module, name, 2)
+    cluster = make(1)
+    monkeypatch.setattr(cluster, "_timeout", timedelta(seconds=2))
+    started = time.monotonic()
+    with (
+        socket.create_server(("127.0.0.1", int(os.environ["MASTER_PORT"]))),
+        pytest.raises(PlatformError, match="host algo-1 was lost: no answer for 2 s; look at the end of its log"),
+    ):
+        cluster.join()
+    assert time.monotonic() - started < 8
 
 
 def test_one_process_alone_joins_nothing() -> None:

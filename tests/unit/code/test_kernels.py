@@ -12,6 +12,7 @@ from torch.nn import functional
 
 import kernels
 from failures import SettingsError
+from products import linear
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -197,7 +198,7 @@ def test_the_gradients_of_linear(dtype: torch.dtype, shape: tuple[int, int, int]
     rows, inputs, outputs = shape
     x, gradient = torch.randn(rows, inputs).to(dtype), torch.randn(rows, 2 * outputs).to(dtype)
     modules = [torch.nn.Linear(inputs, outputs) for _ in range(2)]
-    kernels.linear(x.requires_grad_(), modules, has_bias=True).backward(gradient)
+    linear(x.requires_grad_(), modules, has_bias=True).backward(gradient)
     weight = torch.cat([module.weight.detach() for module in modules]).to(dtype).double()
     assert_near(x.grad, gradient.double() @ weight, dtype)
     d_weight = torch.cat([module.weight.grad for module in modules])
@@ -214,7 +215,7 @@ def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
         x = torch.randn(sum(LENGTHS), width).to(dtype).requires_grad_()
         norm, project = torch.nn.LayerNorm(width), torch.nn.Linear(width, 3 * width)
         attended = kernels.attention(
-            None, kernels.linear(x, [project], has_bias=True), boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.2
+            None, linear(x, [project], has_bias=True), boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.2
         )
         normed = kernels.add_and_norm(attended, norm.bias, x, norm, 0.2)
         output = kernels.dropout(kernels.gelu(normed, norm.bias), 0.2)
