@@ -79,7 +79,17 @@ def _place(error: BaseException) -> str:
     return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
 
 
+#: What CUDA and cuBLAS say themselves.
 SIGNS_OF_FULL_GPU = ("CUDA error: out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def _says_that_gpu_is_full(error: BaseException | None) -> bool:
+    """Itself, or by one that it came after: where memory runs out while a step is recorded, that fails as well."""
+    if error is None:
+        return False
+    # torch.OutOfMemoryError, without importing torch
+    is_full = type(error).__name__ == "OutOfMemoryError" or any(sign in str(error) for sign in SIGNS_OF_FULL_GPU)
+    return is_full or _says_that_gpu_is_full(error.__context__)
 
 
 def explain(error: Exception, train_batch_size: int, valid_batch_size: int, max_sequence_length: int) -> Exception:
@@ -87,8 +97,7 @@ def explain(error: Exception, train_batch_size: int, valid_batch_size: int, max_
     if isinstance(error, JobError):
         return error
     text = str(error)
-    # torch.OutOfMemoryError, without importing torch, and what CUDA and cuBLAS say themselves.
-    if type(error).__name__ == "OutOfMemoryError" or any(sign in text for sign in SIGNS_OF_FULL_GPU):
+    if _says_that_gpu_is_full(error):
         is_evaluation = any(frame.name == "predict" for frame in traceback.extract_tb(error.__traceback__))
         name, size = ("valid", valid_batch_size) if is_evaluation else ("train", train_batch_size)
         smaller = f"{name}_batch_size={size // 2}, " if size > 1 else ""

@@ -73,3 +73,9 @@ def test_errors_of_libraries_get_a_cause(error: Exception, sentence: str) -> Non
 def test_a_batch_of_one_cannot_be_halved() -> None:
     text = first_line(explain(OutOfMemoryError("CUDA"), 1, 64, 128))
     assert "train_batch_size=1 and max_sequence_length=128; take a smaller max_sequence_length or" in text
+
+
+def test_memory_that_ran_out_while_a_step_was_recorded_is_the_cause() -> None:
+    error = RuntimeError("operation failed due to a previous error during capture")
+    error.__context__ = OutOfMemoryError("CUDA")
+    assert "the GPU ran out of memory with train_batch_size=32" in str(explain(error, 32, 64, 128))
