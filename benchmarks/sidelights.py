@@ -84,6 +84,7 @@ def tokenising(task: Task, rows: Rows, one_core: bool) -> dict[str, list[float]]
     """Seconds of our tokenising, and of one row at a time padded to the maximum, in turn. `one_core` must be decided
     in a fresh process."""
     if one_core:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         os.environ["RAYON_NUM_THREADS"] = "1"  # read when the tokenizers library first works in parallel
     tokenizer = AutoTokenizer.from_pretrained(task.model)
     singly = OneAtATime(rows, AutoTokenizer.from_pretrained(task.model), task.tokens)

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from compile_kernels import PROCESSORS, compile_kernels
+import compile_kernels
+from compile_kernels import PROCESSORS
 from failures import SettingsError
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -238,21 +235,7 @@ def runnable() -> list[str]:
 def _library() -> ctypes.CDLL:
     """The fastest library that this processor can run. Raises SettingsError when there is none."""
     for processor in runnable():
-        library = ctypes.CDLL(str(_path(processor)))
+        library = ctypes.CDLL(str(compile_kernels.library(f"kernels-{processor}")))
         if library.prepare():
             return library
     raise SettingsError("this processor has no AVX2, which training on a CPU needs; train on another machine")
-
-
-def _path(processor: str) -> Path:
-    """The image's library, or one that is compiled now."""
-    ready = Path(sys.prefix) / "lib" / f"kernels-{processor}.so"
-    if ready.exists():
-        return ready
-    try:
-        return compile_kernels(Path(tempfile.mkdtemp(prefix="kernels-")), processor)
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or error
-        raise SettingsError(
-            f"{ready} is missing and cannot be compiled here ({said}); train in the image, or install g++"
-        ) from error

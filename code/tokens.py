@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +16,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from prefix import prefix_encoder
+from wordpiece import Encode, wordpiece_encoder
 
 #: Rows handed to the tokenizer at once: enough to keep all cores busy.
 CHUNK = 2_000
-
-#: Chunks under way: the tokenizer works on all cores without Python, which meanwhile reads and collects.
-UNDER_WAY = 2
-
 
 @dataclass(frozen=True)
 class Tokens:
@@ -49,17 +47,17 @@ class Tokens:
         return np.concatenate([self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows])
 
 
-#: Texts to the ids of each, and the number of texts that were truncated.
-Encode = Callable[[list[str]], tuple[list[list[int]], int]]
-
-
 def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Tokens:
     """Tokenise once, truncated to `max_length` tokens. The ids are those of `tokenizer(text, truncation=True)`.
 
     Neither texts nor ids are held in memory: `texts` is read a slice at a time, and the ids are mapped from a temporary
     file, which is gone when the process ends.
     """
-    encode = prefix_encoder(tokenizer, max_length) or _plain_encoder(tokenizer, max_length)
+    encode = (
+        wordpiece_encoder(tokenizer, max_length)
+        or prefix_encoder(tokenizer, max_length)
+        or _plain_encoder(tokenizer, max_length)
+    )
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     row = truncated = 0
     with tempfile.TemporaryFile() as file:  # what is mapped stays when the file is closed
@@ -77,11 +75,12 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_lengt
 
 
 def _in_order(encode: Encode, texts: Sequence[str]) -> Iterator[tuple[list[list[int]], int]]:
-    """Encode chunk by chunk, `UNDER_WAY` at a time."""
-    with ThreadPoolExecutor(UNDER_WAY) as pool:
+    """Encode chunk by chunk, one on each core, while this thread reads the next ones and collects what is done."""
+    under_way = max(2, len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(under_way) as pool:
         chunks: deque[Future[tuple[list[list[int]], int]]] = deque()
         for start in range(0, len(texts), CHUNK):
-            if len(chunks) == UNDER_WAY:
+            if len(chunks) == under_way:
                 yield chunks.popleft().result()
             chunks.append(pool.submit(_encode_slice, encode, texts, start))
         while chunks:

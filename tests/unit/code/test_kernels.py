@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+import compile_kernels
 import kernels
 from failures import SettingsError
 from products import linear
@@ -24,7 +25,7 @@ HEADS = 3
 @pytest.fixture(autouse=True, params=kernels.runnable())
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each library that this processor can run, in turn."""
-    loaded = ctypes.CDLL(str(kernels._path(request.param)))
+    loaded = ctypes.CDLL(str(compile_kernels.library(f"kernels-{request.param}")))
     assert loaded.prepare()
     monkeypatch.setattr(kernels, "_library", lambda: loaded)
 
@@ -256,7 +257,7 @@ def test_what_is_not_finite_stays_so(wrong: float, dtype: torch.dtype) -> None:
 
 
 def test_without_a_library_or_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kernels.sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(compile_kernels.sys, "prefix", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SettingsError, match=r"kernels-avx2\.so is missing and cannot be compiled here .*install g\+\+"):
-        kernels._path("avx2")
+        compile_kernels.library("kernels-avx2")

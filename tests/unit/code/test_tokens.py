@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -17,6 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 import tokens
 from prefix import prefix_encoder, safe_prefix, splits_at_spaces
 from tokens import tokenise
+from wordpiece import wordpiece_encoder
 
 MODEL = Path(__file__).resolve().parents[3] / "build" / "demo" / "model"
 LANGUAGES = [
@@ -27,6 +29,7 @@ LANGUAGES = [
 ODD = [
     "[SEP]", "<mask>", " <mask> ", "</s>", "\u0d4e", "e\u0301", "\u0301", "\u200d", "\u00a0", "\u3000", "\ufb01",
     "\U0001f468\u200d\U0001f469", "\u0600", "x" * 120, "1,000.5", "it's", "don 't", "\t", "\n\n", "  ", "a" * 30,
+    "book", "bookx", "xx#x", "AB", "Abook", "\x00", "bo\x01ok", "\x7f", "\x0b", "\r", "[UNK", "~`^_{|}\\", "bxbxbxbx",
     "\ufffd", "\u0085", "\u1100\u1161", "İ", "ß",
 ]  # fmt: skip
 WORDS = sorted({word for text in LANGUAGES for word in text.split()})
@@ -67,14 +70,49 @@ def unigram() -> PreTrainedTokenizerFast:
     return fast(backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>")
 
 
+def cased() -> PreTrainedTokenizerFast:
+    """As BERT's that keeps capitals, with few pieces and a short limit of a word."""
+    names = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "b",
+        "bo",
+        "##o",
+        "##ok",
+        "##k",
+        "x",
+        "##x",
+        "#",
+        "A",
+        "##B",
+        ",",
+        "'",
+        "t",
+    ]
+    backend = Tokenizer(models.WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    backend.model.max_input_chars_per_word = 7
+    backend.normalizer = normalizers.BertNormalizer(lowercase=False)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return fast(backend, **special)
+
+
 TOKENIZERS: dict[str, Callable[[], Any]] = {
     "wordpiece": lambda: AutoTokenizer.from_pretrained(MODEL), "byte-level": byte_level, "unigram": unigram,
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=TOKENIZERS)
+@functools.cache
+def made(name: str) -> Any:
+    return {**TOKENIZERS, "cased": cased}[name]()
+
+
+@pytest.fixture(params=TOKENIZERS)
 def tokenizer(request: pytest.FixtureRequest) -> Any:
-    return TOKENIZERS[request.param]()
+    return made(request.param)
 
 
 def expected(tokenizer: Any, texts: list[str], max_length: int) -> list[list[int]]:
@@ -82,14 +120,21 @@ def expected(tokenizer: Any, texts: list[str], max_length: int) -> list[list[int
     return ids
 
 
+ENCODERS = {"prefix": prefix_encoder, "native": wordpiece_encoder}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [*((name, "prefix") for name in TOKENIZERS), ("wordpiece", "native"), ("cased", "native")]
+)
 @settings(
     max_examples=int(os.environ.get("EXAMPLES", 100)), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(texts=st.lists(TEXTS, min_size=1, max_size=8), max_length=st.integers(3, 24))
 def test_texts_of_any_language_have_the_ids_of_the_plain_tokenizer(
-    tokenizer: Any, texts: list[str], max_length: int
+    name: str, kind: str, texts: list[str], max_length: int
 ) -> None:
-    encode = prefix_encoder(tokenizer, max_length)
+    tokenizer = made(name)
+    encode = ENCODERS[kind](tokenizer, max_length)
     assert encode is not None
     ids, truncated = encode(texts)
     assert ids == expected(tokenizer, texts, max_length)
@@ -127,3 +172,35 @@ def test_a_tokenizer_of_another_kind_is_used_as_it_is() -> None:
     texts = [" ".join(WORDS * 3), "short"]
     assert prefix_encoder(tokenizer, 8) is None
     assert tokenise(tokenizer, texts, 8).ids.tolist() == [*itertools.chain(*expected(tokenizer, texts, 8))]
+
+
+ASCII = st.lists(
+    st.one_of(
+        st.sampled_from(["a wonderful book", "it's", "[PAD]", "[SEP", "unbelievable", "##ok", "x" * 101, "DON'T"]),
+        st.text(st.characters(max_codepoint=127), max_size=12),
+    ),
+    max_size=40,
+).map(" ".join)
+
+
+@pytest.mark.parametrize("name", ["wordpiece", "cased"])
+@settings(
+    max_examples=int(os.environ.get("EXAMPLES", 100)), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(texts=st.lists(ASCII, min_size=1, max_size=8), max_length=st.integers(3, 64))
+def test_texts_in_ascii_have_the_ids_of_the_plain_tokenizer(name: str, texts: list[str], max_length: int) -> None:
+    tokenizer = made(name)
+    encode = wordpiece_encoder(tokenizer, max_length)
+    assert encode is not None
+    ids, truncated = encode(texts)
+    assert ids == expected(tokenizer, texts, max_length)
+    assert truncated == sum(len(row) > max_length for row in tokenizer(texts)["input_ids"])
+
+
+def test_tokenizers_of_another_kind_are_the_library_s() -> None:
+    assert wordpiece_encoder(byte_level(), 16) is None
+    assert wordpiece_encoder(unigram(), 16) is None
+    other = cased()
+    other.add_tokens(["shop"])  # found in the text after it was normalized
+    assert wordpiece_encoder(other, 16) is None
+    assert wordpiece_encoder(cased(), 2) is None

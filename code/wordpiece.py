@@ -1,0 +1,115 @@
+"""BERT's tokenizer for texts in ASCII, in wordpiece.cpp: the ids of the tokenizers library in a tenth of the time.
+
+Other texts, and those with the name of a special token in them, are the library's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+import compile_kernels
+from prefix import prefix_encoder
+
+Encode = Callable[[list[str]], tuple[list[list[int]], int]]
+
+
+def wordpiece_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode | None:
+    """As prefix.prefix_encoder, for a tokenizer of BERT's kind; None for others."""
+    ends = tokenizer("")["input_ids"]  # before the next line, whose settings of the backend must stay
+    others = prefix_encoder(tokenizer, max_length)
+    if others is None or len(ends) != 2 or max_length < 3:
+        return None
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    if not _is_known(backend):
+        return None
+    native = _Native(backend, ends)
+
+    def encode(texts: list[str]) -> tuple[list[list[int]], int]:
+        rows = [row for row, text in enumerate(texts) if text.isascii()]
+        ids, truncated = native.encode([texts[row] for row in rows], max_length)
+        found: list[list[int] | None] = [None] * len(texts)
+        for row, own in zip(rows, ids, strict=True):
+            found[row] = own
+        left = [row for row, own in enumerate(found) if own is None]
+        by_library, more = others([texts[row] for row in left])
+        for row, own in zip(left, by_library, strict=True):
+            found[row] = own
+        return found, truncated + more  # type: ignore[return-value]
+
+    return encode
+
+
+def _is_known(backend: dict[str, Any]) -> bool:
+    """Whether wordpiece.cpp does what a tokenizer does, as tokenizer.json describes it."""
+    normalizer, splitter = backend["normalizer"] or {}, backend["pre_tokenizer"] or {}
+    return (
+        backend["model"]["type"] == "WordPiece"
+        and normalizer.get("type") == "BertNormalizer"
+        and normalizer["clean_text"]
+        and splitter.get("type") == "BertPreTokenizer"
+        and not any(
+            token[how] for token in backend["added_tokens"] for how in ("normalized", "lstrip", "rstrip", "single_word")
+        )
+        and not any(token["content"] == "" for token in backend["added_tokens"])
+    )
+
+
+class _Native:
+    """A tokenizer of wordpiece.cpp. `ends` are the first and the last id of every sequence."""
+
+    def __init__(self, backend: dict[str, Any], ends: Sequence[int]) -> None:
+        model = backend["model"]
+        pieces = [(token.encode(), id) for token, id in model["vocab"].items() if token]
+        added = [token["content"].encode() for token in backend["added_tokens"]]
+        tokens = [token for token, _ in pieces] + added
+        self._characters = b"".join(tokens)  # the library points at the added ones
+        self._tokenizer = ctypes.c_void_p(
+            _library().make_tokenizer(
+                self._characters,
+                _pointer(_starts([len(token) for token in tokens])),
+                _pointer(np.array([id for _, id in pieces], dtype=np.int32)),
+                *map(ctypes.c_int64, (len(pieces), len(tokens))),
+                model["continuing_subword_prefix"].encode(),
+                *map(ctypes.c_int64, (model["max_input_chars_per_word"], backend["normalizer"]["lowercase"])),
+                *map(ctypes.c_int64, (model["vocab"][model["unk_token"]], *ends)),
+            )
+        )
+        weakref.finalize(self, _library().delete_tokenizer, self._tokenizer)
+
+    def encode(self, texts: list[str], max_length: int) -> tuple[list[list[int] | None], int]:
+        """The ids of each, None for one that is the library's; how many of them had more."""
+        ids = np.empty((len(texts), max_length), dtype=np.int32)
+        counts, cut = np.empty(len(texts), dtype=np.int32), np.empty(len(texts), dtype=np.uint8)
+        _library().encode(
+            self._tokenizer,
+            "".join(texts).encode("ascii"),
+            _pointer(_starts(list(map(len, texts)))),
+            *map(ctypes.c_int64, ids.shape),
+            *map(_pointer, (ids, counts, cut)),
+        )
+        rows = [None if count < 0 else row[:count].tolist() for row, count in zip(ids, counts.tolist(), strict=True)]
+        return rows, int(cut[counts >= 0].sum())
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(compile_kernels.library("wordpiece")))
+    library.make_tokenizer.restype = ctypes.c_void_p
+    return library
+
+
+def _starts(lengths: list[int]) -> np.ndarray:
+    """Where each begins, and the end of the last."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+
+def _pointer(array: np.ndarray) -> Any:
+    return array.ctypes.data_as(ctypes.c_void_p)
