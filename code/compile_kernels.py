@@ -41,8 +41,10 @@ def compile_library(folder: Path, name: str) -> Path:
         ["g++", *FLAGS, "-fopenmp", *flags, "-c", CODE / source, "-o", compiled],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    linked = ["g++", "-shared", "-static-libstdc++", "-static-libgcc", compiled, "-o", library]
-    subprocess.run(linked, check=True, capture_output=True, text=True)
+    subprocess.run(
+        ["g++", "-shared", "-static-libstdc++", "-static-libgcc", compiled, "-o", library],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
     compiled.unlink()
     return library
 

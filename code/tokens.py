@@ -21,6 +21,7 @@ from wordpiece import Encode, wordpiece_encoder
 #: Rows handed to the tokenizer at once: enough to keep all cores busy.
 CHUNK = 2_000
 
+
 @dataclass(frozen=True)
 class Tokens:
     """Row r is `ids[offsets[r]:offsets[r + 1]]`, special tokens too; ids int32 [tokens], offsets int64 [rows + 1]."""

@@ -93,7 +93,9 @@ class _Native:
             "".join(texts).encode("ascii"),
             _pointer(_starts(list(map(len, texts)))),
             *map(ctypes.c_int64, ids.shape),
-            *map(_pointer, (ids, counts, cut)),
+            _pointer(ids),
+            _pointer(counts),
+            _pointer(cut),
         )
         rows = [None if count < 0 else row[:count].tolist() for row, count in zip(ids, counts.tolist(), strict=True)]
         return rows, int(cut[counts >= 0].sum())
