@@ -25,7 +25,7 @@ FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 #: Threads of a block, and rows that its warps norm at once.
 THREADS, ROWS_OF_BLOCK = 128, 4
 
-#: Blocks for each multiprocessor, as measured on an H100. Those of the gradients leave a row of sums each.
+#: Blocks for each multiprocessor. Those of the gradients are fewer, because each leaves a row of sums.
 BLOCKS_OF_NORM_GRADIENT = 2
 BLOCKS_OF_GELU = 16
 BLOCKS_OF_GELU_GRADIENT = 8
