@@ -16,13 +16,14 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 #: Characters that are tried first, for each token that is kept. 4.5 make a token of English in BERT's vocabulary.
 CHARACTERS_PER_TOKEN = 5
 
+#: Texts to the ids of each, and the number of texts that were truncated.
+Encode = Callable[[list[str]], tuple[list[list[int]], int]]
+
 _NORMALIZERS = ("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents")
 _PRE_TOKENIZERS = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "ByteLevel")
 
 
-def prefix_encoder(
-    tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> Callable[[list[str]], tuple[list[list[int]], int]] | None:
+def prefix_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode | None:
     """A function from texts to their ids, the very ones of `tokenizer(texts, truncation=True)`, and the number of texts
     that had more; None for a tokenizer of which that is not known.
     """

@@ -15,8 +15,8 @@ from typing import IO
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from prefix import prefix_encoder
-from wordpiece import Encode, wordpiece_encoder
+from prefix import Encode, prefix_encoder
+from wordpiece import wordpiece_encoder
 
 #: Rows handed to the tokenizer at once: enough to keep all cores busy.
 CHUNK = 2_000

@@ -9,23 +9,21 @@ import ctypes
 import functools
 import json
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 import compile_kernels
-from prefix import prefix_encoder
-
-Encode = Callable[[list[str]], tuple[list[list[int]], int]]
+from prefix import Encode, prefix_encoder
 
 
 def wordpiece_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode | None:
     """As prefix.prefix_encoder, for a tokenizer of BERT's kind; None for others."""
-    ends = tokenizer("")["input_ids"]  # before the next line, whose settings of the backend must stay
-    others = prefix_encoder(tokenizer, max_length)
-    if others is None or len(ends) != 2 or max_length < 3:
+    ends, between = (tokenizer(text)["input_ids"] for text in ("", "a"))
+    others = prefix_encoder(tokenizer, max_length)  # behind the line above: what this sets in the backend must stay
+    if others is None or max_length < 3 or len(ends) != 2 or [between[0], between[-1]] != ends:
         return None
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     if not _is_known(backend):
@@ -52,6 +50,7 @@ def _is_known(backend: dict[str, Any]) -> bool:
     normalizer, splitter = backend["normalizer"] or {}, backend["pre_tokenizer"] or {}
     return (
         backend["model"]["type"] == "WordPiece"
+        and backend["model"]["unk_token"] in backend["model"]["vocab"]
         and normalizer.get("type") == "BertNormalizer"
         and normalizer["clean_text"]
         and splitter.get("type") == "BertPreTokenizer"

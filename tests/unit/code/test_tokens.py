@@ -204,3 +204,7 @@ def test_tokenizers_of_another_kind_are_the_library_s() -> None:
     other.add_tokens(["shop"])  # found in the text after it was normalized
     assert wordpiece_encoder(other, 16) is None
     assert wordpiece_encoder(cased(), 2) is None
+    other = cased()
+    both = [("[CLS]", 2), ("[SEP]", 3)]
+    other.backend_tokenizer.post_processor = processors.TemplateProcessing("[CLS] [SEP] $A", special_tokens=both)
+    assert wordpiece_encoder(other, 16) is None
