@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks import figures, sidelights, worker
 from benchmarks.contest import Result, Task
 from benchmarks.corpus import Rows
+from benchmarks.sidelights import Speed
 from benchmarks.worker import Worker
 
 
 @dataclass
 class Rounds:
-    """What was measured: for each competitor its rounds, for each round the lengths of its rows and the speed of matrix
-    products, by number format, in operations a second."""
+    """What was measured: for each competitor its rounds, for each round the lengths of its rows, and before the first
+    round and behind each the speed of matrix products, by number format."""
 
     task: Task
     steps: int
@@ -25,7 +28,7 @@ class Rounds:
     tried: dict[str, dict[str, float]] = field(default_factory=dict)
     results: dict[str, list[Result]] = field(default_factory=dict)
     lengths: list[list[int]] = field(default_factory=list)
-    products: list[dict[str, float]] = field(default_factory=list)
+    products: list[dict[str, Speed]] = field(default_factory=list)
 
 
 def compete(
@@ -43,12 +46,13 @@ def compete(
         found.results[name] = []
         tried = "; ".join(f"{choice}: {seconds:.2f} s" for choice, seconds in found.tried[name].items())
         print(f"{name} is ready{f', of {tried}' if tried else ''}", flush=True)
+    found.products.append(observer.call(sidelights.products, task.device))
     for number in range(1, rounds + 1):
         rows = corpus.sample(task.batch_size * steps, seed=number)
         found.lengths.append(observer.call(sidelights.row_lengths, task, rows))
-        found.products.append(observer.call(sidelights.products, task.device))
         for name, process in workers.items():
             found.results[name].append(process.call(worker.run, rows))
+        found.products.append(observer.call(sidelights.products, task.device))
         took = ", ".join(f"{name} {results[-1].seconds:.2f} s" for name, results in found.results.items())
         print(f"{task.tokens} tokens, round {number} of {rounds}: {took}", flush=True)
     for process in workers.values():
@@ -58,9 +62,15 @@ def compete(
 
 def summarise(found: Rounds) -> dict[str, Any]:
     """The figures of all rounds, as the JSON file has them."""
-    product = {form: max(speeds[form] for speeds in found.products) for form in found.products[0]}
+    products = {
+        form: [(before[form].usual + behind[form].usual) / 2 for before, behind in pairwise(found.products)]
+        for form in found.products[0]
+    }
+    usual = max(products.values(), key=statistics.median)
+    best = max(speed.best for speeds in found.products for speed in speeds.values())
     geometry = figures.Geometry.of(json.loads((found.task.model / "config.json").read_text(encoding="utf-8")))
-    flops = [sum(map(geometry.flops, lengths)) for lengths in found.lengths] if geometry else None
+    flops = [sum(map(geometry.flops, lengths)) for lengths in found.lengths] if geometry else []
+    in_products = [work / speed for work, speed in zip(flops, usual, strict=bool(flops))]
     own = [result.seconds for result in found.results.get("ours", [])]
     own_cpu = [result.cpu_seconds for result in found.results.get("ours", [])]
     competitors = {}
@@ -79,7 +89,8 @@ def summarise(found: Rounds) -> dict[str, Any]:
             "sequences_per_second": asdict(figures.rates([len(lengths) for lengths in found.lengths], seconds)),
             "real_tokens_per_second": asdict(figures.rates(real, seconds)),
             "computed_to_real_tokens": sum(computed) / sum(real) if len(computed) == len(real) else None,
-            "mfu": asdict(figures.rates([work / max(product.values()) for work in flops], seconds)) if flops else None,
+            "mfu": asdict(figures.rates(in_products, seconds)) if flops else None,
+            "mfu_of_best_product": asdict(figures.rates([work / best for work in flops], seconds)) if flops else None,
             "peak_bytes": max(result.peak_bytes for result in results),
         }
     return {
@@ -87,6 +98,6 @@ def summarise(found: Rounds) -> dict[str, Any]:
         "batch_size": found.task.batch_size,
         "rounds": len(found.lengths),
         "steps": found.steps,
-        "flops_per_second": product,
+        "flops_per_second": products | {"best": best},
         "competitors": competitors,
     }
