@@ -31,12 +31,12 @@ from benchmarks.corpus import Rows
 from benchmarks.worker import Worker
 
 #: Steps of a round by tokens: on two CPU cores a run takes a quarter of an hour at most.
-STEPS = {"cpu": {128: 8, 512: 2}, "cuda": {128: 400, 512: 200}}
+STEPS = {"cpu": {128: 8, 512: 1}, "cuda": {128: 400, 512: 200}}
 
 DEMO = ROOT / "build" / "demo"
 IMDB = ROOT / "build" / "bench" / "imdb.csv"
 
-TOKENISED_ROWS = 2_000
+TOKENISED_ROWS = 4_000
 START_ROWS = 4_000
 STARTS = 3
 CHECKPOINT_BATCHES = 2

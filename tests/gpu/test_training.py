@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from batches import Split, collate
+from batches import Batch, Split, collate
 from hyperparameters import Settings
 from jobs import Job, easy_rows, table
 from model import classifier
@@ -123,16 +124,19 @@ def test_no_step_waits_for_the_gpu() -> None:
     optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
     step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), 1.0, 1)
     graphed = GraphedStep(step, GPU)
-    for way in (graphed, lambda batch: step(batch.pinned().to(GPU))):
-        for number in range(6):
-            if number == 3:
-                torch.cuda.set_sync_debug_mode("error")
-            try:
-                rate.fill_(1e-3)
-                way(collate(layout, split, np.arange(8), 8))
-            finally:
-                if number == 5:
-                    torch.cuda.set_sync_debug_mode("default")
+
+    def three(take: Callable[[Batch], object]) -> None:
+        for _ in range(3):
+            rate.fill_(1e-3)
+            take(collate(layout, split, np.arange(8), 8))
+
+    for take in (graphed, lambda batch: step(batch.pinned().to(GPU))):
+        three(take)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            three(take)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def train(job: Job, **hyperparameters: object) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,27 @@ def test_texts_of_any_language_have_the_ids_of_the_plain_tokenizer(
     assert ids == expected(tokenizer, texts, max_length)
     whole = tokenizer(texts)["input_ids"]
     assert truncated == sum(len(row) > max_length for row in whole)
+
+
+@functools.cache
+def many_texts() -> list[str]:
+    """100,000 of words of several languages, oddities, and characters of any script."""
+    random = Random(0)
+    characters = [*range(0x20, 0xD800), *range(0xE000, 0x30000)]
+
+    def part() -> str:
+        if random.random() < 0.8:
+            return random.choice(WORDS) if random.random() < 0.9 else random.choice(ODD)
+        return "".join(map(chr, random.choices(characters if random.random() < 0.5 else range(0x20, 0x500), k=4)))
+
+    return [" ".join(part() for _ in range(random.randrange(24))) for _ in range(100_000)]
+
+
+def test_100_000_texts_of_any_language_have_the_ids_of_the_plain_tokenizer(tokenizer: Any) -> None:
+    found = tokenise(tokenizer, many_texts(), 16)
+    rows = expected(tokenizer, many_texts(), 16)
+    assert found.ids.tolist() == list(itertools.chain(*rows))
+    assert found.lengths.tolist() == list(map(len, rows))
 
 
 def test_long_texts_are_not_read_to_their_end(tokenizer: Any) -> None:
