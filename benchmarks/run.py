@@ -30,8 +30,8 @@ from benchmarks.contest import Task
 from benchmarks.corpus import Rows
 from benchmarks.worker import Worker
 
-#: Steps of a round by tokens. On two CPU cores T and H0 take some 25 s for one of 512 tokens; a single one would not do,
-#: for H* has nothing to group by length then.
+#: Steps of a round by tokens. On two CPU cores T and H0 take some 25 s for one of 512 tokens; with fewer, H* would have
+#: nothing to group by length.
 STEPS = {"cpu": {128: 8, 512: 2}, "cuda": {128: 400, 512: 200}}
 
 DEMO = ROOT / "build" / "demo"
