@@ -69,8 +69,14 @@ def summarise(found: Rounds) -> dict[str, Any]:
     usual = max(products.values(), key=statistics.median)
     best = max(speed.best for speeds in found.products for speed in speeds.values())
     geometry = figures.Geometry.of(json.loads((found.task.model / "config.json").read_text(encoding="utf-8")))
-    flops = [sum(map(geometry.flops, lengths)) for lengths in found.lengths] if geometry else []
-    in_products = [work / speed for work, speed in zip(flops, usual, strict=bool(flops))]
+    flops = [sum(map(geometry.flops, lengths)) for lengths in found.lengths] if geometry else None
+
+    def share(seconds: list[float], speeds: list[float]) -> dict[str, float] | None:
+        """Of these speeds of products, round by round; None where the work is not known."""
+        if flops is None:
+            return None
+        return asdict(figures.rates([work / speed for work, speed in zip(flops, speeds, strict=True)], seconds))
+
     own = [result.seconds for result in found.results.get("ours", [])]
     own_cpu = [result.cpu_seconds for result in found.results.get("ours", [])]
     competitors = {}
@@ -89,8 +95,8 @@ def summarise(found: Rounds) -> dict[str, Any]:
             "sequences_per_second": asdict(figures.rates([len(lengths) for lengths in found.lengths], seconds)),
             "real_tokens_per_second": asdict(figures.rates(real, seconds)),
             "computed_to_real_tokens": sum(computed) / sum(real) if len(computed) == len(real) else None,
-            "mfu": asdict(figures.rates(in_products, seconds)) if flops else None,
-            "mfu_of_best_product": asdict(figures.rates([work / best for work in flops], seconds)) if flops else None,
+            "mfu": share(seconds, usual),
+            "mfu_of_best_product": share(seconds, [best] * len(seconds)),
             "peak_bytes": max(result.peak_bytes for result in results),
         }
     return {

@@ -57,10 +57,6 @@ class Spread:
         known = sorted(values)
         return cls(known[0], statistics.median(known), known[-1])
 
-    def scaled(self, factor: float) -> Spread:
-        """The same in another unit."""
-        return Spread(self.min * factor, self.median * factor, self.max * factor)
-
     def text(self, form: str = ".2f") -> str:
         """As the table shows it."""
         return f"{self.median:{form}} ({self.min:{form}} to {self.max:{form}})"

@@ -176,7 +176,9 @@ def print_competition(found: dict[str, Any], device: str) -> None:
     """The table, and what it needs to be read."""
     products = dict(found["flops_per_second"])
     best = products.pop("best")
-    speeds = ", ".join(f"{form} {figures.Spread.of(speeds).scaled(1e-12).text()}" for form, speeds in products.items())
+    speeds = ", ".join(
+        f"{form} {figures.Spread.of(speed / 1e12 for speed in speeds).text()}" for form, speeds in products.items()
+    )
     print(
         f"\n{found['tokens']} tokens, batch {found['batch_size']}, {found['rounds']} rounds of {found['steps']} steps\n"
     )

@@ -69,18 +69,17 @@ class Speed:
 def products(device: str) -> dict[str, Speed]:
     """How fast products are now, by number format. On a shared machine the fastest one is far from what holds on."""
     size = PRODUCT_SIZE[device]
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     found = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         torch.matmul(left, right)
+        wait()
         seconds: list[float] = []
         while sum(seconds) < PRODUCT_SECONDS:
-            if device == "cuda":
-                torch.cuda.synchronize()
             started = time.perf_counter()
             torch.matmul(left, right)
-            if device == "cuda":
-                torch.cuda.synchronize()
+            wait()
             seconds.append(time.perf_counter() - started)
         found[name] = Speed(2 * size**3 * len(seconds) / sum(seconds), 2 * size**3 / min(seconds))
     return found

@@ -139,9 +139,9 @@ template <class T> struct Attention {
             float lower = power_of_two(scores[count + i] * exponent - largest[i]);
             sums[i] += upper + lower;
             if (DROPS) {
-                const uint32_t bits = random_bits(drop.key, index + i);
-                upper = bits >> 16 < drop.threshold ? 0.0f : upper * drop.scale;
-                lower = (bits & 0xffff) < drop.threshold ? 0.0f : lower * drop.scale;
+                const Dropout::Factors factors = drop.factors(index + i);
+                upper *= factors.upper;
+                lower *= factors.lower;
             }
             set_pair(weights, pair, count, i, upper, lower);
         }
@@ -258,16 +258,11 @@ template <class T> struct Attention {
         for (uint32_t i = 0; i < count; i++) {
             const float upper = power_of_two(scores[i] * exponent - log_sum[i]);
             const float lower = power_of_two(scores[count + i] * exponent - log_sum[i]);
-            float upper_factor = 1.0f, lower_factor = 1.0f;
-            if (DROPS) {
-                const uint32_t bits = random_bits(drop.key, index + i);
-                upper_factor = bits >> 16 < drop.threshold ? 0.0f : drop.scale;
-                lower_factor = (bits & 0xffff) < drop.threshold ? 0.0f : drop.scale;
-            }
-            store(weights + i, upper * upper_factor);
-            store(weights + count + i, lower * lower_factor);
-            const float upper_gradient = upper * (d_weights[i] * upper_factor - mean[i]) * scale;
-            const float lower_gradient = lower * (d_weights[count + i] * lower_factor - mean[i]) * scale;
+            const Dropout::Factors factors = DROPS ? drop.factors(index + i) : Dropout::Factors{1.0f, 1.0f};
+            store(weights + i, upper * factors.upper);
+            store(weights + count + i, lower * factors.lower);
+            const float upper_gradient = upper * (d_weights[i] * factors.upper - mean[i]) * scale;
+            const float lower_gradient = lower * (d_weights[count + i] * factors.lower - mean[i]) * scale;
             store(d_scores + i, upper_gradient);
             store(d_scores + count + i, lower_gradient);
             set_pair(d_scores_right, pair, count, i, upper_gradient, lower_gradient);

@@ -133,6 +133,16 @@ struct Dropout {
         own.key = {random_bits(key, 2 * task), random_bits(key, 2 * task + 1)};
         return own;
     }
+
+    // What two elements are multiplied by that share their random bits.
+    struct Factors {
+        float upper, lower;
+    };
+    Factors factors(uint32_t index) const {
+        const uint32_t bits = random_bits(key, index);
+        return {bits >> 16 < threshold ? 0.0f : scale, (bits & 0xffff) < threshold ? 0.0f : scale};
+    }
+
     float operator()(float x, uint32_t index) const {
         return random_bits(key, index) >> 16 < threshold ? 0.0f : x * scale;
     }

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerBase
 
 import compile_kernels
@@ -21,6 +22,8 @@ from prefix import Encode, prefix_encoder
 
 def wordpiece_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode | None:
     """As prefix.prefix_encoder, for a tokenizer of BERT's kind; None for others."""
+    if not isinstance(getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None), WordPiece):
+        return None  # before its vocabulary is written out, which for XLM-RoBERTa's takes long
     ends, between = (tokenizer(text)["input_ids"] for text in ("", "a"))
     others = prefix_encoder(tokenizer, max_length)  # behind the line above: what this sets in the backend must stay
     if others is None or max_length < 3 or len(ends) != 2 or [between[0], between[-1]] != ends:
@@ -49,8 +52,7 @@ def _is_known(backend: dict[str, Any]) -> bool:
     """Whether wordpiece.cpp does what a tokenizer does, as tokenizer.json describes it."""
     normalizer, splitter = backend["normalizer"] or {}, backend["pre_tokenizer"] or {}
     return (
-        backend["model"]["type"] == "WordPiece"
-        and backend["model"]["unk_token"] in backend["model"]["vocab"]
+        backend["model"]["unk_token"] in backend["model"]["vocab"]
         and normalizer.get("type") == "BertNormalizer"
         and normalizer["clean_text"]
         and splitter.get("type") == "BertPreTokenizer"
