@@ -1,6 +1,7 @@
 """Attention within each sequence of a packed batch, with dropout of the attention probabilities.
 
-On a GPU by the variable-length kernels that torch ships; on a CPU, where torch has none, by those of kernels.py.
+On a CPU, where torch has no kernels for it, by those of kernels.py; on a GPU by cuda_kernels.py where it can, else by
+the variable-length kernels that torch ships.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+import cuda_kernels
 import kernels
 
 #: torch's flash attention is for Ampere and later, for 16 bits and heads so wide; its memory-efficient one for all.
@@ -70,13 +72,15 @@ def attend(
     boundaries, longest = sequences.boundaries, sequences.longest
     if projected.device.type == "cpu":
         return kernels.attention(query, projected, boundaries, longest, heads, probability)
+    width = projected.shape[1] // (3 if query is None else 2) // heads
+    if cuda_kernels.attends(projected, width, longest):
+        return cuda_kernels.attention(query, projected, boundaries, longest, heads, probability)
     starts, longest_query = boundaries, longest
     if query is None:
         query, key, value = projected.chunk(3, dim=1)
     else:
         starts, longest_query = torch.arange(len(boundaries), dtype=torch.int32, device=query.device), 1
         key, value = projected.chunk(2, dim=1)
-    width = query.shape[1] // heads
     # The kernels want heads whose width is a multiple of 8; zeros behind it change no product.
     query, key, value = (part.unflatten(1, (heads, width)) for part in (query, key, value))
     if width % 8:

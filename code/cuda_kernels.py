@@ -1,7 +1,8 @@
 """A packed batch on a GPU: what kernels.py is on a CPU, with the same functions of the same promises.
 
-Products of matrices are cuBLAS's, attention is torch's (attention.py); LayerNorm and GELU are in kernels.cu, which is
-compiled when they are first used. Nothing here waits for the GPU, and all of it can be recorded in a CUDA graph.
+Products of matrices are cuBLAS's; attention of short sequences, LayerNorm and GELU are in attention.cu, norm.cu and
+gelu.cu, which are compiled when they are first used. Nothing here waits for the GPU, and all of it can be recorded in a
+CUDA graph.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,49 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-SOURCE = Path(__file__).with_name("kernels.cu")
+from kernels import parts_of
 
-#: As in kernels.cu.
+CODE = Path(__file__).parent
+
+#: As in ptx.cuh.
 FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
-#: Threads of a block, and rows that its warps norm at once.
+#: Threads of a block of norm.cu and gelu.cu, and rows that its warps norm at once.
 THREADS, ROWS_OF_BLOCK = 128, 4
+
+#: What attention.cu can do: tokens of a sequence, widths of a head, GPUs.
+LONGEST_SEQUENCE = 128
+HEAD_WIDTHS = (16, 32, 64)
+AMPERE = (8, 0)
 
 #: Blocks for each multiprocessor. Those of the gradients are fewer, because each leaves a row of sums.
 BLOCKS_OF_NORM_GRADIENT = 2
 BLOCKS_OF_GELU = 16
 BLOCKS_OF_GELU_GRADIENT = 8
+
+
+def attends(projected: torch.Tensor, head_width: int, longest: int) -> bool:
+    """Whether `attention` is for such a batch."""
+    is_new = _capability(projected.device) >= AMPERE
+    is_short = longest <= LONGEST_SEQUENCE and head_width in HEAD_WIDTHS
+    return is_new and is_short and projected.dtype != torch.float32
+
+
+def attention(
+    query: torch.Tensor | None,
+    projected: torch.Tensor,
+    boundaries: torch.Tensor,
+    longest: int,
+    heads: int,
+    probability: float,
+) -> torch.Tensor:
+    """Softmax attention within each sequence: [queries, width]. Weights drop out with `probability`.
+
+    projected [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one
+    for each sequence, it is [tokens, 2 * width], without queries. boundaries: int32 [sequences + 1], first tokens.
+    """
+    output: torch.Tensor = _Attention.apply(query, projected, boundaries, longest, heads, probability)
+    return output
 
 
 def add_and_norm(
@@ -67,6 +99,52 @@ def bias_gradient(d_output: torch.Tensor) -> torch.Tensor:
     return d_output.sum(0, dtype=torch.float32)
 
 
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor | None,
+        projected: torch.Tensor,
+        boundaries: torch.Tensor,
+        longest: int,
+        heads: int,
+        probability: float,
+    ) -> torch.Tensor:
+        projected = projected.contiguous()
+        query = None if query is None else query.contiguous()
+        parts = parts_of(query, projected)
+        width = parts[0].shape[1] // heads
+        tokens = max(16, 1 << (longest - 1).bit_length())  # as attention.cu wants it
+        output = projected.new_empty(len(parts[0]), heads * width)
+        log_sums = projected.new_empty(len(output), heads, dtype=torch.float32)
+        dropping = _dropping(probability, projected.device, bits=16)
+        arguments = (
+            parts[0].stride(0), parts[1].stride(0), boundaries, heads, query is not None, width**-0.5, *dropping,
+        )  # fmt: skip
+        sizes = {"WIDTH": width, "TOKENS": tokens}
+        launch(
+            "attention_forward", projected, sizes, ((len(boundaries) - 1) * heads, 1), 2 * tokens,
+            *parts, *arguments, output, log_sums, shared_bytes=2 * 3 * tokens * width,
+        )  # fmt: skip
+        ctx.save_for_backward(query, projected, output, log_sums)
+        ctx.arguments, ctx.sizes = arguments, sizes
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, projected, output, log_sums = ctx.saved_tensors
+        _, _, boundaries, heads, *_ = ctx.arguments
+        width, tokens = ctx.sizes["WIDTH"], ctx.sizes["TOKENS"]
+        d_query = None if query is None else torch.empty_like(query)
+        d_projected = torch.empty_like(projected)
+        launch(
+            "attention_backward", projected, ctx.sizes, ((len(boundaries) - 1) * heads, 1), 2 * tokens,
+            *parts_of(query, projected), *ctx.arguments, output, log_sums, gradients[0].contiguous(),
+            *parts_of(d_query, d_projected), shared_bytes=2 * (4 * tokens * width + tokens**2) + 2 * 4 * tokens,
+        )  # fmt: skip
+        return d_query, d_projected, None, None, None, None
+
+
 class _AddAndNorm(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -84,8 +162,8 @@ class _AddAndNorm(torch.autograd.Function):
         total, output = torch.empty_like(update), torch.empty_like(update)
         mean, inverse = update.new_empty(2, rows, dtype=torch.float32)
         dropping = _dropping(probability, update.device)
-        _launch(
-            "norm_forward", update, (math.ceil(rows / ROWS_OF_BLOCK), 1),
+        launch(
+            "norm_forward", update, {"WIDTH": update.shape[1]}, (math.ceil(rows / ROWS_OF_BLOCK), 1), THREADS,
             update, bias, residual, gain, shift, total, output, mean, inverse, rows, epsilon, *dropping,
         )  # fmt: skip
         ctx.save_for_backward(total, mean, inverse, gain)
@@ -99,8 +177,8 @@ class _AddAndNorm(torch.autograd.Function):
         d_update, d_residual = torch.empty_like(total), torch.empty_like(total)
         blocks = min(math.ceil(rows / ROWS_OF_BLOCK), BLOCKS_OF_NORM_GRADIENT * _multiprocessors(total.device))
         sums = gain.new_empty(blocks, 3, width)
-        _launch(
-            "norm_backward", total, (blocks, 1),
+        launch(
+            "norm_backward", total, {"WIDTH": width}, (blocks, 1), THREADS,
             gradients[0].contiguous(), total, mean, inverse, gain, d_update, d_residual, sums, rows, *ctx.dropping,
         )  # fmt: skip
         d_gain, d_shift, d_bias = sums.sum(0)
@@ -112,7 +190,8 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         x = x.contiguous()
         output = torch.empty_like(x)
-        _launch("gelu_forward", x, _strips(x, BLOCKS_OF_GELU), x, bias, output, len(x))
+        strips = _strips(x, BLOCKS_OF_GELU)
+        launch("gelu_forward", x, {"WIDTH": x.shape[1]}, strips, THREADS, x, bias, output, len(x))
         ctx.save_for_backward(x, bias)
         return output
 
@@ -122,16 +201,19 @@ class _Gelu(torch.autograd.Function):
         d_x = torch.empty_like(x)
         strips = _strips(x, BLOCKS_OF_GELU_GRADIENT)
         sums = bias.new_empty(strips[1], x.shape[1])
-        _launch("gelu_backward", x, strips, gradients[0].contiguous(), x, bias, d_x, sums, len(x))
+        launch(
+            "gelu_backward", x, {"WIDTH": x.shape[1]}, strips, THREADS,
+            gradients[0].contiguous(), x, bias, d_x, sums, len(x),
+        )  # fmt: skip
         return d_x, sums.sum(0)
 
 
-def _dropping(probability: float, device: torch.device) -> tuple[torch.Tensor | None, int, float]:
-    """The seed, drawn on the GPU so that each replay of a graph has another; the threshold below which random 32 bits
-    drop an element; what the others are multiplied by."""
-    threshold = int(probability * 2**32)
+def _dropping(probability: float, device: torch.device, bits: int = 32) -> tuple[torch.Tensor | None, int, float]:
+    """The seed, drawn on the GPU so that each replay of a graph has another; the threshold below which so many random
+    bits drop an element; what the others are multiplied by."""
+    threshold = round(probability * 2**bits)
     seed = torch.randint(1 << 62, (), device=device) if threshold else None
-    return seed, threshold, 1 / (1 - threshold / 2**32)
+    return seed, threshold, 1 / (1 - threshold / 2**bits)
 
 
 def _strips(x: torch.Tensor, blocks: int) -> tuple[int, int]:
@@ -146,49 +228,104 @@ def _multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def _launch(
-    name: str, like: torch.Tensor, blocks: tuple[int, int], *arguments: torch.Tensor | int | float | None
-) -> None:
-    """Run a kernel for rows like those of a tensor, behind what the GPU was given before."""
-    driver, kernels = _compiled(name.partition("_")[0].upper(), like.dtype, like.shape[1], like.device)
-    values, types = zip(*map(_argument, arguments), strict=True)
-    stream = torch.cuda.current_stream(like.device).cuda_stream
-    _require(driver.cuLaunchKernel(kernels[name], *blocks, 1, THREADS, 1, 1, 0, stream, (values, types), 0))
+@functools.cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
 
 
-def _argument(value: torch.Tensor | int | float | None) -> tuple[int | float, Any]:
-    if isinstance(value, torch.Tensor):
-        return value.data_ptr(), ctypes.c_void_p
-    if value is None:
-        return 0, ctypes.c_void_p
-    return value, ctypes.c_float if isinstance(value, float) else ctypes.c_uint32
+def _stream(device: torch.device) -> int:
+    """The current one; the calling thread, one of autograd's perhaps, is made to work in the device's context."""
+    from cuda.bindings import driver
+
+    _require(driver.cuCtxSetCurrent(_context(device)))
+    return torch.cuda.current_stream(device).cuda_stream
 
 
 @functools.cache
-def _compiled(part: str, dtype: torch.dtype, width: int, device: torch.device) -> tuple[Any, dict[str, Any]]:
-    """The driver's interface, and the kernels of a part of kernels.cu by name."""
+def _context(device: torch.device) -> Any:
     from cuda.bindings import driver
 
-    major, minor = torch.cuda.get_device_capability(device)
-    (module,) = _require(driver.cuModuleLoadData(machine_code(part, dtype, width, f"{major}{minor}")))
-    names = (f"{part.lower()}_{direction}" for direction in ("forward", "backward"))
-    return driver, {name: _require(driver.cuModuleGetFunction(module, name.encode()))[0] for name in names}
+    index = torch.cuda.current_device() if device.index is None else device.index
+    (handle,) = _require(driver.cuDeviceGet(index))
+    (context,) = _require(driver.cuDevicePrimaryCtxRetain(handle))
+    return context
 
 
-def machine_code(part: str, dtype: torch.dtype, width: int, capability: str) -> bytes:
-    """A part of kernels.cu, compiled for rows of `width` numbers on GPUs of a capability such as "90". No GPU is
-    needed."""
+def launch(
+    name: str,
+    like: torch.Tensor,
+    sizes: Mapping[str, int],
+    blocks: tuple[int, int],
+    threads: int,
+    *arguments: torch.Tensor | int | float | ctypes.Structure | None,
+    shared_bytes: int = 0,
+) -> None:
+    """Run a kernel on numbers like those of a tensor, behind what the GPU was given before.
+
+    `sizes` are what it is compiled for.
+    """
+    stream = _stream(like.device)
+    driver, kernel = _compiled(name, like.dtype, tuple(sizes.items()), shared_bytes, like.device)
+    values = [_argument(argument) for argument in arguments]
+    pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+    grid = (*blocks, 1, threads, 1, 1)
+    _require(driver.cuLaunchKernel(kernel, *grid, shared_bytes, stream, ctypes.addressof(pointers), 0))
+
+
+def _argument(value: torch.Tensor | int | float | ctypes.Structure | None) -> Any:
+    if isinstance(value, ctypes.Structure):
+        return value
+    if isinstance(value, torch.Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    if value is None:
+        return ctypes.c_void_p()
+    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_uint32(value)
+
+
+@functools.cache
+def _compiled(
+    name: str, dtype: torch.dtype, sizes: tuple[tuple[str, int], ...], shared_bytes: int, device: torch.device
+) -> tuple[Any, Any]:
+    """The driver's interface, and a kernel that may have so much shared memory."""
+    from cuda.bindings import driver
+
+    (kernel,) = _require(
+        driver.cuModuleGetFunction(_module(name.partition("_")[0], dtype, sizes, device), name.encode())
+    )
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    _require(driver.cuFuncSetAttribute(kernel, attribute, shared_bytes))
+    return driver, kernel
+
+
+@functools.cache
+def _module(part: str, dtype: torch.dtype, sizes: tuple[tuple[str, int], ...], device: torch.device) -> Any:
+    from cuda.bindings import driver
+
+    (module,) = _require(
+        driver.cuModuleLoadData(machine_code(part, dtype, dict(sizes), "".join(map(str, _capability(device)))))
+    )
+    return module
+
+
+def machine_code(part: str, dtype: torch.dtype, sizes: dict[str, int], capability: str) -> bytes:
+    """adamw.cu, attention.cu, gelu.cu or norm.cu, compiled for such sizes on GPUs of a capability such as "90".
+
+    No GPU is needed.
+    """
     from cuda.bindings import nvrtc
 
-    options = [f"--gpu-architecture=sm_{capability}", f"-D{part}", f"-DFORMAT={FORMATS[dtype]}", f"-DWIDTH={width}"]
-    (program,) = _require(nvrtc.nvrtcCreateProgram(SOURCE.read_bytes(), b"kernels.cu", 0, [], []))
+    source = CODE / f"{part}.cu"
+    defined = {"FORMAT": FORMATS[dtype], **sizes}
+    options = [f"--gpu-architecture=sm_{capability}", f"--include-path={CODE}"]
+    options += [f"-D{name}={value}" for name, value in defined.items()]
+    (program,) = _require(nvrtc.nvrtcCreateProgram(source.read_bytes(), source.name.encode(), 0, [], []))
     try:
         _require(nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options]))
     except RuntimeError as error:
         (size,) = _require(nvrtc.nvrtcGetProgramLogSize(program))
         log = b" " * size
         _require(nvrtc.nvrtcGetProgramLog(program, log))
-        raise RuntimeError(f"kernels.cu cannot be compiled with {options}:\n{log.decode()}") from error
+        raise RuntimeError(f"{source.name} cannot be compiled with {options}:\n{log.decode()}") from error
     (size,) = _require(nvrtc.nvrtcGetCUBINSize(program))
     code = b" " * size
     _require(nvrtc.nvrtcGetCUBIN(program, code))

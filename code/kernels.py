@@ -98,7 +98,7 @@ class _Attention(torch.autograd.Function):
     ) -> torch.Tensor:
         projected = projected.contiguous()
         query = None if query is None else query.contiguous()
-        parts = _parts(query, projected)
+        parts = parts_of(query, projected)
         width = parts[0].shape[1]
         output = projected.new_empty(len(parts[0]), width)
         log_sums = torch.empty(len(output), heads)
@@ -119,13 +119,13 @@ class _Attention(torch.autograd.Function):
         d_query = None if query is None else torch.empty_like(query)
         d_projected = torch.empty_like(projected)
         _kernel("attention_backward", projected.dtype)(
-            *_parts(query, projected), *ctx.arguments, output, log_sums, gradients[0].contiguous(),
-            *_parts(d_query, d_projected),
+            *parts_of(query, projected), *ctx.arguments, output, log_sums, gradients[0].contiguous(),
+            *parts_of(d_query, d_projected),
         )  # fmt: skip
         return d_query, d_projected, None, None, None, None
 
 
-def _parts(query: torch.Tensor | None, projected: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def parts_of(query: torch.Tensor | None, projected: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Views of queries, keys and values."""
     return projected.chunk(3, dim=1) if query is None else (query, *projected.chunk(2, dim=1))
 

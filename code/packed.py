@@ -8,7 +8,7 @@ layer computes only what the head reads, the first token of each sequence, which
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from transformers.activations import GELUActivation
 import products
 from attention import Sequences, attend
 from precision import Precision
-from products import branch, linear
+from products import Copies, branch
 from tokens import Tokens
 
 
@@ -129,6 +129,19 @@ class PackedClassifier(nn.Module):
         self.dtype = precision.dtype
         self.fills = precision.device.type == "cuda"
         self.kernels = products.of(precision.device)
+        narrows = self.fills and precision.dtype != torch.float32
+        self.narrow = Copies(_products(parts.layers), precision.dtype) if narrows else None
+
+    @property
+    def copies(self) -> dict[torch.Tensor, torch.Tensor]:
+        """Of parameters, which the optimizer is to renew with them."""
+        return self.narrow.of if self.narrow else {}
+
+    def train(self, mode: bool = True) -> PackedClassifier:
+        """As torch has it. Only training reads the copies, so whoever else changes weights need not know of them."""
+        if mode and self.narrow:
+            self.narrow.renew()
+        return super().train(mode)
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor | Sequences]:
         """`forward`'s arguments for rows that stand in falling order of their lengths."""
@@ -146,11 +159,11 @@ class PackedClassifier(nn.Module):
         parts = self.parts
         x = self._embed(ids, positions)
         for layer in parts.layers[:-1]:
-            projected, x = branch(x, (layer.query, layer.key, layer.value), has_bias=True)
+            projected, x = self._branch(x, layer.query, layer.key, layer.value)
             x = self._layer(layer, x, None, projected, sequences)
         last = parts.layers[-1]
-        projected, x = branch(x, (last.key, last.value), has_bias=True)
-        query, first = branch(x.index_select(0, sequences.first_tokens), (last.query,), has_bias=True)
+        projected, x = self._branch(x, last.key, last.value)
+        query, first = self._branch(x.index_select(0, sequences.first_tokens), last.query)
         first = self._layer(last, first, query, projected, sequences)
         return parts.head(first[: sequences.count, None].float()).float()
 
@@ -174,19 +187,33 @@ class PackedClassifier(nn.Module):
             layer.attention_output, attended, x, layer.attention_norm, parts.attention_output_dropout
         )
         if isinstance(parts.activation, GELUActivation):
-            inner, x = branch(x, (layer.intermediate,), has_bias=False)
+            inner, x = self._branch(x, layer.intermediate, has_bias=False)
             inner = self.kernels.gelu(inner, layer.intermediate.bias)
         else:
-            inner, x = branch(x, (layer.intermediate,), has_bias=True)
+            inner, x = self._branch(x, layer.intermediate)
             inner = parts.activation(inner)
         return self._add_and_norm(layer.output, inner, x, layer.output_norm, parts.output_dropout)
+
+    def _branch(self, x: torch.Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        return branch(x, modules, has_bias=has_bias, copies=self.narrow if self.training else None)
 
     def _add_and_norm(
         self, module: nn.Linear, x: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, probability: float
     ) -> torch.Tensor:
         """The sum of the residual and of what `module` makes of `x`, normed in fp32."""
-        update = linear(x, (module,), has_bias=False)
+        update, _ = self._branch(x, module, has_bias=False)
         return self.kernels.add_and_norm(update, module.bias, residual, norm, probability if self.training else 0.0)
+
+
+def _products(layers: Sequence[Layer]) -> Iterator[tuple[nn.Linear, ...]]:
+    """The modules that are multiplied together."""
+    for layer in layers:
+        first = (
+            [(layer.query, layer.key, layer.value)]
+            if layer is not layers[-1]
+            else [(layer.key, layer.value), (layer.query,)]
+        )
+        yield from (*first, (layer.attention_output,), (layer.intermediate,), (layer.output,))
 
 
 def filling_sequences(tokens: int, longest: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -19,29 +20,64 @@ def of(device: torch.device) -> ModuleType:
     return cuda_kernels if device.type == "cuda" else kernels
 
 
-def linear(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> torch.Tensor:
-    """The outputs of several modules side by side, by one product in the format of `x`: [rows, outputs]."""
-    return branch(x, modules, has_bias=has_bias)[0]
+class Copies:
+    """Narrow copies of the weights and biases of linear modules, those of a product side by side.
+
+    They stay from step to step: who changes a parameter renews its copy.
+    """
+
+    def __init__(self, products: Iterable[Sequence[nn.Linear]], dtype: torch.dtype) -> None:
+        self.of: dict[torch.Tensor, torch.Tensor] = {}  #: by parameter
+        self._products: dict[torch.Tensor, torch.Tensor] = {}  #: by the first parameter
+        for modules in products:
+            for parameters in ([module.weight for module in modules], [module.bias for module in modules]):
+                together = _side_by_side(parameters, dtype).detach()
+                self._products[parameters[0]] = together
+                parts = together.split([len(parameter) for parameter in parameters])
+                self.of |= zip(parameters, parts, strict=True)
+
+    def together(self, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The copies of a product's parameters, as one tensor."""
+        return self._products[parameters[0]]
+
+    @torch.no_grad()
+    def renew(self) -> None:
+        """Copy all parameters."""
+        for parameter, copy in self.of.items():
+            copy.copy_(parameter)
 
 
-def branch(x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def linear(
+    x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool, copies: Copies | None = None
+) -> torch.Tensor:
+    """The outputs of several modules side by side, by one product in the format of `x`: [rows, outputs]. Its operands
+    are `copies` of the parameters, or made anew."""
+    return branch(x, modules, has_bias=has_bias, copies=copies)[0]
+
+
+def branch(
+    x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool, copies: Copies | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What `linear` returns, and `x` for its other use: the gradients of both uses are added up by the product."""
     weights = [module.weight for module in modules]
-    output, again = _Linear.apply(x, has_bias, *weights, *(module.bias for module in modules if has_bias))
+    biases = [module.bias for module in modules] if has_bias else []
+    output, again = _Linear.apply(x, copies, len(modules), *weights, *biases)
     return output, again
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, has_bias: bool, *parameters: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        weights = parameters[: len(parameters) // (1 + has_bias)]
+    def forward(
+        ctx: Any, x: torch.Tensor, copies: Copies | None, count: int, *parameters: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        weights, biases = parameters[:count], parameters[count:]
+        narrow = copies.together if copies else functools.partial(_side_by_side, dtype=x.dtype)
         ctx.outputs = [len(part) for part in weights]
-        ctx.has_bias = has_bias
+        ctx.has_bias = bool(biases)
         ctx.set_materialize_grads(False)
-        weight = _side_by_side(weights, x.dtype)
+        weight = narrow(weights)
         ctx.save_for_backward(x, weight)
-        bias = _side_by_side(parameters[len(weights) :], x.dtype) if has_bias else None
-        return functional.linear(x, weight, bias), x.view_as(x)
+        return functional.linear(x, weight, narrow(biases) if biases else None), x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -51,7 +87,7 @@ class _Linear(torch.autograd.Function):
         d_weights = device.weight_gradient(d_output, x).split(ctx.outputs)
         d_biases = device.bias_gradient(d_output).split(ctx.outputs) if ctx.has_bias else ()
         d_x = d_output @ weight if d_again is None else d_again.addmm_(d_output, weight)
-        return d_x, None, *d_weights, *d_biases
+        return d_x, None, None, *d_weights, *d_biases
 
 
 def _side_by_side(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:

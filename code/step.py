@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from adamw import AdamW
 from batches import Batch
 from hyperparameters import Settings
+from model import Classifier
 from precision import LossScale
 from task import Task
 
@@ -104,19 +106,22 @@ class _Recording:
         return loss.clone(), is_finite.clone()
 
 
-def adamw(model: torch.nn.Module, settings: Settings, device: torch.device) -> tuple[torch.optim.AdamW, torch.Tensor]:
+def adamw(
+    classifier: Classifier, settings: Settings, device: torch.device
+) -> tuple[torch.optim.Optimizer, torch.Tensor]:
     """The optimizer, and its learning rate: a tensor on the device, which a recorded step reads each time.
 
     Vectors (biases, LayerNorm) are not decayed.
     """
     rate = torch.tensor(settings.learning_rate, device=device)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    is_recorded = device.type == "cuda"
-    return torch.optim.AdamW(groups, rate, eps=settings.adam_epsilon, fused=True, capturable=is_recorded), rate
+    if device.type == "cuda":
+        return AdamW(groups, rate, settings.adam_epsilon, classifier.copies), rate
+    return torch.optim.AdamW(groups, rate, eps=settings.adam_epsilon, fused=True), rate
 
 
 def warmup_and_decay(step: int, warmup_steps: int, total_steps: int) -> float:
