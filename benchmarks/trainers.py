@@ -167,7 +167,8 @@ class TrainerTuned(TrainerDefaults):
         best = self._try(self.choice, rows)
         changes: list[dict[str, Any]] = [{"precision": "fp32"}, {"attention": "eager"}, {"workers": 4}]
         if self.task.device == "cuda" and importlib.util.find_spec("triton"):
-            changes.append({"compiles": True})
+            # In 16 bits, even if fp32 won: it may have done so because it has fewer operations to launch one by one.
+            changes.append({"precision": self.choice.precision, "compiles": True})
         for change in changes:
             changed = replace(self.choice, **change)
             seconds = self._try(changed, rows, best)

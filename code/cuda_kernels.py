@@ -1,8 +1,8 @@
 """A packed batch on a GPU: what kernels.py is on a CPU, with the same functions of the same promises.
 
-Products of matrices are cuBLAS's; attention of short sequences, LayerNorm and GELU are in attention.cu, norm.cu and
-gelu.cu, which are compiled when they are first used. Nothing here waits for the GPU, and all of it can be recorded in a
-CUDA graph.
+Products of matrices are cuBLAS's; attention of short sequences, LayerNorm and GELU are in CUDA C++ beside this file,
+which is compiled when it is first used. Nothing here waits for the GPU, and all of it can be recorded in a CUDA
+graph.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ THREADS, ROWS_OF_BLOCK = 128, 4
 LONGEST_SEQUENCE = 128
 HEAD_WIDTHS = (16, 32, 64)
 AMPERE = (8, 0)
+
+#: Threads of a block of sums.cu, and the columns that it sums.
+THREADS_OF_SUMS, COLUMNS_OF_BLOCK = 256, 32
 
 #: Blocks for each multiprocessor. Those of the gradients are fewer, because each leaves a row of sums.
 BLOCKS_OF_NORM_GRADIENT = 2
@@ -181,7 +184,7 @@ class _AddAndNorm(torch.autograd.Function):
             "norm_backward", total, {"WIDTH": width}, (blocks, 1), THREADS,
             gradients[0].contiguous(), total, mean, inverse, gain, d_update, d_residual, sums, rows, *ctx.dropping,
         )  # fmt: skip
-        d_gain, d_shift, d_bias = sums.sum(0)
+        d_gain, d_shift, d_bias = _sums_of_columns(sums.flatten(1)).unflatten(0, (3, width))
         return d_update, d_bias, d_residual, d_gain, d_shift, None, None
 
 
@@ -205,7 +208,16 @@ class _Gelu(torch.autograd.Function):
             "gelu_backward", x, {"WIDTH": x.shape[1]}, strips, THREADS,
             gradients[0].contiguous(), x, bias, d_x, sums, len(x),
         )  # fmt: skip
-        return d_x, sums.sum(0)
+        return d_x, _sums_of_columns(sums)
+
+
+def _sums_of_columns(rows: torch.Tensor) -> torch.Tensor:
+    """fp32, of a matrix of few rows."""
+    count, columns = rows.shape
+    sums = rows.new_empty(columns)
+    blocks = math.ceil(columns / COLUMNS_OF_BLOCK)
+    launch("sums_columns", rows, {}, (blocks, 1), THREADS_OF_SUMS, rows, sums, count, columns)
+    return sums
 
 
 def _dropping(probability: float, device: torch.device, bits: int = 32) -> tuple[torch.Tensor | None, int, float]:
@@ -308,7 +320,7 @@ def _module(part: str, dtype: torch.dtype, sizes: tuple[tuple[str, int], ...], d
 
 
 def machine_code(part: str, dtype: torch.dtype, sizes: dict[str, int], capability: str) -> bytes:
-    """adamw.cu, attention.cu, gelu.cu or norm.cu, compiled for such sizes on GPUs of a capability such as "90".
+    """A file of CUDA C++ here, such as norm.cu, compiled for such sizes on GPUs of a capability such as "90".
 
     No GPU is needed.
     """

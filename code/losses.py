@@ -80,28 +80,59 @@ class LossCurve:
 class LossWatch:
     """Takes in the loss of each step, and hands it to the curve when it is read from the device.
 
-    `rows_of_step` gives the row indices of a step, counted from 1.
+    `rows_of_step` gives the row indices of a step, counted from 1. On a GPU losses are read a while after their steps,
+    so that the GPU always has work to go on with.
     """
 
     def __init__(self, device: torch.device, rows_of_step: Callable[[int], np.ndarray], curve: LossCurve) -> None:
-        self._interval = 1 if device.type == "cpu" else STEPS_BETWEEN_CHECKS_ON_GPU
+        self._is_at_hand = device.type == "cpu"
         self._rows_of_step = rows_of_step
         self._curve = curve
         self._pending: list[tuple[int, torch.Tensor, int]] = []
+        self._on_their_way: _Losses | None = None
 
     def add(self, step: int, loss: torch.Tensor, rows: int) -> None:
-        """Remember the sum of the losses of so many rows; now and then check those remembered. Raises LossNotFinite."""
+        """Remember the sum of the losses of so many rows; now and then check some. Raises LossNotFinite."""
         self._pending.append((step, loss, rows))
-        if len(self._pending) >= self._interval:
+        if self._is_at_hand:
             self.check()
+        elif len(self._pending) == STEPS_BETWEEN_CHECKS_ON_GPU:
+            self._send()
 
     def check(self) -> None:
         """Raise LossNotFinite if one of the losses not yet checked is not finite. After it the curve is complete."""
-        if not self._pending:
+        self._send()
+        self._read()
+
+    def _send(self) -> None:
+        self._read()
+        if self._pending:
+            self._on_their_way = _Losses(self._pending)
+            self._pending = []
+
+    def _read(self) -> None:
+        if self._on_their_way is None:
             return
-        steps, losses, counts = zip(*self._pending, strict=True)
-        self._pending.clear()
-        for step, loss, rows in zip(steps, torch.stack(losses).tolist(), counts, strict=True):
+        losses, self._on_their_way = self._on_their_way, None
+        for step, loss, rows in losses.read():
             if not math.isfinite(loss):
                 raise LossNotFinite(loss, step, self._rows_of_step(step).tolist())
             self._curve.add(loss, rows)
+
+
+class _Losses:
+    """Losses of some steps, on their way from the device."""
+
+    def __init__(self, pending: Sequence[tuple[int, torch.Tensor, int]]) -> None:
+        self._steps, losses, self._rows = zip(*pending, strict=True)
+        together = torch.stack(losses)
+        self._arrived = torch.cuda.Event() if together.is_cuda else None
+        self._losses = together.to("cpu", non_blocking=True)
+        if self._arrived:
+            self._arrived.record()
+
+    def read(self) -> list[tuple[int, float, int]]:
+        """Wait for them."""
+        if self._arrived:
+            self._arrived.synchronize()
+        return list(zip(self._steps, self._losses.tolist(), self._rows, strict=True))

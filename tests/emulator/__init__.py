@@ -24,7 +24,7 @@ READY = Path("/opt/test-tools/emulator")
 #: The kernels of each part.
 KERNELS = {
     "adamw": ("step",), "attention": ("forward", "backward"), "gelu": ("forward", "backward"),
-    "norm": ("forward", "backward"),
+    "norm": ("forward", "backward"), "sums": ("columns",),
 }  # fmt: skip
 
 FORMATS = {"float32": 0, "bfloat16": 1, "float16": 2}
@@ -34,6 +34,7 @@ Sizes = tuple[tuple[str, int], ...]
 #: What the tests want: parts of code/*.cu, formats, and sizes.
 VARIANTS: tuple[tuple[str, str, Sizes], ...] = (
     *(("adamw", form, ()) for form in FORMATS),
+    ("sums", "float32", ()),
     *(("norm", form, (("WIDTH", width),)) for form in FORMATS for width in (31, 384)),
     *(("gelu", form, (("WIDTH", width),)) for form in FORMATS for width in (31, 1536)),
     *(

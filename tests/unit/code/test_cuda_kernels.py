@@ -208,7 +208,7 @@ GENERATIONS = ["75", "80", "86", "89", "90", "100", "120"]
 
 
 @pytest.mark.parametrize("capability", GENERATIONS)
-@pytest.mark.parametrize(("part", "width"), [("norm", 768), ("gelu", 3072), ("adamw", 0)])
+@pytest.mark.parametrize(("part", "width"), [("norm", 768), ("gelu", 3072), ("adamw", 0), ("sums", 0)])
 def test_it_compiles_for_every_generation(part: str, width: int, capability: str) -> None:
     assert machine_code(part, torch.float16, {"WIDTH": width}, capability).startswith(b"\x7fELF")
 

@@ -14,7 +14,7 @@ def rows_of_step(step: int) -> np.ndarray:
     return np.array([10 * step, 10 * step + 1])
 
 
-@pytest.mark.parametrize(("device", "noticed"), [("cpu", 3), ("cuda", STEPS_BETWEEN_CHECKS_ON_GPU)])
+@pytest.mark.parametrize(("device", "noticed"), [("cpu", 3), ("cuda", 2 * STEPS_BETWEEN_CHECKS_ON_GPU)])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_the_first_bad_step_is_named_with_its_rows(device: str, noticed: int, bad: float) -> None:
     watch = LossWatch(torch.device(device), rows_of_step, LossCurve())
