@@ -114,7 +114,7 @@ test-gpu: test-image ## Tests of what runs on a GPU, inside the image; needs one
 	    --volume '$(CURDIR)/tests:/project/tests:ro' \
 	    --volume '$(CURDIR)/pyproject.toml:/project/pyproject.toml:ro' \
 	    --volume '$(CURDIR)/code:/project/code:ro' \
-	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/gpu
+	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/gpu tests/unit/code/test_cuda_kernels.py
 
 test-container: test-image demo-data build/serving/packages/.installed ## Tests of the image, from outside
 	$(IN_VENV)pytest --numprocesses 2 tests/container

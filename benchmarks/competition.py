@@ -36,7 +36,7 @@ def compete(
 ) -> Rounds:
     """Let each competitor train the same rows of `corpus`, `steps` batches a round, one competitor at a time.
 
-    Before the first round each trains half a round's rows: to warm up, and H* to choose.
+    Before the first round each warms up, and H* chooses by half a round's rows.
     """
     found = Rounds(task, steps)
     workers = {name: Worker(log) for name in names}

@@ -29,6 +29,10 @@ class Rows:
         """The rows of these indices, in their order."""
         return Rows([self.texts[index] for index in indices], [self.classes[index] for index in indices])
 
+    def one_of_each_class(self) -> Rows:
+        """As few rows as have both classes."""
+        return self.take([self.classes.index(label) for label in (0, 1)])
+
     def sample(self, count: int, seed: int) -> Rows:
         """`count` rows in random order, the same for the same seed; none a second time before all have come."""
         passes, rest = divmod(count, len(self))

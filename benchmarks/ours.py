@@ -37,7 +37,7 @@ class Ours(Competitor):
     def train(self, rows: Rows, clock: Clock) -> int | None:
         """Job.train(), with a stop behind the last step of its only epoch."""
         steps = len(rows) // self.task.batch_size
-        with job_of(self.task, rows, one_of_each_class(rows), StepClock(steps, clock)) as job:
+        with job_of(self.task, rows, rows.one_of_each_class(), StepClock(steps, clock)) as job:
             job.train()
             is_packed = job.classifier.name == "packed"
             return int(job.splits["train"].tokens.lengths.sum()) if is_packed else None
@@ -89,8 +89,3 @@ def write_channel(folder: Path, rows: Rows) -> None:
         writer = csv.writer(file)
         writer.writerow(("text", "label"))
         writer.writerows(zip(rows.texts, rows.classes, strict=True))
-
-
-def one_of_each_class(rows: Rows) -> Rows:
-    """As few rows to evaluate on as there can be."""
-    return rows.take([rows.classes.index(label) for label in (0, 1)])

@@ -21,7 +21,7 @@ import resume
 from benchmarks import ROOT
 from benchmarks.contest import Task
 from benchmarks.corpus import Rows
-from benchmarks.ours import folders_of, hyperparameters, job_of, one_of_each_class
+from benchmarks.ours import folders_of, hyperparameters, job_of
 from benchmarks.tutorial import OneAtATime
 from stop import StopSignal
 from tokens import tokenise
@@ -114,7 +114,7 @@ def tokenising(task: Task, rows: Rows, one_core: bool) -> dict[str, list[float]]
 def seconds_to_first_step(task: Task, rows: Rows) -> float:
     """Seconds from the start of the process `python code/train.py` to the end of its first optimizer step."""
     script = ROOT / "code" / "train.py"
-    with folders_of(task, rows, one_of_each_class(rows)) as base:
+    with folders_of(task, rows, rows.one_of_each_class()) as base:
         arguments = [f"--{name}={value}" for name, value in hyperparameters(task).items()]
         environment = os.environ | {"SAGEMAKER_BASE_DIR": str(base), "PYTHONUNBUFFERED": "1"}
         started = time.perf_counter()
@@ -140,7 +140,7 @@ def checkpoint_cost(task: Task, rows: Rows) -> dict[str, float]:
     saving = _timed(resume.Saver, "save", time.perf_counter)
     finishing = _timed(resume.Saver, "finish", time.perf_counter)
     writing = _timed(checkpoint.Checkpoints, "write", time.thread_time)
-    with job_of(task, rows, one_of_each_class(rows), StopSignal(), epochs=CHECKPOINTS) as job:
+    with job_of(task, rows, rows.one_of_each_class(), StopSignal(), epochs=CHECKPOINTS) as job:
         job.train()
     assert len(saving) == len(writing) == CHECKPOINTS
     blocked = statistics.median(

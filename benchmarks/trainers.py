@@ -185,6 +185,7 @@ class TrainerTuned(TrainerDefaults):
             self._trainer(choice, rows, clock).train()
             seconds.append(clock.seconds)
         self.tried[str(choice)] = min(seconds)
+        print(f"{choice}: {min(seconds):.2f} s", flush=True)
         return min(seconds)
 
     def train(self, rows: Rows, clock: Clock) -> int | None:
