@@ -34,11 +34,14 @@ VARIANTS: tuple[tuple[str, str, Sizes], ...] = (
     ("sums", "float32", ()),
     *(("adamw", form, ()) for form in FORMATS),
     *(("norm", form, (("WIDTH", width),)) for form in FORMATS for width in (31, 384)),
+    *(("norm", "bfloat16", (("WIDTH", width),)) for width in (16, 64)),
     *(("gelu", form, (("WIDTH", width),)) for form in FORMATS for width in (31, 1536)),
+    ("gelu", "bfloat16", (("WIDTH", 128),)),
     *(
         ("attention", form, (("WIDTH", width), ("TOKENS", tokens)))
         for form, width, tokens in (
-            ("bfloat16", 64, 128), ("bfloat16", 32, 64), ("float16", 32, 128), ("float16", 16, 16),
+            ("bfloat16", 64, 128), ("bfloat16", 32, 64), ("bfloat16", 16, 32), ("float16", 32, 128),
+            ("float16", 16, 16),
         )
     ),
 )  # fmt: skip

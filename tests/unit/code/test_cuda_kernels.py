@@ -4,6 +4,8 @@ fp64: on a GPU, or where there is none on a CPU that takes its place (emulator).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,10 +15,16 @@ from torch.nn import functional
 
 import cuda_kernels
 import emulator
+import kernels
 from adamw import AdamW
 from attention import Sequences
+from batches import collate
 from cuda_kernels import HEAD_WIDTHS, machine_code
 from exact import DEVICE, FORMATS, assert_near, attended, exact, numbers
+from packed import Encoder, PackedClassifier, encoder
+from padded import PaddedClassifier
+from precision import Precision
+from small_models import FAMILIES, gradients, model_of, split_of
 
 HAS_GPU = DEVICE.type == "cuda"
 #: Rows and widths; the emulator is slow.
@@ -201,6 +209,56 @@ def test_adamw_takes_the_steps_of_torchs_and_renews_copies(dtype: torch.dtype) -
     if dtype != torch.float32:
         for parameter, copy in copies.items():
             assert torch.equal(copy, parameter.detach().to(dtype))
+
+
+@pytest.fixture
+def precision(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """bf16 on a GPU, or what a classifier takes for that."""
+    if HAS_GPU:
+        return Precision("bf16", DEVICE)
+    monkeypatch.setattr(kernels, "attention", cuda_kernels.attention)
+    return SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_reads_copies_of_the_weights_that_each_step_renews(family: str, precision: Any) -> None:
+    width = {"dim": 64, "hidden_dim": 128} if family == "distilbert" else {"hidden_size": 64, "intermediate_size": 128}
+    model = model_of(family, **width).to(DEVICE)
+    split = split_of([30, 17, 5])
+    packed = PackedClassifier(model, cast(Encoder, encoder(model)), precision)
+    padded = PaddedClassifier(model, model.config.pad_token_id, Precision("fp32", DEVICE))
+    optimizer = AdamW([{"params": list(model.parameters())}], torch.tensor(1e-2, device=DEVICE), 1e-8, packed.copies)
+    assert len(packed.copies) == 3 * 6 * 2  # weights and biases of three layers
+
+    def logits(classifier: Any, mode: bool = True) -> torch.Tensor:
+        classifier.train(mode)
+        return forwards(classifier)
+
+    def forwards(classifier: Any) -> torch.Tensor:
+        batch = collate(classifier, split, np.arange(3), 3).to(DEVICE)
+        return classifier(**batch.inputs)
+
+    found = []
+    for classifier in (packed, padded):
+        output = logits(classifier)
+        output.square().sum().backward()
+        found.append((output.detach(), gradients(model)))
+    (ours, own), (theirs, expected) = found
+    assert_near(ours, theirs.double(), torch.bfloat16)
+    largest = max(gradient.abs().max() for gradient in expected.values())
+    for name, gradient in expected.items():
+        assert (own[name] - gradient).abs().max() < 0.05 * largest, name
+
+    for name, parameter in model.named_parameters():
+        parameter.grad = own.get(name)
+    packed.train()
+    optimizer.step()
+    after = forwards(packed)  # by the copies
+    assert (after - ours).abs().max() > 0.1
+    assert torch.equal(after, logits(packed, mode=False))  # by the weights themselves
+    with torch.no_grad():
+        packed.parts.layers[0].query.weight += 1.0
+    assert torch.equal(logits(packed), logits(packed, mode=False))
 
 
 #: T4, A100, A10G, L4 and L40S, H100 and H200, B200, RTX PRO 6000.
