@@ -13,7 +13,7 @@ import cuda_kernels
 
 BETAS = (0.9, 0.999)
 
-#: As in adamw.cu: threads and numbers of a block, tensors of a launch.
+#: As in adamw.cu: threads and numbers of a block, tensors of a launch, whose arguments may have 4 KB.
 THREADS = 256
 NUMBERS = THREADS * 4 * 2
 TENSORS = 64

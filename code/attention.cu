@@ -108,7 +108,8 @@ __device__ void copy_tile(const Rows &to, const Number *from, uint32 stride, int
     }
 }
 
-// Write this warp's sums, times `factor`, as its rows of a matrix in memory, by way of its rows in shared memory.
+// Write this warp's sums, its upper and its lower eight rows times their factors, as its rows of a matrix in memory, by
+// way of its rows in shared memory.
 __device__ void write_tile(Number *to, uint32 stride, int rows, const Rows &by, const float (&sums)[CHUNKS][4],
                            const float (&factors)[2]) {
     const int tile = threadIdx.x / WARP * TILE, lane = threadIdx.x % WARP;

@@ -47,18 +47,14 @@ class Copies:
             copy.copy_(parameter)
 
 
-def linear(
-    x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool, copies: Copies | None = None
-) -> torch.Tensor:
-    """The outputs of several modules side by side, by one product in the format of `x`: [rows, outputs]. Its operands
-    are `copies` of the parameters, or made anew."""
-    return branch(x, modules, has_bias=has_bias, copies=copies)[0]
-
-
 def branch(
     x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool, copies: Copies | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `linear` returns, and `x` for its other use: the gradients of both uses are added up by the product."""
+    """The outputs of several modules side by side, by one product in the format of `x`: [rows, outputs]. Its operands
+    are `copies` of the parameters, or made anew.
+
+    And `x` for its other use: the gradients of both uses are added up by the product.
+    """
     weights = [module.weight for module in modules]
     biases = [module.bias for module in modules] if has_bias else []
     output, again = _Linear.apply(x, copies, len(modules), *weights, *biases)

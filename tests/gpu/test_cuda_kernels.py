@@ -12,7 +12,7 @@ from torch.nn import functional
 import cuda_kernels
 from attention import Sequences, attend
 from exact import DEVICE, FORMATS, assert_near, attended, exact, numbers
-from products import linear
+from products import branch
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
@@ -20,7 +20,7 @@ from products import linear
 def test_linear(dtype: torch.dtype, has_bias: bool) -> None:
     x, gradient = numbers(50, 96, dtype=dtype), numbers(50, 64, dtype=dtype, seed=2).detach()
     modules = [nn.Linear(96, 32, device=DEVICE) for _ in range(2)]
-    output = linear(x, modules, has_bias=has_bias)
+    output, _ = branch(x, modules, has_bias=has_bias)
     output.backward(gradient)
     parameters = exact(*(module.weight for module in modules), *(module.bias for module in modules))
     (theirs,) = exact(x)

@@ -13,7 +13,7 @@ from torch.nn import functional
 import compile_kernels
 import kernels
 from failures import SettingsError
-from products import linear
+from products import branch
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -199,7 +199,7 @@ def test_the_gradients_of_linear(dtype: torch.dtype, shape: tuple[int, int, int]
     rows, inputs, outputs = shape
     x, gradient = torch.randn(rows, inputs).to(dtype), torch.randn(rows, 2 * outputs).to(dtype)
     modules = [torch.nn.Linear(inputs, outputs) for _ in range(2)]
-    linear(x.requires_grad_(), modules, has_bias=True).backward(gradient)
+    branch(x.requires_grad_(), modules, has_bias=True)[0].backward(gradient)
     weight = torch.cat([module.weight.detach() for module in modules]).to(dtype).double()
     assert_near(x.grad, gradient.double() @ weight, dtype)
     d_weight = torch.cat([module.weight.grad for module in modules])
@@ -216,7 +216,7 @@ def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
         x = torch.randn(sum(LENGTHS), width).to(dtype).requires_grad_()
         norm, project = torch.nn.LayerNorm(width), torch.nn.Linear(width, 3 * width)
         attended = kernels.attention(
-            None, linear(x, [project], has_bias=True), boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.2
+            None, branch(x, [project], has_bias=True)[0], boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.2
         )
         normed = kernels.add_and_norm(attended, norm.bias, x, norm, 0.2)
         output = kernels.dropout(kernels.gelu(normed, norm.bias), 0.2)
