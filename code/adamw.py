@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-import cuda_kernels
+from cuda_driver import launch
 
 BETAS = (0.9, 0.999)
 
@@ -81,7 +81,7 @@ class AdamW(torch.optim.Optimizer):
                 entry.copies = None if copy is None else copy.data_ptr()
                 entry.size, entry.first_block, entry.decay = parameter.numel(), blocks, decay
                 blocks += math.ceil(parameter.numel() / NUMBERS)
-            cuda_kernels.launch(
+            launch(
                 "adamw_step", self._like, {}, (blocks, 1), THREADS,
                 table, len(some), powers, self._rate, self.grad_scale, self.found_inf,
                 *(1 - beta for beta in BETAS), self._epsilon,

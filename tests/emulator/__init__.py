@@ -10,7 +10,7 @@ from emulator.libraries import Sizes, library
 
 
 class Driver:
-    """What cuda_kernels.py uses of CUDA's driver."""
+    """What cuda_driver.py uses of CUDA's driver."""
 
     def __init__(self, part: str, form: str, sizes: Sizes) -> None:
         self._library = ctypes.CDLL(str(library(part, form, sizes)))
@@ -27,6 +27,7 @@ class Driver:
 
 def install(monkeypatch: Any) -> None:
     """Let cuda_kernels.py work on CPU tensors."""
+    import cuda_driver
     import cuda_kernels
 
     drivers = functools.cache(Driver)
@@ -34,7 +35,6 @@ def install(monkeypatch: Any) -> None:
     def compiled(name: str, dtype: Any, sizes: Sizes, shared_bytes: int, device: Any) -> tuple[Driver, str]:
         return drivers(name.partition("_")[0], str(dtype).removeprefix("torch."), sizes), name
 
-    monkeypatch.setattr(cuda_kernels, "_compiled", compiled)
-    monkeypatch.setattr(cuda_kernels, "_multiprocessors", lambda device: 2)
-    monkeypatch.setattr(cuda_kernels, "_capability", lambda device: (9, 0))
-    monkeypatch.setattr(cuda_kernels, "_stream", lambda device: 0)
+    monkeypatch.setattr(cuda_driver, "_compiled", compiled)
+    monkeypatch.setattr(cuda_driver, "_stream", lambda device: 0)
+    monkeypatch.setattr(cuda_kernels, "multiprocessors", lambda device: 2)

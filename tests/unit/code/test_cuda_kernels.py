@@ -19,7 +19,8 @@ import kernels
 from adamw import AdamW
 from attention import Sequences
 from batches import collate
-from cuda_kernels import HEAD_WIDTHS, machine_code
+from cuda_driver import machine_code
+from cuda_kernels import HEAD_WIDTHS
 from exact import DEVICE, FORMATS, assert_near, attended, exact, numbers
 from packed import Encoder, PackedClassifier, encoder
 from padded import PaddedClassifier
