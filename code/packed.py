@@ -119,7 +119,7 @@ class PackedClassifier(nn.Module):
 
     name = "packed"
     groups_by_length = False
-    has_few_shapes = True  #: batches on a GPU, which are filled up
+    has_few_shapes = True  #: batches on a GPU
 
     def __init__(self, model: PreTrainedModel, parts: Encoder, precision: Precision) -> None:
         super().__init__()
@@ -127,10 +127,12 @@ class PackedClassifier(nn.Module):
         self.parts = parts
         self.precision = precision
         self.dtype = precision.dtype
-        self.fills = precision.device.type == "cuda"
+        is_on_gpu, is_narrow = precision.device.type == "cuda", precision.dtype != torch.float32
+        # A size that comes again is replayed from a graph on a GPU. On a CPU in 16 bits oneDNN need not write code for
+        # it anew, which takes as long as a product does.
+        self.fills = is_on_gpu or is_narrow
         self.kernels = products.of(precision.device)
-        narrows = self.fills and precision.dtype != torch.float32
-        self.narrow = Copies(_products(parts.layers), precision.dtype) if narrows else None
+        self.narrow = Copies(_products(parts.layers), precision.dtype) if is_on_gpu and is_narrow else None
 
     @property
     def copies(self) -> dict[torch.Tensor, torch.Tensor]:
@@ -148,7 +150,7 @@ class PackedClassifier(nn.Module):
         lengths = tokens.lengths[rows]
         ids, positions = tokens.flat(rows).astype(np.int64), np.concatenate([np.arange(n) for n in lengths])
         sequences = Sequences.of(lengths)
-        if self.fills:
+        if self.fills:  # up to one of few sizes
             filling = filling_sequences(len(ids), tokens.longest)
             ids, positions = (np.pad(values, (0, sum(filling))) for values in (ids, positions))
             sequences = Sequences.of(lengths, filling, tokens.longest)

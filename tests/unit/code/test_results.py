@@ -113,7 +113,7 @@ def test_the_curve_and_the_throughput_are_those_of_the_training(done: Job) -> No
     for number, epoch in enumerate(metrics["epochs"]):
         assert losses[8 * number : 8 * number + 8].mean() == pytest.approx(epoch["train_loss"], rel=1e-5)
     speed = metrics["throughput"]
-    assert speed["rows"] == 3 * 64 and speed["padding"] == 0
+    assert speed["rows"] == 3 * 64 and 0 <= speed["padding"] < 0.5
     assert speed["rows_per_second"] == pytest.approx(3 * 64 / speed["seconds"])
     assert 5 < speed["tokens_per_second"] / speed["rows_per_second"] < 12  # tokens of a text
     page = Page((done.base / "output" / "data" / "report.html").read_text())
