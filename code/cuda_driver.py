@@ -25,7 +25,7 @@ def multiprocessors(device: torch.device) -> int:
 @functools.cache
 def capability(device: torch.device) -> tuple[int, int]:
     """The GPU's compute capability."""
-    return torch.cuda.get_devicecapability(device)
+    return torch.cuda.get_device_capability(device)
 
 
 def _stream(device: torch.device) -> int:
