@@ -108,6 +108,17 @@ __device__ void copy_tile(const Rows &to, const Number *from, uint32 stride, int
     }
 }
 
+// sums += left * the 16 rows from this one on.
+__device__ void add_product(float (&sums)[CHUNKS][4], const uint32 (&left)[4], const Rows &rows, int row) {
+    uint32 right[4];
+#pragma unroll
+    for (int step = 0; step < STEPS; step++) {
+        rows.right(right, row, 2 * step);
+        multiply(sums[2 * step], left, right[0], right[1]);
+        multiply(sums[2 * step + 1], left, right[2], right[3]);
+    }
+}
+
 // Write this warp's sums, its upper and its lower eight rows times their factors, as its rows of a matrix in memory, by
 // way of its rows in shared memory.
 __device__ void write_tile(Number *to, uint32 stride, int rows, const Rows &by, const float (&sums)[CHUNKS][4],
@@ -207,12 +218,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             }
         uint32 weights[4];
         narrow_sums(weights, scores[i]);
-#pragma unroll
-        for (int step = 0; step < STEPS; step++) {
-            v.right(right, i * TILE, 2 * step);
-            multiply(result[2 * step], weights, right[0], right[1]);
-            multiply(result[2 * step + 1], weights, right[2], right[3]);
-        }
+        add_product(result, weights, v, i * TILE);
     }
 #pragma unroll
     for (int j = 0; j < 2; j++) {
@@ -306,19 +312,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 256 / TOKENS)
                 }
             }
             narrow_sums(left, weights);
-#pragma unroll
-            for (int step = 0; step < STEPS; step++) {
-                d_o.right(right, other, 2 * step);
-                multiply(d_values[2 * step], left, right[0], right[1]);
-                multiply(d_values[2 * step + 1], left, right[2], right[3]);
-            }
+            add_product(d_values, left, d_o, other);
             narrow_sums(left, d_weights);
-#pragma unroll
-            for (int step = 0; step < STEPS; step++) {
-                q.right(right, other, 2 * step);
-                multiply(d_keys[2 * step], left, right[0], right[1]);
-                multiply(d_keys[2 * step + 1], left, right[2], right[3]);
-            }
+            add_product(d_keys, left, q, other);
 #pragma unroll
             for (int j = 0; j < 4; j++)
                 reinterpret_cast<uint32 *>(
@@ -332,14 +328,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 256 / TOKENS)
     if (tile >= place.queries) return;
     float d_queries[CHUNKS][4] = {};
     for (int other = 0; other < place.keys; other += TILE) {
-        uint32 left[4], right[4];
+        uint32 left[4];
         d_scores.left_transposed(left, other, tile / NUMBERS_OF_CHUNK);
-#pragma unroll
-        for (int step = 0; step < STEPS; step++) {
-            k.right(right, other, 2 * step);
-            multiply(d_queries[2 * step], left, right[0], right[1]);
-            multiply(d_queries[2 * step + 1], left, right[2], right[3]);
-        }
+        add_product(d_queries, left, k, other);
     }
     const float scales[2] = {scale, scale};
     write_tile(d_query + place.query_at(query_stride), query_stride, place.queries, q, d_queries, scales);
