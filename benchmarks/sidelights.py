@@ -116,7 +116,8 @@ def seconds_to_first_step(task: Task, rows: Rows) -> float:
     script = ROOT / "code" / "train.py"
     with folders_of(task, rows, rows.one_of_each_class()) as base:
         arguments = [f"--{name}={value}" for name, value in hyperparameters(task).items()]
-        environment = os.environ | {"SAGEMAKER_BASE_DIR": str(base), "PYTHONUNBUFFERED": "1"}
+        # Without the packages that only the competitors need: transformers imports accelerate where there is one.
+        environment = os.environ | {"SAGEMAKER_BASE_DIR": str(base), "PYTHONUNBUFFERED": "1", "PYTHONPATH": ""}
         started = time.perf_counter()
         with subprocess.Popen(
             [sys.executable, str(script), *arguments], env=environment, stdout=subprocess.PIPE, text=True

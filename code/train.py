@@ -9,9 +9,11 @@ heavy imports.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
+from types import ModuleType
 
 import check
 import datareport
@@ -40,9 +42,7 @@ def main(arguments: list[str]) -> int:
             hub.require_answer(settings.model_name)
         else:
             os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
-        from job import run  # torch and transformers come with it
-
-        run(job, settings, data)
+        import_job().run(job, settings, data)
     except Stopped as end:
         print(end, flush=True)
     except JobError as error:
@@ -54,6 +54,21 @@ def main(arguments: list[str]) -> int:
         job.write_failure(error)
         return 1
     return 0
+
+
+def import_job() -> ModuleType:
+    """job.py, with which torch and transformers come: seconds.
+
+    A quarter of them would go into looking for garbage among half a million objects that stay as long as the process.
+    Nor is it looked for among them afterwards, while the job trains.
+    """
+    gc.disable()
+    try:
+        import job
+    finally:
+        gc.enable()
+    gc.freeze()
+    return job
 
 
 if __name__ == "__main__":

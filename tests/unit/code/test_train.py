@@ -9,11 +9,14 @@ import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import train
 from jobs import Job, easy_rows, table
 
 QUICK = ("--epochs=3", "--learning_rate=0.01", "--train_batch_size=8", "--precision=fp32")
@@ -200,3 +203,12 @@ def test_a_stop_signal_before_the_work_ends_at_once_and_writes_nothing(ready_job
     assert time.monotonic() - started < 2 + 3 * (os.getloadavg()[0] > 2)
     assert process.returncode in (0, -signal.SIGTERM)  # the latter before Python itself has started
     assert not list((ready_job.base / "model").glob("*"))
+
+
+def test_what_is_imported_is_no_garbage(tmp_path: Path) -> None:
+    """It stays for good: to look for garbage in it takes time, at the start and while the job trains."""
+    program = "import gc, train; train.import_job(); print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(train.__file__).parent, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "True True\n"
