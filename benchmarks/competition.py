@@ -20,7 +20,7 @@ from benchmarks.worker import Worker
 @dataclass
 class Rounds:
     """What was measured: for each competitor its rounds, for each round the lengths of its rows, and before the first
-    round and behind each the speed of matrix products, by number format."""
+    run of a competitor and behind each, in the order of their runs, the speed of matrix products, by number format."""
 
     task: Task
     steps: int
@@ -52,7 +52,7 @@ def compete(
         found.lengths.append(observer.call(sidelights.row_lengths, task, rows))
         for name, process in workers.items():
             found.results[name].append(process.call(worker.run, rows))
-        found.products.append(observer.call(sidelights.products, task.device))
+            found.products.append(observer.call(sidelights.products, task.device))
         took = ", ".join(f"{name} {results[-1].seconds:.2f} s" for name, results in found.results.items())
         print(f"{task.tokens} tokens, round {number} of {rounds}: {took}", flush=True)
     for process in workers.values():
@@ -62,11 +62,9 @@ def compete(
 
 def summarise(found: Rounds) -> dict[str, Any]:
     """The figures of all rounds, as the JSON file has them."""
-    products = {
-        form: [(before[form].usual + behind[form].usual) / 2 for before, behind in pairwise(found.products)]
-        for form in found.products[0]
-    }
-    usual = max(products.values(), key=statistics.median)
+    products = {form: [speeds[form].usual for speeds in found.products] for form in found.products[0]}
+    fastest = max(products, key=lambda form: statistics.median(products[form]))
+    around = [statistics.mean(pair) for pair in pairwise(products[fastest])]  # each run
     best = max(speed.best for speeds in found.products for speed in speeds.values())
     geometry = figures.Geometry.of(json.loads((found.task.model / "config.json").read_text(encoding="utf-8")))
     flops = [sum(map(geometry.flops, lengths)) for lengths in found.lengths] if geometry else None
@@ -80,7 +78,7 @@ def summarise(found: Rounds) -> dict[str, Any]:
     own = [result.seconds for result in found.results.get("ours", [])]
     own_cpu = [result.cpu_seconds for result in found.results.get("ours", [])]
     competitors = {}
-    for name, results in found.results.items():
+    for place, (name, results) in enumerate(found.results.items()):
         seconds = [result.seconds for result in results]
         cpu_seconds = [result.cpu_seconds for result in results]
         computed = [result.tokens_computed for result in results if result.tokens_computed is not None]
@@ -95,7 +93,7 @@ def summarise(found: Rounds) -> dict[str, Any]:
             "sequences_per_second": asdict(figures.rates([len(lengths) for lengths in found.lengths], seconds)),
             "real_tokens_per_second": asdict(figures.rates(real, seconds)),
             "computed_to_real_tokens": sum(computed) / sum(real) if len(computed) == len(real) else None,
-            "mfu": share(seconds, usual),
+            "mfu": share(seconds, around[place :: len(found.results)]),
             "mfu_of_best_product": share(seconds, [best] * len(seconds)),
             "peak_bytes": max(result.peak_bytes for result in results),
         }

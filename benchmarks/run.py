@@ -196,7 +196,7 @@ def print_competition(found: dict[str, Any], device: str) -> None:
         f"\n{found['tokens']} tokens, batch {found['batch_size']}, {found['rounds']} rounds of {found['steps']} steps\n"
     )
     print(figures.table(found["competitors"], "peak GPU memory" if device == "cuda" else "peak memory"))
-    print(f"\nMFU is a share of the faster matrix product of the same round (Tflop/s: {speeds}).")
+    print(f"\nMFU is a share of matrix products right before and behind, in the faster format (Tflop/s: {speeds}).")
     shares = {name: values["mfu_of_best_product"] for name, values in found["competitors"].items()}
     if all(shares.values()):
         of_best = ", ".join(f"{name} {100 * share['median']:.1f} %" for name, share in shares.items())
