@@ -42,13 +42,18 @@ def layers() -> list[tuple[float, str]]:
     return [(size, by.removeprefix("/bin/bash -Eeuxo pipefail -c ").strip()) for size, by in sizes if size >= 0.05]
 
 
-def start(folder: Path) -> dict[str, float]:
-    """Seconds from the start of the container to each moment, as the engine has noted them."""
+def reviews() -> str:
+    """The rows as a CSV file."""
     rows = corpus.imdb(IMDB).sample(ROWS, seed=0)
     file = io.StringIO()
     csv.writer(file).writerows([("text", "label"), *zip(rows.texts, rows.classes, strict=True)])
+    return file.getvalue()
+
+
+def start(folder: Path, table: str) -> dict[str, float]:
+    """Seconds from the start of the container to each moment, as the engine has noted them."""
     job = containers.ContainerJob(folder, HYPERPARAMETERS)
-    job.channel("train", "reviews.csv", file.getvalue())
+    job.channel("train", "reviews.csv", table)
     (folder / "channels" / "model").mkdir()  # where the model is mounted
     with containers.running(job, environment={}, mounts={"input/data/model": MODEL}):  # all cores
         job.wait_for("step 1 of ")
@@ -68,8 +73,9 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     for size, instruction in layers():
         print(f"{size:8.1f} MB  {instruction[:90] or 'the base image'}")
+    table = reviews()
     with tempfile.TemporaryDirectory() as scratch:
-        starts = [start(Path(scratch) / str(number)) for number in range(STARTS)]
+        starts = [start(Path(scratch) / str(number), table) for number in range(STARTS)]
     for moment in MOMENTS:
         times = [times[moment] for times in starts]
         print(f"{moment}: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f}; {STARTS} starts)")

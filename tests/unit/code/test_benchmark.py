@@ -17,12 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode, mm_flop
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import model as models
-from benchmarks import parity, run, sidelights, weights
+from benchmarks import competition, parity, run, sidelights, weights
 from benchmarks.clock import Clock, StepClock, forget_peak_memory, peak_memory
 from benchmarks.competitors import COMPETITORS
-from benchmarks.contest import Task
+from benchmarks.contest import Result, Task
 from benchmarks.corpus import Rows
 from benchmarks.figures import Geometry
+from benchmarks.sidelights import Speed
 from benchmarks.trainers import Choice, TrainerTuned
 from jobs import easy_rows
 from precision import Precision
@@ -143,6 +144,19 @@ def test_the_work_that_is_counted_is_the_work_that_is_done(task: Task) -> None:
     # The counter knows torch's operations alone. Attention has two products, for one query in the second of two layers.
     attention = 3 * 2 * 2 * geometry.width * int(length**2 + length)
     assert counter.get_total_flops() + attention == geometry.flops(int(length)) + head
+
+
+def test_the_share_is_of_the_products_right_before_and_behind_a_run(task: Task) -> None:
+    found = competition.Rounds(task, steps=1, setups={"T": "", "ours": ""}, tried={"T": {}, "ours": {}})
+    found.lengths = [[5], [5]]
+    found.results = {name: [Result(1.0, 1.0, None, 0), Result(1.0, 1.0, None, 0)] for name in ("T", "ours")}
+    found.products = [{"fp32": Speed(1e9, 1e9), "bf16": Speed(speed, speed)} for speed in (2e9, 4e9, 8e9, 16e9, 32e9)]
+    geometry = Geometry.of(json.loads((task.model / "config.json").read_text()))
+    assert geometry is not None
+    shares = {name: values["mfu"] for name, values in competition.summarise(found)["competitors"].items()}
+    for name, slow, fast in (("T", 3e9, 12e9), ("ours", 6e9, 24e9)):
+        assert shares[name]["max"] == pytest.approx(geometry.flops(5) / slow)
+        assert shares[name]["min"] == pytest.approx(geometry.flops(5) / fast)
 
 
 def test_a_checkpoint_costs_something(task: Task) -> None:

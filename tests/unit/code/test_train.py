@@ -205,7 +205,7 @@ def test_a_stop_signal_before_the_work_ends_at_once_and_writes_nothing(ready_job
     assert not list((ready_job.base / "model").glob("*"))
 
 
-def test_what_is_imported_is_no_garbage(tmp_path: Path) -> None:
+def test_what_is_imported_is_no_garbage() -> None:
     """It stays for good: to look for garbage in it takes time, at the start and while the job trains."""
     program = "import gc, train; train.import_job(); print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
     found = subprocess.run(
