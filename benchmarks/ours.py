@@ -13,13 +13,13 @@ from typing import Any
 from benchmarks.clock import Clock, StepClock
 from benchmarks.contest import MAX_GRAD_NORM, WEIGHT_DECAY, Competitor, Task
 from benchmarks.corpus import Rows
-from cluster import Cluster
-from contract import Contract
-from data import read_data
-from hosts import Hosts
-from hyperparameters import parse
-from job import Job
-from stop import StopSignal
+from text_classifier.contract.hyperparameters import parse
+from text_classifier.dataset.load import read_data
+from text_classifier.job import Job
+from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.hosts import Hosts
+from text_classifier.runtime.stop import StopSignal
+from text_classifier.training.cluster import Cluster
 
 
 class Ours(Competitor):

@@ -32,7 +32,7 @@ from benchmarks.ours import job_of
 from benchmarks.run import DEMO, IMDB, Refusal, about, require_what_is_asked_for, set_environment
 from benchmarks.trainers import TokenisedRows, TrainerDefaults
 from benchmarks.worker import Worker
-from stop import StopSignal
+from text_classifier.runtime.stop import StopSignal
 
 #: Points of accuracy, of 100, by which ours may be worse.
 MARGIN = 0.5

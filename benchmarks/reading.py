@@ -67,9 +67,9 @@ def measure(path: Path) -> dict[str, float]:
     """Seconds, CPU seconds and peak memory of this process, from the file to the mapped token ids of all splits."""
     from transformers import AutoTokenizer
 
-    from data import read_data
-    from hyperparameters import Settings
-    from tokens import tokenise
+    from text_classifier.contract.hyperparameters import Settings
+    from text_classifier.dataset.load import read_data
+    from text_classifier.tokenization.tokens import tokenise
 
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "build" / "demo" / "model")
     started, cpu_before = time.monotonic(), time.process_time()

@@ -16,15 +16,14 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-import checkpoint
-import resume
 from benchmarks import ROOT
 from benchmarks.contest import Task
 from benchmarks.corpus import Rows
 from benchmarks.ours import folders_of, hyperparameters, job_of
 from benchmarks.tutorial import OneAtATime
-from stop import StopSignal
-from tokens import tokenise
+from text_classifier.runtime.stop import StopSignal
+from text_classifier.tokenization.tokens import tokenise
+from text_classifier.training import checkpoint, resume
 
 #: Edge of the square matrices that are multiplied: large enough for the full speed of either kind of device.
 PRODUCT_SIZE = {"cpu": 2048, "cuda": 8192}

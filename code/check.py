@@ -11,12 +11,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import datareport
-import redaction
-from contract import contract
-from data import read_data
-from failures import JobError, describe
-from hyperparameters import from_arguments
+from text_classifier.contract import redaction
+from text_classifier.contract.errors import JobError, describe
+from text_classifier.contract.hyperparameters import from_arguments
+from text_classifier.dataset import data_report
+from text_classifier.dataset.load import read_data
+from text_classifier.runtime.folders import contract
 
 
 def main(arguments: list[str]) -> int:
@@ -35,9 +35,9 @@ def main(arguments: list[str]) -> int:
     except JobError as error:
         print(describe(error), file=sys.stderr)
         return 1
-    print(datareport.table(data.report, data.task))
+    print(data_report.table(data.report, data.task))
     if job.output_data.is_dir():
-        datareport.write(job.output_data, data.report)
+        data_report.write(job.output_data, data.report)
     return 0
 
 

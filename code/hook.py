@@ -18,13 +18,11 @@ from types import FrameType
 
 from sagemaker_training.errors import ClientError
 
-import gpu
-import owner
-import shards
-from contract import GATHERED, Contract, contract
-from failures import JobError, PlatformError, first_line, out_of_host_memory
-from hosts import Hosts
-from owner import Owner
+from text_classifier.contract.errors import JobError, PlatformError, first_line, out_of_host_memory
+from text_classifier.runtime import gpu, owner, shards
+from text_classifier.runtime.folders import GATHERED, Contract, contract
+from text_classifier.runtime.hosts import Hosts
+from text_classifier.runtime.owner import Owner
 
 SCRIPT = Path(__file__).with_name("train.py")
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import sys
 
-import hyperparameters
-import redaction
-from contract import Contract, contract
-from failures import JobError, PlatformError, describe
+from text_classifier.contract import hyperparameters, redaction
+from text_classifier.contract.errors import JobError, PlatformError, describe
+from text_classifier.runtime.folders import Contract, contract
 
 
 def main() -> None:

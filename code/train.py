@@ -16,14 +16,14 @@ import traceback
 from types import ModuleType
 
 import check
-import datareport
-import hub
-import redaction
-from contract import contract
-from data import read_data
-from failures import JobError, describe
-from hyperparameters import from_arguments
-from stop import Stopped
+from text_classifier.contract import redaction
+from text_classifier.contract.errors import JobError, describe
+from text_classifier.contract.hyperparameters import from_arguments
+from text_classifier.dataset import data_report
+from text_classifier.dataset.load import read_data
+from text_classifier.modeling import hub
+from text_classifier.runtime.folders import contract
+from text_classifier.runtime.stop import Stopped
 
 
 def main(arguments: list[str]) -> int:
@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> int:
         job.require_writable_outputs()
         data = read_data(job.data_channels(), settings)
         if os.environ.get("RANK", "0") == "0":
-            print(datareport.table(data.report, data.task), flush=True)
-            datareport.write(job.output_data, data.report)
+            print(data_report.table(data.report, data.task), flush=True)
+            data_report.write(job.output_data, data.report)
         if job.channel("model") is None:
             hub.require_answer(settings.model_name)
         else:
@@ -64,7 +64,7 @@ def import_job() -> ModuleType:
     """
     gc.disable()
     try:
-        import job
+        from text_classifier import job
     finally:
         gc.enable()
     gc.freeze()

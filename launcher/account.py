@@ -14,9 +14,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from failures import UserError
 from launcher import aws, checks, request
 from launcher.manifest import DOCKER_V2
+from text_classifier.contract.errors import UserError
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 

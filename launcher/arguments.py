@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import hyperparameters
-from failures import UserError
 from launcher import checks, config
 from launcher.commands import COMMANDS, SWITCHES, Command
 from launcher.options import OPTIONS
+from text_classifier.contract import hyperparameters
+from text_classifier.contract.errors import UserError
 
 WRONG_USE = 2
 

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from failures import UserError
 from launcher.errors import Refused
+from text_classifier.contract.errors import UserError
 
 try:
     import boto3

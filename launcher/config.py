@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from failures import UserError
 from launcher.options import OPTIONS, Option, pair
+from text_classifier.contract.errors import UserError
 
 DEFAULT_FILE = Path("train.yaml")
 HYPERPARAMETERS = "hyperparameters"

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from failures import UserError
+from text_classifier.contract.errors import UserError
 
 REQUIREMENTS = """\
 --no-binary vaderSentiment

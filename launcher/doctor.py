@@ -10,10 +10,10 @@ from concurrent.futures import Future
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from failures import UserError
 from launcher import ROOT, account, aws, engine, submission
 from launcher.account import FAILED, OK, WARNING, Finding
 from launcher.errors import Refused
+from text_classifier.contract.errors import UserError
 
 _FREE_BYTES = 15 * 10**9
 

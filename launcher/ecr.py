@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from failures import UserError
 from launcher import ROOT, aws
+from text_classifier.contract.errors import UserError
 
 ALLOWED_FINDINGS = ROOT / "aws" / "allowed-findings.txt"
 SCAN_SECONDS = 900

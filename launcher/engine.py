@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from failures import UserError
+from text_classifier.contract.errors import UserError
 
 #: Every container of ours carries this label with the name of its job, so that only ours are ever removed.
 JOB_LABEL = "sagemaker-text-classification.job"

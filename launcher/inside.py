@@ -8,10 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import contract
-from failures import UserError
 from launcher import engine
 from launcher.errors import JobFailed, Refused
+from text_classifier.contract import sagemaker
+from text_classifier.contract.errors import UserError
 
 #: What docker answers when the image has no such command.
 _NO_COMMAND = 127
@@ -20,7 +20,7 @@ _NO_COMMAND = 127
 def check(image: str, channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> None:
     """Read the channels as a job would, and print what they hold. Raises Refused with the check's own sentence."""
     volumes = [
-        f"{path.absolute()}:{contract.BASE}/input/data/{name}{'' if path.is_dir() else f'/{path.name}'}:ro"
+        f"{path.absolute()}:{sagemaker.BASE}/input/data/{name}{'' if path.is_dir() else f'/{path.name}'}:ro"
         for name, path in channels.items()
         if name != "model"
     ]

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from failures import UserError
 from launcher import ROOT, engine
 from launcher.archives import unpack
 from launcher.request import create_training_job
 from launcher.signals import Interrupted, StopSignals
+from text_classifier.contract.errors import UserError
 
 RUNS = ROOT / "build" / "local"
 DEMO = ROOT / "build" / "demo"

@@ -12,7 +12,7 @@ import json
 import sys
 from typing import Any
 
-from failures import UserError
+from text_classifier.contract.errors import UserError
 
 DOCKER_V2 = "application/vnd.docker.distribution.manifest.v2+json"
 OTHER_IMAGE = 3

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from metrics import metric_definitions
+from text_classifier.contract.metric_names import metric_definitions
 
 DEFAULT_BASE_JOB_NAME = "text-classification"
 DEFAULT_INSTANCE_TYPE = "ml.g5.xlarge"

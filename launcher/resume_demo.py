@@ -18,10 +18,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import contract
-from failures import UserError
 from launcher import engine, local
 from launcher.options import LOCAL_IMAGE
+from text_classifier.contract import sagemaker
+from text_classifier.contract.errors import UserError
 
 HYPERPARAMETERS = {
     "epochs": "2",
@@ -87,7 +87,7 @@ def _run(base: Path, kill_at: str | None) -> None:
     """Start the container; with `kill_at`, kill it when a line of its log begins so."""
     name = f"{_JOB}-{time.time_ns()}"
     options = [f"--name={name}", f"--label={engine.JOB_LABEL}={_JOB}", "--network=none", "--add-host=algo-1:127.0.0.1"]
-    volumes = [f"--volume={base / folder}:{contract.BASE}/{folder}" for folder in FOLDERS]
+    volumes = [f"--volume={base / folder}:{sagemaker.BASE}/{folder}" for folder in FOLDERS]
     command = ["docker", "run", "--rm", *options, *volumes, LOCAL_IMAGE, "train"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from failures import UserError
 from launcher.signals import Interrupted
+from text_classifier.contract.errors import UserError
 
 os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
 # What the SDK logs, it also raises; it talks while it is imported, too.

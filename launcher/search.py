@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import hyperparameters
-from failures import UserError
-from hyperparameters import Hyperparameter
 from launcher import config
 from launcher.config import Range
-from metrics import BY_TASK, DEFAULTS, ERRORS, LOSSES
+from text_classifier.contract import hyperparameters
+from text_classifier.contract.errors import UserError
+from text_classifier.contract.hyperparameters import Hyperparameter
+from text_classifier.contract.metric_names import BY_TASK, DEFAULTS, ERRORS, LOSSES
 
 STRATEGIES = ("Bayesian", "Random", "Grid")
 SCALINGS = ("Auto", "Linear", "Logarithmic", "ReverseLogarithmic")

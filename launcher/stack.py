@@ -14,10 +14,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
 
-from failures import UserError
 from launcher import ROOT, aws, checks
 from launcher.errors import Refused
 from launcher.options import pair
+from text_classifier.contract.errors import UserError
 
 TEMPLATE = ROOT / "aws" / "template.yaml"
 STACK = "text-classification"

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from failures import UserError
 from launcher import aws, jobs
 from launcher.archives import unpack
 from launcher.channels import Channel
 from launcher.errors import Refused
+from text_classifier.contract.errors import UserError
 
 
 def require_bucket(s3: Any, bucket: str, region: str, owner: str | None) -> None:

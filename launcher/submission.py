@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import contract
-from failures import UserError
 from launcher import bill, channels, checks, prices, request, search
 from launcher.channels import Channel
 from launcher.prices import Price
 from launcher.search import Search
+from text_classifier.contract import sagemaker
+from text_classifier.contract.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def prepare(options: argparse.Namespace, searched: Search | None = None) -> Subm
 def _told(options: argparse.Namespace) -> dict[str, str]:
     """What the job cannot find out by itself."""
     digest = options.image.partition("@")[2]
-    return {contract.MAX_RUN_SECONDS: str(options.max_run)} | ({contract.IMAGE_DIGEST: digest} if digest else {})
+    return {sagemaker.MAX_RUN_SECONDS: str(options.max_run)} | ({sagemaker.IMAGE_DIGEST: digest} if digest else {})
 
 
 def check(options: argparse.Namespace) -> None:

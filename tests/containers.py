@@ -21,7 +21,7 @@ from jobs import easy_rows, table
 IMAGE = os.environ.get("TEST_IMAGE", "sagemaker-text-classification:local")
 IMAGE_WITH_TOOLS = os.environ.get("TEST_IMAGE_WITH_TOOLS", "sagemaker-text-classification:test")
 LABEL = "sagemaker-text-classification.test"
-CODE = Path(__file__).resolve().parents[1] / "code"
+PACKAGE = Path(__file__).resolve().parents[1] / "code" / "text_classifier"
 INSIDE = "/opt/ml"
 
 #: What a job writes; its other folders are mounted read-only.
@@ -32,7 +32,7 @@ QUICK = {"train_batch_size": "8", "precision": "fp32", "log_seconds": "0"}
 WHOLE_LIFE = QUICK | {"epochs": "40"}  #: trains for about as long as it takes to start
 ENDLESS = QUICK | {"epochs": "1000000"}
 
-#: Appended to losses.py: the run breaks at its third step.
+#: Appended to loss_tracking.py: the run breaks at its third step.
 BREAKS = """
 
 def _broken(self, step, loss, rows):
@@ -243,14 +243,15 @@ def ready_job(base: Path, model: Path, hyperparameters: Mapping[str, str], host_
 
 
 def changed_module(folder: Path, name: str, *, replace: Sequence[str] = (), append: str = "") -> dict[str, Path]:
-    """A module of code/ with a fault in it, as a mount."""
-    text = (CODE / name).read_text()
+    """A module of the package with a fault in it, as a mount."""
+    text = (PACKAGE / name).read_text()
     if replace:
         assert replace[0] in text
         text = text.replace(*replace)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(text + append)
-    return {f"code/{name}": folder / name}
+    copy = folder / Path(name).name
+    copy.write_text(text + append)
+    return {f"code/text_classifier/{name}": copy}
 
 
 def write_tiny_model(folder: Path) -> None:

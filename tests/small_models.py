@@ -9,8 +9,8 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from batches import Split
-from tokens import Tokens
+from text_classifier.tokenization.tokens import Tokens
+from text_classifier.training.batches import Split
 
 LENGTHS = [[60, 60, 50, 31, 7, 2, 2], [9], [5, 5, 5, 5], [40, 3]]
 

@@ -83,12 +83,16 @@ def test_a_missing_configuration_file(ready_job: Make) -> None:
             "Your settings: the GPU ran out of memory with train_batch_size=8 and max_sequence_length=128; "
             "take train_batch_size=4, a smaller max_sequence_length or an instance with more GPU memory",
         ),
-        ("OSError(28, 'No space left on device')", r"The platform: the disk is full at losses.py:\d+; give the job a"),
-        ("KeyError('x')", r"A bug in the training code: KeyError at losses.py:\d+; the traceback is in the job's log"),
+        ("OSError(28, 'No space left on device')", r"The platform: the disk is full at loss_tracking.py:\d+; give the"),
+        ("KeyError('x')", r"A bug in the training code: KeyError at loss_tracking.py:\d+; the traceback is in the job"),
     ],
 )  # fmt: skip
 def test_a_failure_in_training(ready_job: Make, tmp_path: Path, error: str, sentence: str) -> None:
-    log = fails(ready_job(), sentence, mounts=changed_module(tmp_path, "losses.py", append=BREAKS.format(error=error)))
+    log = fails(
+        ready_job(),
+        sentence,
+        mounts=changed_module(tmp_path, "training/loss_tracking.py", append=BREAKS.format(error=error)),
+    )
     assert "Traceback" in log
 
 
@@ -152,6 +156,6 @@ def test_a_gpu_that_the_image_cannot_use(ready_job: Make, tmp_path: Path, capabi
 
 def test_a_secret_in_an_error_is_not_shown(ready_job: Make, tmp_path: Path) -> None:
     secret = "AKIA" + "ABCDEFGH" * 2
-    broken = changed_module(tmp_path, "losses.py", append=BREAKS.format(error=f"KeyError('{secret}')"))
+    broken = changed_module(tmp_path, "training/loss_tracking.py", append=BREAKS.format(error=f"KeyError('{secret}')"))
     log = fails(ready_job(), "A bug in the training code: KeyError", mounts=broken)
     assert secret not in log and "AKIA***" in log

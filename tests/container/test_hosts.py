@@ -35,7 +35,11 @@ def test_a_host_that_hangs_is_named_after_the_timeout(ready_job: Make) -> None:
 
 
 def test_the_reason_of_one_host_reaches_the_others(ready_job: Make, tmp_path: Path) -> None:
-    broken = changed_module(tmp_path, "losses.py", append=BREAKS.format(error="torch.OutOfMemoryError('2 GiB')"))
+    broken = changed_module(
+        tmp_path,
+        "training/loss_tracking.py",
+        append=BREAKS.format(error="torch.OutOfMemoryError('2 GiB')"),
+    )
     with running(ready_job(QUICK, host_count=2), only={"algo-2": {"mounts": broken}}) as job:
         assert job.wait() == {"algo-1": 1, "algo-2": 1}, job.log()
         reason = "Your settings: the GPU ran out of memory with train_batch_size=8"
@@ -45,7 +49,9 @@ def test_the_reason_of_one_host_reaches_the_others(ready_job: Make, tmp_path: Pa
 
 
 def test_a_host_that_never_comes_is_named(ready_job: Make, tmp_path: Path) -> None:
-    hasty = changed_module(tmp_path, "cluster.py", replace=("RENDEZVOUS_SECONDS = 300", "RENDEZVOUS_SECONDS = 4"))
+    hasty = changed_module(
+        tmp_path, "training/cluster.py", replace=("RENDEZVOUS_SECONDS = 300", "RENDEZVOUS_SECONDS = 4")
+    )
     absent = {"algo-2": {"command": ["sleep", "infinity"]}}
     job = ready_job(QUICK, host_count=2)
     with running(job, mounts=hasty, only=absent):

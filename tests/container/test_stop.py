@@ -63,7 +63,7 @@ def test_a_signal_in_evaluation_does_not_wait_for_its_end(ready_job: Make) -> No
 
 def test_a_signal_while_the_model_is_saved_does_not_harm_it(ready_job: Make, tmp_path: Path) -> None:
     line = "tokenizer.save_pretrained(aside)"
-    slow = changed_module(tmp_path, "artifact.py", replace=(line, f"{line}; import time; time.sleep(2)"))
+    slow = changed_module(tmp_path, "results/artifact.py", replace=(line, f"{line}; import time; time.sleep(2)"))
     with running(ready_job(QUICK | {"epochs": "1"}), mounts=slow) as job:
         aside = job.folder("algo-1", "model") / ".writing"
         job.wait_until(lambda: (aside / "tokenizer.json").exists(), "the model")

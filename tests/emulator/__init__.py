@@ -27,8 +27,8 @@ class Driver:
 
 def install(monkeypatch: Any) -> None:
     """Let cuda_kernels.py work on CPU tensors."""
-    import cuda_driver
-    import cuda_kernels
+    from text_classifier.ops.cuda import bindings as cuda_kernels
+    from text_classifier.ops.cuda import driver as cuda_driver
 
     drivers = functools.cache(Driver)
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CODE = HERE.parents[1] / "code"
+CODE = HERE.parents[1] / "code" / "text_classifier" / "ops" / "cuda"
 
 #: Where the test image has them.
 READY = Path("/opt/test-tools/emulator")

@@ -93,7 +93,11 @@ def failing_hosts(bench: Bench) -> None:
     complaints = []
     for number in range(bench.slow_runs):
         error, host = bench.chance.choice(ERRORS), bench.chance.choice(["algo-1", "algo-2"])
-        mounts = changed_module(bench.folder / f"fault-{number}", "losses.py", append=BREAKS.format(error=error))
+        mounts = changed_module(
+            bench.folder / f"fault-{number}",
+            "training/loss_tracking.py",
+            append=BREAKS.format(error=error),
+        )
         with running(bench.job(QUICK, 2), only={host: {"mounts": mounts}}) as job:
             codes = job.wait()
             if set(codes.values()) != {1} or not all(job.failure(name) for name in job.hosts):
@@ -125,11 +129,12 @@ def failing_hosts_in_local_mode(bench: Bench) -> None:
 
 
 def _broken_image(folder: Path, rank: int, error: str) -> str:
-    """The image with a losses.py that breaks on one rank."""
+    """The image with a loss_tracking.py that breaks on one rank."""
     there = f'__import__("os").environ["RANK"] == "{rank}"'
     (folder / "breaks.py").write_text(BREAKS.format(error=error).replace("step == 3", f"step == 3 and {there}"))
     (folder / "Dockerfile").write_text(
-        f"FROM {IMAGE}\nCOPY breaks.py /\nRUN cat /breaks.py >>{INSIDE}/code/losses.py && rm /breaks.py\n"
+        f"FROM {IMAGE}\nCOPY breaks.py /\n"
+        f"RUN cat /breaks.py >>{INSIDE}/code/text_classifier/training/loss_tracking.py && rm /breaks.py\n"
     )
     tag = f"{LABEL}:rank-{rank}"
     docker.from_env().images.build(path=str(folder), tag=tag, rm=True)

@@ -29,7 +29,7 @@ DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
 #: A job is killed so often, then left to end.
 KILLS_IN_A_ROW = 10
 
-#: A host waits 300 s (RENDEZVOUS_SECONDS of code/cluster.py) for one that was killed before they met.
+#: A host waits 300 s (RENDEZVOUS_SECONDS of training/cluster.py) for one that was killed before they met.
 ENDS_WITHIN = 300 + 120
 
 #: What a kill may cost: the interval, and the time in which a checkpoint is written on a busy machine.

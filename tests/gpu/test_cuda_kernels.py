@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-import cuda_kernels
-from attention import Sequences, attend
 from exact import DEVICE, FORMATS, assert_near, attended, exact, numbers
-from products import branch
+from text_classifier.ops.attention import Sequences, attend
+from text_classifier.ops.cuda import bindings as cuda_kernels
+from text_classifier.ops.linear import branch
 
 
 @pytest.mark.parametrize("has_bias", [True, False])

@@ -16,16 +16,16 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from batches import Batch, Split, collate
-from hyperparameters import Settings
 from jobs import Job, easy_rows, table
-from model import classifier
-from packed import PackedClassifier
-from padded import PaddedClassifier
-from precision import Precision
-from single_label import SingleLabel
 from small_models import FAMILIES, LENGTHS, gradients, model_of, split_of
-from step import GraphedStep, Step, adamw
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.modeling.load import make_classifier
+from text_classifier.modeling.packed import PackedClassifier
+from text_classifier.modeling.padded import PaddedClassifier
+from text_classifier.modeling.precision import Precision
+from text_classifier.tasks.single_label import SingleLabel
+from text_classifier.training.batches import Batch, Split, collate
+from text_classifier.training.step import GraphedStep, Step, adamw
 from tiny_model import write_tiny_model
 
 GPU = torch.device("cuda")
@@ -45,7 +45,7 @@ def forward(layout: Any, split: Split, rows: np.ndarray | None = None) -> tuple[
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths: list[int], precision: str) -> None:
     model, split = model_of(family).to(GPU), split_of(lengths)
-    packed = classifier(model, model.config.pad_token_id, Precision(precision, GPU))
+    packed = make_classifier(model, model.config.pad_token_id, Precision(precision, GPU))
     assert isinstance(packed, PackedClassifier) and packed.fills
     both = []
     for way in (packed, PaddedClassifier(model, model.config.pad_token_id, Precision("fp32", GPU))):
@@ -64,7 +64,7 @@ def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths
 def losses_of(steps: int, is_graphed: bool, precision: str, dropout: float) -> tuple[list[float], dict[str, Any]]:
     """Losses of steps on batches of different sizes, and the weights at the end."""
     model = model_of("bert", hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout).to(GPU)
-    layout = classifier(model, 0, Precision(precision, GPU)).train()
+    layout = make_classifier(model, 0, Precision(precision, GPU)).train()
     split = split_of([int(n) for n in np.random.default_rng(5).integers(2, 60, 64)])
     optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
     step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), 1.0, 1)
@@ -119,7 +119,7 @@ def test_fifty_steps_give_the_losses_of_a_plain_loop() -> None:
 
 def test_no_step_waits_for_the_gpu() -> None:
     model = model_of("bert", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1).to(GPU)
-    layout = classifier(model, 0, Precision("bf16", GPU)).train()
+    layout = make_classifier(model, 0, Precision("bf16", GPU)).train()
     split = split_of([20, 15, 12, 9, 7, 5, 4, 2])
     optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
     step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), 1.0, 1)

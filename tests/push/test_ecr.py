@@ -11,9 +11,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from failures import UserError
 from launcher import aws as aws_calls
 from launcher import ecr
+from text_classifier.contract.errors import UserError
 
 from .conftest import ECR_HOST, REGION, Checkout, Registry, assert_one_sentence
 from .faulty_proxy import in_front_of

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-import contract
 import launch
-from failures import UserError
 from launcher import ROOT, channels, checks, commands, engine, inside, local, prices, remote, request
 from launcher.archives import unpack
 from launcher.errors import Refused
+from text_classifier.contract import sagemaker
+from text_classifier.contract.errors import UserError
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@sha256:" + "0" * 64
 ROLE = "arn:aws:iam::123456789012:role/training"
@@ -435,8 +435,8 @@ def test_check_shows_the_image_the_channels_of_a_job(docker_log, reviews, tmp_pa
         "run",
         "--rm",
         "--network=none",
-        f"--volume={reviews}:{contract.BASE}/input/data/train/reviews.tsv:ro",
-        f"--volume={folder}:{contract.BASE}/input/data/validation:ro",
+        f"--volume={reviews}:{sagemaker.BASE}/input/data/train/reviews.tsv:ro",
+        f"--volume={folder}:{sagemaker.BASE}/input/data/validation:ro",
         "sagemaker-text-classification:local",
         "check",
         "--label_map",

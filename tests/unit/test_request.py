@@ -11,8 +11,8 @@ import pytest
 from botocore.validate import ParamValidator
 
 import launcher.request as requests
-import metrics
 from launcher import checks, sdk
+from text_classifier.contract import metric_names as metrics
 
 # isort: split
 # What launcher.sdk sets before the SDK is imported is set here too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import pytest
 
 from jobs import Job, easy_rows, table
 from tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def code_is_on_the_path() -> None:
+    """Of the processes that tests start: as in the image."""
+    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[3] / "code"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,8 +11,8 @@ import pytest
 from transformers import AutoTokenizer
 
 import amazon_reviews
-from data import read_data
-from hyperparameters import Settings
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.dataset.load import read_data
 
 MODEL = Path(__file__).resolve().parents[3] / "build" / "demo" / "model"
 

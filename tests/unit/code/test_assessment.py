@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-import assessment
-import calibration
-import intervals
-from assessment import assess, confusion_matrix, log_odds
-from intervals import Ranking
-from single_label import SingleLabel
+from text_classifier.evaluation import calibration, intervals
+from text_classifier.evaluation import single_label as assessment
+from text_classifier.evaluation.intervals import Ranking
+from text_classifier.evaluation.single_label import assess, confusion_matrix, log_odds
+from text_classifier.evaluation.slices import by_slice
+from text_classifier.tasks.single_label import SingleLabel
 
 EXACT = 1e-9
 
@@ -231,7 +231,7 @@ def test_slices_by_a_column_are_the_large_ones_and_the_others_together() -> None
     said, random = logits.argmax(axis=1), np.random.default_rng(1)
     names = [f"value {index}" for index in range(31)]
     slice_of = np.repeat(np.arange(31), [40, *[1] * 4, *[22] * 25, 6])
-    *large, others = assessment.by_slice(
+    *large, others = by_slice(
         slice_of, names, lambda rows: assessment.score(said[rows], truth[rows], 2, random), assessment.SLICED
     )
     assert [entry["rows"] for entry in large] == [40] + [22] * 19

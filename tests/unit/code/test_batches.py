@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from batches import Split, collate, epoch_rows, evaluation_rows, training_batches
-from tokens import Tokens
+from text_classifier.tokenization.tokens import Tokens
+from text_classifier.training.batches import Split, collate, epoch_rows, evaluation_rows, training_batches
 
 
 class FirstIds:

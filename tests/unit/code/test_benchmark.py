@@ -16,7 +16,6 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.flop_counter import FlopCounterMode, mm_flop
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import model as models
 from benchmarks import competition, parity, run, sidelights, weights
 from benchmarks.clock import Clock, StepClock, forget_peak_memory, peak_memory
 from benchmarks.competitors import COMPETITORS
@@ -26,8 +25,9 @@ from benchmarks.figures import Geometry
 from benchmarks.sidelights import Speed
 from benchmarks.trainers import Choice, TrainerTuned
 from jobs import easy_rows
-from precision import Precision
-from tokens import tokenise
+from text_classifier.modeling.load import make_classifier
+from text_classifier.modeling.precision import Precision
+from text_classifier.tokenization.tokens import tokenise
 
 ROWS = Rows([text for text, _ in easy_rows(24)], [int(label == "positive") for _, label in easy_rows(24)])
 
@@ -130,7 +130,7 @@ def test_peak_memory_forgets_what_was_before() -> None:
 
 def test_the_work_that_is_counted_is_the_work_that_is_done(task: Task) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(task.model)
-    classifier = models.classifier(model, 0, Precision("fp32", torch.device("cpu")))
+    classifier = make_classifier(model, 0, Precision("fp32", torch.device("cpu")))
     tokens = tokenise(AutoTokenizer.from_pretrained(task.model), [ROWS.texts[6]], task.tokens)
     (length,) = tokens.lengths
     # Which the counter does not know.

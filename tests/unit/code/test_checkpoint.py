@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoint
-from checkpoint import MANIFEST, STATE, Checkpoints, Content
-from failures import PlatformError
+from text_classifier.contract.errors import PlatformError
+from text_classifier.training import checkpoint
+from text_classifier.training.checkpoint import MANIFEST, STATE, Checkpoints, Content
 
 
 def content(number: int) -> Content:

@@ -10,12 +10,12 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-import cluster as module
-from cluster import Cluster
-from failures import DataError, PlatformError, describe
-from hosts import Hosts
-from peers import Peers
-from stop import Stopped, StopSignal
+from text_classifier.contract.errors import DataError, PlatformError, describe
+from text_classifier.runtime.hosts import Hosts
+from text_classifier.runtime.stop import Stopped, StopSignal
+from text_classifier.training import cluster as module
+from text_classifier.training.cluster import Cluster
+from text_classifier.training.peers import Peers
 
 HOSTS = Hosts(("algo-1", "algo-2", "algo-3"), "algo-1", None)
 TIMED_OUT = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 60000ms for recv operation")

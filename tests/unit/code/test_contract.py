@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contract import Contract
-from failures import DataError, PlatformError
+from text_classifier.contract.errors import DataError, PlatformError
+from text_classifier.runtime.folders import Contract
 
 
 def test_hyperparameters_become_strings_without_sagemakers_own(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from cuda.bindings import driver
 
-import cuda_driver
+from text_classifier.ops.cuda import driver as cuda_driver
 
 
 def test_a_kernel_is_compiled_for_the_gpu_and_run_on_its_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:

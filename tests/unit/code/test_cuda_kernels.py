@@ -13,19 +13,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-import cuda_kernels
 import emulator
-import kernels
-from adamw import AdamW
-from attention import Sequences
-from batches import collate
-from cuda_driver import machine_code
-from cuda_kernels import HEAD_WIDTHS
 from exact import DEVICE, FORMATS, assert_near, attended, exact, numbers
-from packed import Encoder, PackedClassifier, encoder
-from padded import PaddedClassifier
-from precision import Precision
 from small_models import FAMILIES, gradients, model_of, split_of
+from text_classifier.modeling.packed import Encoder, PackedClassifier, encoder
+from text_classifier.modeling.padded import PaddedClassifier
+from text_classifier.modeling.precision import Precision
+from text_classifier.ops.attention import Sequences
+from text_classifier.ops.cpu import bindings as kernels
+from text_classifier.ops.cuda import bindings as cuda_kernels
+from text_classifier.ops.cuda.adamw import AdamW
+from text_classifier.ops.cuda.bindings import HEAD_WIDTHS
+from text_classifier.ops.cuda.driver import machine_code
+from text_classifier.training.batches import collate
 
 HAS_GPU = DEVICE.type == "cuda"
 #: Rows and widths; the emulator is slow.

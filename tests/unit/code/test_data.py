@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import check
-import datareport
-import reviews
-from contract import Contract
-from data import Data, read_data
-from failures import DataError, SettingsError
-from hyperparameters import parse
 from jobs import Job, easy_rows, table
+from text_classifier.contract.errors import DataError, SettingsError
+from text_classifier.contract.hyperparameters import parse
+from text_classifier.dataset import data_report
+from text_classifier.dataset.load import Data, read_data
+from text_classifier.reading import rows as reading
+from text_classifier.runtime.folders import Contract
 
 
 def read(job: Job, **hyperparameters: str) -> Data:
@@ -53,7 +53,7 @@ def test_labels_outside_the_map_are_an_error_or_dropped_and_counted(job: Job) ->
     data = read(job, label_map="1-2=bad;4-5=good", unmapped="drop")
     assert sum(map(len, data.splits.values())) == 80
     assert data.report["channels"]["train"]["unmapped_labels"] == 20
-    assert "left out of train: 0 bad rows, 20 rows with a label" in datareport.table(data.report, data.task)
+    assert "left out of train: 0 bad rows, 20 rows with a label" in data_report.table(data.report, data.task)
     with pytest.raises(DataError, match="no row of train has a label that is in label_map; its labels are x, y"):
         read(job, label_map="x=bad;y=good", unmapped="drop")
 
@@ -77,7 +77,7 @@ def test_only_what_is_measured_needs_the_slice_column(job: Job, monkeypatch: pyt
     job.write("train", "a.tsv", table([("a", "0"), ("b", "1")]))
     job.write("validation", "a.jsonl", '{"text": "c", "label": 0, "kind": 7}\n{"text": "d", "label": 1}\n')
     assert read(job, slice_column="kind").splits["validation"].slice_values == ("7", "")
-    monkeypatch.setattr(reviews, "MOST_SLICES", 1)
+    monkeypatch.setattr(reading, "MOST_SLICES", 1)
     with pytest.raises(DataError, match="validation/a.jsonl has more than 1 values in column 'kind'; take another"):
         read(job, slice_column="kind")
 
@@ -215,8 +215,8 @@ def test_check_says_what_is_wrong(
 
 
 def test_class_weights_reach_the_loss_of_a_batch() -> None:
-    from batches import Split, collate
-    from tokens import Tokens
+    from text_classifier.tokenization.tokens import Tokens
+    from text_classifier.training.batches import Split, collate
 
     class Nothing:
         groups_by_length = False

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from single_label import SingleLabel
+from text_classifier.tasks.single_label import SingleLabel
 
 measure = SingleLabel().measure
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import gpu
-from failures import PlatformError, SettingsError
+from text_classifier.contract.errors import PlatformError, SettingsError
+from text_classifier.runtime import gpu
 
 CLOSED = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {}  Wed Sep 17 16:18:22 UTC 2025\nGCC version:  gcc 12.3.0\n"
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Build  (dvs-builder@U22)\nGCC version:\n"

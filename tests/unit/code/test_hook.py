@@ -130,14 +130,14 @@ def test_the_scripts_own_reason_stays(script: Path) -> None:
 
 
 def test_a_fault_of_the_hook_itself_is_reported_as_a_bug(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpu.capabilities", lambda: 1 / 0)
+    monkeypatch.setattr("text_classifier.runtime.gpu.capabilities", lambda: 1 / 0)
     with pytest.raises(ClientError, match="A bug in the training code: ZeroDivisionError at hook.py:"):
         hook.run()
 
 
 def test_an_older_driver_gets_the_compat_library(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpu.capabilities", lambda: [(8, 0)])
-    monkeypatch.setattr("gpu.compat_folder", lambda: Path("/compat"))
+    monkeypatch.setattr("text_classifier.runtime.gpu.capabilities", lambda: [(8, 0)])
+    monkeypatch.setattr("text_classifier.runtime.gpu.compat_folder", lambda: Path("/compat"))
     monkeypatch.setenv("LD_LIBRARY_PATH", "/own")
     script.write_text(f"import os; open({str(script.parent / 'seen')!r}, 'w').write(os.environ['LD_LIBRARY_PATH'])")
     hook.run()

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from hosts import Hosts, interface_to, physical_cores
+from text_classifier.runtime.hosts import Hosts, interface_to, physical_cores
 
 TWO = {"hosts": ["algo-2", "algo-1"], "current_host": "algo-2"}
 
@@ -64,6 +64,6 @@ def test_physical_cores(text: str, usable: range | set[int], cores: int) -> None
 
 
 def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hosts.physical_cores", lambda *_: 48)
+    monkeypatch.setattr("text_classifier.runtime.hosts.physical_cores", lambda *_: 48)
     assert {e["OMP_NUM_THREADS"] for e in Hosts.from_resources({}).environments(8)} == {"6"}
     assert {e["OMP_NUM_THREADS"] for e in Hosts.from_resources({}).environments(64)} == {"1"}

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-import hub
+from text_classifier.modeling import hub
 
 CALL = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import failures, hub
+from text_classifier.contract.errors import SettingsError
+from text_classifier.modeling import hub
 try:
     hub.require_answer(sys.argv[2])
-except failures.SettingsError as error:
+except SettingsError as error:
     print(error)
 """
 
@@ -45,7 +46,7 @@ def endpoint() -> Iterator[str]:
 def said(endpoint: str, name: str, cache: Path, **environment: str) -> str:
     """What is said of a model name, in a process of its own: the hub's library reads the environment once."""
     variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "NO_PROXY": "*", **environment}
-    command = [sys.executable, "-c", CALL, str(Path(hub.__file__).parent), name]
+    command = [sys.executable, "-c", CALL, str(Path(hub.__file__).parents[2]), name]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=60).stdout
 
 

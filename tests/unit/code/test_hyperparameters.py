@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from failures import SettingsError
-from hyperparameters import TABLE, Settings, from_arguments, markdown, parse
+from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.hyperparameters import TABLE, Settings, from_arguments, markdown, parse
 
 TUTORIAL_NAMES = {
     "model_name", "epochs", "train_batch_size", "valid_batch_size", "learning_rate", "weight_decay", "adam_epsilon",

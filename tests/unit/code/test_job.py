@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from cluster import Cluster
-from contract import Contract
-from hosts import Hosts
-from job import Job
-from stop import StopSignal
+from text_classifier.job import Job
+from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.hosts import Hosts
+from text_classifier.runtime.stop import StopSignal
+from text_classifier.training.cluster import Cluster
 
 
 class Ending(Job):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-import compile_kernels
-import kernels
-from failures import SettingsError
-from products import branch
+from text_classifier.contract.errors import SettingsError
+from text_classifier.ops.compile import library_path
+from text_classifier.ops.cpu import bindings as kernels
+from text_classifier.ops.linear import branch
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -25,7 +26,7 @@ HEADS = 3
 @pytest.fixture(autouse=True, params=kernels.runnable())
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each library that this processor can run, in turn."""
-    loaded = ctypes.CDLL(str(compile_kernels.library(f"kernels-{request.param}")))
+    loaded = ctypes.CDLL(str(library_path(f"kernels-{request.param}")))
     assert loaded.prepare()
     monkeypatch.setattr(kernels, "_library", lambda: loaded)
 
@@ -257,7 +258,7 @@ def test_what_is_not_finite_stays_so(wrong: float, dtype: torch.dtype) -> None:
 
 
 def test_without_a_library_or_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(compile_kernels.sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SettingsError, match=r"kernels-avx2\.so is missing and cannot be compiled here .*install g\+\+"):
-        compile_kernels.library("kernels-avx2")
+        library_path("kernels-avx2")

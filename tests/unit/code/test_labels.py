@@ -5,18 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failures import DataError, SettingsError
-from labels import LabelMap, Labels, balanced_weights, natural, normalise, parse, require_all_classes, without_rows
+from text_classifier.contract.errors import DataError, SettingsError
+from text_classifier.reading.label_map import LabelMap, natural, normalise, parse_label_map
+from text_classifier.reading.labels import Labels
+from text_classifier.tasks.classes import balanced_weights, require_all_classes, without_rows
 
 
 def mapped(text: str, *labels: str) -> list[int]:
-    label_map = parse(text)
+    label_map = parse_label_map(text)
     assert label_map is not None
     return [label_map.index(label) for label in labels]
 
 
 def test_without_a_map_each_label_is_a_class_in_natural_order() -> None:
-    labels = Labels(parse(" "), drops_unknown=False)
+    labels = Labels(parse_label_map(" "), drops_unknown=False)
     codes = [labels.code(label) for label in ("10", "2", " 2 ", "2.0", '"2"', "1")]
     label_map, index_of_code = labels.to_map()
     assert label_map.classes == ("1", "2", "10")
@@ -25,7 +27,7 @@ def test_without_a_map_each_label_is_a_class_in_natural_order() -> None:
 
 
 def test_a_map_joins_labels_and_gives_the_order() -> None:
-    label_map = parse("4,5=positive; 1, 2,3 = negative")
+    label_map = parse_label_map("4,5=positive; 1, 2,3 = negative")
     assert isinstance(label_map, LabelMap) and label_map.classes == ("positive", "negative")
     assert [label_map.index(label) for label in ("1", "4.0", "5", "6")] == [1, 0, 0, -1]
 
@@ -63,7 +65,7 @@ def test_any_labels_have_an_order_and_one_spelling(labels: list[str]) -> None:
 )
 def test_a_bad_map_is_one_sentence(text: str, sentence: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        parse(text)
+        parse_label_map(text)
     assert str(caught.value).startswith(sentence)
 
 

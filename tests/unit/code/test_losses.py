@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-import losses
-from losses import STEPS_BETWEEN_CHECKS_ON_GPU, LossCurve, LossNotFinite, LossWatch
+from text_classifier.training import loss_tracking as losses
+from text_classifier.training.loss_tracking import STEPS_BETWEEN_CHECKS_ON_GPU, LossCurve, LossNotFinite, LossWatch
 
 
 def rows_of_step(step: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-import metrics
+from text_classifier.contract import metric_names as metrics
 
 
 @pytest.mark.parametrize("value", [0.875, 4.9e-05, -1.5, float("nan"), float("inf"), 1.0, 0.0, 1e20])

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from failures import SettingsError
-from model import load
+from text_classifier.contract.errors import SettingsError
+from text_classifier.modeling.load import load_model
 from tiny_model import write_tiny_model
 
 
@@ -87,7 +87,7 @@ def test_nothing_of_a_channel_runs_as_code(
     trace = tmp_path / "trace"
     prepare(channel, pickle.dumps(Attack(trace)))
     with pytest.raises(SettingsError, match=sentence):
-        load(channel, "", ("bad", "good"), "single_label_classification", 16)
+        load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
     assert not trace.exists()
 
 
@@ -99,7 +99,7 @@ def test_the_attack_would_show(tmp_path: Path) -> None:
 def test_pickles_beside_safetensors_are_left_unread(channel: Path, tmp_path: Path) -> None:
     for name in ("pytorch_model.bin", "optimizer.pt", "training_args.bin"):
         (channel / name).write_bytes(pickle.dumps(Attack(tmp_path / "trace")))
-    load(channel, "", ("bad", "good"), "single_label_classification", 16)
+    load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
     assert not (tmp_path / "trace").exists()
 
 
@@ -108,7 +108,7 @@ def test_a_link_out_of_the_channel_is_not_followed(channel: Path, tmp_path: Path
     (channel / name).rename(tmp_path / name)
     (channel / name).symlink_to(tmp_path / name)
     with pytest.raises(SettingsError, match=f"has a link that leads out of it, {name}; put the file itself"):
-        load(channel, "", ("bad", "good"), "single_label_classification", 16)
+        load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
 
 
 def test_a_link_within_the_channel_is_followed(channel: Path) -> None:
@@ -116,4 +116,4 @@ def test_a_link_within_the_channel_is_followed(channel: Path) -> None:
     (channel / "blobs").mkdir()
     (channel / "model.safetensors").rename(channel / "blobs" / "1234")
     (channel / "model.safetensors").symlink_to(Path("blobs") / "1234")
-    load(channel, "", ("bad", "good"), "single_label_classification", 16)
+    load_model(channel, "", ("bad", "good"), "single_label_classification", 16)

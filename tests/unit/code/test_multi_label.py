@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-import baselines
-import data
-import prediction
-import tasks
-from contract import Contract
-from data import Data
-from failures import DataError, SettingsError
-from hyperparameters import parse
+import predict
 from jobs import BAD, GOOD, Job, table
-from label_sets import LabelSets
-from multi_label import MultiLabel
-from splits import split
+from text_classifier.contract.errors import DataError, SettingsError
+from text_classifier.contract.hyperparameters import parse
+from text_classifier.dataset import load as data
+from text_classifier.dataset.load import Data
+from text_classifier.dataset.splits import split
+from text_classifier.reading.label_sets import LabelSets
+from text_classifier.results import baselines
+from text_classifier.results.answers import answers
+from text_classifier.runtime.folders import Contract
+from text_classifier.tasks.multi_label import MultiLabel
+from text_classifier.tasks.registry import task_of
 from tiny_model import write_tiny_model
 
 EXACT = 1e-9
@@ -97,15 +98,15 @@ def test_the_model_serves_what_was_measured(
     assert [row["label"] for row in rows[:4]] == ["", "good", "lovely", "good,lovely"]
     assert np.mean([row["label"] == row["predicted"] for row in rows]) == job.metrics["test"]["exact_match"]  # type: ignore[index]
     serve = pipeline("text-classification", model=str(job.base / "model"), top_k=None)
-    for answers, row in zip(serve([text for text, _ in labelled_rows(16)]), rows, strict=True):
-        for answer in answers:
+    for scores, row in zip(serve([text for text, _ in labelled_rows(16)]), rows, strict=True):
+        for answer in scores:
             assert answer["score"] == pytest.approx(float(row[f"probability_{answer['label']}"]), abs=1e-4)
     source = job.base / "input" / "data" / "test" / "reviews.tsv"
     given = [f"--model={job.base / 'model'}", f"--data={source}", f"--output={tmp_path / 'scores.csv'}"]
-    assert prediction.main(given) == 0
+    assert predict.main(given) == 0
     found = list(csv.DictReader((tmp_path / "scores.csv").open(newline="")))
     assert [row["predicted"] for row in found] == [row["predicted"] for row in rows]
-    assert prediction.main([*given, "--calibrated"]) == 1
+    assert predict.main([*given, "--calibrated"]) == 1
     assert "the model has no temperature" in capsys.readouterr().err
 
 
@@ -267,5 +268,5 @@ def test_settings_that_do_not_fit_the_task_are_one_sentence(settings: dict[str, 
 
 def test_the_separator_is_the_jobs() -> None:
     settings = {"task": "multi_label", "label_separator": " / "}
-    assert tasks.of(settings).label(np.array([1, 0, 1]), ("a", "b", "c")) == "a / c"
+    assert answers(task_of(settings)).label(np.array([1, 0, 1]), ("a", "b", "c")) == "a / c"
     assert parse({"task": "multi_label", "label_separator": '" "'}).label_separator == " "

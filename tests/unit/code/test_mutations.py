@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-import reviews
 from amazon_reviews import write
-from columns import Columns
-from failures import DataError
-from labels import Labels
+from text_classifier.contract.errors import DataError
+from text_classifier.reading.columns import Columns
+from text_classifier.reading.labels import Labels
+from text_classifier.reading.rows import read_rows
 
 EXAMPLES = int(os.environ.get("EXAMPLES", 150))
 
@@ -136,7 +136,7 @@ def read(content: bytes, folder: Path) -> tuple[int, int] | str:
     (folder / "file").write_bytes(content)
     bad = Counter()
     try:
-        rows = reviews.read(folder, Columns(), Labels(None, drops_unknown=False), bad)
+        rows = read_rows(folder, Columns(), Labels(None, drops_unknown=False), bad)
     except DataError as error:
         sentence = str(error)
         assert "\n" not in sentence and len(sentence.encode()) < 2_000

@@ -15,8 +15,8 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-import onnx_export
 from jobs import Job
+from text_classifier.results import onnx_export
 
 TEXTS = ["good", "bad awful poor", "fine lovely superb good great", "dull"]
 SMALL = {
@@ -96,7 +96,7 @@ def test_what_cannot_be_exported_costs_the_model_nothing(ready_job: Job, tmp_pat
         "import torch.onnx\n\n\ndef export(*arguments, **options):\n    raise RuntimeError('no operator for it')\n\n\n"
         "torch.onnx.export = export\n"
     )
-    ready_job.environment["PYTHONPATH"] = f"{broken}:{Path(onnx_export.__file__).parent}"
+    ready_job.environment["PYTHONPATH"] = f"{broken}:{Path(onnx_export.__file__).parents[2]}"
     code, log = ready_job.run("--epochs=1", "--precision=fp32", "--export=onnx")
     assert code == 0, log
     assert "ERROR: model.onnx is not saved: RuntimeError: no operator for it; all else of the model is" in log

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import owner
-from failures import PlatformError
-from owner import Owner, give, provide_home, training_user
+from text_classifier.contract.errors import PlatformError
+from text_classifier.runtime import owner
+from text_classifier.runtime.owner import Owner, give, provide_home, training_user
 
 SOMEBODY = Owner(12345, 54321)
 

@@ -8,13 +8,13 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification
 
-from batches import Split, collate
-from model import classifier
-from packed import PackedClassifier, filling_sequences
-from padded import PaddedClassifier
-from precision import Precision
 from small_models import FAMILIES, LENGTHS, gradients, model_of, split_of
-from tokens import Tokens
+from text_classifier.modeling.load import make_classifier
+from text_classifier.modeling.packed import PackedClassifier, filling_sequences
+from text_classifier.modeling.padded import PaddedClassifier
+from text_classifier.modeling.precision import Precision
+from text_classifier.tokenization.tokens import Tokens
+from text_classifier.training.batches import Split, collate
 
 CPU = torch.device("cpu")
 FP32, BF16 = Precision("fp32", CPU), Precision("bf16", CPU)
@@ -29,7 +29,7 @@ def run(classifier: torch.nn.Module, split: Split, rows: np.ndarray | None = Non
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths: list[int]) -> None:
     model, split = model_of(family), split_of(lengths)
-    packed = classifier(model, model.config.pad_token_id, FP32)
+    packed = make_classifier(model, model.config.pad_token_id, FP32)
     assert isinstance(packed, PackedClassifier)
     both = []
     for way in (packed, PaddedClassifier(model, model.config.pad_token_id, FP32)):
@@ -47,7 +47,7 @@ def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 def test_filling_a_batch_up_changes_nothing(lengths: list[int]) -> None:
     model, split = model_of("bert"), split_of(lengths)
-    packed = classifier(model, 0, FP32)
+    packed = make_classifier(model, 0, FP32)
     both = []
     for packed.fills in (False, True):
         logits, rows = run(packed, split)
@@ -73,13 +73,13 @@ def test_batches_are_filled_up_to_few_sizes() -> None:
 def test_bf16_stays_near_fp32(family: str) -> None:
     model, split = model_of(family), split_of(LENGTHS[0])
     with torch.no_grad():
-        exact, _ = run(classifier(model, 0, FP32), split)
-        rounded, _ = run(classifier(model, 0, BF16), split)
+        exact, _ = run(make_classifier(model, 0, FP32), split)
+        rounded, _ = run(make_classifier(model, 0, BF16), split)
     assert 0 < (rounded - exact).abs().max() < 2e-2 * exact.abs().max()
 
 
 def test_a_sequence_knows_nothing_of_its_neighbours() -> None:
-    packed = classifier(model_of("bert"), 0, FP32)
+    packed = make_classifier(model_of("bert"), 0, FP32)
     split = split_of(LENGTHS[0])
     with torch.no_grad():
         before, rows = run(packed, split)
@@ -96,7 +96,7 @@ def test_fifty_steps_give_the_losses_of_a_plain_loop() -> None:
     for way in ("packed", "plain"):
         model = model_of("bert")
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        packed = classifier(model, 0, FP32)
+        packed = make_classifier(model, 0, FP32)
         padded = PaddedClassifier(model, 0, FP32)
         found = []
         for step in range(50):
@@ -120,7 +120,7 @@ def test_dropout_spreads_the_logits_as_transformers_own_does(family: str, place:
     names = {"hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout"}
     model = model_of(family, **{names[place] if family == "distilbert" else place: 0.3})
     split = split_of([20, 12, 5])
-    packed, padded = classifier(model, 0, FP32), PaddedClassifier(model, 0, FP32)
+    packed, padded = make_classifier(model, 0, FP32), PaddedClassifier(model, 0, FP32)
     count = 400
     torch.manual_seed(3)
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_a_family_that_is_not_known_is_padded() -> None:
         vocab_size=120, embedding_size=16, hidden_size=32, num_attention_heads=4, intermediate_size=64, num_labels=3
     )
     model = AutoModelForSequenceClassification.from_config(config)
-    padded = classifier(model, 0, FP32)
+    padded = make_classifier(model, 0, FP32)
     assert isinstance(padded, PaddedClassifier)
     logits, _ = run(padded, split_of([7, 3]))
     assert logits.shape == (2, 3)

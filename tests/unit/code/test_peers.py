@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-import peers
-from peers import Peers
+from text_classifier.training import peers
+from text_classifier.training.peers import Peers
 
 
 def test_those_that_do_not_answer_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

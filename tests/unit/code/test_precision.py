@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from precision import Precision, fastest
+from text_classifier.modeling.precision import Precision, fastest
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-import progress
-from batches import Split, collate
-from padded import PaddedClassifier
-from precision import Precision
-from progress import Progress
-from tokens import Tokens
+from text_classifier.modeling.padded import PaddedClassifier
+from text_classifier.modeling.precision import Precision
+from text_classifier.tokenization.tokens import Tokens
+from text_classifier.training import progress
+from text_classifier.training.batches import Split, collate
+from text_classifier.training.progress import Progress
 
 LENGTHS = np.array([3, 5, 8])
 

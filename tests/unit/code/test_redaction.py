@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-import redaction
-from redaction import redact
+from text_classifier.contract import redaction
+from text_classifier.contract.redaction import redact
 
 TOKEN = "hf_" + "aB3" * 11
 KEYS = ("AKIA" + "ABCD2345" * 2, "ASIA" + "ABCD2345" * 2)

@@ -13,17 +13,18 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn import metrics as reference
 
-import baselines
-import data
-import prediction
-import tasks
-from contract import Contract
-from failures import DataError, SettingsError
-from hyperparameters import parse
+import predict
 from jobs import BAD, GOOD, Job, table
-from metrics import is_better
-from regression import Numbers, Regression
-from splits import split
+from text_classifier.contract.errors import DataError, SettingsError
+from text_classifier.contract.hyperparameters import parse
+from text_classifier.contract.metric_names import is_better
+from text_classifier.dataset import load as data
+from text_classifier.dataset.splits import split
+from text_classifier.reading.labels import Numbers
+from text_classifier.results import baselines
+from text_classifier.runtime.folders import Contract
+from text_classifier.tasks.registry import task_of
+from text_classifier.tasks.regression import Regression
 from tiny_model import write_tiny_model
 
 EXACT = 1e-9
@@ -98,11 +99,11 @@ def test_the_model_serves_the_numbers_that_were_measured(
     assert [answer["score"] for answer in served] == pytest.approx([float(row["predicted"]) for row in rows], abs=1e-4)
     source = job.base / "input" / "data" / "test" / "reviews.tsv"
     given = [f"--model={job.base / 'model'}", f"--data={source}", f"--output={tmp_path / 'scores.csv'}"]
-    assert prediction.main(given) == 0
+    assert predict.main(given) == 0
     found = list(csv.DictReader((tmp_path / "scores.csv").open(newline="")))
     assert list(found[0]) == ["row", "predicted"]
     assert [float(row["predicted"]) for row in found] == pytest.approx([float(r["predicted"]) for r in rows], abs=1e-4)
-    assert prediction.main([*given, "--calibrated"]) == 1
+    assert predict.main([*given, "--calibrated"]) == 1
     assert "the model has no temperature" in capsys.readouterr().err
 
 
@@ -127,12 +128,12 @@ def test_each_metric_is_that_of_scipy_and_scikit_learn() -> None:
 
 
 def test_a_resample_has_the_metrics_of_its_rows() -> None:
-    from regression import _Errors
+    from text_classifier.evaluation.regression import Errors
 
     truth, said = numbers(200)
     rows = np.random.default_rng(3).integers(0, 200, 200)
-    drawn = _Errors(said, truth).metrics(np.bincount(rows, minlength=200))
-    assert drawn == pytest.approx(_Errors(said[rows], truth[rows]).metrics(), abs=EXACT)
+    drawn = Errors(said, truth).metrics(np.bincount(rows, minlength=200))
+    assert drawn == pytest.approx(Errors(said[rows], truth[rows]).metrics(), abs=EXACT)
     assert drawn["spearman"] == pytest.approx(spearmanr(truth[rows], said[rows]).statistic, abs=EXACT)
 
 
@@ -216,4 +217,4 @@ def test_the_task_has_its_own_metric_for_the_best_epoch() -> None:
     assert parse({"task": "regression"}).metric_for_best_model == "mae"
     assert is_better("mae", 1, 2) and not is_better("mae", 2, 2) and is_better("spearman", 2, 1)
     assert is_better("mae", 1, float("nan")) and not is_better("mae", float("nan"), 1)
-    assert isinstance(tasks.of(asdict(parse({"task": "regression"}))), Regression)
+    assert isinstance(task_of(asdict(parse({"task": "regression"}))), Regression)

@@ -16,20 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-import artifact
-import assessment
-import baselines
-import calibration
-import prediction
-import report
-import results
-from batches import Split
-from contract import Contract
-from evaluation import Evaluated
+import predict
 from jobs import Job, easy_rows, table
-from single_label import SingleLabel
+from text_classifier.evaluation import calibration
+from text_classifier.evaluation import single_label as assessment
+from text_classifier.results import artifact, baselines, report
+from text_classifier.results.evaluated import Evaluated
+from text_classifier.results.write import _by_slice
+from text_classifier.runtime.folders import Contract
+from text_classifier.tasks.single_label import SingleLabel
+from text_classifier.tokenization.tokens import Tokens
+from text_classifier.training.batches import Split
 from tiny_model import write_tiny_model
-from tokens import Tokens
 
 HOSTILE = '<script>document.title="run"</script><img src=x onerror=alert(1)> good dull'
 
@@ -209,15 +207,15 @@ def test_the_tokenizer_has_a_class_that_transformers_4_knows_too(done: Job) -> N
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
-def predict(done: Job, data: Path, output: Path, *more: str) -> int:
-    return prediction.main([f"--model={done.base / 'model'}", f"--data={data}", f"--output={output}", *more])
+def run_predict(done: Job, data: Path, output: Path, *more: str) -> int:
+    return predict.main([f"--model={done.base / 'model'}", f"--data={data}", f"--output={output}", *more])
 
 
 def test_predict_gives_what_was_measured(
     done: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(prediction, "CHUNK", 7)
-    assert predict(done, done.base / "input" / "data" / "validation" / "reviews.tsv", tmp_path / "scores.csv") == 0
+    monkeypatch.setattr(predict, "CHUNK", 7)
+    assert run_predict(done, done.base / "input" / "data" / "validation" / "reviews.tsv", tmp_path / "scores.csv") == 0
     assert "18 rows classified" in capsys.readouterr().out
     measured = predictions(done.base / "output" / "data" / "predictions_validation.csv")
     for row, other in zip(predictions(tmp_path / "scores.csv"), measured, strict=True):
@@ -230,7 +228,7 @@ def test_predict_takes_rows_without_labels_and_the_temperature(done: Job, tmp_pa
     (tmp_path / "new.csv").write_text('text,id\n"good, great",1\n,2\n')
     margins = []
     for options in ([], ["--calibrated"]):
-        assert predict(done, tmp_path / "new.csv", tmp_path / "scores.csv", *options) == 0
+        assert run_predict(done, tmp_path / "new.csv", tmp_path / "scores.csv", *options) == 0
         rows = predictions(tmp_path / "scores.csv")
         margins.append([np.log(float(r["probability_positive"]) / float(r["probability_negative"])) for r in rows])
     manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
@@ -249,7 +247,7 @@ def test_a_mistake_in_predict_is_one_sentence_and_leaves_nothing(
     done: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, sentence: str
 ) -> None:
     (tmp_path / "new.csv").write_text(content)
-    assert predict(done, tmp_path / "new.csv", tmp_path / "scores.csv") == 1
+    assert run_predict(done, tmp_path / "new.csv", tmp_path / "scores.csv") == 1
     assert re.match(sentence, capsys.readouterr().err)
     assert os.listdir(tmp_path) == ["new.csv"]
 
@@ -258,11 +256,11 @@ def test_predict_wants_a_model_and_a_place_to_write(
     done: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = done.base / "input" / "data" / "test" / "reviews.tsv"
-    assert predict(done, data, tmp_path / "no folder" / "scores.csv") == 1
+    assert run_predict(done, data, tmp_path / "no folder" / "scores.csv") == 1
     assert capsys.readouterr().err.startswith("Your settings: --output cannot be written to")
-    assert predict(done, tmp_path / "none.csv", tmp_path / "scores.csv") == 1
+    assert run_predict(done, tmp_path / "none.csv", tmp_path / "scores.csv") == 1
     assert re.match("Your settings: --data .*none.csv is not a file;", capsys.readouterr().err)
-    assert prediction.main([f"--model={tmp_path}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]) == 1
+    assert predict.main([f"--model={tmp_path}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]) == 1
     assert "has no readable training_manifest.json" in capsys.readouterr().err
 
 
@@ -287,7 +285,7 @@ def write_report(path: Path, given: Evaluated, done: Job) -> str:
     logits, split = given.logits["validation"], given.splits["validation"]
     measured = assessment.assess(logits, split.targets, given.classes, split.tokens.lengths, 1.2, seed=1)
     if "validation" in given.slices:
-        measured["by_slice"] = results._by_slice(given, "validation", seed=1)
+        measured["by_slice"] = _by_slice(given, "validation", seed=1)
     said = given.task.constant(split.targets, len(split))
     compared = baselines.compare(
         given.task, "baseline", said, logits.argmax(axis=1), split.targets, len(given.classes), len(split), seed=1

@@ -14,11 +14,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-import reviews
-from badrows import BadRows
-from columns import Columns
-from failures import DataError
-from labels import Labels
+from text_classifier.contract.errors import DataError
+from text_classifier.reading.bad_rows import BadRows
+from text_classifier.reading.columns import Columns
+from text_classifier.reading.labels import Labels
+from text_classifier.reading.rows import read_rows
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -55,7 +55,7 @@ PARQUET = parquet_file({"text": [text for text, _ in ROWS], "label": [float(labe
 def read(folder: Path, text_columns: str = "", label_column: str = "", **options: Any) -> list[tuple[str, str]]:
     columns = Columns(tuple(text_columns.split(",")) if text_columns else (), label_column)
     labels = Labels(None, drops_unknown=False)
-    rows = reviews.read(folder, columns, labels, BadRows(skips=options.get("skips", False)))
+    rows = read_rows(folder, columns, labels, BadRows(skips=options.get("skips", False)))
     return list(zip(rows.texts[:], (labels.names[code] for code in rows.targets), strict=True))
 
 
@@ -106,7 +106,7 @@ def test_columns_can_be_named(channel: Write) -> None:
 def test_a_row_knows_its_place_in_each_format(channel: Write) -> None:
     channel("1.csv", CSV)
     channel("2.parquet", PARQUET)
-    rows = reviews.read(
+    rows = read_rows(
         channel("3.jsonl", "\n" + JSON_LINES), Columns(), Labels(None, drops_unknown=False), BadRows(skips=False)
     )
     assert rows.places[:] == [

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-import shards
-from contract import Contract
-from data import read_data
-from failures import PlatformError
-from hyperparameters import parse
 from jobs import Job, easy_rows, table
+from text_classifier.contract.errors import PlatformError
+from text_classifier.contract.hyperparameters import parse
+from text_classifier.dataset.load import read_data
+from text_classifier.runtime import shards
+from text_classifier.runtime.folders import Contract
 
 CHANNELS = ["train", "validation"]
 
@@ -118,9 +118,10 @@ def test_channels_are_read_where_they_are_whole(job: Job, tmp_path: Path, monkey
 #: What the hook does on a host, whose name is its address, with the training processes' own code.
 HOST = """
     import os, socket, sys
-    import hook, shards
-    from contract import contract
-    from hosts import Hosts
+    import hook
+    from text_classifier.runtime import shards
+    from text_classifier.runtime.folders import contract
+    from text_classifier.runtime.hosts import Hosts
 
     host, port = sys.argv[1], int(sys.argv[2])
     shards.ThreadingHTTPServer = lambda address, handler: Server((host, port), handler)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from splits import sample, shared, split, split_groups
+from text_classifier.dataset.splits import sample, shared, split, split_groups
 
 
 def test_the_split_is_seeded_stratified_and_loses_no_row() -> None:

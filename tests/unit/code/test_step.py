@@ -10,13 +10,13 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, get_linear_schedule_with_warmup
 
-from batches import Batch, Split, collate
-from hyperparameters import Settings
-from model import Classifier, classifier
-from precision import STEPS_TO_GROW, LossScale, Precision
-from single_label import SingleLabel
-from step import Step, adamw, warmup_and_decay
-from tokens import Tokens
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.modeling.load import Classifier, make_classifier
+from text_classifier.modeling.precision import STEPS_TO_GROW, LossScale, Precision
+from text_classifier.tasks.single_label import SingleLabel
+from text_classifier.tokenization.tokens import Tokens
+from text_classifier.training.batches import Batch, Split, collate
+from text_classifier.training.step import Step, adamw, warmup_and_decay
 
 CPU = torch.device("cpu")
 
@@ -44,7 +44,7 @@ def batch_of(seed: int, layout: Classifier) -> Batch:
 def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassification, max_grad_norm: float) -> None:
     plain = copy.deepcopy(model)
     settings = Settings(learning_rate=1e-3)
-    ours, theirs = classifier(model, 0, Precision("fp32", CPU)), classifier(plain, 0, Precision("fp32", CPU))
+    ours, theirs = make_classifier(model, 0, Precision("fp32", CPU)), make_classifier(plain, 0, Precision("fp32", CPU))
     (optimizer, _), (plain_optimizer, _) = adamw(ours, settings, CPU), adamw(theirs, settings, CPU)
     step = Step(ours, SingleLabel(), optimizer, ours.precision.loss_scale(), max_grad_norm, 1)
     for seed in range(5):
@@ -60,7 +60,7 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
 
 
 def test_a_step_that_overflows_fp16_is_left_out_and_halves_the_scale(model: BertForSequenceClassification) -> None:
-    fp16 = classifier(model, 0, Precision("fp16", CPU))
+    fp16 = make_classifier(model, 0, Precision("fp16", CPU))
     loss_scale = LossScale(CPU, is_used=True)
     step = Step(fp16, SingleLabel(), adamw(fp16, Settings(learning_rate=1e-3), CPU)[0], loss_scale, 1.0, 1)
     loss_scale.value.fill_(2.0**60)
@@ -79,7 +79,7 @@ def test_a_step_that_overflows_fp16_is_left_out_and_halves_the_scale(model: Bert
 def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassification) -> None:
     losses = []
     for name in ("fp32", "fp16"):
-        layout = classifier(copy.deepcopy(model), 0, Precision(name, CPU))
+        layout = make_classifier(copy.deepcopy(model), 0, Precision(name, CPU))
         optimizer, _ = adamw(layout, Settings(learning_rate=1e-3), CPU)
         step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), 1.0, 1)
         losses.append([step(batch_of(n % 3, layout))[0].item() for n in range(30)])
@@ -108,7 +108,7 @@ def test_the_learning_rate_is_that_of_transformers(warmup_steps: int) -> None:
 
 
 def test_a_batch_takes_over_another_of_its_shape(model: BertForSequenceClassification) -> None:
-    layout = classifier(model, 0, Precision("fp32", CPU))
+    layout = make_classifier(model, 0, Precision("fp32", CPU))
     layout.fills = True
     tokens = Tokens(np.arange(5, 49, dtype=np.int32), np.array([0, 12, 20, 23, 30, 44]))
     split = Split(tokens, np.array([0, 1, 1, 0, 1]))

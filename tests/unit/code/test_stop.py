@@ -8,7 +8,7 @@ import pytest
 
 CODE = """
 import os, signal, sys
-from stop import StopSignal
+from text_classifier.runtime.stop import StopSignal
 stop = StopSignal()
 {}
 os.kill(os.getpid(), signal.SIGTERM)
@@ -27,10 +27,10 @@ print(stop.requested)
 )
 def test_what_the_signal_does(prepare: str, code: int, printed: str) -> None:
     """At first it ends the process, then it is remembered, and when all is saved it does nothing."""
-    import stop
+    from text_classifier.runtime import stop
 
     done = subprocess.run(
         [sys.executable, "-c", CODE.format(prepare)], capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": str(Path(stop.__file__).parent)},
+        env={"PYTHONPATH": str(Path(stop.__file__).parents[2])},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (code, printed), done.stderr

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-import tokens
-from prefix import prefix_encoder, safe_prefix, splits_at_spaces
-from tokens import tokenise
-from wordpiece import wordpiece_encoder
+from text_classifier.tokenization import tokens
+from text_classifier.tokenization.prefix import prefix_encoder, safe_prefix, splits_at_spaces
+from text_classifier.tokenization.tokens import tokenise
+from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
 MODEL = Path(__file__).resolve().parents[3] / "build" / "demo" / "model"
 LANGUAGES = [

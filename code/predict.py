@@ -1,0 +1,160 @@
+#!/opt/venv/bin/python
+"""The image's `predict` command: classifies the rows of a file, of any size, with a model that the image has trained.
+
+predict --model DIR --data new.csv --output scores.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from text_classifier.contract import redaction
+from text_classifier.contract.errors import DataError, JobError, SettingsError, describe
+from text_classifier.reading.columns import Columns, columns_of
+from text_classifier.reading.rows import read_texts
+
+#: Rows in memory at a time. They are sorted by length within that.
+CHUNK = 4_096
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Classify, and return the exit code. The output is there whole or not at all."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)
+    aside = options.output.with_name(options.output.name + ".writing")
+    try:
+        manifest = _manifest(options.model)
+        if options.calibrated and manifest["temperature"] is None:
+            raise SettingsError(
+                "the model has no temperature (its training was stopped, or its task has none); leave out --calibrated"
+            )
+        _require_writable(aside)
+        rows = _classify(options, manifest, aside)
+        aside.replace(options.output)
+        print(f"{options.output.name}: {rows} rows classified", flush=True)
+    except JobError as error:
+        print(describe(error), file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        aside.unlink(missing_ok=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="predict", description="Classify the texts of a file.", allow_abbrev=False)
+    parser.add_argument("--model", type=Path, required=True, help="folder that model.tar.gz was unpacked to")
+    parser.add_argument("--data", type=Path, required=True, help="file as for training, but without labels")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="CSV: row, predicted and, of classes, their probabilities"
+    )
+    parser.add_argument("--text-columns", help="columns joined by a space to the text (default: those of the training)")
+    parser.add_argument("--batch-size", type=int, default=128, help="rows of one batch (default 128)")
+    parser.add_argument(
+        "--calibrated", action="store_true", help="divide the logits by the temperature fitted on the validation rows"
+    )
+    return parser
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """As the first process of a container this one must end itself: the kernel would drop the signal."""
+    sys.exit(128 + number)
+
+
+def _manifest(model: Path) -> dict[str, Any]:
+    path = model / "training_manifest.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise SettingsError(
+            f"--model {model} has no readable training_manifest.json; give the folder of an unpacked model.tar.gz"
+        ) from None
+
+
+def _require_writable(path: Path) -> None:
+    try:
+        path.touch()
+    except OSError as error:
+        raise SettingsError(f"--output cannot be written to {path.parent} ({error.strerror}); name another") from None
+
+
+def _classify(options: argparse.Namespace, manifest: dict[str, Any], output: Path) -> int:
+    """Write the rows chunk by chunk. Returns how many there were."""
+    if not options.data.is_file():
+        raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
+    columns = manifest["hyperparameters"]["text_columns"] if options.text_columns is None else options.text_columns
+    texts = read_texts(options.data, Columns(columns_of(columns)))
+    chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show here
+    if not chunk:
+        raise DataError(f"{options.data} has no rows; give it a header and at least one row")
+    header, cells_of = _load(options, manifest)
+    done, line_due = 0, time.monotonic() + SECONDS_BETWEEN_LINES
+    with output.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", *header])
+        while chunk:
+            for (place, _), cells in zip(chunk, cells_of([text for _, text in chunk]), strict=True):
+                writer.writerow([place, *cells])
+            done += len(chunk)
+            if time.monotonic() > line_due:
+                line_due = time.monotonic() + SECONDS_BETWEEN_LINES
+                print(f"{done} rows", file=sys.stderr, flush=True)
+            chunk = list(islice(texts, CHUNK))
+    return done
+
+
+def _load(
+    options: argparse.Namespace, manifest: dict[str, Any]
+) -> tuple[list[str], Callable[[list[str]], list[list[str]]]]:
+    """The columns of an answer, and the model as a function from texts to answers: the validation's own way."""
+    from text_classifier.modeling.load import load_model, make_classifier
+    from text_classifier.modeling.precision import Precision
+    from text_classifier.results.answers import answers
+    from text_classifier.runtime.hosts import Hosts
+    from text_classifier.runtime.stop import StopSignal
+    from text_classifier.tasks.registry import task_of
+    from text_classifier.tokenization.tokens import tokenise
+    from text_classifier.training.batches import Split
+    from text_classifier.training.cluster import Cluster
+    from text_classifier.training.inference import predict
+
+    settings, classes = manifest["hyperparameters"], tuple(manifest["classes"])
+    task = task_of(settings)
+    shown = answers(task)
+    length = settings["max_sequence_length"]
+    cluster = Cluster(Hosts.from_resources({}), settings["collective_timeout_seconds"])
+    tokenizer, model = load_model(options.model, "", classes, task.problem_type, length)
+    model.to(cluster.device)
+    precision = Precision(settings["precision"], cluster.device)
+    classifier = make_classifier(model, tokenizer.pad_token_id or 0, precision)
+    temperature = manifest["temperature"] if options.calibrated else 1.0
+
+    def cells_of(texts: list[str]) -> list[list[str]]:
+        split = Split(tokenise(tokenizer, texts, length), np.zeros(len(texts), dtype=np.int64))
+        logits = predict(classifier, split, options.batch_size, cluster, StopSignal(), setting="--batch-size")
+        assert logits is not None  # nothing listens for a stop here
+        return shown.cells(logits, classes, temperature)
+
+    return shown.header(classes), cells_of
+
+
+if __name__ == "__main__":
+    redaction.install()
+    os.environ["HF_HUB_OFFLINE"] = "1"  # the model is a folder: nothing is to be looked up
+    sys.exit(main(sys.argv[1:]))

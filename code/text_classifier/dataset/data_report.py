@@ -1,0 +1,91 @@
+"""What the rows of a job are: counted, printed as a table, written as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from text_classifier.reading.bad_rows import BadRows
+from text_classifier.reading.rows import Reviews
+from text_classifier.tasks.base import Task
+
+
+def describe_split(rows: Reviews, task: Task, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Counts of one split, and what the task says of its labels.
+
+    `near_duplicates`: rows whose text, but for capitals and white space, came before.
+    """
+    has_text = rows.characters > 0
+    return {
+        "rows": len(rows),
+        **task.describe(rows.targets, classes),
+        "characters": percentiles(rows.characters),
+        "empty_texts": int((~has_text).sum()),
+        "exact_duplicates": _repeated(rows.exact[has_text]),
+        "near_duplicates": _repeated(rows.near[has_text]),
+    }
+
+
+def describe_channel(rows: Reviews, bad: BadRows) -> dict[str, Any]:
+    """What was left out while a channel was read."""
+    return {
+        "rows": len(rows),
+        "bad_rows": bad.count,
+        "bad_row_examples": bad.examples,
+        "unmapped_labels": rows.dropped,
+    }
+
+
+def describe_tokens(lengths: np.ndarray, truncated: int) -> dict[str, Any]:
+    """Tokens kept of each row of a split, and the number and share of rows that had more."""
+    return {**percentiles(lengths), "truncated": truncated, "truncated_share": round(truncated / len(lengths), 4)}
+
+
+def tokens_table(tokens: Mapping[str, Any], max_sequence_length: int) -> str:
+    """What the tokenizer found, for a log: one line for each split."""
+    return "\n".join(
+        f"tokens of {name}: median {of['median']}, 90 % {of['p90']}, 99 % {of['p99']}; {of['truncated_share']:.1%} of "
+        f"the texts are cut at max_sequence_length={max_sequence_length}"
+        for name, of in tokens.items()
+    )
+
+
+def percentiles(values: np.ndarray) -> dict[str, float]:
+    """Mean, median, 90th and 99th percentile and maximum."""
+    median, p90, p99, longest = np.percentile(values, [50, 90, 99, 100], method="lower").tolist()
+    return {"mean": round(float(values.mean()), 1), "median": median, "p90": p90, "p99": p99, "max": longest}
+
+
+def _repeated(hashes: np.ndarray) -> int:
+    return len(hashes) - len(np.unique(hashes))
+
+
+def table(report: Mapping[str, Any], task: Task) -> str:
+    """The report for a log."""
+    splits = report["splits"]
+    lines = [_line("split", "rows", "characters: median, 90 %, 99 %, max", "empty", "repeated")]
+    for name, split in splits.items():
+        lengths = ", ".join(f"{split['characters'][key]:,}" for key in ("median", "p90", "p99", "max"))
+        lines.append(_line(name, split["rows"], lengths, split["empty_texts"], split["near_duplicates"]))
+    lines += task.table(splits)
+    for name, channel in report["channels"].items():
+        if channel["bad_rows"] or channel["unmapped_labels"]:
+            lines.append(
+                f"left out of {name}: {channel['bad_rows']:,} bad rows, {channel['unmapped_labels']:,} rows with a "
+                "label that is not in label_map"
+            )
+    return "\n".join([*lines, *(f"NOTE: {note}" for note in report["notes"])])
+
+
+def _line(name: str, rows: int | str, lengths: str, empty: int | str, repeated: int | str) -> str:
+    shown = [f"{value:,}" if isinstance(value, int) else value for value in (rows, empty, repeated)]
+    return f"{name:<11}{shown[0]:>10}  {lengths:<36}{shown[1]:>8}{shown[2]:>10}"
+
+
+def write(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write data_report.json."""
+    (folder / "data_report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

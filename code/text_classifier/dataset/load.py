@@ -1,0 +1,119 @@
+"""The rows of a job: its channels to labelled splits. Needs no torch, so that a mistake in the data shows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from text_classifier.contract.errors import DataError
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.dataset import data_report
+from text_classifier.dataset.splits import sample, shared, split, split_groups
+from text_classifier.reading.bad_rows import BadRows
+from text_classifier.reading.columns import Columns, columns_of
+from text_classifier.reading.label_map import LabelMap, parse_label_map
+from text_classifier.reading.rows import Reviews, read_rows
+from text_classifier.tasks.base import Task
+from text_classifier.tasks.registry import task_of
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows of each split with their targets, the names of the model's outputs, and what data_report.json holds."""
+
+    task: Task
+    classes: tuple[str, ...]
+    splits: dict[str, Reviews]
+    report: dict[str, Any]
+
+
+def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
+    """Read the channels `train`, `validation` and `test`, and split off a validation set when there is none.
+
+    Raises DataError or SettingsError.
+    """
+    task = task_of(asdict(settings))
+    splits_off = "validation" not in channels
+    label_map = parse_label_map(settings.label_map)
+    rows, label_map, seen = _read(
+        channels["train"], settings, task, label_map, is_split=splits_off, is_measured=splits_off
+    )
+    counts = {"train": seen}
+    rows = rows.take(sample(len(rows), settings.max_data_rows, settings.seed))
+    splits: dict[str, Reviews] = {}
+    for name in ("validation", "test"):
+        if name in channels:
+            splits[name], _, counts[name] = _read(channels[name], settings, task, label_map, is_measured=True)
+    if "validation" not in splits:
+        training, held_out = _split(rows, settings, task)
+        if not len(held_out):
+            raise DataError("there are too few rows to hold some out; add rows or a `validation` channel")
+        splits["validation"] = rows.take(held_out)
+        rows = rows.take(training)
+    rows, notes = _without_shared(rows, splits, settings)
+    splits = {"train": rows, **splits}
+    classes = label_map.classes
+    task.require_learnable(rows.targets, classes, settings)
+    report = {
+        "channels": counts,
+        "splits": {name: data_report.describe_split(rows, task, classes) for name, rows in splits.items()},
+        "notes": [*notes, *task.notes({name: rows.targets for name, rows in splits.items()}, classes)],
+    }
+    return Data(task, classes, splits, report)
+
+
+def _read(
+    channel: Path,
+    settings: Settings,
+    task: Task,
+    label_map: LabelMap | None,
+    *,
+    is_split: bool = False,
+    is_measured: bool,
+) -> tuple[Reviews, LabelMap, dict[str, Any]]:
+    """The rows of a channel, the label map (made of its labels where there is none), and what was left out.
+
+    Groups are read of a channel that is split, slices where metrics are measured.
+    """
+    columns = Columns(
+        columns_of(settings.text_columns),
+        settings.label_column.strip(),
+        settings.group_column.strip() if is_split else "",
+        settings.slice_column.strip() if is_measured else "",
+    )
+    reader = task.reader(label_map, settings)
+    bad = BadRows(skips=settings.bad_rows == "skip")
+    rows = read_rows(channel, columns, reader, bad)
+    if not len(rows):
+        raise DataError(f"no row of {channel.name} has a label that is in label_map; its labels are {reader.known}")
+    if not rows.characters.any():
+        raise DataError(f"all texts of {channel.name} are empty; set text_columns to the columns of the text")
+    label_map, targets = reader.targets(rows.targets)
+    return rows.with_targets(targets), label_map, data_report.describe_channel(rows, bad)
+
+
+def _split(rows: Reviews, settings: Settings, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    strata = task.strata(rows.targets, settings.train_size)
+    if len(rows.groups):
+        return split_groups(strata, rows.groups, settings.train_size, settings.seed)
+    return split(strata, settings.train_size, settings.seed)
+
+
+def _without_shared(rows: Reviews, others: Mapping[str, Reviews], settings: Settings) -> tuple[Reviews, list[str]]:
+    """Count the training rows whose text is in another split too, and leave them out if that is wanted."""
+    has_text = rows.characters > 0
+    near = has_text & shared(rows.near, np.concatenate([other.near for other in others.values()]))
+    exact = has_text & shared(rows.exact, np.concatenate([other.exact for other in others.values()]))
+    if not near.any():
+        return rows, []
+    said = (
+        f"{near.sum():,} training rows have a text that is in {' or '.join(others)} too, {exact.sum():,} of them "
+        "letter by letter, the others but for capitals and white space"
+    )
+    if not settings.deduplicate:
+        return rows, [f"{said}; deduplicate=true leaves them out"]
+    return rows.take(np.flatnonzero(~near)), [f"{said}; they are left out"]

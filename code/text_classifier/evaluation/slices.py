@@ -1,0 +1,61 @@
+"""Metrics of parts of a split: by length, and by the values of a column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from text_classifier.evaluation.intervals import Interval
+
+#: Slices by length, of about as many rows each, and the metrics of each.
+SLICES = 4
+
+
+#: Row indices to metrics and their intervals.
+Score = Callable[[np.ndarray], tuple[dict[str, float], dict[str, Interval]]]
+
+
+#: Slices by a column of the data: so many are shown, each of at least so many rows.
+MOST_SLICES = 20
+
+
+SMALLEST_SLICE = 20
+
+
+def by_length(lengths: np.ndarray, score: Score, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Slices of rows by their lengths (int64 [rows], in tokens), with these of the metrics that `score` gives."""
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, SLICES + 1), method="higher"))
+    slice_of = np.searchsorted(edges[1:-1], lengths, side="left")
+    table = []
+    for index in np.unique(slice_of):
+        rows = np.flatnonzero(slice_of == index)
+        tokens = [int(lengths[rows].min()), int(lengths[rows].max())]
+        table.append({"tokens": tokens, **_of_rows(rows, score, names)})
+    return table
+
+
+def by_slice(slice_of: np.ndarray, values: Sequence[str], score: Score, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The slices by falling number of rows, then all that are too small or too many as one."""
+    counts = np.bincount(slice_of, minlength=len(values))
+    order = np.argsort(-counts, kind="stable")[:MOST_SLICES]
+    shown = order[counts[order] >= SMALLEST_SLICE]
+    table: list[dict[str, Any]] = []
+    for index in shown:
+        table.append({"value": values[index], "slices": 1, **_of_rows(np.flatnonzero(slice_of == index), score, names)})
+    pooled = np.flatnonzero(~np.isin(slice_of, shown))
+    if len(pooled):
+        many = len(np.unique(slice_of[pooled]))
+        table.append({"value": None, "slices": many, **_of_rows(pooled, score, names)})
+    return table
+
+
+def _of_rows(rows: np.ndarray, score: Score, names: Sequence[str]) -> dict[str, Any]:
+    """What is measured of some of the rows."""
+    values, found = score(rows)
+    return {
+        "rows": len(rows),
+        **{name: values[name] for name in names},
+        "intervals": {name: list(found[name]) for name in names},
+    }

@@ -1,0 +1,225 @@
+"""A job from its rows to its artifact, together with the other processes of the job."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from text_classifier.contract import metric_names
+from text_classifier.contract.errors import SettingsError, explain
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.dataset import data_report
+from text_classifier.dataset.load import Data
+from text_classifier.modeling.load import load_model, make_classifier
+from text_classifier.modeling.precision import Precision
+from text_classifier.results import artifact
+from text_classifier.results.evaluated import Evaluated
+from text_classifier.results.write import write_results
+from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.hosts import Hosts
+from text_classifier.runtime.stop import Stopped, StopSignal
+from text_classifier.tasks.classes import balanced_weights
+from text_classifier.tokenization.tokens import tokenise
+from text_classifier.training.batches import Split
+from text_classifier.training.checkpoint import Checkpoints
+from text_classifier.training.cluster import Cluster
+from text_classifier.training.inference import predict
+from text_classifier.training.loop import train
+from text_classifier.training.loss_tracking import LossNotFinite
+from text_classifier.training.resume import Saver, Training, fingerprint
+
+
+def run(contract: Contract, settings: Settings, data: Data) -> None:
+    """Tokenise, train, evaluate, save. Raises JobError, Stopped, or what is a bug."""
+    cluster = Cluster(Hosts.from_resources(contract.resources()), settings.collective_timeout_seconds)
+    stop = StopSignal()
+    try:
+        job = Job(contract, settings, data, cluster, stop)
+        cluster.join()
+        stop.listen()
+        job.finish(job.train())
+        cluster.leave()
+        stop.ignore()
+    except Exception as error:
+        known = cluster.diagnose(explain(error, "train_batch_size", settings.train_batch_size), stop)
+        if known is not error or error.__cause__:
+            traceback.print_exc()
+        raise known from None
+
+
+class Job:
+    """The model, the tokenised rows, and the stages that lead from them to the artifact."""
+
+    def __init__(self, contract: Contract, settings: Settings, data: Data, cluster: Cluster, stop: StopSignal) -> None:
+        self.contract = contract
+        self.settings = settings
+        self.data = data
+        self.cluster = cluster
+        self.stop = stop
+        self.task, self.classes = data.task, data.classes
+        torch.manual_seed(settings.seed)
+        self.tokenizer, self.model = load_model(
+            contract.channel("model"),
+            settings.model_name,
+            self.classes,
+            self.task.problem_type,
+            settings.max_sequence_length,
+            self.task.first_bias(data.splits["train"].targets),
+        )
+        self.model.to(cluster.device)
+        torch.manual_seed(settings.seed + cluster.rank)  # each rank drops out other units
+        self.splits = {
+            name: Split(tokenise(self.tokenizer, rows.texts, settings.max_sequence_length), rows.targets)
+            for name, rows in data.splits.items()
+        }
+        self._weigh_classes()
+        self._report_tokens()
+        precision = Precision(settings.precision, cluster.device)
+        self.classifier = make_classifier(self.model, self.tokenizer.pad_token_id or 0, precision)
+        counts = ", ".join(f"{name} {len(rows)}" for name, rows in self.splits.items())
+        cluster.say(
+            f"rows: {counts}; classes: {', '.join(self.classes)}; {self.model.config.model_type}, "
+            f"{self.classifier.name} batches, {cluster.device.type}, {precision.name}"
+        )
+
+    def _weigh_classes(self) -> None:
+        if self.settings.class_weights == "balanced":
+            training = self.splits["train"]
+            weights = balanced_weights(training.targets, len(self.classes))
+            self.splits["train"] = Split(training.tokens, training.targets, weights)
+
+    def _report_tokens(self) -> None:
+        """Add to the data report what only the tokenizer knows."""
+        if self.cluster.is_rank_zero:
+            length = self.settings.max_sequence_length
+            tokens = {
+                name: data_report.describe_tokens(split.tokens.lengths, split.tokens.truncated)
+                for name, split in self.splits.items()
+            }
+            print(data_report.tokens_table(tokens, length), flush=True)
+            data_report.write(self.contract.output_data, self.data.report | {"tokens": tokens})
+
+    def train(self) -> Training:
+        """Train, and leave the best epoch's weights in the model, or the last ones when no epoch was finished."""
+        settings = self.settings
+        folder = Path(settings.checkpoint_dir) if settings.checkpoint_dir else self.contract.checkpoints
+        origin = fingerprint(settings, self.cluster, self.model, self.splits)
+        saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin)
+        training, validation = self.splits["train"], self.splits["validation"]
+        try:
+            trained = train(self.classifier, training, validation, self.task, settings, self.cluster, self.stop, saver)
+        except LossNotFinite as error:
+            places = self.places("train", np.asarray(error.rows))
+            raise SettingsError(error.sentence(places, settings.learning_rate)) from None
+        if not trained.steps:
+            raise Stopped("Stopped before the first step: there is nothing to save.")
+        if trained.best_weights:
+            self.model.load_state_dict(trained.best_weights)
+        # SageMaker takes the last values in the log for those of the job, and tuning compares trials by them.
+        if 0 < trained.best_epoch < len(trained.epochs):
+            best = metric_names.pairs(trained.epochs[trained.best_epoch - 1])
+            self.cluster.say(f"the model is that of epoch {trained.best_epoch}: {best}")
+        return trained
+
+    def evaluate(self, trained: Training) -> Evaluated:
+        """The logits of the validation rows and, if given, of the test rows; none once the job is being stopped."""
+        logits: dict[str, np.ndarray] = {}
+        for name in ("validation", "test"):
+            if name in self.splits and not trained.is_stopped:
+                split = self.splits[name]
+                found = predict(self.classifier, split, self.settings.valid_batch_size, self.cluster, self.stop)
+                if found is None:
+                    break
+                logits[name] = found
+        slices = {name: (of.slices, of.slice_values) for name, of in self.data.splits.items() if of.slice_values}
+        return Evaluated(
+            self.task, self.splits, logits, self.classes, self.texts, self.places, self.full_lengths, slices
+        )
+
+    def save(self, trained: Training, temperature: float | None) -> dict[str, Any]:
+        """Write the model, on rank 0 alone, and return its manifest."""
+        manifest = artifact.manifest(self.contract, self.settings, self.model, trained, temperature)
+        artifact.write_model(self.contract.model, self.model, self.tokenizer, manifest)
+        print(f"saved {self.contract.model} ({manifest['status']} after step {trained.steps})", flush=True)
+        return manifest
+
+    def report(self, trained: Training, evaluated: Evaluated, manifest: dict[str, Any]) -> Iterator[str]:
+        """Write model.onnx and all that tells how good the model is, on rank 0 alone, stage by stage."""
+        metrics: dict[str, Any] = {
+            "headline": self.task.headline,
+            "best_epoch": trained.best_epoch,
+            "steps": trained.steps,
+            "classes": list(self.classes),
+            "rows": {name: len(rows) for name, rows in self.splits.items()},
+            "epochs": trained.epochs,
+            "loss_curve": trained.curve.points(),
+            "throughput": trained.throughput,
+        }
+        if trained.best_epoch:
+            metrics |= trained.epochs[trained.best_epoch - 1]
+        stages = write_results(self.contract.model, self.contract.output_data, evaluated, metrics, manifest)
+        yield next(stages)
+        if self.settings.export == "onnx" and not trained.is_stopped:
+            self._export_onnx(manifest)
+            yield "model.onnx"
+        yield from stages
+
+    def _export_onnx(self, manifest: dict[str, Any]) -> None:
+        """Write model.onnx, and into the manifest what came of it. When it fails the model stays as it is."""
+        from text_classifier.results.onnx_export import TEXTS, ExportFailed, export  # seconds, and rarely wanted
+
+        by_length = np.argsort(self.splits["validation"].tokens.lengths, kind="stable")
+        some = by_length[np.linspace(0, len(by_length) - 1, TEXTS).astype(np.int64)]
+        try:
+            manifest["onnx"] = export(self.contract.model, self.model, self.tokenizer, self.texts("validation", some))
+        except ExportFailed as error:
+            manifest["onnx"] = {"error": str(error)}
+            print(f"ERROR: model.onnx is not saved: {error}; all else of the model is", flush=True)
+        artifact.write_json(self.contract.model / artifact.MANIFEST, manifest)
+
+    def finish(self, trained: Training) -> None:
+        """Evaluate, save and report. The model comes first: neither a stop nor an error in the report costs it.
+
+        The other processes wait for rank 0, which shows them after each stage that it is still there.
+        """
+        evaluated = self.evaluate(trained)
+        stages: Iterator[str] = iter(())
+        if self.cluster.is_rank_zero:
+            stages = self.report(trained, evaluated, self.save(trained, evaluated.temperature))
+        else:
+            print(f"rank {self.cluster.rank} ended after step {trained.steps}", flush=True)
+        started, going_on = time.monotonic(), True
+        written: list[str] = []
+        while going_on:
+            try:
+                stage = next(stages, None)
+            except Exception:
+                if not written:  # metrics.json is part of the result
+                    raise
+                traceback.print_exc()
+                print("WARNING: a part of the report is missing, for the reason above; the model is whole", flush=True)
+                stage = None
+            written += [stage] if stage else []
+            going_on, stopping = self.cluster.agree(stage is not None, self.stop.requested)
+            going_on = going_on and not stopping
+        seconds = time.monotonic() - started
+        self.cluster.say(f"wrote {self.contract.output_data} in {seconds:.1f} s ({', '.join(written)})")
+
+    def texts(self, split: str, rows: np.ndarray) -> list[str]:
+        """The texts of these rows of a split, in their order. All that wants texts after tokenising asks here."""
+        return [self.data.splits[split].texts[row] for row in rows]
+
+    def places(self, split: str, rows: np.ndarray) -> list[str]:
+        """Where these rows of a split stand in the files."""
+        return [self.data.splits[split].places[row] for row in rows]
+
+    def full_lengths(self, split: str, rows: np.ndarray) -> np.ndarray:
+        """Tokens of these rows of a split when nothing is cut off, int64 [rows]."""
+        encoded = self.tokenizer(self.texts(split, rows), return_attention_mask=False, return_token_type_ids=False)
+        return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)

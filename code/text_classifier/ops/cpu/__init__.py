@@ -1,0 +1,1 @@
+"""The operations in C++, for AMX, AVX-512 and AVX2."""

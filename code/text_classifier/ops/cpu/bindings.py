@@ -1,0 +1,236 @@
+"""A packed batch on a CPU, in kernels.cpp: attention, LayerNorm and GELU with what goes with them.
+
+Each is a function of tensors with a gradient. Numbers are fp32, bf16 or fp16 in memory and fp32 where they are
+computed; parameters (biases, gains) are fp32. Dropout draws its seed from torch's generator, so that a restored
+generator repeats it; the mask is computed again for the gradient instead of kept. The same inputs give the same bits on
+any number of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from text_classifier.contract.errors import SettingsError
+from text_classifier.ops.compile import PROCESSORS, library_path
+from text_classifier.ops.qkv import parts_of
+
+_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+def attention(
+    query: torch.Tensor | None,
+    projected: torch.Tensor,
+    boundaries: torch.Tensor,
+    longest: int,
+    heads: int,
+    probability: float,
+) -> torch.Tensor:
+    """Softmax attention within each sequence: [queries, width]. Weights drop out with `probability`.
+
+    projected [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one
+    for each sequence, it is [tokens, 2 * width], without queries. boundaries: int32 [sequences + 1], first tokens.
+    """
+    output: torch.Tensor = _Attention.apply(query, projected, boundaries, longest, heads, probability)
+    return output
+
+
+def add_and_norm(
+    update: torch.Tensor, bias: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, probability: float
+) -> torch.Tensor:
+    """LayerNorm(residual + dropout(update + bias)): [rows, width], as update and residual are."""
+    output: torch.Tensor = _AddAndNorm.apply(update, bias, residual, norm.weight, norm.bias, norm.eps, probability)
+    return output
+
+
+def gelu(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """gelu(x + bias), by the normal distribution: [rows, width]."""
+    output: torch.Tensor = _Gelu.apply(x, bias)
+    return output
+
+
+def dropout(x: torch.Tensor, probability: float) -> torch.Tensor:
+    """Zero elements with `probability` and scale the rest, so that the mean stays."""
+    output: torch.Tensor = _Dropout.apply(x, probability) if probability else x
+    return output
+
+
+def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
+    """The rows of the table: [ids, width]."""
+    rows: torch.Tensor = table(ids)
+    return rows
+
+
+def weight_gradient(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """fp32 [outputs, inputs], from [rows, outputs] and [rows, inputs].
+
+    torch multiplies 16 bits that lie across memory at a third of what AMX can.
+    """
+    if x.dtype != torch.bfloat16 or not _has_amx():
+        return (d_output.t() @ x).float()
+    gradient = torch.empty(d_output.shape[1], x.shape[1])
+    _kernel("weight_gradient", x.dtype)(d_output, x, gradient, *d_output.shape, x.shape[1])
+    return gradient
+
+
+def bias_gradient(d_output: torch.Tensor) -> torch.Tensor:
+    """The sum of all rows, fp32 [outputs]."""
+    gradient = torch.empty(d_output.shape[1])
+    _kernel("sum_rows", d_output.dtype)(d_output, gradient, *d_output.shape)
+    return gradient
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor | None,
+        projected: torch.Tensor,
+        boundaries: torch.Tensor,
+        longest: int,
+        heads: int,
+        probability: float,
+    ) -> torch.Tensor:
+        projected = projected.contiguous()
+        query = None if query is None else query.contiguous()
+        parts = parts_of(query, projected)
+        width = parts[0].shape[1]
+        output = projected.new_empty(len(parts[0]), width)
+        log_sums = torch.empty(len(output), heads)
+        head_width = width // heads
+        arguments = (
+            boundaries, len(boundaries) - 1, longest, heads, head_width, query is not None, head_width**-0.5,
+            _seed(probability), probability,
+        )  # fmt: skip
+        strides = parts[0].stride(0), parts[1].stride(0)
+        _kernel("attention_forward", projected.dtype)(*parts, *strides, *arguments, output, log_sums)
+        ctx.save_for_backward(query, projected, output, log_sums)
+        ctx.arguments = *strides, *arguments
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, projected, output, log_sums = ctx.saved_tensors
+        d_query = None if query is None else torch.empty_like(query)
+        d_projected = torch.empty_like(projected)
+        _kernel("attention_backward", projected.dtype)(
+            *parts_of(query, projected), *ctx.arguments, output, log_sums, gradients[0].contiguous(),
+            *parts_of(d_query, d_projected),
+        )  # fmt: skip
+        return d_query, d_projected, None, None, None, None
+
+
+class _AddAndNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        update: torch.Tensor,
+        bias: torch.Tensor,
+        residual: torch.Tensor,
+        gain: torch.Tensor,
+        shift: torch.Tensor,
+        epsilon: float,
+        probability: float,
+    ) -> torch.Tensor:
+        update, residual = update.contiguous(), residual.contiguous()
+        total, output = torch.empty_like(update), torch.empty_like(update)
+        mean, inverse = torch.empty(len(update)), torch.empty(len(update))
+        seed = _seed(probability)
+        _kernel("norm_forward", update.dtype)(
+            update, bias, residual, gain, shift, total, output, mean, inverse, *update.shape, epsilon, seed, probability
+        )
+        ctx.save_for_backward(total, mean, inverse, gain)
+        ctx.dropout = seed, probability
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        total, mean, inverse, gain = ctx.saved_tensors
+        d_update, d_residual = torch.empty_like(total), torch.empty_like(total)
+        d_gain, d_shift, d_bias = (torch.empty_like(gain) for _ in range(3))
+        _kernel("norm_backward", total.dtype)(
+            gradients[0].contiguous(), total, mean, inverse, gain, d_update, d_residual, d_gain, d_shift, d_bias,
+            *total.shape, *ctx.dropout,
+        )  # fmt: skip
+        return d_update, d_bias, d_residual, d_gain, d_shift, None, None
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        x = x.contiguous()
+        output = torch.empty_like(x)
+        _kernel("gelu_forward", x.dtype)(x, bias, output, *x.shape)
+        ctx.save_for_backward(x, bias)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, bias = ctx.saved_tensors
+        d_x, d_bias = torch.empty_like(x), torch.empty_like(bias)
+        _kernel("gelu_backward", x.dtype)(gradients[0].contiguous(), x, bias, d_x, d_bias, *x.shape)
+        return d_x, d_bias
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, probability: float) -> torch.Tensor:
+        ctx.dropout = _seed(probability), probability
+        return _dropped(x, *ctx.dropout)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _dropped(gradients[0], *ctx.dropout), None
+
+
+def _dropped(x: torch.Tensor, seed: int, probability: float) -> torch.Tensor:
+    x = x.contiguous()
+    output = torch.empty_like(x)
+    _kernel("drop", x.dtype)(x, output, x.numel(), seed, probability)
+    return output
+
+
+def _has_amx() -> bool:
+    return hasattr(_library(), "weight_gradient_bf16")
+
+
+def _seed(probability: float) -> int:
+    return int(torch.randint(1 << 62, ()).item()) if probability else 0
+
+
+def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    """A function of the library that takes tensors (of contiguous rows), ints and floats."""
+    function = getattr(_library(), f"{name}_{_NAMES[dtype]}")
+
+    def call(*arguments: torch.Tensor | int | float) -> None:
+        function(*(_argument(argument) for argument in arguments))
+
+    return call
+
+
+def _argument(value: torch.Tensor | int | float) -> Any:
+    if isinstance(value, torch.Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_int64(value)
+
+
+def runnable() -> list[str]:
+    """Those of PROCESSORS whose instructions this one has, the fastest first."""
+    needed = {"amx": "amx_bf16", "avx512": "avx512_f", "avx2": "avx2"}
+    able = torch.cpu.get_capabilities()
+    return [processor for processor in PROCESSORS if able.get(needed[processor])]
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """The fastest library that this processor can run. Raises SettingsError when there is none."""
+    for processor in runnable():
+        library = ctypes.CDLL(str(library_path(f"kernels-{processor}")))
+        if library.prepare():
+            return library
+    raise SettingsError("this processor has no AVX2, which training on a CPU needs; train on another machine")

@@ -1,0 +1,1 @@
+"""The operations in CUDA C++, compiled when a job starts."""

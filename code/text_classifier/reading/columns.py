@@ -1,0 +1,79 @@
+"""Which columns of a file are the text, the label, the group and the slice."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from text_classifier.contract.errors import DataError, printable
+
+#: Texts and label of the Amazon review files, 15-column TSV, 2014 and 2018 JSON, 2023 JSON; then the plain names.
+LAYOUTS = (
+    (("review_headline", "review_body"), "star_rating"),
+    (("summary", "reviewText"), "overall"),
+    (("title", "text"), "rating"),
+    (("text",), "label"),
+)
+
+#: A `title` and a `text` are a review's only where there is a `rating` too.
+_AMBIGUOUS = LAYOUTS[2]
+
+#: So many names of a file's columns are listed.
+LISTED = 20
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that the hyperparameters name; what is empty is found by the usual names."""
+
+    texts: tuple[str, ...] = ()
+    label: str = ""
+    group: str = ""
+    slice: str = ""
+
+    def choose(self, name: str, columns: Sequence[str]) -> tuple[str, ...]:
+        """The text columns and the label column of a file with these columns, then group and slice column, if wanted.
+
+        Raises DataError that names the file, the hyperparameter to set, and the nearest column.
+        """
+        texts = self.choose_texts(name, columns)
+        labels = [(self.label,)] if self.label else [(label,) for _, label in (*_whole(columns), *LAYOUTS)]
+        label = _first("label_column", labels, name, columns)
+        group = _first("group_column", [(self.group,)], name, columns) if self.group else ()
+        sliced = _first("slice_column", [(self.slice,)], name, columns) if self.slice else ()
+        return (*texts, *label, *group, *sliced)
+
+    def choose_texts(self, name: str, columns: Sequence[str]) -> tuple[str, ...]:
+        """The text columns alone. Raises DataError as `choose` does."""
+        parts = [layout for layout in LAYOUTS if layout != _AMBIGUOUS]
+        texts = [self.texts] if self.texts else [texts for texts, _ in (*_whole(columns), *parts)]
+        return _first("text_columns", texts, name, columns)
+
+
+def columns_of(text: str) -> tuple[str, ...]:
+    """The names in the hyperparameter text_columns."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _whole(columns: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
+    """The layouts of which the file has text and label."""
+    return [layout for layout in LAYOUTS if set(columns).issuperset((*layout[0], layout[1]))]
+
+
+def _first(
+    hyperparameter: str, candidates: Sequence[tuple[str, ...]], name: str, columns: Sequence[str]
+) -> tuple[str, ...]:
+    """The first candidate that the file has whole."""
+    for candidate in candidates:
+        if set(columns).issuperset(candidate):
+            return candidate
+    missing = next(column for column in candidates[-1] if column not in columns)
+    nearest = difflib.get_close_matches(missing, columns, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    named = " or ".join(repr(",".join(candidate)) for candidate in dict.fromkeys(candidates))
+    listed = ", ".join(column[:60] for column in columns[:LISTED])
+    more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
+    raise DataError(
+        f"{name} has no column {named}; {hint}set {hyperparameter} to one of its columns: {printable(listed)}{more}"
+    )

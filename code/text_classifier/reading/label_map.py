@@ -1,0 +1,119 @@
+"""The hyperparameter `label_map`, and how labels are spelled."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from text_classifier.contract.errors import SettingsError, listed
+
+_NUMBER = r"[+-]?\d+(?:\.\d+)?"
+
+
+_RANGE = re.compile(rf"\s*({_NUMBER})\s*-\s*({_NUMBER})\s*")
+
+
+_EXAMPLE = "1-3=negative;4,5=positive"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included, that are of the class `index`."""
+
+    low: float
+    high: float
+    index: int
+
+    def __contains__(self, number: float) -> bool:
+        return self.low <= number <= self.high
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Class names in the order of their indices, and the labels and ranges of numbers that make each class."""
+
+    classes: tuple[str, ...]
+    index_of: dict[str, int]
+    ranges: tuple[Range, ...] = ()
+
+    def index(self, label: str) -> int:
+        """The class index of a label; -1 for one that is not in the map."""
+        label = normalise(label)
+        found = self.index_of.get(label)
+        value = number(label)
+        if found is None and value is not None:
+            found = next((span.index for span in self.ranges if value in span), None)
+        return -1 if found is None else found
+
+    @property
+    def known(self) -> str:
+        """The labels of the map as a list for messages."""
+        return listed(sorted(self.index_of, key=natural), most=20)
+
+
+def parse_label_map(text: str) -> LabelMap | None:
+    """Read `1-3=negative;4,5=positive`; None for an empty text. Classes stand in the order of the map.
+
+    `1-3` is each number from 1 to 3, and the label `1-3` itself. Raises SettingsError.
+    """
+    if not text.strip():
+        return None
+    index_of: dict[str, int] = {}
+    ranges: list[Range] = []
+    classes: list[str] = []
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        labels, equals, name = (piece.strip() for piece in part.rpartition("="))
+        if not (labels and equals and name):
+            raise SettingsError(f"label_map has {part!r}; write it as {_EXAMPLE}")
+        if name not in classes:
+            classes.append(name)
+        for label in map(normalise, labels.split(",")):
+            if index_of.setdefault(label, classes.index(name)) != classes.index(name):
+                raise SettingsError(f"label_map puts {label!r} into two classes; leave it in one")
+            if found := _RANGE.fullmatch(label):
+                low, high = map(float, found.groups())
+                if low > high:
+                    raise SettingsError(f"label_map has the range {label!r}; write the smaller number first")
+                ranges.append(Range(low, high, classes.index(name)))
+    if len(classes) < 2:
+        raise SettingsError(f"label_map {text!r} makes fewer than two classes; write it as {_EXAMPLE}")
+    _require_disjoint(index_of, ranges)
+    return LabelMap(tuple(classes), index_of, tuple(ranges))
+
+
+def _require_disjoint(index_of: dict[str, int], ranges: list[Range]) -> None:
+    points = [Range(n, n, index) for label, index in index_of.items() if (n := number(label)) is not None]
+    spans = sorted([*points, *ranges], key=lambda span: (span.low, span.high))
+    reached = spans[:1]
+    for span in spans[1:]:
+        both = next((other for other in reached if span.low in other and other.index != span.index), None)
+        if both:
+            raise SettingsError(f"label_map puts {span.low:g} into two classes; leave it in one")
+        reached.append(span)
+
+
+def normalise(label: str) -> str:
+    """One spelling for one label: `5`, ` 5 `, `"5"` and `5.0` are the same."""
+    label = label.strip()
+    if len(label) > 2 and label[0] == label[-1] == '"':
+        label = label[1:-1].strip()
+    return label.partition(".")[0] if re.fullmatch(r"[+-]?\d+\.0+", label) else label
+
+
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """Sort key that puts 10 after 2 and -1 before 0."""
+    value = number(text)
+    if value is not None:
+        return [(0, value, text)]
+    parts = re.split(r"(\d+)", text)
+    return [(0, float(part), part) if part.isdecimal() else (1, 0.0, part) for part in parts if part]
+
+
+def number(text: str) -> float | None:
+    """The finite number that a text is, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

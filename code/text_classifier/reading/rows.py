@@ -1,0 +1,213 @@
+"""The reviews of a channel: a text and a label each, where the row stands, and what else is known of it.
+
+The texts are on disk (spool.py); the rest is some 40 bytes a row in memory.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from text_classifier.contract.errors import DataError
+from text_classifier.reading import sources
+from text_classifier.reading.bad_rows import BadRows
+from text_classifier.reading.columns import Columns
+from text_classifier.reading.fields import BadRow, joined, refuse_text, string
+from text_classifier.reading.fields import text as text_of
+from text_classifier.reading.formats import Reader
+from text_classifier.reading.labels import LabelReader
+from text_classifier.reading.records import LONGEST_FIELD
+from text_classifier.reading.spool import Spool
+
+#: Metrics of more slices than this nobody reads, nor can a value be longer, in characters.
+MOST_SLICES = 10_000
+LONGEST_SLICE = 200
+
+#: Of ASCII letters the small ones, and no ASCII white space: texts that are the same so are near duplicates.
+_SMALL, _SPACE = bytes(range(256)).lower(), b" \t\r\n\v\f"
+
+
+class Lookup(Sequence[str]):
+    """Strings that are made or read when they are asked for, one for each row."""
+
+    def __init__(self, find: Callable[[int], str], rows: np.ndarray) -> None:
+        self._find = find
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._find(row) for row in self._rows[index].tolist()]
+        return self._find(int(self._rows[index]))
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Rows of a channel. `places` says where each stands, as `train/file.tsv line 7`."""
+
+    texts: Lookup
+    places: Lookup
+    targets: np.ndarray  #: codes of the labels (labels.py) while the channel is read, then what is learnt (task.py)
+    characters: np.ndarray  #: of the text, uint32 [rows]
+    exact: np.ndarray  #: hash of the text, uint64 [rows]
+    near: np.ndarray  #: hash of the text without white space and capitals, uint64 [rows]
+    groups: np.ndarray  #: hash of the group, uint64 [rows]; empty without a group column
+    slices: np.ndarray  #: index of the slice in `slice_values`, int64 [rows]; empty without a slice column
+    slice_values: tuple[str, ...] = ()
+    dropped: int = 0  #: rows left out for a label that the map does not have
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, rows: np.ndarray) -> Reviews:
+        """The rows of these indices, in their order."""
+        return Reviews(
+            Lookup(self.texts.__getitem__, rows), Lookup(self.places.__getitem__, rows), self.targets[rows],
+            self.characters[rows], self.exact[rows], self.near[rows],
+            self.groups[rows] if len(self.groups) else self.groups,
+            self.slices[rows] if len(self.slices) else self.slices, self.slice_values, self.dropped,
+        )  # fmt: skip
+
+    def with_targets(self, targets: np.ndarray) -> Reviews:
+        """The same rows with these targets."""
+        return replace(self, targets=targets)
+
+
+def read_rows(channel: Path, columns: Columns, labels: LabelReader, bad: BadRows) -> Reviews:
+    """Read all files of a channel, or one file, in one pass.
+
+    Raises DataError that names file, line and column, and PlatformError when the disk has no room for the texts.
+    """
+    table = _Table(labels, bad)
+    for path, name in sources.files(channel):
+        table.read_file(path, name, columns)
+    rows = table.reviews()
+    bad.end_channel(channel.name, len(rows) + rows.dropped)
+    return rows
+
+
+class _Table:
+    """Rows as they are read."""
+
+    def __init__(self, labels: LabelReader, bad: BadRows) -> None:
+        self._labels = labels
+        self._bad = bad
+        self._spool = Spool()
+        self._codes: array[Any] = array(labels.typecode)
+        self._numbers, self._characters = array("I"), array("I")
+        self._exact, self._near, self._groups = array("Q"), array("Q"), array("Q")
+        self._slices = array("q")
+        self._slice_values: dict[str, int] = {}
+        self._files: list[str] = []  # name and unit, as `train/a.tsv line`
+        self._starts: list[int] = []  # index of each file's first row
+        self._dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def read_file(self, path: Path, name: str, columns: Columns) -> None:
+        """Add the rows of a file."""
+        chosen: tuple[str, ...] = ()
+
+        def choose(names: Sequence[str]) -> tuple[str, ...]:
+            nonlocal chosen
+            chosen = columns.choose(name, names)
+            return chosen
+
+        reader = Reader(path, name, choose, self._bad)
+        self._files.append(f"{name} {reader.unit}")
+        self._starts.append(len(self))
+        bad_before, dropped_before = self._bad.count, self._dropped
+        for number, fields in reader.rows():
+            try:
+                self._add(number, fields, chosen, columns)
+            except BadRow as row:
+                self._bad.add(f"{name} {reader.unit} {number}", str(row), row.remedy)
+            except DataError as error:  # too many labels: no row alone is to blame
+                raise DataError(f"{name} {reader.unit} {number}: {error}") from None
+        self._bad.end_file()
+        if len(self._slice_values) > MOST_SLICES:
+            raise DataError(
+                f"{name} has more than {MOST_SLICES:,} values in column {columns.slice!r}; take another slice_column"
+            )
+        if (len(self), self._bad.count, self._dropped) == (self._starts[-1], bad_before, dropped_before):
+            raise DataError(f"{name} has no rows; give it a header and at least one row, or remove the file")
+
+    def _add(self, number: int, fields: Sequence[Any], names: Sequence[str], columns: Columns) -> None:
+        end = len(fields) - 1 - bool(columns.group) - bool(columns.slice)
+        texts, label, others = fields[:end], fields[end], fields[end + 1 :]
+        try:
+            text = " ".join([field for field in texts if field != ""])
+            content = text.encode()
+        except (TypeError, UnicodeEncodeError):
+            text = joined(texts, names)
+            content = text.encode()
+        if "\0" in text or len(text) > LONGEST_FIELD:
+            refuse_text(texts, names)
+        code = self._labels.codes.get(label) if type(label) is str else None
+        if code is None:
+            code = self._labels.read(label, names[len(texts)])
+        if code is None:
+            self._dropped += 1
+            return
+        sliced = text_of(others[-1], columns.slice).strip() if columns.slice else ""
+        if columns.group:
+            self._groups.append(_hash(string(others[0], columns.group).encode()))
+        if columns.slice:
+            self._slices.append(self._slice_values.setdefault(sliced[:LONGEST_SLICE], len(self._slice_values)))
+        self._spool.append(content)
+        self._codes.append(code)
+        self._numbers.append(number)
+        self._characters.append(len(text))
+        self._exact.append(_hash(content))
+        self._near.append(_hash(content.translate(_SMALL, _SPACE)))
+
+    def reviews(self) -> Reviews:
+        """All rows, when the last file is read."""
+        self._spool.flush()
+        rows = np.arange(len(self))
+        return Reviews(
+            Lookup(self._spool.read, rows), Lookup(self._place, rows),
+            np.asarray(self._codes), np.asarray(self._characters), np.asarray(self._exact), np.asarray(self._near),
+            np.asarray(self._groups), np.asarray(self._slices), tuple(self._slice_values), self._dropped,
+        )  # fmt: skip
+
+    def _place(self, row: int) -> str:
+        return f"{self._files[bisect_right(self._starts, row) - 1]} {self._numbers[row]}"
+
+
+def read_texts(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
+    """Each row's place and text, row by row, of one file of any size; no label is wanted. Raises DataError."""
+    bad = BadRows(skips=False)
+    chosen: tuple[str, ...] = ()
+
+    def choose(names: Sequence[str]) -> tuple[str, ...]:
+        nonlocal chosen
+        chosen = columns.choose_texts(path.name, names)
+        return chosen
+
+    reader = Reader(path, path.name, choose, bad)
+    for number, fields in reader.rows():
+        place = f"{path.name} {reader.unit} {number}"
+        try:
+            yield place, joined(fields, chosen)
+        except BadRow as row:
+            bad.add(place, str(row), row.remedy)
+    bad.end_file()
+
+
+def _hash(content: bytes) -> int:
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")

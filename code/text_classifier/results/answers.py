@@ -1,0 +1,221 @@
+"""Predictions as people read them: headings, columns of a CSV file, examples and plots of each task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from text_classifier.contract.errors import listed
+from text_classifier.evaluation import calibration
+from text_classifier.evaluation.intervals import Ranking
+from text_classifier.evaluation.single_label import log_odds
+from text_classifier.tasks.base import Task
+from text_classifier.tasks.multi_label import MultiLabel, probabilities
+from text_classifier.tasks.regression import Regression
+from text_classifier.tasks.single_label import SingleLabel
+
+#: Classes that a title names.
+TITLED = 6
+
+AnyTask = TypeVar("AnyTask", bound=Task)
+
+
+class Answers(ABC, Generic[AnyTask]):
+    """How one task shows its predictions. `logits` are float32 [rows, outputs], `targets` those of the task."""
+
+    def __init__(self, task: AnyTask) -> None:
+        self.task = task
+
+    @abstractmethod
+    def title(self, classes: Sequence[str]) -> str:
+        """What a model of this task is, as a heading."""
+
+    @abstractmethod
+    def header(self, classes: Sequence[str]) -> list[str]:
+        """The columns that hold a prediction in a CSV file."""
+
+    @abstractmethod
+    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
+        """These columns of each row."""
+
+    @abstractmethod
+    def label(self, target: Any, classes: Sequence[str]) -> str:
+        """A target as a person would write it."""
+
+    @abstractmethod
+    def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
+        """Tables of rows that a person should look at: heading, explanation, row indices, the first ones first."""
+
+    @abstractmethod
+    def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
+        """The heading of the last column of these tables, and its cell for each row."""
+
+    @abstractmethod
+    def plots(
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """The report's plots of the validation rows, by name; `metrics` is the content of metrics.json."""
+
+
+def answers(task: Task) -> Answers[Any]:
+    """How this task shows its predictions."""
+    return _BY_TASK[type(task)](task)
+
+
+class _SingleLabelAnswers(Answers[SingleLabel]):
+    def title(self, classes: Sequence[str]) -> str:
+        return f"Text classifier: {listed(classes, TITLED)}"
+
+    def header(self, classes: Sequence[str]) -> list[str]:
+        return _class_header(classes)
+
+    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
+        probabilities = np.exp(calibration.log_probabilities(logits, temperature))
+        return [
+            [classes[predicted], *(format(value, ".6g") for value in row)]
+            for predicted, row in zip(self.task.said(logits), probabilities, strict=True)
+        ]
+
+    def label(self, target: Any, classes: Sequence[str]) -> str:
+        return classes[target]
+
+    def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
+        probabilities = np.exp(calibration.log_probabilities(logits)).max(axis=1)
+        wrong = np.flatnonzero(self.task.said(logits) != targets)
+        best, second = np.sort(logits, axis=1)[:, -1], np.sort(logits, axis=1)[:, -2]
+        return [
+            (
+                "Mistakes that it was surest of",
+                "Validation texts, surest first. Look here for wrong labels in the data, too.",
+                wrong[np.argsort(-probabilities[wrong], kind="stable")],
+            ),
+            (
+                "Texts that it was least sure about",
+                "Validation texts whose two likeliest classes are closest to each other.",
+                np.argsort(best - second, kind="stable"),
+            ),
+        ]
+
+    def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
+        probabilities = np.exp(calibration.log_probabilities(logits)).max(axis=1)
+        return "Probability", [f"{100 * value:.1f} %" for value in probabilities]
+
+    def plots(
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Mapping[str, Any]
+    ) -> dict[str, str]:
+        from text_classifier.results import plots
+
+        names = {"accuracy": "accuracy", "f1_macro": "F1 (macro)"}
+        drawn = {
+            "quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"]),
+            "confusion": plots.confusion(np.array(metrics["validation"]["confusion_matrix"]), classes),
+            "reliability": plots.reliability(metrics["validation"]["calibration"]),
+        }
+        shown = [1] if len(classes) == 2 else range(len(classes))
+        odds = log_odds(logits)
+        rankings = {classes[i]: Ranking.of(odds[:, i], targets == i) for i in shown if np.any(targets == i)}
+        return drawn | ({"precision_recall": plots.precision_recall(rankings)} if rankings else {})
+
+
+class _MultiLabelAnswers(Answers[MultiLabel]):
+    def title(self, classes: Sequence[str]) -> str:
+        return f"Text classifier of several labels a text: {listed(classes, TITLED)}"
+
+    def header(self, classes: Sequence[str]) -> list[str]:
+        return _class_header(classes)
+
+    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
+        return [
+            [self.label(predicted, classes), *(format(value, ".6g") for value in row)]
+            for predicted, row in zip(self.task.said(logits), probabilities(logits), strict=True)
+        ]
+
+    def label(self, target: Any, classes: Sequence[str]) -> str:
+        return self.task.separator.join(classes[index] for index in np.flatnonzero(target).tolist())
+
+    def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
+        wrong = np.flatnonzero((self.task.said(logits) != targets).any(axis=1))
+        off = np.abs(probabilities(logits) - targets).max(axis=1)
+        return [
+            (
+                "Mistakes that it was surest of",
+                "Validation texts, surest first, with the label that is furthest off and its probability. Look here "
+                "for wrong labels in the data, too.",
+                wrong[np.argsort(-off[wrong], kind="stable")],
+            ),
+            (
+                "Texts that it was least sure about",
+                "Validation texts of which the probability of a label is closest to one half.",
+                np.argsort(np.abs(logits).min(axis=1), kind="stable"),
+            ),
+        ]
+
+    def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
+        furthest = np.abs(probabilities(logits) - targets).argmax(axis=1)
+        values = probabilities(logits)[np.arange(len(targets)), furthest]
+        return "Furthest off", [
+            f"{classes[at]} {100 * value:.1f} %" for at, value in zip(furthest, values, strict=True)
+        ]
+
+    def plots(
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Mapping[str, Any]
+    ) -> dict[str, str]:
+        from text_classifier.results import plots
+
+        names = {"f1_micro": "F1 (micro)", "f1_macro": "F1 (macro)", "exact_match": "all labels right"}
+        drawn = {"quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"])}
+        counts = targets.sum(axis=0, dtype=np.int64)
+        shown = [index for index in np.argsort(-counts, kind="stable")[: plots.MOST_CURVES] if counts[index]]
+        rankings = {classes[i]: Ranking.of(logits[:, i], targets[:, i] == 1) for i in shown}
+        return drawn | ({"precision_recall": plots.precision_recall(rankings)} if rankings else {})
+
+
+class _RegressionAnswers(Answers[Regression]):
+    def title(self, classes: Sequence[str]) -> str:
+        return "Number from a text"
+
+    def header(self, classes: Sequence[str]) -> list[str]:
+        return ["predicted"]
+
+    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
+        return [[self.label(value, classes)] for value in self.task.said(logits)]
+
+    def label(self, target: Any, classes: Sequence[str]) -> str:
+        return format(target, ".6g")
+
+    def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
+        return [
+            (
+                "Largest errors",
+                "Validation texts, the largest error first. Look here for wrong labels in the data, too.",
+                np.argsort(-np.abs(self.task.said(logits) - targets), kind="stable"),
+            )
+        ]
+
+    def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
+        return "Error", [f"{value:+.2f}" for value in self.task.said(logits) - targets]
+
+    def plots(
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Mapping[str, Any]
+    ) -> dict[str, str]:
+        from text_classifier.results import plots
+
+        names = {"mae": "mean error (MAE)", "rmse": "root mean square error (RMSE)"}
+        return {
+            "quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"]),
+            "agreement": plots.agreement(self.task.said(logits), targets),
+        }
+
+
+def _class_header(classes: Sequence[str]) -> list[str]:
+    return ["predicted", *(f"probability_{name}" for name in classes)]
+
+
+_BY_TASK: Mapping[type[Task], type[Answers[Any]]] = {
+    SingleLabel: _SingleLabelAnswers,
+    MultiLabel: _MultiLabelAnswers,
+    Regression: _RegressionAnswers,
+}

@@ -1,0 +1,167 @@
+"""What a job leaves behind: the model directory, and how JSON and pages are written."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from text_classifier.contract.errors import PlatformError
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.contract.sagemaker import CHANNELS, image_digest
+from text_classifier.results.answers import answers
+from text_classifier.runtime.folders import Contract
+from text_classifier.tasks.registry import task_of
+from text_classifier.training.resume import Training
+
+MANIFEST = "training_manifest.json"
+
+#: To read more of a channel once again would take long while the other hosts wait, and with FastFile input all of it
+#: would come from S3 anew.
+HASHED_BYTES = 4 << 30
+
+
+def write_model(
+    directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest: Mapping[str, Any]
+) -> None:
+    """Fill the model directory: weights (safetensors), config, tokenizer, training_manifest.json; flat.
+
+    All of it is written aside first, so that a full disk leaves no half of a model. Raises PlatformError.
+    """
+    aside = directory / ".writing"
+    try:
+        aside.mkdir(parents=True, exist_ok=True)
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        _name_tokenizer_class(aside / "tokenizer_config.json")
+        write_json(aside / MANIFEST, manifest)
+        for path in aside.iterdir():
+            path.chmod(0o644)  # safetensors writes 0600, which the user who unpacks the archive could not read
+            path.replace(directory / path.name)
+        aside.rmdir()
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise PlatformError(
+            f"the model cannot be written to {directory} ({error}); give the job a larger volume"
+        ) from None
+
+
+def _name_tokenizer_class(path: Path) -> None:
+    """Give the general tokenizer class the name that it has in transformers 4 too, which serving containers have."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        write_json(path, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def manifest(
+    contract: Contract,
+    settings: Settings,
+    model: PreTrainedModel,
+    trained: Training,
+    temperature: float | None,
+) -> dict[str, Any]:
+    """How the model came to be.
+
+    `status` is `completed` or `stopped`, `epoch` the one whose weights these are (0: none was finished), `temperature`
+    what to divide the logits by for calibrated probabilities (None: not fitted). `onnx` is what onnx_export.py adds.
+    `base_model.revision` is the hub's commit, None for a model channel. `image_digest` is what launch.py has submitted,
+    None when nobody has said it. `files` are the job's input files; they are not read again after a stop, which has to
+    be quick.
+    """
+    classes = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    channel = contract.channel("model")
+    return {
+        "status": "stopped" if trained.is_stopped else "completed",
+        "steps": trained.steps,
+        "epoch": trained.best_epoch,
+        "classes": classes,
+        "temperature": temperature,
+        "onnx": None,
+        "hyperparameters": asdict(settings),
+        "base_model": {
+            "name": "model channel" if channel else settings.model_name,
+            "architecture": model.config.model_type,
+            "revision": getattr(model.config, "_commit_hash", None),
+        },
+        "files": None if trained.is_stopped else _files(contract),
+        "code_revision": os.environ.get("IMAGE_REVISION"),
+        "image_digest": image_digest(),
+        "training_job": os.environ.get("TRAINING_JOB_NAME"),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+
+
+def _files(contract: Contract) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each input file, by channel and name; no SHA-256 of a file that cannot be read any more, nor
+    of a channel of more than HASHED_BYTES."""
+    found: dict[str, dict[str, Any]] = {}
+    for channel in CHANNELS:
+        folder = contract.channel(channel)
+        if folder is None:
+            continue
+        sizes = {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+        is_hashed = sum(sizes.values()) <= HASHED_BYTES
+        for path, size in sizes.items():
+            entry = {"bytes": size, "sha256": _sha256(path) if is_hashed else None}
+            found[f"{channel}/{path.relative_to(folder)}"] = entry
+    return found
+
+
+def _sha256(path: Path) -> str | None:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    return None
+
+
+def write_card(path: Path, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """Write the model card: what the model is, how it was made and how good it is, for people."""
+    settings = manifest["hyperparameters"]
+    title = answers(task_of(settings)).title(manifest["classes"])
+    card = page(
+        "model_card.md.j2", metrics=metrics, manifest=manifest, title=title, chosen_by=settings["metric_for_best_model"]
+    )
+    path.write_text(card, encoding="utf-8")
+    path.chmod(0o644)
+
+
+def page(template: str, **values: Any) -> str:
+    """Fill in a template of this folder. In .html.j2 all that is filled in is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON as the standard has it: a metric that is not a number becomes null."""
+    path.write_text(json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

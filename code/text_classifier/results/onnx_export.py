@@ -1,0 +1,133 @@
+"""model.onnx: the saved model for runtimes other than torch, published only when it says what the trainer says."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from scipy.special import erf
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from text_classifier.modeling.load import make_classifier
+from text_classifier.modeling.precision import Precision
+from text_classifier.tokenization.tokens import tokenise
+from text_classifier.training.batches import Split, collate
+
+FILE = "model.onnx"
+OPSET = 18
+
+#: The largest difference of a logit: fp32 sums in another order differ by some 1e-6.
+TOLERANCE = 1e-4
+
+#: What is compared: so many texts, cut to so many tokens. The evaluator is slow.
+TEXTS = 4
+TOKENS = 32
+
+
+Result = dict[str, Any]
+
+#: It tells every user of torch that there is no torchvision.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+
+
+class ExportFailed(Exception):
+    """There is no model.onnx; the message says why in one sentence."""
+
+
+class _Logits(torch.nn.Module):
+    """A classifier as a function of tensors, in the order of `names`."""
+
+    def __init__(self, model: PreTrainedModel, names: list[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(**dict(zip(self.names, values, strict=True))).logits
+        return logits
+
+
+def export(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Result:
+    """Write model.onnx into the directory of this model, and return what the manifest says of it.
+
+    Inputs are those of the tokenizer (int64 [batch, sequence], both sizes free), the output is `logits` (float32
+    [batch, outputs]). ONNX's own reference evaluator computes those of `texts`, which must be the trainer's in fp32.
+    Raises ExportFailed. The model is moved to the CPU.
+    """
+    logits = _trainer_logits(model.cpu(), tokenizer, texts)
+    saved = AutoModelForSequenceClassification.from_pretrained(directory, dtype="float32", local_files_only=True).eval()
+    encoded = tokenizer(texts, truncation=True, max_length=TOKENS, padding=True, return_tensors="pt")
+    read = inspect.signature(saved.forward).parameters
+    names = [name for name in tokenizer.model_input_names if name in read and name in encoded]
+    aside = directory / ".writing"  # until it is known to be right
+    try:
+        aside.mkdir()
+        _write(aside / FILE, saved, names, [encoded[name] for name in names])
+        difference = _difference(aside / FILE, {name: encoded[name].numpy() for name in names}, logits)
+        if not difference <= TOLERANCE:
+            raise ExportFailed(f"its logits differ from the trainer's by {difference:.1e}, more than {TOLERANCE:g}")
+        for path in aside.iterdir():  # a model of more than 2 GB has its weights in a file beside it
+            path.chmod(0o644)
+            path.replace(directory / path.name)
+    except ExportFailed:
+        raise
+    except Exception as error:  # torch.onnx raises whatever it likes for a model that it cannot export
+        raise ExportFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return {"file": FILE, "opset": OPSET, "inputs": names, "largest_difference": difference, "tolerance": TOLERANCE}
+
+
+def _trainer_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> np.ndarray:
+    """Logits as training and evaluation compute them, but in fp32: float32 [texts, outputs]."""
+    classifier = make_classifier(model, tokenizer.pad_token_id or 0, Precision("fp32", torch.device("cpu"))).eval()
+    split = Split(tokenise(tokenizer, texts, TOKENS), np.zeros(len(texts), dtype=np.int64))
+    batch = collate(classifier, split, np.arange(len(texts)), len(texts))
+    logits = np.zeros((len(texts), model.config.num_labels), dtype=np.float32)
+    with torch.inference_mode():
+        logits[batch.rows] = classifier(**batch.inputs).numpy()
+    return logits
+
+
+def _write(path: Path, model: PreTrainedModel, names: list[str], values: list[torch.Tensor]) -> None:
+    axes = {0: "batch", 1: "sequence"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own parts to one another
+        program = torch.onnx.export(
+            _Logits(model, names).eval(), tuple(values), input_names=names, output_names=["logits"],
+            dynamic_shapes={"values": tuple(axes for _ in names)}, opset_version=OPSET, dynamo=True, verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    program.save(path, external_data=None)
+
+
+class GatherElements(OpRun):
+    """The evaluator's own fails with numpy 2 on more than 64 columns."""
+
+    op_domain = ""
+
+    def _run(self, data: np.ndarray, indices: np.ndarray, axis: int = 0) -> tuple[np.ndarray]:
+        return (np.take_along_axis(data, indices, axis),)
+
+
+class Erf(OpRun):
+    """The evaluator's own computes one number at a time, which takes minutes with a large model."""
+
+    op_domain = ""
+
+    def _run(self, values: np.ndarray) -> tuple[np.ndarray]:
+        return (erf(values),)
+
+
+def _difference(path: Path, inputs: dict[str, np.ndarray], logits: np.ndarray) -> float:
+    """The largest difference of a logit, by ONNX's own reference evaluator; NaN where one is not a number."""
+    [found] = ReferenceEvaluator(str(path), new_ops=[GatherElements, Erf]).run(None, inputs)
+    return float(np.abs(found - logits).max())

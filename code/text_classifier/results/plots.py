@@ -1,0 +1,173 @@
+"""The report's plots, each as a data URI of an SVG image: sharp at any size, a few kilobytes, and text stays text."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from text_classifier.evaluation.intervals import Ranking
+
+BLUE, ORANGE, GREY = "#1f5fa8", "#d9772b", "#8a8f98"
+
+#: Points of a curve: more cannot be told apart, and would fill the page's file.
+MOST_POINTS = 400
+
+#: Rows of a scatter plot.
+MOST_DOTS = 2_000
+
+#: Beyond so many classes a confusion matrix has no room for numbers, nor a plot for one curve each.
+MOST_CLASSES_NUMBERED = 12
+MOST_CURVES = 6
+
+_STYLE = {
+    "axes.axisbelow": True, "axes.edgecolor": "#c4c8ce", "axes.grid": True,
+    "axes.spines.right": False, "axes.spines.top": False,
+    "axes.titlelocation": "left", "axes.titlesize": 11, "axes.titleweight": "bold", "font.family": "sans-serif",
+    "font.size": 10, "grid.color": "#e6e8eb", "legend.frameon": False, "svg.fonttype": "none",
+    "svg.hashsalt": "report", "text.parse_math": False,  # a class may be called $x$
+}  # fmt: skip
+
+
+def _drawn(draw: Callable[[Axes], None], width: float = 5.4, height: float = 3.5) -> str:
+    """What `draw` puts on the axes of a figure; sizes in inches."""
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's browser has the fonts
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure.subplots())
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def curves(epochs: Sequence[Mapping[str, float]], names: Mapping[str, str], title: str, best: int) -> str:
+    """Values by epoch; `names` gives each value's words in the legend, `best` the epoch whose weights were kept."""
+
+    def draw(axes: Axes) -> None:
+        numbers = range(1, len(epochs) + 1)
+        for (name, words), colour in zip(names.items(), (BLUE, ORANGE, GREY), strict=False):
+            axes.plot(numbers, [epoch[name] for epoch in epochs], marker="o", color=colour, label=words)
+        axes.axvline(best, color=GREY, linestyle=":", label="epoch that was kept")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(title=title, xlabel="epoch")
+        axes.legend()
+
+    return _drawn(draw)
+
+
+def losses(curve: Mapping[str, Sequence[float]], epochs: Sequence[Mapping[str, float]], best: int) -> str:
+    """Training loss by step, and the validation loss after each epoch; `best` is the epoch whose weights were kept."""
+
+    def draw(axes: Axes) -> None:
+        ends = np.linspace(0, curve["steps"][-1], len(epochs) + 1)[1:]
+        axes.plot(curve["steps"], curve["losses"], color=BLUE, linewidth=1, label="training")
+        axes.plot(ends, [epoch["validation_loss"] for epoch in epochs], marker="o", color=ORANGE, label="validation")
+        axes.axvline(ends[best - 1], color=GREY, linestyle=":", label="epoch that was kept")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(title="Loss", xlabel="step")
+        axes.legend()
+
+    return _drawn(draw)
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
+    """Shares of each true class; the numbers are rows. matrix int64 [classes, classes]."""
+    short = [name if len(name) <= 18 else name[:17] + "…" for name in names]
+    size = min(9.0, 2.6 + 0.5 * len(names))
+
+    def draw(axes: Axes) -> None:
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.grid(visible=False)
+        axes.set(title="True class (row) and predicted class (column)", xlabel="predicted", ylabel="true")
+        if len(names) <= 3 * MOST_CLASSES_NUMBERED:
+            axes.set_xticks(range(len(names)), short, rotation=0 if len(names) <= 3 else 60)
+            axes.set_yticks(range(len(names)), short)
+        if len(names) <= MOST_CLASSES_NUMBERED:
+            for row, column in np.ndindex(*matrix.shape):
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=colour)
+
+    return _drawn(draw, 1.4 + size, size)
+
+
+def precision_recall(rankings: Mapping[str, Ranking]) -> str:
+    """A curve for each of these classes."""
+
+    def draw(axes: Axes) -> None:
+        for name, ranking in list(rankings.items())[:MOST_CURVES]:
+            positives, negatives = ranking.found()
+            some = np.unique(np.linspace(0, len(positives) - 1, MOST_POINTS).astype(np.int64))
+            precision, recall = positives / (positives + negatives), positives / positives[-1]
+            axes.plot(recall[some], precision[some], label=name[:30])
+        axes.set(title="Precision and recall at each threshold", xlabel="recall", ylabel="precision")
+        axes.set(xlim=(0, 1.01), ylim=(0, 1.02))
+        _percent(axes)
+        axes.legend(loc="lower left")
+
+    return _drawn(draw)
+
+
+def reliability(calibration: Mapping[str, Any]) -> str:
+    """How often the model is right, by how sure it is: as it is, and at the fitted temperature."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as sure as it is right")
+        for name, words, colour in (
+            ("reliability", "as it is", BLUE),
+            ("reliability_at_temperature", f"at temperature {calibration['temperature']:.2f}", ORANGE),
+        ):
+            bins = calibration[name]
+            sizes = [10 + 120 * entry["rows"] / max(other["rows"] for other in bins) for entry in bins]
+            confidence, accuracy = ([entry[key] for entry in bins] for key in ("confidence", "accuracy"))
+            axes.plot(confidence, accuracy, color=colour, label=words)
+            axes.scatter(confidence, accuracy, s=sizes, color=colour)
+        lowest = min(entry["confidence"] for entry in calibration["reliability_at_temperature"])
+        axes.set(title="How far its probabilities can be believed", xlabel="probability of the predicted class")
+        axes.set(ylabel="share that is right", xlim=(min(lowest, 0.5) - 0.02, 1.02), ylim=(-0.02, 1.05))
+        _percent(axes)
+        axes.legend(loc="upper left")
+
+    return _drawn(draw)
+
+
+def agreement(said: np.ndarray, truth: np.ndarray) -> str:
+    """What the model says beside the true number of each row; said and truth: [rows], many rows are thinned out."""
+
+    def draw(axes: Axes) -> None:
+        some = np.unique(np.linspace(0, len(truth) - 1, MOST_DOTS).astype(np.int64))
+        ends = [float(min(said.min(), truth.min())), float(max(said.max(), truth.max()))]
+        axes.plot(ends, ends, color=GREY, linestyle=":", label="no error")
+        axes.scatter(truth[some], said[some], s=10, color=BLUE, alpha=0.3, linewidths=0)
+        axes.set(title="What it says beside the label", xlabel="label", ylabel="predicted")
+        axes.legend(loc="upper left")
+
+    return _drawn(draw)
+
+
+def lengths(tokens: np.ndarray, limit: int) -> str:
+    """Histogram of untruncated lengths (int64 [rows], tokens) with the truncation line."""
+
+    def draw(axes: Axes) -> None:
+        end = max(int(np.quantile(tokens, 0.99)), int(1.15 * limit))
+        width = math.ceil(end / 40)
+        axes.hist(np.minimum(tokens, end), bins=np.arange(0, end + width + 1, width), color=BLUE)
+        axes.axvline(limit, color=ORANGE, label=f"read up to here: {limit} tokens")
+        axes.set(title="Training texts", xlabel="tokens (the last bar: and more)", ylabel="texts")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1))
+
+    return _drawn(draw)
+
+
+def _percent(axes: Axes) -> None:
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -1,0 +1,137 @@
+"""report.html: what a job has reached, in one file that opens from disk and reads without a background in statistics.
+
+The page holds no script and loads nothing, and its own policy forbids both; whatever comes from the data is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from text_classifier.contract.metric_names import ERRORS
+from text_classifier.results import artifact, plots
+from text_classifier.results.answers import answers
+from text_classifier.results.evaluated import Evaluated
+
+#: Rows of the tables of examples, and characters shown of a text.
+EXAMPLES = 20
+SHOWN_CHARACTERS = 300
+
+#: Rows whose texts are counted without truncation.
+ROWS_MEASURED = 2_000
+
+#: Lines of a table of classes.
+MOST_CLASSES = 50
+
+#: What the page calls the metrics.
+WORDS = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    **{
+        f"{name}_{average}": f"{word} ({average})"
+        for average in ("macro", "weighted")
+        for name, word in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
+    },
+    "exact_match": "All labels right",
+    **{
+        f"{name}_micro": f"{word} (micro)"
+        for name, word in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
+    },
+    "matthews_correlation": "Matthews correlation",
+    "log_loss": "Log loss",
+    "roc_auc": "ROC AUC",
+    "auprc": "AUPRC",
+    "roc_auc_macro": "ROC AUC (macro)",
+    "auprc_macro": "AUPRC (macro)",
+    "mae": "Mean absolute error",
+    "mse": "Mean squared error",
+    "rmse": "Root mean squared error",
+    "r2": "Share of the variance explained (R²)",
+    "spearman": "Spearman correlation",
+}
+
+#: What the number at the head of the page is, by the task's headline metric.
+HEADLINES = {
+    "accuracy": "of the %s texts are put into the right class",
+    "f1_micro": "is the F1 of the labels of the %s texts: 100 %% is every label found and none wrong",
+    "mae": "is how far off it is with a %s text, on average",
+}
+
+
+def write(path: Path, evaluated: Evaluated, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """Write the page from metrics.json's content, the manifest, and the rows that it shows."""
+    task, headline, shown = evaluated.task, evaluated.task.headline, answers(evaluated.task)
+    logits, targets = evaluated.logits["validation"], evaluated.splits["validation"].targets
+    lengths = _full_lengths(evaluated, manifest["hyperparameters"]["seed"])
+    limit = manifest["hyperparameters"]["max_sequence_length"]
+    drawn = {
+        "loss": plots.losses(metrics["loss_curve"], metrics["epochs"], metrics["best_epoch"]),
+        "lengths": plots.lengths(lengths, limit),
+    }
+    page = artifact.page(
+        "report.html.j2",
+        metrics=metrics,
+        manifest=manifest,
+        headline=headline,
+        sliced=task.sliced,
+        headline_words=HEADLINES[headline],
+        title=shown.title(evaluated.classes),
+        gain=_gain(metrics["baselines"], headline),
+        examples=examples(evaluated),
+        plots=drawn | shown.plots(logits, targets, evaluated.classes, metrics),
+        measured_rows=len(lengths),
+        truncated=float(np.mean(lengths > limit)),
+        padding_to_limit=1 - float(np.mean(evaluated.splits["train"].tokens.lengths)) / limit,
+        labels=[task.describe(split.targets, evaluated.classes) for split in evaluated.splits.values()],
+        splits=list(evaluated.splits),
+        most_classes=MOST_CLASSES,
+        words=WORDS,
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _gain(baselines: Sequence[Mapping[str, Any]], headline: str) -> dict[str, float]:
+    """By how much the model is better than the best baseline, and from where to where that may be."""
+    sign = -1 if headline in ERRORS else 1
+    best = max(baselines, key=lambda entry: sign * entry[headline])
+    low, high = sorted(sign * end for end in best["model_minus_baseline_interval"])
+    return {"value": sign * best["model_minus_baseline"], "low": low, "high": high}
+
+
+def examples(evaluated: Evaluated) -> list[dict[str, Any]]:
+    """Tables of validation rows, as the task chooses them, the first `EXAMPLES` of each."""
+    shown, classes = answers(evaluated.task), evaluated.classes
+    logits, truth = evaluated.logits["validation"], evaluated.splits["validation"].targets
+    said = evaluated.task.said(logits)
+    column, confidence = shown.confidence(logits, truth, classes)
+    return [
+        {
+            "heading": heading,
+            "explanation": explanation,
+            "column": column,
+            "rows": [
+                {
+                    "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
+                    "place": place,
+                    "label": shown.label(truth[row], classes),
+                    "predicted": shown.label(said[row], classes),
+                    "confidence": confidence[row],
+                }
+                for row, text, place in zip(
+                    rows, evaluated.texts("validation", rows), evaluated.places("validation", rows), strict=True
+                )
+            ],
+        }
+        for heading, explanation, chosen in shown.examples(logits, truth)
+        for rows in [chosen[:EXAMPLES]]
+    ]
+
+
+def _full_lengths(evaluated: Evaluated, seed: int) -> np.ndarray:
+    """Tokens of a sample of the training rows, without truncation."""
+    rows = len(evaluated.splits["train"])
+    sample = np.random.default_rng((seed, 6)).choice(rows, size=min(rows, ROWS_MEASURED), replace=False)
+    return evaluated.full_lengths("train", np.sort(sample))

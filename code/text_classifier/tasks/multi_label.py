@@ -1,0 +1,185 @@
+"""task=multi_label: each row has any number of labels, or none. Targets are 1 for each label that a row has, else 0,
+uint8 [rows, labels].
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from text_classifier.contract.errors import listed
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.evaluation import intervals
+from text_classifier.evaluation import multi_label as measures
+from text_classifier.evaluation.intervals import Interval
+from text_classifier.evaluation.slices import by_length
+from text_classifier.reading.label_map import LabelMap
+from text_classifier.reading.label_sets import LabelSets
+from text_classifier.tasks.base import Intervals, Task, Values
+from text_classifier.tasks.classes import require_all_classes, without_rows
+from text_classifier.tasks.single_label import counts_table
+
+if TYPE_CHECKING:
+    import torch
+
+#: The word counts are fitted for so many labels, the most frequent ones; the others are never answered.
+MOST_LABELS_COUNTED = 50
+
+
+class MultiLabel(Task):
+    """Any labels a row, by a sigmoid for each and binary cross-entropy, of which a row's loss is the mean."""
+
+    problem_type = "multi_label_classification"
+    headline = "f1_micro"
+    sliced = ("f1_micro", "exact_match")
+    most_frequent = "most frequent set of labels"
+    words = "TF-IDF and a logistic regression for each label"
+
+    def __init__(self, separator: str) -> None:
+        self.separator = separator
+
+    def reader(self, label_map: LabelMap | None, settings: Settings) -> LabelSets:
+        return LabelSets(label_map, self.separator, drops_unknown=settings.unmapped == "drop")
+
+    def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
+        require_all_classes(np.nonzero(targets)[1], tuple(classes))
+
+    def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
+        """By the rarest label of each row, as that one has the fewest rows to share out; 0 for rows without one."""
+        counts = targets.sum(axis=0, dtype=np.int64)
+        rarest = np.where(targets > 0, counts, len(targets) + 1).argmin(axis=1)
+        return np.where(targets.any(axis=1), rarest + 1, 0)
+
+    def describe(self, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+        counts = targets.sum(axis=0, dtype=np.int64).tolist()
+        return {
+            "classes": dict(zip(classes, counts, strict=True)),
+            "without_label": int((~targets.any(axis=1)).sum()),
+            "labels_of_a_row": round(sum(counts) / len(targets), 2),
+        }
+
+    def table(self, splits: Mapping[str, Any]) -> list[str]:
+        rows = (
+            f"{name} {of['labels_of_a_row']:g} ({of['without_label']:,} rows have none)" for name, of in splits.items()
+        )
+        return [*counts_table(splits), f"labels of a row, mean: {', '.join(rows)}"]
+
+    def notes(self, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
+        missing = {name: without_rows(np.nonzero(targets)[1], tuple(classes)) for name, targets in splits.items()}
+        return [
+            f"{name} has no row with the label {listed(names)}, so the metrics say nothing about it"
+            for name, names in missing.items()
+            if names
+        ]
+
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        return functional.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none").mean(dim=1)
+
+    def said(self, logits: np.ndarray) -> np.ndarray:
+        """The labels of a probability above one half."""
+        return (logits > 0).astype(np.uint8)
+
+    def measure(self, logits: np.ndarray, targets: np.ndarray) -> Values:
+        """Micro: of all labels of all rows together; macro: the mean over labels, where one without a row and never
+        predicted counts 0. `roc_auc_macro` and `auprc_macro` are the means over the labels that some of the rows have
+        and some have not; they are left out where there is none."""
+        said = self.said(logits)
+        values = {"loss": float(measures.losses(logits, targets).mean()), "exact_match": measures.exact(said, targets)}
+        values |= {name: float(value) for name, value in measures.counted(*measures.counts(said, targets)).items()}
+        return values | measures.ranking_means(measures.rankings(logits, targets))
+
+    def score(
+        self, said: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
+    ) -> tuple[Values, Intervals]:
+        from scipy.sparse import csr_array, hstack
+
+        values = {"exact_match": measures.exact(said, targets)}
+        values |= {name: float(value) for name, value in measures.counted(*measures.counts(said, targets)).items()}
+        # As the labels that a row has are few, sums over resampled rows are products with sparse matrices.
+        is_exact = csr_array((said == targets).all(axis=1)[:, None])
+        of_row = hstack([is_exact, *(csr_array(part) for part in (said & targets, targets, said))]).T.astype(np.float64)
+        rows = len(targets)
+        drawn = np.array(
+            [
+                of_row @ np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
+                for _ in range(intervals.resamples(rows))
+            ]
+        )
+        resampled = {"exact_match": drawn[:, 0] / rows, **measures.counted(*np.split(drawn[:, 1:], 3, axis=1))}
+        return values, {name: intervals.of_resamples(resampled[name]) for name in values}
+
+    def difference(
+        self, said: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
+    ) -> tuple[float, Interval]:
+        parts = (said & targets, other & targets, said, other, targets)
+        of_row = np.stack([part.sum(axis=1, dtype=np.float64) for part in parts])
+        rows = len(targets)
+        draws = (np.bincount(random.integers(0, rows, rows), minlength=rows) for _ in range(intervals.resamples(rows)))
+        sums = np.array([of_row.sum(axis=1), *(of_row @ times for times in draws)]).T
+        gaps = intervals.ratio(2 * sums[0], sums[2] + sums[4]) - intervals.ratio(2 * sums[1], sums[3] + sums[4])
+        return float(gaps[0]), intervals.of_resamples(gaps[1:])
+
+    def assess(
+        self,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        classes: Sequence[str],
+        lengths: np.ndarray,
+        temperature: float | None,
+        seed: int,
+    ) -> dict[str, Any]:
+        """The means of the rankings have no interval: each resample would sort the rows anew for each label."""
+        random = np.random.default_rng((seed, 3))
+        said, losses, rankings = self.said(logits), measures.losses(logits, targets), measures.rankings(logits, targets)
+        values, found = self.score(said, targets, len(classes), random)
+        values["log_loss"] = float(losses.mean())
+        found |= intervals.of_rows(losses, None, random)
+        slices = by_length(
+            lengths, lambda rows: self.score(said[rows], targets[rows], len(classes), random), self.sliced
+        )
+        return {
+            "rows": len(targets),
+            **values,
+            **measures.ranking_means(rankings),
+            "intervals": {name: list(found[name]) for name in values},
+            "per_class": measures.per_class(classes, said, targets, rankings),
+            "by_length": slices,
+        }
+
+    def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
+        sets, counts = np.unique(training, axis=0, return_counts=True)
+        return np.repeat(sets[[counts.argmax()]], rows, axis=0)
+
+    def fit(self, counts: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.multiclass import OneVsRestClassifier
+
+        rows = targets.sum(axis=0, dtype=np.int64)
+        varying = np.flatnonzero((rows > 0) & (rows < len(targets)))
+        columns = varying[np.argsort(-rows[varying], kind="stable")][:MOST_LABELS_COUNTED]
+        if not len(columns):
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # as with single labels
+            learner = OneVsRestClassifier(LogisticRegression(C=10, max_iter=50))
+            fitted = learner.fit(counts, targets[:, columns])
+
+        def answer(others: Any) -> np.ndarray:
+            said = np.tile((rows == len(targets)).astype(np.uint8), (others.shape[0], 1))
+            said[:, columns] = fitted.predict(others).reshape(-1, len(columns))  # of one column it gives a vector
+            return said
+
+        return answer
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    from scipy.special import expit
+
+    probabilities: np.ndarray = expit(logits.astype(np.float64))
+    return probabilities

@@ -1,0 +1,140 @@
+"""task=regression: each row has a number, such as its stars. Targets are these numbers, float32 [rows].
+
+The model has one output, which is the number itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from text_classifier.contract.errors import DataError
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.evaluation import intervals
+from text_classifier.evaluation.intervals import Interval
+from text_classifier.evaluation.regression import Errors
+from text_classifier.evaluation.slices import by_length
+from text_classifier.reading.label_map import LabelMap
+from text_classifier.reading.labels import Numbers
+from text_classifier.tasks.base import Intervals, Task, Values
+
+if TYPE_CHECKING:
+    import torch
+
+
+#: Strata of the split: so many ranges of numbers, of about as many rows each.
+STRATA = 10
+
+#: Numbers spread less or more than this are far from what a new head gives, and take long to reach.
+USUAL_SPREAD = 0.1, 10.0
+
+
+class Regression(Task):
+    """A number a row, by mean squared error."""
+
+    problem_type = "regression"
+    headline = "mae"
+    sliced = ("mae", "rmse")
+    most_frequent = "mean of the training labels"
+    words = "TF-IDF and ridge regression"
+
+    def reader(self, label_map: LabelMap | None, settings: Settings) -> Numbers:
+        return Numbers()
+
+    def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
+        if np.all(targets == targets[0]):
+            raise DataError(f"all training rows have the label {targets[0]:g}; there is nothing to learn from them")
+
+    def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
+        """By deciles, of which numbers that come up often make fewer."""
+        edges = np.unique(np.quantile(targets, np.linspace(0, 1, STRATA + 1)[1:-1], method="higher"))
+        return np.searchsorted(edges, targets, side="left")
+
+    def describe(self, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+        low, median, high = np.quantile(targets, [0, 0.5, 1], method="lower")
+        values = {"lowest": low, "median": median, "highest": high, "mean": targets.mean(), "deviation": targets.std()}
+        return {"labels": {name: float(f"{value:.6g}") for name, value in values.items()}}
+
+    def table(self, splits: Mapping[str, Any]) -> list[str]:
+        return [
+            f"labels of {name}: {', '.join(f'{word} {value:g}' for word, value in of['labels'].items())}"
+            for name, of in splits.items()
+        ]
+
+    def notes(self, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
+        spread = float(splits["train"].std())
+        if USUAL_SPREAD[0] <= spread <= USUAL_SPREAD[1]:
+            return []
+        return [
+            f"the labels have a standard deviation of {spread:.3g}; numbers that spread by about 1 are learnt best, so "
+            "give them in other units"
+        ]
+
+    def first_bias(self, targets: np.ndarray) -> float:
+        return float(targets.mean(dtype=np.float64))
+
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        return functional.mse_loss(logits[:, 0], targets, reduction="none")
+
+    def said(self, logits: np.ndarray) -> np.ndarray:
+        return logits[:, 0]
+
+    def measure(self, logits: np.ndarray, targets: np.ndarray) -> Values:
+        values = Errors(self.said(logits), targets).metrics()
+        del values["r2"]
+        return {"loss": values["mse"], **values}
+
+    def score(
+        self, said: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
+    ) -> tuple[Values, Intervals]:
+        errors = Errors(said, targets)
+        rows = len(targets)
+        drawn = [
+            errors.metrics(np.bincount(random.integers(0, rows, rows), minlength=rows))
+            for _ in range(intervals.resamples(rows))
+        ]
+        values = errors.metrics()
+        return values, {name: intervals.of_resamples(np.array([one[name] for one in drawn])) for name in values}
+
+    def difference(
+        self, said: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
+    ) -> tuple[float, Interval]:
+        gaps = np.abs(said.astype(np.float64) - targets) - np.abs(other.astype(np.float64) - targets)
+        rows = len(gaps)
+        drawn = [gaps[random.integers(0, rows, rows)].mean() for _ in range(intervals.resamples(rows))]
+        return float(gaps.mean()), intervals.of_resamples(np.array(drawn))
+
+    def assess(
+        self,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        classes: Sequence[str],
+        lengths: np.ndarray,
+        temperature: float | None,
+        seed: int,
+    ) -> dict[str, Any]:
+        random = np.random.default_rng((seed, 3))
+        said = self.said(logits)
+        values, found = self.score(said, targets, 1, random)
+        slices = by_length(lengths, lambda rows: self.score(said[rows], targets[rows], 1, random), self.sliced)
+        return {
+            "rows": len(targets),
+            **values,
+            "intervals": {name: list(interval) for name, interval in found.items()},
+            "by_length": slices,
+        }
+
+    def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
+        return np.full(rows, training.mean(dtype=np.float64))
+
+    def fit(self, counts: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
+        from sklearn.linear_model import Ridge
+
+        # Fitted through the mean: with an intercept of its own the sparse solver would take far longer.
+        mean = targets.mean(dtype=np.float64)
+        fitted = Ridge(alpha=1.0, fit_intercept=False, solver="lsqr").fit(counts, targets - mean)
+        return lambda others: mean + fitted.predict(others)

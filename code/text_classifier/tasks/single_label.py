@@ -1,0 +1,155 @@
+"""task=single_label: each row is of one class. Targets are class indices, int64 [rows]."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from text_classifier.contract.errors import SettingsError, listed, printable
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.evaluation import calibration, intervals
+from text_classifier.evaluation import single_label as assessment
+from text_classifier.evaluation.intervals import Interval
+from text_classifier.reading.label_map import LabelMap
+from text_classifier.reading.labels import Labels
+from text_classifier.tasks.base import Intervals, Task, Values
+from text_classifier.tasks.classes import require_all_classes, without_rows
+
+if TYPE_CHECKING:
+    import torch
+
+#: So many classes are printed; the JSON has all.
+CLASSES_SHOWN = 20
+
+
+class SingleLabel(Task):
+    """One class a row, by softmax and cross-entropy."""
+
+    problem_type = "single_label_classification"
+    headline = "accuracy"
+    sliced = assessment.SLICED
+    most_frequent = "most frequent class"
+    words = "TF-IDF and logistic regression"
+
+    def reader(self, label_map: LabelMap | None, settings: Settings) -> Labels:
+        return Labels(label_map, drops_unknown=settings.unmapped == "drop")
+
+    def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
+        require_all_classes(targets, tuple(classes))
+        if len(classes) != 2 and settings.metric_for_best_model in ("roc_auc", "auprc"):
+            raise SettingsError(
+                f"metric_for_best_model={settings.metric_for_best_model} exists for two classes only, these are "
+                f"{len(classes)}; take f1_macro"
+            )
+
+    def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
+        return targets
+
+    def describe(self, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+        return {"classes": dict(zip(classes, np.bincount(targets, minlength=len(classes)).tolist(), strict=True))}
+
+    def table(self, splits: Mapping[str, Any]) -> list[str]:
+        return counts_table(splits)
+
+    def notes(self, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
+        missing = {name: without_rows(targets, tuple(classes)) for name, targets in splits.items()}
+        return [
+            f"{name} has no row of the class {listed(names)}, so the metrics say nothing about it"
+            for name, names in missing.items()
+            if names
+        ]
+
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        return functional.cross_entropy(logits, targets, reduction="none")
+
+    def said(self, logits: np.ndarray) -> np.ndarray:
+        return logits.argmax(axis=1)
+
+    def measure(self, logits: np.ndarray, targets: np.ndarray) -> Values:
+        """Of two classes the second is the positive one. A class without a row and never predicted counts 0 in the
+        macro averages. ROC AUC and AUPRC are of the scores, not of the predictions; they are left out when the rows
+        hold one class only."""
+        from sklearn.metrics import (
+            accuracy_score,
+            average_precision_score,
+            precision_recall_fscore_support,
+            roc_auc_score,
+        )
+
+        said = self.said(logits)
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            targets, said, labels=range(logits.shape[1]), average="macro", zero_division=0
+        )
+        values = {
+            "loss": float(calibration.losses(logits, targets).mean()),
+            "accuracy": float(accuracy_score(targets, said)),
+            "precision_macro": float(precision),
+            "recall_macro": float(recall),
+            "f1_macro": float(f1),
+        }
+        if logits.shape[1] == 2 and len(np.unique(targets)) == 2:
+            positive = logits[:, 1].astype(np.float64) - logits[:, 0]
+            values["roc_auc"] = float(roc_auc_score(targets, positive))
+            values["auprc"] = float(average_precision_score(targets, positive))
+        return values
+
+    def temperature(self, logits: np.ndarray, targets: np.ndarray) -> float:
+        return calibration.fit_temperature(logits, targets)
+
+    def score(
+        self, said: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
+    ) -> tuple[Values, Intervals]:
+        return assessment.score(said, targets, count, random)
+
+    def difference(
+        self, said: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
+    ) -> tuple[float, Interval]:
+        right, other_right = said == targets, other == targets
+        return float(right.mean() - other_right.mean()), intervals.of_difference(right, other_right, random)
+
+    def assess(
+        self,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        classes: Sequence[str],
+        lengths: np.ndarray,
+        temperature: float | None,
+        seed: int,
+    ) -> dict[str, Any]:
+        assert temperature is not None
+        return assessment.assess(logits, targets, classes, lengths, temperature, seed)
+
+    def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
+        return np.full(rows, np.bincount(training).argmax())
+
+    def fit(self, counts: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        if len(np.unique(targets)) < 2:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # 50 steps are within a hair of where it would end
+            answer: Callable[[Any], np.ndarray] = LogisticRegression(C=10, max_iter=50).fit(counts, targets).predict
+        return answer
+
+
+def counts_table(splits: Mapping[str, Any]) -> list[str]:
+    """Lines for a log: of each class its rows in each split."""
+    lines = ["class counts:"]
+    names = list(splits["train"]["classes"])
+    for name in names[:CLASSES_SHOWN]:
+        counts = (f"{split} {_share(of['classes'][name], of['rows'])}" for split, of in splits.items())
+        lines.append(f"  {printable(name)}: {', '.join(counts)}")
+    if len(names) > CLASSES_SHOWN:
+        lines.append(f"  and {len(names) - CLASSES_SHOWN} more classes")
+    return lines
+
+
+def _share(count: int, rows: int) -> str:
+    return f"{count:,} ({count / rows:.1%})"

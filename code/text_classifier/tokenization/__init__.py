@@ -1,0 +1,1 @@
+"""Texts to token ids. Imports ops, reading and what is below them."""

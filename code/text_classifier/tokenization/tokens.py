@@ -1,0 +1,110 @@
+"""Texts to token ids: all rows of a split in one flat array on disk, mapped into memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import IO
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from text_classifier.tokenization.prefix import Encode, prefix_encoder
+from text_classifier.tokenization.wordpiece import wordpiece_encoder
+
+#: Rows handed to the tokenizer at once: enough to keep all cores busy.
+CHUNK = 2_000
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Row r is `ids[offsets[r]:offsets[r + 1]]`, special tokens too; ids int32 [tokens], offsets int64 [rows + 1]."""
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    truncated: int = 0  #: rows that had more tokens
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 [rows]."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return int(self.lengths.max())
+
+    def flat(self, rows: np.ndarray) -> np.ndarray:
+        """Token ids of these rows, one behind the other, int32."""
+        return np.concatenate([self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+
+
+def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Tokens:
+    """Tokenise once, truncated to `max_length` tokens. The ids are those of `tokenizer(text, truncation=True)`.
+
+    Neither texts nor ids are held in memory: `texts` is read a slice at a time, and the ids are mapped from a temporary
+    file, which is gone when the process ends.
+    """
+    encode = (
+        wordpiece_encoder(tokenizer, max_length)
+        or prefix_encoder(tokenizer, max_length)
+        or _plain_encoder(tokenizer, max_length)
+    )
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    row = truncated = 0
+    with tempfile.TemporaryFile() as file:  # what is mapped stays when the file is closed
+        for rows, longer in _in_order(encode, texts):
+            flat = array("i")
+            for ids in rows:
+                flat.extend(ids)
+                row += 1
+                offsets[row] = len(ids)
+            file.write(flat)
+            truncated += longer
+        file.flush()
+        np.cumsum(offsets, out=offsets)
+        return Tokens(_mapped(file, int(offsets[-1])), offsets, truncated)
+
+
+def _in_order(encode: Encode, texts: Sequence[str]) -> Iterator[tuple[list[list[int]], int]]:
+    """Encode chunk by chunk, one on each core, while this thread reads the next ones and collects what is done."""
+    under_way = max(2, len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(under_way) as pool:
+        chunks: deque[Future[tuple[list[list[int]], int]]] = deque()
+        for start in range(0, len(texts), CHUNK):
+            if len(chunks) == under_way:
+                yield chunks.popleft().result()
+            chunks.append(pool.submit(_encode_slice, encode, texts, start))
+        while chunks:
+            yield chunks.popleft().result()
+
+
+def _encode_slice(encode: Encode, texts: Sequence[str], start: int) -> tuple[list[list[int]], int]:
+    return encode(list(texts[start : start + CHUNK]))
+
+
+def _mapped(file: IO[bytes], count: int) -> np.ndarray:
+    if not count:
+        return np.zeros(0, dtype=np.int32)
+    return np.asarray(np.memmap(file, dtype=np.int32, mode="r", shape=(count,)))
+
+
+def _plain_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
+    """Any tokenizer of transformers. How many texts it truncates it does not say, so those that fill up are counted."""
+
+    def encode(texts: list[str]) -> tuple[list[list[int]], int]:
+        ids = tokenizer(
+            texts, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
+        )["input_ids"]
+        return ids, sum(len(row) >= max_length for row in ids)
+
+    return encode
