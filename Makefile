@@ -41,7 +41,7 @@ build: engine ## Build the image
 	./build_and_push.sh build
 
 resume-demo: engine venv build demo-data ## Train with three kills and without, and compare the weights
-	$(IN_VENV)python -m launcher.resume_demo
+	$(IN_VENV)python -m launcher.local.resume_demo
 
 push: engine venv ## Push the image to Amazon ECR; REGION=eu-west-1 PUSH_OPTIONS="--tag v1"
 	@mkdir -p build
@@ -59,11 +59,11 @@ train: venv ## Train the pushed image on SageMaker; ROLE= DATA= [BUCKET= REGION=
 
 aws-up: venv ## Make bucket, repository and role in AWS; REGION=eu-west-1 [PARAMETERS="UseVpc=true KmsKeyArn=arn:..."]
 	@test -n '$(REGION)' || { echo 'make aws-up: give the region: REGION=eu-west-1' >&2; exit 1; }
-	$(IN_VENV)python -m launcher.stack up --region '$(REGION)' $(patsubst %,--parameter '%',$(PARAMETERS))
+	$(IN_VENV)python -m launcher.aws.stack up --region '$(REGION)' $(patsubst %,--parameter '%',$(PARAMETERS))
 
 aws-down: venv ## Delete them; REGION=eu-west-1 [CONTENTS=delete: with all data, models and images]
 	@test -n '$(REGION)' || { echo 'make aws-down: give the region: REGION=eu-west-1' >&2; exit 1; }
-	$(IN_VENV)python -m launcher.stack down --region '$(REGION)' $(if $(filter delete,$(CONTENTS)),--with-contents)
+	$(IN_VENV)python -m launcher.aws.stack down --region '$(REGION)' $(if $(filter delete,$(CONTENTS)),--with-contents)
 
 
 # --- What it needs ---

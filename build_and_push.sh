@@ -253,7 +253,7 @@ push_image() {
     else
         [[ -n $region ]] || fail "No AWS region: give --region, or set AWS_REGION."
         check_base
-        host=$("$python" -m launcher.ecr prepare --region "$region" --repository "$repository")
+        host=$("$python" -m launcher.aws.ecr prepare --region "$region" --repository "$repository")
         make_docker_config
         log_in
     fi
@@ -266,7 +266,7 @@ push_image() {
         push_until_it_is_there
     fi
     if [[ -n $wait_scan ]]; then
-        "$python" -m launcher.ecr scan --region "$region" --repository "$repository" --digest "$digest"
+        "$python" -m launcher.aws.ecr scan --region "$region" --repository "$repository" --digest "$digest"
     fi
     printf '%s\n' "$host/$repository@$digest" >&3
 }
@@ -377,7 +377,7 @@ make_docker_config() {
 
 log_in() {
     local password
-    password=$("$python" -m launcher.ecr password --region "$region" --host "$host")
+    password=$("$python" -m launcher.aws.ecr password --region "$region" --host "$host")
     printf '%s' "$password" |
         patiently "$STALL_SECONDS" docker login --username AWS --password-stdin "$host" \
             >/dev/null 2>"$scratch/errors" ||
@@ -407,7 +407,7 @@ look_up() {
         mend_login
         pause "$attempt"
     done
-    digest=$("$python" -m launcher.manifest "$image_id" <<<"$answer") || status=$?
+    digest=$("$python" -m launcher.aws.manifest "$image_id" <<<"$answer") || status=$?
     case $status in
         0) ;;
         3) fail "$reference is another image already: commit and build again, or choose another --tag." ;;

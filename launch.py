@@ -11,9 +11,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from launcher import arguments, bill, checks, commands, inside, local, search, submission
-from launcher.arguments import WRONG_USE
+from launcher.cli import arguments, commands
+from launcher.cli.arguments import WRONG_USE
 from launcher.errors import JobFailed, LostContact, Refused
+from launcher.local import inside
+from launcher.local import job as local
+from launcher.plan import bill, checks, search, submission
 from launcher.signals import Aborted, Interrupted
 
 # isort: split
@@ -100,7 +103,7 @@ def plan(options: argparse.Namespace) -> int:
         print(f"\n{job.short_form(options.price)}\n", flush=True)
     findings = []
     if not options.skip_checks:
-        from launcher import doctor
+        from launcher.aws import doctor
 
         findings = doctor.report(options, not options.json, job.parallel_jobs)
     if options.json:
@@ -114,7 +117,7 @@ def plan(options: argparse.Namespace) -> int:
 
 def remote(options: argparse.Namespace) -> int:
     """All other commands that ask AWS. boto3 is imported for them alone."""
-    from launcher import remote
+    from launcher.aws import commands as remote
 
     return remote.COMMANDS[options.command](options)
 

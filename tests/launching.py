@@ -4,7 +4,8 @@ import pytest
 
 import launch
 from clock import Clock
-from launcher import follow, remote
+from launcher.aws import commands as remote
+from launcher.aws import follow
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from containers import (
 )
 from faults.bench import Bench, spread
 from jobs import easy_rows, table
-from launcher import ROOT, local
+from launcher import ROOT
+from launcher.local import job as local
 
 PEER_LIMIT = 75.0
 MISTAKE_LIMIT = 10.0

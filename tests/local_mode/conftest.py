@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher import ROOT, engine
+from launcher import ROOT
+from launcher.local import engine
 from local_mode.runs import Run, docker
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher import local
+from launcher.local import job as local
 
 SECONDS = 600
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import launch
-from launcher import local
+from launcher.local import job as local
 from local_mode.runs import Run, docker
 
 AMAZON_COLUMNS = (

@@ -11,8 +11,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from launcher import aws as aws_calls
-from launcher import ecr
+from launcher.aws import client as aws_calls
+from launcher.aws import ecr
 from text_classifier.contract.errors import UserError
 
 from .conftest import ECR_HOST, REGION, Checkout, Registry, assert_one_sentence

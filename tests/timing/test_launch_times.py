@@ -12,7 +12,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import sagemaker_stub
-from launcher import ROOT, manifest
+from launcher import ROOT
+from launcher.aws import manifest
 
 REGION, ACCOUNT, JOB = "eu-west-1", "123456789012", "reviews-1"
 DIGEST = "sha256:" + "0" * 64

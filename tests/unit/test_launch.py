@@ -14,9 +14,14 @@ from pathlib import Path
 import pytest
 
 import launch
-from launcher import ROOT, channels, checks, commands, engine, inside, local, prices, remote, request
-from launcher.archives import unpack
+from launcher import ROOT
+from launcher.aws import commands as remote
+from launcher.cli import commands
 from launcher.errors import Refused
+from launcher.local import engine, inside
+from launcher.local import job as local
+from launcher.local.archives import unpack
+from launcher.plan import channels, checks, prices, request
 from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
 

@@ -20,7 +20,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 import launch
 import sagemaker_stub
 from clock import START
-from launcher import ROOT, channels, follow, remote
+from launcher import ROOT
+from launcher.aws import commands as remote
+from launcher.aws import follow
+from launcher.plan import channels
 
 pytest_plugins = ["launching"]
 pytestmark = pytest.mark.usefixtures("clock")

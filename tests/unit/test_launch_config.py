@@ -6,8 +6,9 @@ import re
 import pytest
 
 import launch
-from launcher import ROOT, config
-from launcher.options import OPTIONS
+from launcher import ROOT
+from launcher.cli import config
+from launcher.cli.options import OPTIONS
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@sha256:" + "0" * 64
 

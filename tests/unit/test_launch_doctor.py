@@ -9,7 +9,7 @@ import pytest
 
 import launch
 import sagemaker_stub
-from launcher import account, doctor, manifest
+from launcher.aws import account, doctor, manifest
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 DIGEST = "sha256:" + "0" * 64

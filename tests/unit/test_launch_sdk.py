@@ -6,7 +6,7 @@ import sys
 import boto3
 import pytest
 
-from launcher import sdk
+from launcher.local import sdk
 
 
 def process(script):

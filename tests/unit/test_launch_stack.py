@@ -5,7 +5,8 @@ import pytest
 from cfnlint.decode import cfn_yaml
 from moto import mock_aws
 
-from launcher import request, stack
+from launcher.aws import stack
+from launcher.plan import request
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy")
 REGION, ACCOUNT = "eu-west-1", "123456789012"

@@ -12,7 +12,9 @@ from cfnlint.decode import cfn_yaml
 
 import launch
 import sagemaker_stub
-from launcher import ROOT, doctor, ecr, follow, manifest, remote, stack
+from launcher import ROOT
+from launcher.aws import commands as remote
+from launcher.aws import doctor, ecr, follow, manifest, stack
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy")
 REGION, ACCOUNT = "eu-west-1", "123456789012"

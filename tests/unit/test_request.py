@@ -10,12 +10,13 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-import launcher.request as requests
-from launcher import checks, sdk
+import launcher.plan.request as requests
+from launcher.local import sdk
+from launcher.plan import checks
 from text_classifier.contract import metric_names as metrics
 
 # isort: split
-# What launcher.sdk sets before the SDK is imported is set here too.
+# What launcher.local.sdk sets before the SDK is imported is set here too.
 from sagemaker.estimator import Estimator
 
 GOLDEN = Path(__file__).with_name("golden_request.json")

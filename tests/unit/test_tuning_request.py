@@ -8,12 +8,13 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-import launcher.request as requests
-from launcher import sdk, search
+import launcher.plan.request as requests
+from launcher.local import sdk
+from launcher.plan import search
 from unit.test_request import estimator, flat, full_request, on_demand, plain, violations
 
 # isort: split
-# What launcher.sdk sets before the SDK is imported is set here too.
+# What launcher.local.sdk sets before the SDK is imported is set here too.
 from sagemaker.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter
 from sagemaker.tuner import HyperparameterTuner
 

@@ -6,9 +6,10 @@ where, and what to do. Anything else that reaches the top is a bug of this proje
 
 from __future__ import annotations
 
+import difflib
 import errno
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from text_classifier.contract.redaction import redact
@@ -129,3 +130,15 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """The first names, for a message."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(printable, names[:most])) + more
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: the known one that is most like it, else all of them."""
+    names = list(known)
+    found = similar(name, names)
+    return f"did you mean {found}?" if found else f"the known ones are {', '.join(names)}"
+
+
+def similar(name: str, known: Sequence[str]) -> str | None:
+    """The known name that is most like this one, if any is."""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), None)

@@ -7,14 +7,13 @@ do not, so both are read. `python hyperparameters.py` prints the table of the RE
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
-from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.errors import SettingsError, nearest
 from text_classifier.contract.metric_names import BY_TASK, DEFAULTS, METRICS
 
 
@@ -183,9 +182,7 @@ def parse(values: Mapping[str, str]) -> Settings:
                 "keep it in AWS Secrets Manager and pass it as an environment variable of the job (HF_TOKEN for one)"
             )
         if name not in table:
-            nearest = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"the known ones are {', '.join(table)}."
-            raise SettingsError(f"hyperparameter {name!r} is not known; {hint}")
+            raise SettingsError(f"hyperparameter {name!r} is not known; {nearest(name, table)}")
     return _fitting(Settings(**{name: table[name].read(text) for name, text in values.items()}))
 
 

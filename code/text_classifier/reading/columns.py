@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from text_classifier.contract.errors import DataError, printable
+from text_classifier.contract.errors import DataError, printable, similar
 
 #: Texts and label of the Amazon review files, 15-column TSV, 2014 and 2018 JSON, 2023 JSON; then the plain names.
 LAYOUTS = (
@@ -69,8 +68,8 @@ def _first(
         if set(columns).issuperset(candidate):
             return candidate
     missing = next(column for column in candidates[-1] if column not in columns)
-    nearest = difflib.get_close_matches(missing, columns, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    nearest = similar(missing, columns)
+    hint = f"did you mean {nearest!r}? " if nearest else ""
     named = " or ".join(repr(",".join(candidate)) for candidate in dict.fromkeys(candidates))
     listed = ", ".join(column[:60] for column in columns[:LISTED])
     more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""

@@ -8,14 +8,13 @@ Source: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from text_classifier.contract.errors import PlatformError, SettingsError, describe
+from text_classifier.contract.errors import PlatformError, SettingsError, describe, nearest
 from text_classifier.contract.sagemaker import BASE, CHANNELS
 from text_classifier.runtime.owner import give
 
@@ -101,9 +100,7 @@ class Contract:
         given = self._channels()
         for name in sorted(given):
             if name not in CHANNELS:
-                nearest = difflib.get_close_matches(name, CHANNELS, n=1, cutoff=0.4)
-                hint = f"did you mean {nearest[0]!r}?" if nearest else f"the known ones are {', '.join(CHANNELS)}"
-                raise SettingsError(f"the channel {name!r} is not known; {hint}")
+                raise SettingsError(f"the channel {name!r} is not known; {nearest(name, CHANNELS)}")
         if "train" not in given:
             raise SettingsError("the job has no channel 'train'; name the channel with the training files so")
         return {name: path for name, path in given.items() if name != "model"}

@@ -14,9 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from launcher import ROOT, engine
-from launcher.archives import unpack
-from launcher.request import create_training_job
+from launcher import ROOT
+from launcher.local import engine
+from launcher.local.archives import unpack
+from launcher.plan.request import create_training_job
 from launcher.signals import Interrupted, StopSignals
 from text_classifier.contract.errors import UserError
 
@@ -89,7 +90,7 @@ def run(job: LocalJob) -> Result:
     """
     engine.require_engine()
     engine.require_image(job.image)
-    from launcher import sdk
+    from launcher.local import sdk
 
     with engine.compose_for_sdk() as variables, StopSignals() as signals:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from launcher.prices import SPOT_SAVING, Price
+from launcher.plan.prices import SPOT_SAVING, Price
 
 
 def longest_seconds(request: Mapping[str, Any]) -> int:

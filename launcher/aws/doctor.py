@@ -10,9 +10,13 @@ from concurrent.futures import Future
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from launcher import ROOT, account, aws, engine, submission
-from launcher.account import FAILED, OK, WARNING, Finding
+from launcher import ROOT
+from launcher.aws import account
+from launcher.aws import client as aws
+from launcher.aws.account import FAILED, OK, WARNING, Finding
 from launcher.errors import Refused
+from launcher.local import engine
+from launcher.plan import submission
 from text_classifier.contract.errors import UserError
 
 _FREE_BYTES = 15 * 10**9

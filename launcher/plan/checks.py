@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from launcher.request import MAX_TUNING_NAME
+from launcher.plan.request import MAX_TUNING_NAME
 from text_classifier.contract.errors import UserError
 
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -177,3 +177,11 @@ def model_directory(path: Path) -> None:
             f"--model {path} is not a model directory, which holds a config.json; "
             "give the folder that save_pretrained wrote, or name a hub model with model_name=..."
         )
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Read NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"{text!r} is not NAME=VALUE")
+    return name, value

@@ -1,6 +1,6 @@
 """Check what a registry holds, from the output of `docker manifest inspect --verbose`.
 
-    docker manifest inspect --verbose REF | python -m launcher.manifest IMAGE_ID
+    docker manifest inspect --verbose REF | python -m launcher.aws.manifest IMAGE_ID
 
 prints the manifest's digest. Exit code 1, with one sentence: a manifest that SageMaker does not take.
 Exit code 3, and nothing printed: a good manifest, but of another image.

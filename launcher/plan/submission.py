@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from launcher import bill, channels, checks, prices, request, search
-from launcher.channels import Channel
-from launcher.prices import Price
-from launcher.search import Search
+from launcher.plan import bill, channels, checks, prices, request, search
+from launcher.plan.channels import Channel
+from launcher.plan.prices import Price
+from launcher.plan.search import Search
 from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
 

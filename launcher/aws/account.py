@@ -14,8 +14,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from launcher import aws, checks, request
-from launcher.manifest import DOCKER_V2
+from launcher.aws import client as aws
+from launcher.aws.manifest import DOCKER_V2
+from launcher.plan import checks, request
 from text_classifier.contract.errors import UserError
 
 OK, WARNING, FAILED = "ok", "warning", "failed"

@@ -9,9 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from launcher import request
-
-LOCAL_IMAGE = "sagemaker-text-classification:local"
+from launcher.plan import request
+from launcher.plan.checks import pair
 
 
 def positive(text: str) -> int:
@@ -26,14 +25,6 @@ def price(text: str) -> float:
     if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) == 0:
         raise ValueError(f"{text!r} is not a price; write it as 1.41")
     return float(text)
-
-
-def pair(text: str) -> tuple[str, str]:
-    """Read NAME=VALUE."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ValueError(f"{text!r} is not NAME=VALUE")
-    return name, value
 
 
 def truth(text: str) -> bool:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from text_classifier.contract.errors import UserError
 
+#: The image that `make build` makes.
+LOCAL_IMAGE = "sagemaker-text-classification:local"
+
 #: Every container of ours carries this label with the name of its job, so that only ours are ever removed.
 JOB_LABEL = "sagemaker-text-classification.job"
 

@@ -12,12 +12,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import ROOT, account, aws, doctor, follow, inside, jobs, prices, search, storage, submission, tuning
+from launcher import ROOT
+from launcher.aws import account, doctor, follow, jobs, storage, tuning
+from launcher.aws import client as aws
 from launcher.errors import JobFailed, LostContact, Refused
-from launcher.options import LOCAL_IMAGE
-from launcher.prices import Price
+from launcher.local import inside
+from launcher.local.engine import LOCAL_IMAGE
+from launcher.plan import prices, search, submission
+from launcher.plan.prices import Price
+from launcher.plan.submission import Submission
 from launcher.signals import Aborted, StopSignals
-from launcher.submission import Submission
 
 DOWNLOADS = ROOT / "build" / "jobs"
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.options import AWS_JOB, JOB, LOCAL_IMAGE, TUNING, Option, positive
+from launcher.cli.options import AWS_JOB, JOB, TUNING, Option, positive
+from launcher.local.engine import LOCAL_IMAGE
 
 _ON_AWS = "--image URI --role ARN --data my.tsv --region eu-west-1"
 

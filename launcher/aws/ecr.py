@@ -1,8 +1,8 @@
 """Amazon ECR for build_and_push.sh: the repository to push to, and the password to log in with.
 
-    python -m launcher.ecr prepare --region R --repository NAME   prints the registry's host
-    python -m launcher.ecr password --region R --host HOST        prints the password, for --password-stdin
-    python -m launcher.ecr scan --region R --repository NAME --digest D    waits for the scan, prints what it found
+    python -m launcher.aws.ecr prepare --region R --repository NAME   prints the registry's host
+    python -m launcher.aws.ecr password --region R --host HOST        prints the password, for --password-stdin
+    python -m launcher.aws.ecr scan --region R --repository NAME --digest D    waits for the scan, prints what it found
 
 A module rather than the aws command line: boto3 is in .venv already, pinned and the same on every machine.
 """
@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from launcher import ROOT, aws
+from launcher import ROOT
+from launcher.aws import client as aws
 from text_classifier.contract.errors import UserError
 
 ALLOWED_FINDINGS = ROOT / "aws" / "allowed-findings.txt"
@@ -127,7 +128,7 @@ def _wait_for_scan(client: Any, image: dict[str, Any]) -> None:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m launcher.ecr")
+    parser = argparse.ArgumentParser(prog="python -m launcher.aws.ecr")
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="create the repository if missing, print the registry's host")
     prepare.add_argument("--repository", required=True)

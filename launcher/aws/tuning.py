@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from launcher import follow, jobs
-from launcher.prices import Price
+from launcher.aws import follow, jobs
+from launcher.plan.prices import Price
 
 #: A trial's billable time is in its own description alone; so many are asked for at the same time.
 _ASKED_TOGETHER = 8

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from launcher import checks, config
-from launcher.commands import COMMANDS, SWITCHES, Command
-from launcher.options import OPTIONS
+from launcher.cli import config
+from launcher.cli.commands import COMMANDS, SWITCHES, Command
+from launcher.cli.options import OPTIONS
+from launcher.plan import checks
 from text_classifier.contract import hyperparameters
 from text_classifier.contract.errors import UserError
 

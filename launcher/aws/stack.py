@@ -1,8 +1,8 @@
 """The AWS set-up: bucket, repository and role as one CloudFormation stack, from aws/template.yaml.
 
-python -m launcher.stack up --region R      makes it, or brings it up to date, and prints what it made;
+python -m launcher.aws.stack up --region R      makes it, or brings it up to date, and prints what it made;
                                             --parameter KmsKeyArn=ARN and the like set what the template asks for
-python -m launcher.stack down --region R    deletes it; with --with-contents all data, models and images too
+python -m launcher.aws.stack down --region R    deletes it; with --with-contents all data, models and images too
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
 
-from launcher import ROOT, aws, checks
+from launcher import ROOT
+from launcher.aws import client as aws
 from launcher.errors import Refused
-from launcher.options import pair
+from launcher.plan import checks
+from launcher.plan.checks import pair
 from text_classifier.contract.errors import UserError
 
 TEMPLATE = ROOT / "aws" / "template.yaml"
@@ -108,7 +110,7 @@ def _wait(cloudformation: Any, state: str, name: str) -> None:
 
 def main(words: list[str] | None = None) -> int:
     """Exit code 0 when it is done, 3 when it was refused."""
-    parser = argparse.ArgumentParser(prog="python -m launcher.stack")
+    parser = argparse.ArgumentParser(prog="python -m launcher.aws.stack")
     parser.add_argument("command", choices=["up", "down"])
     parser.add_argument("--region", required=True)
     parser.add_argument("--stack", default=STACK, metavar="NAME", help="(default %(default)s)")

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from launcher import aws, jobs
-from launcher.archives import unpack
-from launcher.channels import Channel
+from launcher.aws import client as aws
+from launcher.aws import jobs
 from launcher.errors import Refused
+from launcher.local.archives import unpack
+from launcher.plan.channels import Channel
 from text_classifier.contract.errors import UserError
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from launcher import aws
+from launcher.aws import client as aws
 from launcher.errors import LostContact, Refused
-from launcher.prices import Price
-from launcher.request import MAX_TUNING_NAME
+from launcher.plan.prices import Price
+from launcher.plan.request import MAX_TUNING_NAME
 
 #: What makes two requests the same job. A description lacks tags, and repeats metric definitions with more keys.
 _IDENTITY = (

@@ -1,6 +1,6 @@
 """Shows that a job which is killed goes on: one run without interruption, one killed three times, the same weights.
 
-    python -m launcher.resume_demo
+    python -m launcher.local.resume_demo
 
 SageMaker local mode mounts no checkpoint folder, so the image is run as SageMaker itself runs it: `docker run IMAGE
 train` with the job's folders mounted.
@@ -18,8 +18,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher import engine, local
-from launcher.options import LOCAL_IMAGE
+from launcher.local import engine
+from launcher.local import job as local
+from launcher.local.engine import LOCAL_IMAGE
 from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
 

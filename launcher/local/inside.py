@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launcher import engine
 from launcher.errors import JobFailed, Refused
+from launcher.local import engine
 from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
 

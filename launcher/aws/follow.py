@@ -8,7 +8,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from launcher import aws, jobs
+from launcher.aws import client as aws
+from launcher.aws import jobs
 from launcher.errors import LostContact
 
 POLL_SECONDS = 10

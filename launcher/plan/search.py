@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from launcher import config
-from launcher.config import Range
 from text_classifier.contract import hyperparameters
-from text_classifier.contract.errors import UserError
+from text_classifier.contract.errors import UserError, nearest
 from text_classifier.contract.hyperparameters import Hyperparameter
 from text_classifier.contract.metric_names import BY_TASK, DEFAULTS, ERRORS, LOSSES
+
+#: The file that `ranges` are read from, unless --config names another.
+DEFAULT_FILE = Path("train.yaml")
+
+#: Values to choose from, or min, max and scaling.
+Range = Sequence[str] | Mapping[str, str]
 
 STRATEGIES = ("Bayesian", "Random", "Grid")
 SCALINGS = ("Auto", "Linear", "Logarithmic", "ReverseLogarithmic")
@@ -51,7 +56,7 @@ def read(options: Namespace) -> Search:
     """The search that the options and train.yaml ask for. Raises UserError."""
     if not options.ranges:
         raise UserError(
-            f"there is nothing to search; give {config.DEFAULT_FILE} (--config) a mapping `ranges`, as in "
+            f"there is nothing to search; give {DEFAULT_FILE} (--config) a mapping `ranges`, as in "
             "`ranges: {learning_rate: {min: 1e-5, max: 1e-4}, train_batch_size: [16, 32]}`"
         )
     if "checkpoint_dir" in options.hyperparameters:
@@ -75,7 +80,7 @@ def _objective(options: Namespace) -> str:
     objective = options.objective or given.get("metric_for_best_model") or DEFAULTS[task]
     reported = (*LOSSES, *BY_TASK[task])
     if objective not in reported:
-        raise UserError(f"--objective {objective!r} is no metric of {task}; {config.nearest(objective, reported)}")
+        raise UserError(f"--objective {objective!r} is no metric of {task}; {nearest(objective, reported)}")
     return objective
 
 
@@ -97,7 +102,7 @@ def _ranges(given: Mapping[str, Range]) -> dict[str, list[dict[str, Any]]]:
     }
     for name, range_ in given.items():
         if name not in table:
-            raise UserError(f"ranges: {name!r} is no hyperparameter to search; {config.nearest(name, table)}")
+            raise UserError(f"ranges: {name!r} is no hyperparameter to search; {nearest(name, table)}")
         if isinstance(range_, Mapping):
             kind, entry = _numbers(table[name], range_)
         else:

@@ -14,23 +14,21 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from launcher.options import OPTIONS, Option, pair
-from text_classifier.contract.errors import UserError
+from launcher.cli.options import OPTIONS, Option
+from launcher.plan.checks import pair
+from launcher.plan.search import DEFAULT_FILE, Range
+from text_classifier.contract.errors import UserError, nearest
 
-DEFAULT_FILE = Path("train.yaml")
 HYPERPARAMETERS = "hyperparameters"
 RANGES = "ranges"
 
-#: Values to choose from, or min, max and scaling.
-Range = Sequence[str] | Mapping[str, str]
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -58,13 +56,6 @@ def read(file: Path | None) -> Config:
     return Config(
         {name: _value(file, OPTIONS[name], value) for name, value in content.items()}, hyperparameters, ranges
     )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt name."""
-    names = list(known)
-    found = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {found[0]}?" if found else f"the known ones are {', '.join(names)}"
 
 
 def _load(file: Path) -> dict[str, Any]:

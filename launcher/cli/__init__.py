@@ -1,0 +1,1 @@
+"""The command line: commands, flags, train.yaml. Imports plan and local."""
