@@ -114,7 +114,7 @@ test-gpu: test-image ## Tests of what runs on a GPU, inside the image; needs one
 	    --volume '$(CURDIR)/tests:/project/tests:ro' \
 	    --volume '$(CURDIR)/pyproject.toml:/project/pyproject.toml:ro' \
 	    --volume '$(CURDIR)/code:/project/code:ro' \
-	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/gpu tests/unit/code/test_cuda_kernels.py
+	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/gpu tests/unit/code/ops/cuda
 
 test-container: test-image demo-data build/serving/packages/.installed ## Tests of the image, from outside
 	$(IN_VENV)pytest --numprocesses 2 tests/container
@@ -193,13 +193,13 @@ sbom: test-image ## Write the image's bill of materials (CycloneDX) to build/sbo
 	docker run --rm --interactive --network none $(IMAGE):test python - <docker/sbom.py >build/sbom.json
 
 scan-image: build venv ## Look for secrets in every layer of the image; minutes
-	$(IN_VENV)python tests/scan_secrets.py $(IMAGE):local
+	$(IN_VENV)python tools/scan_secrets.py $(IMAGE):local
 
 test-reproducible: engine venv ## Build the image twice from nothing, and compare what is in it; ten minutes
-	$(IN_VENV)python tests/compare_builds.py
+	$(IN_VENV)python tools/compare_builds.py
 
 bench-image: build bench-data ## Size of each layer; seconds from the container's start to its first step, 4,000 rows
-	$(IN_VENV)python tests/bench_image.py
+	$(IN_VENV)python tools/bench_image.py
 
 clean: ## Delete build/, the results of local runs among it, and caches; .venv and the images stay
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _in_a_process(rows: int) -> dict[str, float]:
-    import amazon_reviews
+    from support import amazon_reviews
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reviews.tsv.gz"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import containers
-from containers import QUICK, ContainerJob
+from support import containers
+from support.containers import QUICK, ContainerJob
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

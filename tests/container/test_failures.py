@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from containers import BREAKS, ENDLESS, QUICK, ContainerJob, changed_module, running
+from support.containers import BREAKS, ENDLESS, QUICK, ContainerJob, changed_module, running
 
 Make = Callable[..., ContainerJob]
 

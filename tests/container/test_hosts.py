@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from containers import BREAKS, ENDLESS, QUICK, ContainerJob, changed_module, running
+from support.containers import BREAKS, ENDLESS, QUICK, ContainerJob, changed_module, running
 
 Make = Callable[..., ContainerJob]
 

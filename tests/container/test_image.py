@@ -6,14 +6,13 @@ import hashlib
 import json
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from containers import IMAGE
+from support import ROOT
+from support.containers import IMAGE
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE_BUDGET = 4.5e9
 
 # What docker/drop-unused.sh removes although the lock names it.

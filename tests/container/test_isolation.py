@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from containers import ENDLESS, IMAGE_WITH_TOOLS, INSIDE, QUICK, ContainerJob, running
+from support.containers import ENDLESS, IMAGE_WITH_TOOLS, INSIDE, QUICK, ContainerJob, running
 
 Make = Callable[..., ContainerJob]
 

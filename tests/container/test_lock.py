@@ -8,9 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from containers import IMAGE
-
-ROOT = Path(__file__).resolve().parents[2]
+from support import ROOT
+from support.containers import IMAGE
 
 
 def test_a_wrong_hash_fails_the_build(tmp_path: Path) -> None:

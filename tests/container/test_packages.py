@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from containers import IMAGE, IMAGE_WITH_TOOLS
+from support import ROOT
+from support.containers import IMAGE, IMAGE_WITH_TOOLS
 
-DOCKER = Path(__file__).resolve().parents[2] / "docker"
+DOCKER = ROOT / "docker"
 
 
 def output(image: str, script: str) -> str:

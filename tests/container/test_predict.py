@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from containers import ContainerJob, running
+from support.containers import ContainerJob, running
 
 
 def test_predict_gives_what_was_measured(trained: Path, ready_job: Callable[..., ContainerJob]) -> None:

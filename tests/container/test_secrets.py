@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from containers import IMAGE
-from scan_secrets import finding
-
-TESTS = Path(__file__).resolve().parents[1]
+from support import ROOT
+from support.containers import IMAGE
+from tools.scan_secrets import finding
 
 
 def test_no_file_holds_a_secret() -> None:
-    command = ["docker", "run", "--rm", "--network=none", "--volume", f"{TESTS}:/tests:ro", IMAGE]
-    scan = subprocess.run([*command, "python", "/tests/scan_secrets.py"], capture_output=True, text=True, timeout=300)
+    command = ["docker", "run", "--rm", "--network=none", "--volume", f"{ROOT / 'tools'}:/tools:ro", IMAGE]
+    scan = subprocess.run([*command, "python", "/tools/scan_secrets.py"], capture_output=True, text=True, timeout=300)
     assert scan.returncode == 0, scan.stdout + scan.stderr
     assert int(scan.stdout.split()[0]) > 10_000
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from containers import IMAGE
+from support import ROOT
+from support.containers import IMAGE
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "build" / "serving" / "packages"
 
 #: Prints what the pipeline says about the texts on stdin, with the transformers that is first on the path.

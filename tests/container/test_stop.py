@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from containers import ENDLESS, QUICK, WHOLE_LIFE, ContainerJob, changed_module, running, stop_after
+from support.containers import ENDLESS, QUICK, WHOLE_LIFE, ContainerJob, changed_module, running, stop_after
 
 Make = Callable[..., ContainerJob]
 

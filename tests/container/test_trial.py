@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from containers import QUICK, ContainerJob, running
+from support.containers import QUICK, ContainerJob, running
 
 Make = Callable[..., ContainerJob]
 

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import containers
-from containers import ContainerJob
+from support import containers
+from support.containers import ContainerJob
 
 MOST_RUNS_OF_SLOW_FAULTS = 30
 

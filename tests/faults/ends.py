@@ -13,7 +13,10 @@ from collections import Counter
 from pathlib import Path
 
 import docker
-from containers import (
+from faults.bench import Bench, spread
+from launcher import ROOT
+from launcher.local import job as local
+from support.containers import (
     BREAKS,
     ENDLESS,
     IMAGE,
@@ -27,10 +30,7 @@ from containers import (
     stop_after,
     time_of,
 )
-from faults.bench import Bench, spread
-from jobs import easy_rows, table
-from launcher import ROOT
-from launcher.local import job as local
+from support.jobs import easy_rows, table
 
 PEER_LIMIT = 75.0
 MISTAKE_LIMIT = 10.0

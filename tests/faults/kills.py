@@ -15,11 +15,11 @@ from typing import Any
 
 from docker.models.containers import Container
 
-import containers
 import docker
-from containers import LABEL, QUICK, ContainerJob, running
 from faults.bench import Bench, spread
-from jobs import easy_rows, table
+from support import containers
+from support.containers import LABEL, QUICK, ContainerJob, running
+from support.jobs import easy_rows, table
 
 ROWS = 2_000
 CHECKPOINT_SECONDS = 1.0

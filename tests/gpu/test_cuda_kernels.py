@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from exact import DEVICE, FORMATS, assert_near, attended, exact, numbers
+from support.exact import DEVICE, FORMATS, assert_near, attended, exact, numbers
 from text_classifier.ops.attention import Sequences, attend
 from text_classifier.ops.cuda import bindings as cuda_kernels
 from text_classifier.ops.linear import branch

@@ -16,8 +16,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from jobs import Job, easy_rows, table
-from small_models import FAMILIES, LENGTHS, gradients, model_of, split_of
+from support import ROOT
+from support.jobs import Job, easy_rows, table
+from support.small_models import FAMILIES, LENGTHS, gradients, model_of, split_of
+from support.tiny_model import write_tiny_model
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.modeling.load import make_classifier
 from text_classifier.modeling.packed import PackedClassifier
@@ -26,10 +28,9 @@ from text_classifier.modeling.precision import Precision
 from text_classifier.tasks.single_label import SingleLabel
 from text_classifier.training.batches import Batch, Split, collate
 from text_classifier.training.step import GraphedStep, Step, adamw
-from tiny_model import write_tiny_model
 
 GPU = torch.device("cuda")
-CODE = Path(__file__).resolve().parents[2] / "code"
+CODE = ROOT / "code"
 
 #: Relative to the largest: how far logits and gradients may be from those of fp32 with padding.
 ERROR = {"fp32": (1e-5, 1e-4), "bf16": (2e-2, 5e-2), "fp16": (2e-3, 1e-2)}

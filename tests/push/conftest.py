@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-ROOT = Path(__file__).resolve().parents[2]
+from support import ROOT
+
 IMAGE = "push-test:local"
 REGION = "us-east-1"
 ECR_HOST = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"  # the account of moto

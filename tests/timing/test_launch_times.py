@@ -11,9 +11,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-import sagemaker_stub
 from launcher import ROOT
 from launcher.aws import manifest
+from support import sagemaker_stub
 
 REGION, ACCOUNT, JOB = "eu-west-1", "123456789012", "reviews-1"
 DIGEST = "sha256:" + "0" * 64

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from jobs import Job, easy_rows, table
-from tiny_model import write_tiny_model
+from support import ROOT
+from support.jobs import Job, easy_rows, table
+from support.tiny_model import write_tiny_model
 
 
 @pytest.fixture(scope="session", autouse=True)
 def code_is_on_the_path() -> None:
     """Of the processes that tests start: as in the image."""
-    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[3] / "code"))
+    os.environ.setdefault("PYTHONPATH", str(ROOT / "code"))
 
 
 @pytest.fixture(scope="session", autouse=True)

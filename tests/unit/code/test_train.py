@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import train
-from jobs import Job, easy_rows, table
+from support.jobs import Job, easy_rows, table
 
 QUICK = ("--epochs=3", "--learning_rate=0.01", "--train_batch_size=8", "--precision=fp32")
 

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import check
+from support.jobs import Job, easy_rows, table
+from text_classifier.contract.errors import DataError, SettingsError
+from text_classifier.contract.hyperparameters import parse
+from text_classifier.dataset import data_report
+from text_classifier.dataset.load import Data, read_data
+from text_classifier.reading import rows as reading
+from text_classifier.runtime.folders import Contract
+
+
+def read(job: Job, **hyperparameters: str) -> Data:
+    return read_data(Contract(job.base).data_channels(), parse(hyperparameters))
+
+
+def texts(data: Data, name: str) -> list[str]:
+    return list(data.splits[name].texts[:])
+
+
+def test_every_row_is_in_one_split_under_its_class(job: Job) -> None:
+    job.write("train", "a.tsv", table((f"row {n}", "bad" if n % 3 else "good") for n in range(90)))
+    data = read(job)
+    assert sorted(texts(data, "train") + texts(data, "validation")) == sorted(f"row {n}" for n in range(90))
+    for rows in data.splits.values():
+        numbers = [int(text.split()[1]) for text in rows.texts[:]]
+        assert [data.classes[index] for index in rows.targets] == ["bad" if n % 3 else "good" for n in numbers]
+        assert [int(place.rpartition(" ")[2]) - 2 for place in rows.places[:]] == numbers
+
+
+def test_the_classes_of_training_hold_for_the_other_channels(job: Job) -> None:
+    job.write("train", "a.tsv", table([("a", "10"), ("b", "2"), ("c", "1")]))
+    job.write("validation", "a.tsv", table([("d", "2.0"), ("e", "10")]))
+    assert read(job).splits["validation"].targets.tolist() == [1, 2]
+    job.write("test", "a.tsv", table([("d", "3")]))
+    with pytest.raises(DataError, match="test/a.tsv line 2 has the label '3', which is none of 1, 2, 10; mend the row"):
+        read(job)
+
+
+def test_labels_outside_the_map_are_an_error_or_dropped_and_counted(job: Job) -> None:
+    job.write("train", "a.tsv", table((f"row {n}", str(n % 5 + 1)) for n in range(100)))
+    with pytest.raises(
+        DataError, match="train/a.tsv line 4 has the label '3', which is none of 1-2, 4-5; mend the row"
+    ):
+        read(job, label_map="1-2=bad;4-5=good")
+    data = read(job, label_map="1-2=bad;4-5=good", unmapped="drop")
+    assert sum(map(len, data.splits.values())) == 80
+    assert data.report["channels"]["train"]["unmapped_labels"] == 20
+    assert "left out of train: 0 bad rows, 20 rows with a label" in data_report.table(data.report, data.task)
+    with pytest.raises(DataError, match="no row of train has a label that is in label_map; its labels are x, y"):
+        read(job, label_map="x=bad;y=good", unmapped="drop")
+
+
+def test_a_row_keeps_its_slice_wherever_it_goes(job: Job) -> None:
+    rows = (f"text {n}\t{n % 2}\t{n // 2}\t{' ' if n % 3 == 0 else f'kind {n % 3}'}\n" for n in range(200))
+    job.write("train", "a.tsv", "text\tlabel\tpair\tkind\n" + "".join(rows))
+    for group in ("", "pair"):
+        data = read(job, slice_column="kind", group_column=group)
+        for found in data.splits.values():
+            kinds = [found.slice_values[index] for index in found.slices]
+            assert kinds == [
+                "" if int(t.split()[1]) % 3 == 0 else f"kind {int(t.split()[1]) % 3}" for t in found.texts[:]
+            ]
+    with pytest.raises(DataError, match="train/a.tsv has no column 'kynd'; did you mean 'kind'\\? set slice_column"):
+        read(job, slice_column="kynd")
+    assert not read(job).splits["validation"].slice_values
+
+
+def test_only_what_is_measured_needs_the_slice_column(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.write("train", "a.tsv", table([("a", "0"), ("b", "1")]))
+    job.write("validation", "a.jsonl", '{"text": "c", "label": 0, "kind": 7}\n{"text": "d", "label": 1}\n')
+    assert read(job, slice_column="kind").splits["validation"].slice_values == ("7", "")
+    monkeypatch.setattr(reading, "MOST_SLICES", 1)
+    with pytest.raises(DataError, match="validation/a.jsonl has more than 1 values in column 'kind'; take another"):
+        read(job, slice_column="kind")
+
+
+def test_rows_of_a_group_stand_on_one_side(job: Job) -> None:
+    rows = "".join(f"sentence {n}\t{n // 4 % 2}\treview {n // 4}\n" for n in range(400))
+    job.write("train", "a.tsv", f"text\tlabel\treview\n{rows}")
+    data = read(job, group_column="review")
+    groups = [{int(text.split()[1]) // 4 for text in texts(data, name)} for name in ("train", "validation")]
+    assert not groups[0] & groups[1] and len(groups[0] | groups[1]) == 100
+    with pytest.raises(DataError, match="train/a.tsv has no column 'revue'; did you mean 'review'\\? set group_column"):
+        read(job, group_column="revue")
+    job.write("validation", "a.tsv", table([("a", "0"), ("b", "1")]))  # nothing to split, so no group is needed
+    assert len(texts(read(job, group_column="review"), "train")) == 400
+
+
+def test_texts_on_both_sides_are_counted_and_left_out_of_training_if_wanted(job: Job) -> None:
+    job.write("train", "a.tsv", table([("A fine book", "1"), ("a  FINE book ", "0"), ("dull", "0"), ("", "1")]))
+    job.write("validation", "a.tsv", table([("A fine book", "1"), ("new", "0"), ("", "1")]))
+    data = read(job)
+    assert len(texts(data, "train")) == 4
+    assert data.report["notes"] == [
+        "2 training rows have a text that is in validation too, 1 of them letter by letter, the others but for "
+        "capitals and white space; deduplicate=true leaves them out"
+    ]
+    assert data.report["splits"]["train"]["near_duplicates"] == 1
+    assert data.report["splits"]["train"]["exact_duplicates"] == 0
+    assert texts(read(job, deduplicate="True"), "train") == ["dull", ""]
+
+
+def test_a_class_too_rare_to_split_is_named(job: Job) -> None:
+    job.write("train", "a.tsv", table([*((f"row {n}", "01"[n % 2]) for n in range(20)), ("once", "rare")]))
+    assert read(job).report["notes"] == ["validation has no row of the class rare, so the metrics say nothing about it"]
+
+
+def test_10_001_classes_are_refused_where_the_last_one_stands(job: Job) -> None:
+    job.write("train", "a.tsv", table((f"row {n}", f"name{n}") for n in range(10_001)))
+    with pytest.raises(DataError) as caught:
+        read(job)
+    assert str(caught.value).startswith(
+        "train/a.tsv line 10002: the label column has more than 10,000 different labels (name0, name1, name2"
+    )
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+@pytest.mark.parametrize("task", ["single_label", "multi_label", "regression"])
+def test_labels_missing_in_another_channel_are_one_sentence(job: Job, name: str, task: str) -> None:
+    job.write("train", "a.tsv", table((f"row {n}", str(n % 5)) for n in range(40)))
+    job.write(name, "b.csv", "text,labels\na,1\n")
+    with pytest.raises(
+        DataError, match=rf"{name}/b.csv has no column .*'label'; did you mean 'labels'\? set label_colu"
+    ):
+        read(job, task=task)
+    job.write(name, "b.csv", "text,label\na,1\nb,\n")
+    if task == "multi_label":
+        assert read(job, task=task).report["splits"][name]["without_label"] == 1
+    else:
+        with pytest.raises(DataError, match=f"{name}/b.csv line 3 has no value in column 'label'; fill it in or"):
+            read(job, task=task)
+
+
+def test_one_class_only_is_refused(job: Job) -> None:
+    job.write("train", "a.tsv", table([("a", "5"), ("b", "5.0")]))
+    with pytest.raises(DataError, match="all rows have the label '5'; a classifier needs at least two classes"):
+        read(job)
+
+
+def test_a_channel_of_empty_texts_is_refused(job: Job) -> None:
+    job.write("train", "a.tsv", table([("", "1"), ("", "0")]))
+    with pytest.raises(DataError, match="all texts of train are empty; set text_columns"):
+        read(job)
+
+
+@pytest.mark.parametrize(
+    ("channel", "sentence"),
+    [
+        ("training", "the channel 'training' is not known; did you mean train?"),
+        ("valid", "the channel 'valid' is not known; did you mean validation?"),
+        ("zzz", "the channel 'zzz' is not known; the known ones are train, validation, test, model"),
+    ],
+)
+def test_a_wrong_channel_name_is_one_sentence(job: Job, channel: str, sentence: str) -> None:
+    job.write(channel, "a.tsv", table(easy_rows(20)))
+    with pytest.raises(SettingsError) as caught:
+        read(job)
+    assert str(caught.value) == sentence
+
+
+def test_the_report_counts_what_is_there(job: Job) -> None:
+    job.write("train", "a.tsv", table([("x" * n, str(n % 2)) for n in range(1, 101)]) + "short\n")
+    job.write("validation", "a.tsv", table([("yes", "1"), ("", "0"), ("yes", "0")]))
+    report = read(job, bad_rows="skip").report
+    assert report["channels"]["train"] == {
+        "rows": 100, "bad_rows": 1, "unmapped_labels": 0,
+        "bad_row_examples": ["train/a.tsv line 102 has 1 field, the header has 2"],
+    }  # fmt: skip
+    assert report["splits"]["train"]["characters"] == {"mean": 50.5, "median": 50, "p90": 90, "p99": 99, "max": 100}
+    assert report["splits"]["validation"] == {
+        "rows": 3, "classes": {"0": 2, "1": 1}, "characters": {"mean": 2.0, "median": 3, "p90": 3, "p99": 3, "max": 3},
+        "empty_texts": 1, "exact_duplicates": 1, "near_duplicates": 1,
+    }  # fmt: skip
+
+
+def test_check_reads_a_file_and_loads_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.tsv"
+    path.write_text(table(easy_rows(40)))
+    script = Path(check.__file__).with_name("train.py")
+    probe = (
+        f"import sys; sys.argv[1:] = ['--check', {str(path)!r}]; import runpy\ntry: runpy.run_path({str(script)!r}, "
+    )
+    probe += "run_name='__main__')\nfinally: assert not {'torch', 'transformers', 'pyarrow'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=60)
+    assert "negative: train 18 (50.0%), validation 2 (50.0%)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["none.tsv"], "none.tsv does not exist; give the file or folder of the reviews\n"),
+        (["a.tsv", "--label_column=stars"], "Your data: a.tsv has no column 'stars'; set label_column to one of its"),
+        (["a.tsv", "--label=x"], "Your settings: hyperparameter 'label' is not known; did you mean label_"),
+    ],
+)
+def test_check_says_what_is_wrong(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.tsv").write_text(table(easy_rows(40)))
+    assert check.main(arguments) == 1
+    assert capsys.readouterr().err.startswith(sentence)
+
+
+def test_class_weights_reach_the_loss_of_a_batch() -> None:
+    from text_classifier.tokenization.tokens import Tokens
+    from text_classifier.training.batches import Split, collate
+
+    class Nothing:
+        groups_by_length = False
+
+        def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, object]:
+            return {}
+
+    tokens = Tokens(np.arange(4, dtype=np.int32), np.array([0, 1, 2, 3, 4]))
+    split = Split(tokens, np.array([0, 1, 0, 0]), np.array([2 / 3, 2], dtype=np.float32))
+    weight = collate(Nothing(), split, np.array([1, 0, 3]), 3).weight
+    assert weight.tolist() == pytest.approx([2, 2 / 3, 2 / 3])
+    assert collate(Nothing(), split, np.array([1]), 3, counts=False).weight.tolist() == [0]

@@ -1,0 +1,150 @@
+"""The packed path gives what transformers gives with padding: logits, gradients, losses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForSequenceClassification
+
+from support.small_models import FAMILIES, LENGTHS, gradients, model_of, split_of
+from text_classifier.modeling.load import make_classifier
+from text_classifier.modeling.packed import PackedClassifier, filling_sequences
+from text_classifier.modeling.padded import PaddedClassifier
+from text_classifier.modeling.precision import Precision
+from text_classifier.tokenization.tokens import Tokens
+from text_classifier.training.batches import Split, collate
+
+CPU = torch.device("cpu")
+FP32, BF16 = Precision("fp32", CPU), Precision("bf16", CPU)
+
+
+def run(classifier: torch.nn.Module, split: Split, rows: np.ndarray | None = None) -> tuple[torch.Tensor, np.ndarray]:
+    batch = collate(classifier, split, np.arange(len(split)) if rows is None else rows, len(split))
+    return classifier(**batch.inputs), batch.rows
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths: list[int]) -> None:
+    model, split = model_of(family), split_of(lengths)
+    packed = make_classifier(model, model.config.pad_token_id, FP32)
+    assert isinstance(packed, PackedClassifier)
+    both = []
+    for way in (packed, PaddedClassifier(model, model.config.pad_token_id, FP32)):
+        logits, rows = run(way, split)
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.targets[rows])).backward()
+        both.append((logits.detach(), gradients(model)))
+    (logits, gradient), (expected, expected_gradient) = both
+    assert torch.allclose(logits, expected, atol=1e-5, rtol=0)
+    assert gradient.keys() == expected_gradient.keys()
+    largest = max(g.abs().max() for g in expected_gradient.values())
+    for name, one in gradient.items():
+        assert torch.allclose(one, expected_gradient[name], rtol=1e-4, atol=1e-4 * float(largest)), name
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+def test_filling_a_batch_up_changes_nothing(lengths: list[int]) -> None:
+    model, split = model_of("bert"), split_of(lengths)
+    packed = make_classifier(model, 0, FP32)
+    both = []
+    for packed.fills in (False, True):
+        logits, rows = run(packed, split)
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.targets[rows])).backward()
+        both.append((logits.detach(), gradients(model)))
+    (logits, gradient), (filled, filled_gradient) = both
+    assert torch.allclose(logits, filled, rtol=0, atol=1e-6)
+    for name, one in gradient.items():
+        assert torch.allclose(one, filled_gradient[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_batches_are_filled_up_to_few_sizes() -> None:
+    sizes = set()
+    for tokens in range(1, 70_000):
+        filling = filling_sequences(tokens, 100)
+        assert 1 <= min(filling) <= max(filling) <= 100
+        assert sum(filling) <= max(64, tokens / 16) + len(filling)
+        sizes.add(tokens + sum(filling))
+    assert len(sizes) < 170
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_stays_near_fp32(family: str) -> None:
+    model, split = model_of(family), split_of(LENGTHS[0])
+    with torch.no_grad():
+        exact, _ = run(make_classifier(model, 0, FP32), split)
+        rounded, _ = run(make_classifier(model, 0, BF16), split)
+    assert 0 < (rounded - exact).abs().max() < 2e-2 * exact.abs().max()
+
+
+def test_a_sequence_knows_nothing_of_its_neighbours() -> None:
+    packed = make_classifier(model_of("bert"), 0, FP32)
+    split = split_of(LENGTHS[0])
+    with torch.no_grad():
+        before, rows = run(packed, split)
+        split.tokens.ids[split.tokens.offsets[2] : split.tokens.offsets[3]] = 7
+        after, _ = run(packed, split)
+    changed = (before != after).any(dim=1).numpy()
+    assert rows[changed].tolist() == [2]
+
+
+def test_fifty_steps_give_the_losses_of_a_plain_loop() -> None:
+    """The plain loop is transformers' own forward pass on a padded batch, and AdamW."""
+    split = split_of([int(n) for n in np.random.default_rng(5).integers(2, 60, 64)])
+    losses = []
+    for way in ("packed", "plain"):
+        model = model_of("bert")
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        packed = make_classifier(model, 0, FP32)
+        padded = PaddedClassifier(model, 0, FP32)
+        found = []
+        for step in range(50):
+            rows = np.random.default_rng(step).choice(64, 8, replace=False)
+            if way == "packed":
+                logits, rows = run(packed, split, rows)
+            else:
+                logits = model(**padded.inputs(split.tokens, rows)).logits
+            loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.targets[rows]))
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            found.append(loss.item())
+        losses.append(found)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("place", ["hidden_dropout_prob", "attention_probs_dropout_prob"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dropout_spreads_the_logits_as_transformers_own_does(family: str, place: str) -> None:
+    names = {"hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout"}
+    model = model_of(family, **{names[place] if family == "distilbert" else place: 0.3})
+    split = split_of([20, 12, 5])
+    packed, padded = make_classifier(model, 0, FP32), PaddedClassifier(model, 0, FP32)
+    count = 400
+    torch.manual_seed(3)
+    with torch.no_grad():
+        assert torch.equal(run(packed.eval(), split)[0], run(packed, split)[0])
+        ours = torch.stack([run(packed.train(), split)[0] for _ in range(count)])
+        theirs = torch.stack([run(padded.train(), split)[0] for _ in range(count)])
+    error = theirs.std(0) * (2 / count) ** 0.5
+    assert ((ours.mean(0) - theirs.mean(0)).abs() < 5 * error).all()
+    assert ((ours.std(0) / theirs.std(0)).log().abs() < 5 / count**0.5).all()
+
+
+def test_a_family_that_is_not_known_is_padded() -> None:
+    config = transformers.AlbertConfig(
+        vocab_size=120, embedding_size=16, hidden_size=32, num_attention_heads=4, intermediate_size=64, num_labels=3
+    )
+    model = AutoModelForSequenceClassification.from_config(config)
+    padded = make_classifier(model, 0, FP32)
+    assert isinstance(padded, PaddedClassifier)
+    logits, _ = run(padded, split_of([7, 3]))
+    assert logits.shape == (2, 3)
+
+
+def test_padding_is_masked() -> None:
+    padded = PaddedClassifier(model_of("bert"), 0, FP32)
+    inputs = padded.inputs(Tokens(np.array([7, 8, 9, 5, 6], dtype=np.int32), np.array([0, 3, 5])), np.array([0, 1]))
+    assert inputs["input_ids"].tolist() == [[7, 8, 9], [5, 6, 0]]
+    assert inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]

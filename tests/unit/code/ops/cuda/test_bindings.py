@@ -1,0 +1,292 @@
+"""The kernels of a GPU compile for each generation. Each function of cuda_kernels.py is compared with torch's own in
+fp64: on a GPU, or where there is none on a CPU that takes its place (emulator)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from support import emulator
+from support.exact import DEVICE, FORMATS, assert_near, attended, exact, numbers
+from support.small_models import FAMILIES, gradients, model_of, split_of
+from text_classifier.modeling.packed import Encoder, PackedClassifier, encoder
+from text_classifier.modeling.padded import PaddedClassifier
+from text_classifier.modeling.precision import Precision
+from text_classifier.ops.attention import Sequences
+from text_classifier.ops.cpu import bindings as kernels
+from text_classifier.ops.cuda import bindings as cuda_kernels
+from text_classifier.ops.cuda.adamw import AdamW
+from text_classifier.ops.cuda.bindings import HEAD_WIDTHS
+from text_classifier.ops.cuda.driver import machine_code
+from text_classifier.training.batches import collate
+
+HAS_GPU = DEVICE.type == "cuda"
+#: Rows and widths; the emulator is slow.
+NORMED = [(1, 384), (4097, 768), (37, 31), (5, 1024), (1000, 312)] if HAS_GPU else [(1, 384), (40, 384), (37, 31)]
+ACTIVATED = [(1, 1536), (4097, 3072), (37, 31), (1000, 1200)] if HAS_GPU else [(1, 1536), (9, 1536), (37, 31)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def device() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patches:
+        if not HAS_GPU:
+            emulator.install(patches)
+        yield
+
+
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize(("rows", "width"), NORMED)
+def test_add_and_norm(rows: int, width: int, dtype: torch.dtype) -> None:
+    update, residual = (numbers(rows, width, dtype=dtype, seed=seed) for seed in (1, 2))
+    bias, gradient = numbers(width, seed=3), numbers(rows, width, dtype=dtype, seed=4).detach()
+    norm = nn.LayerNorm(width, eps=1e-12, device=DEVICE)
+    with torch.no_grad():
+        norm.weight += 0.1 * numbers(width, seed=5)
+    output = cuda_kernels.add_and_norm(update, bias, residual, norm, 0.0)
+    output.backward(gradient)
+    own = (update, bias, residual, norm.weight, norm.bias)
+    theirs = exact(*own)
+    expected = functional.layer_norm(theirs[2] + theirs[0] + theirs[1], (width,), theirs[3], theirs[4], 1e-12)
+    expected.backward(gradient.double())
+    assert_near(output, expected, dtype)
+    for one, other in zip(own, theirs, strict=True):
+        assert_near(one.grad, other.grad, dtype)
+
+
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize(("rows", "width"), ACTIVATED)
+def test_gelu(rows: int, width: int, dtype: torch.dtype) -> None:
+    x, bias, gradient = numbers(rows, width, dtype=dtype), numbers(width, seed=2), numbers(rows, width, seed=3)
+    output = cuda_kernels.gelu(x, bias)
+    output.backward(gradient.to(dtype))
+    theirs = exact(x, bias)
+    expected = functional.gelu(theirs[0] + theirs[1])
+    expected.backward(gradient.to(dtype).double())
+    assert_near(output, expected, dtype)
+    assert_near(x.grad, theirs[0].grad, dtype)
+    assert_near(bias.grad, theirs[1].grad, dtype)
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5])
+def test_dropout_keeps_the_mean_and_the_gradient_has_the_same_mask(probability: float) -> None:
+    rows, width = 512 if HAS_GPU else 256, 384
+    update, residual = numbers(rows, width), torch.zeros(rows, width, device=DEVICE)
+    norm = nn.LayerNorm(width, device=DEVICE)
+    with torch.no_grad():
+        update.fill_(1.0)
+        update[:, ::2] = -1.0
+    bias = torch.zeros(width, device=DEVICE)
+    torch.manual_seed(3)
+    masks = []
+    for _ in range(2):
+        update.grad = None
+        output = cuda_kernels.add_and_norm(update, bias, residual, norm, probability)
+        output.sum().backward()  # a norm's sum is constant: what reaches a kept element is next to 0, but not 0
+        kept = output.abs() > 0.5
+        masks.append(kept)
+        assert kept.float().mean().item() == pytest.approx(1 - probability, abs=0.01)
+        assert kept.float().mean(0).sub(1 - probability).abs().max() < 0.2  # of so few rows
+        update.grad = None
+        torch.manual_seed(4)
+        output = cuda_kernels.add_and_norm(update, bias, residual, norm, probability)
+        output.square().mul(numbers(rows, width, seed=9)).sum().backward()
+        assert torch.equal(update.grad != 0, output.abs() > 0.5)
+        torch.manual_seed(5)
+    assert not torch.equal(*masks)
+
+
+#: Widths of a head, lengths, formats.
+ATTENDED = [
+    (64, [128, 113, 17, 1], torch.bfloat16),
+    (32, [64, 33, 5], torch.bfloat16),
+    (32, [100, 16], torch.float16),
+    (16, [16, 7, 1], torch.float16),
+]
+
+
+@pytest.mark.parametrize("has_one_query", [False, True])
+@pytest.mark.parametrize(("width", "lengths", "dtype"), ATTENDED, ids=str)
+def test_attention(width: int, lengths: list[int], dtype: torch.dtype, has_one_query: bool) -> None:
+    heads, tokens = 3, sum(lengths)
+    query = numbers(len(lengths), heads * width, dtype=dtype, seed=1) if has_one_query else None
+    projected = numbers(tokens, (2 if has_one_query else 3) * heads * width, dtype=dtype, seed=2)
+    gradient = numbers(len(lengths) if has_one_query else tokens, heads * width, dtype=dtype, seed=3).detach()
+    boundaries = Sequences.of(np.array(lengths)).boundaries.to(DEVICE)
+    own = [projected] if query is None else [projected, query]
+    theirs = exact(*own)
+    output = cuda_kernels.attention(query, projected, boundaries, max(lengths), heads, 0.0)
+    output.backward(gradient)
+    expected = attended(theirs[0], theirs[1] if has_one_query else None, lengths, heads)
+    expected.backward(gradient.double())
+    assert_near(output, expected, dtype)
+    for one, other in zip(own, theirs, strict=True):
+        assert_near(one.grad, other.grad, dtype)
+
+
+def test_attention_drops_weights_and_the_gradient_has_the_same_mask() -> None:
+    width, length, probability = 64, 60, 0.25
+    lengths = [length, length]
+    boundaries = Sequences.of(np.array(lengths)).boundaries.to(DEVICE)
+    queries_and_keys, one_of_each = numbers(2 * length, 2 * width), torch.eye(length, width, device=DEVICE).repeat(2, 1)
+
+    def run(value: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(seed)
+        projected = torch.cat([queries_and_keys, value], 1).to(torch.bfloat16).detach().requires_grad_()
+        return cuda_kernels.attention(None, projected, boundaries, 128, 1, probability), projected
+
+    masks = []
+    for seed in (1, 2):
+        # With values of which each has one number, the output is the weights.
+        masks.append(torch.stack([part[:, :length] != 0 for part in run(one_of_each, seed)[0].split(lengths)]))
+        assert masks[-1].float().mean().item() == pytest.approx(1 - probability, abs=0.02)
+    assert not torch.equal(*masks)
+    assert not torch.equal(*masks[0])  # sequences have masks of their own
+    for sequence in masks[0]:
+        assert (sequence.float().mean(0) - 1 + probability).abs().max() < 0.25
+        assert (sequence.float().mean(1) - 1 + probability).abs().max() < 0.25
+        for distance in (1, 8, 16):  # neighbours are independent
+            both = (sequence[distance:] & sequence[:-distance]).float().mean()
+            assert both.item() == pytest.approx((1 - probability) ** 2, abs=0.04)
+
+    output, projected = run(numbers(2 * length, width, seed=3).detach(), 1)
+    gradient = numbers(2 * length, width, dtype=torch.bfloat16, seed=4).detach()
+    output.backward(gradient)
+    (theirs,) = exact(projected)
+    expected = torch.cat(
+        [
+            attended(part, None, [length], 1, mask / (1 - probability))
+            for part, mask in zip(theirs.split(lengths), masks[0], strict=True)
+        ]
+    )
+    expected.backward(gradient.double())
+    assert_near(output, expected, torch.bfloat16)
+    assert_near(projected.grad, theirs.grad, torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+def test_adamw_takes_the_steps_of_torchs_and_renews_copies(dtype: torch.dtype) -> None:
+    shapes = [(33, 70), (70,), (1,), (9, 1030), *[(3,)] * 70]  # more than a launch takes
+    own, theirs = (
+        [numbers(*shape, seed=seed).detach().requires_grad_() for seed, shape in enumerate(shapes)] for _ in range(2)
+    )
+    copies = {parameter: parameter.detach().to(dtype) for parameter in own[:2]}
+    rate = torch.tensor(1e-2, device=DEVICE)
+
+    def groups(parameters: list[torch.Tensor]) -> list[dict[str, object]]:
+        return [{"params": parameters[:1], "weight_decay": 0.1}, {"params": parameters[1:], "weight_decay": 0.0}]
+
+    optimizer = AdamW(groups(own), rate, 1e-8, copies if dtype != torch.float32 else {})
+    reference = torch.optim.AdamW(groups(theirs), 1e-2, eps=1e-8)
+    for step in range(4):
+        rate.fill_(1e-2 / (1 + step))
+        for group in reference.param_groups:
+            group["lr"] = 1e-2 / (1 + step)
+        for number, (one, other) in enumerate(zip(own, theirs, strict=True)):
+            other.grad = numbers(*one.shape, seed=100 * step + number).detach()
+            one.grad = 3 * other.grad if number != 2 else None
+            other.grad = other.grad if number != 2 else None
+        optimizer.grad_scale = torch.tensor(3.0, device=DEVICE)
+        before = [parameter.detach().clone() for parameter in own]
+        optimizer.found_inf = torch.tensor(1.0, device=DEVICE)
+        optimizer.step()
+        assert all(map(torch.equal, own, before))
+        optimizer.found_inf = None if step else torch.tensor(0.0, device=DEVICE)
+        optimizer.step()
+        reference.step()
+    for one, other in zip(own, theirs, strict=True):
+        assert_near(one, other.double(), torch.float32)
+        moments = optimizer.state[one]
+        if one.grad is not None:
+            assert moments["step"].item() == reference.state[other]["step"].item()
+            for name in ("exp_avg", "exp_avg_sq"):
+                assert_near(moments[name], reference.state[other][name].double(), torch.float32)
+    if dtype != torch.float32:
+        for parameter, copy in copies.items():
+            assert torch.equal(copy, parameter.detach().to(dtype))
+
+
+@pytest.fixture
+def precision(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """bf16 on a GPU, or what a classifier takes for that."""
+    if HAS_GPU:
+        return Precision("bf16", DEVICE)
+    monkeypatch.setattr(kernels, "attention", cuda_kernels.attention)
+    return SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_reads_copies_of_the_weights_that_each_step_renews(family: str, precision: Any) -> None:
+    width = {"dim": 64, "hidden_dim": 128} if family == "distilbert" else {"hidden_size": 64, "intermediate_size": 128}
+    model = model_of(family, **width).to(DEVICE)
+    split = split_of([30, 17, 5])
+    packed = PackedClassifier(model, cast(Encoder, encoder(model)), precision)
+    padded = PaddedClassifier(model, model.config.pad_token_id, Precision("fp32", DEVICE))
+    optimizer = AdamW([{"params": list(model.parameters())}], torch.tensor(1e-2, device=DEVICE), 1e-8, packed.copies)
+    assert len(packed.copies) == 3 * 6 * 2  # weights and biases of three layers
+
+    def logits(classifier: Any, mode: bool = True) -> torch.Tensor:
+        classifier.train(mode)
+        return forwards(classifier)
+
+    def forwards(classifier: Any) -> torch.Tensor:
+        batch = collate(classifier, split, np.arange(3), 3).to(DEVICE)
+        return classifier(**batch.inputs)
+
+    found = []
+    for classifier in (packed, padded):
+        output = logits(classifier)
+        output.square().sum().backward()
+        found.append((output.detach(), gradients(model)))
+    (ours, own), (theirs, expected) = found
+    assert_near(ours, theirs.double(), torch.bfloat16)
+    largest = max(gradient.abs().max() for gradient in expected.values())
+    for name, gradient in expected.items():
+        assert (own[name] - gradient).abs().max() < 0.05 * largest, name
+
+    for name, parameter in model.named_parameters():
+        parameter.grad = own.get(name)
+    packed.train()
+    optimizer.step()
+    after = forwards(packed)  # by the copies
+    assert (after - ours).abs().max() > 0.1
+    assert torch.equal(after, logits(packed, mode=False))  # by the weights themselves
+    with torch.no_grad():
+        packed.parts.layers[0].query.weight += 1.0
+    assert torch.equal(logits(packed), logits(packed, mode=False))
+
+
+#: T4, A100, A10G, L4 and L40S, H100 and H200, B200, RTX PRO 6000.
+GENERATIONS = ["75", "80", "86", "89", "90", "100", "120"]
+
+
+@pytest.mark.parametrize("capability", GENERATIONS)
+@pytest.mark.parametrize(("part", "width"), [("norm", 768), ("gelu", 3072), ("adamw", 0), ("sums", 0)])
+def test_it_compiles_for_every_generation(part: str, width: int, capability: str) -> None:
+    assert machine_code(part, torch.float16, {"WIDTH": width}, capability).startswith(b"\x7fELF")
+
+
+@pytest.mark.parametrize("capability", ["75", "90"])
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize(("part", "width"), [("norm", 31), ("norm", 1024), ("gelu", 31)])
+def test_it_compiles_for_every_format_and_any_width(part: str, width: int, dtype: torch.dtype, capability: str) -> None:
+    assert machine_code(part, dtype, {"WIDTH": width}, capability).startswith(b"\x7fELF")
+
+
+@pytest.mark.parametrize("capability", GENERATIONS[1:])
+@pytest.mark.parametrize("dtype", FORMATS[1:], ids=str)
+@pytest.mark.parametrize("width", HEAD_WIDTHS)
+def test_attention_compiles_from_ampere_on(width: int, dtype: torch.dtype, capability: str) -> None:
+    for tokens in (16, 128):
+        assert machine_code("attention", dtype, {"WIDTH": width, "TOKENS": tokens}, capability).startswith(b"\x7fELF")
+
+
+def test_what_cannot_be_compiled_is_shown() -> None:
+    with pytest.raises(RuntimeError, match="norm.cu cannot be compiled.*\n.*error"):
+        machine_code("norm", torch.float32, {"WIDTH": 0}, "90")

@@ -1,0 +1,357 @@
+"""What a job leaves behind, of one run, and whether it serves."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import stat
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import predict
+from support.jobs import Job, easy_rows, table
+from support.tiny_model import write_tiny_model
+from text_classifier.evaluation import calibration
+from text_classifier.evaluation import single_label as assessment
+from text_classifier.results import artifact, baselines, report
+from text_classifier.results.evaluated import Evaluated
+from text_classifier.results.write import _by_slice
+from text_classifier.runtime.folders import Contract
+from text_classifier.tasks.single_label import SingleLabel
+from text_classifier.tokenization.tokens import Tokens
+from text_classifier.training.batches import Split
+
+HOSTILE = '<script>document.title="run"</script><img src=x onerror=alert(1)> good dull'
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and its visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def require_self_contained(self) -> None:
+        """No script, no handler, nothing loaded from anywhere, and a policy that says so to the browser."""
+        assert {tag for tag, _ in self.elements}.isdisjoint({"script", "iframe", "object", "link", "base", "form"})
+        for _, attributes in self.elements:
+            assert not [name for name in attributes if name.startswith("on") or name == "href"]
+            assert (attributes.get("src") or "data:image/svg+xml;base64,").startswith("data:image/svg+xml;base64,")
+        policies = [a["content"] for tag, a in self.elements if tag == "meta" and "http-equiv" in a]
+        assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A completed job with a validation and a test channel; a text of the former tries to break out of the page."""
+    job = Job(tmp_path_factory.mktemp("done"), {"IMAGE_REVISION": "0123abc", "IMAGE_DIGEST": "sha256:4d"})
+    job.write("train", "reviews.tsv", table(easy_rows(64)))
+    rows = table([*easy_rows(16), (HOSTILE, "positive"), ("fine", "negative")]).splitlines()
+    kinds = ["kind", *["books"] * 17, "<b>toys</b>"]
+    job.write("validation", "reviews.tsv", "".join(f"{row}\t{kind}\n" for row, kind in zip(rows, kinds, strict=True)))
+    job.write(
+        "test",
+        "reviews.jsonl",
+        '{"text": "superb", "label": "positive", "kind": "books"}\n{"text": "awful", "label": "negative"}\n',
+    )
+    (job.base / "input" / "data" / "model").mkdir()
+    write_tiny_model(job.base / "input" / "data" / "model")
+    code, log = job.run(
+        "--epochs=3", "--learning_rate=0.01", "--train_batch_size=8", "--precision=fp32", "--slice_column=kind"
+    )
+    assert code == 0, log
+    return job
+
+
+def predictions(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_output_is_for_people_and_for_machines(done: Job) -> None:
+    output = done.base / "output" / "data"
+    assert {path.name for path in output.iterdir()} == {
+        "data_report.json", "metrics.json", "report.html", "predictions_validation.csv", "predictions_test.csv",
+        "tensorboard",
+    }  # fmt: skip
+    metrics: Any = done.metrics
+    best = metrics["epochs"][metrics["best_epoch"] - 1]
+    validation = metrics["validation"]
+    assert {name: metrics[name] for name in best} == best
+    assert validation["log_loss"] == pytest.approx(best["validation_loss"], rel=1e-6)
+    for name in ("accuracy", "precision_macro", "recall_macro", "f1_macro", "roc_auc", "auprc"):
+        assert validation[name] == pytest.approx(best[name], abs=1e-9)
+    for split, rows in (("validation", 18), ("test", 2)):
+        assert metrics[split]["rows"] == rows == metrics["rows"][split]
+        assert all(low <= metrics[split][name] <= high for name, (low, high) in metrics[split]["intervals"].items())
+    assert [entry["name"] for entry in metrics["baselines"]] == [SingleLabel.most_frequent, SingleLabel.words]
+    assert metrics["headline"] == "accuracy" and metrics["baselines"][0]["accuracy"] == 0.5
+    assert metrics["baselines"][1]["accuracy"] > 0.8
+
+
+def test_the_curve_and_the_throughput_are_those_of_the_training(done: Job) -> None:
+    metrics: Any = done.metrics
+    losses = np.array(metrics["loss_curve"]["losses"])
+    for number, epoch in enumerate(metrics["epochs"]):
+        assert losses[8 * number : 8 * number + 8].mean() == pytest.approx(epoch["train_loss"], rel=1e-5)
+    speed = metrics["throughput"]
+    assert speed["rows"] == 3 * 64 and 0 <= speed["padding"] < 0.5
+    assert speed["rows_per_second"] == pytest.approx(3 * 64 / speed["seconds"])
+    assert 5 < speed["tokens_per_second"] / speed["rows_per_second"] < 12  # tokens of a text
+    page = Page((done.base / "output" / "data" / "report.html").read_text())
+    assert f"Training read {speed['rows_per_second']:,.0f} texts or" in page.text
+
+
+def test_metrics_are_sliced_by_the_column(done: Job) -> None:
+    metrics: Any = done.metrics
+    for split in ("validation", "test"):
+        [others] = metrics[split]["by_slice"]  # neither value has rows enough to stand alone
+        assert (others["value"], others["slices"], others["rows"]) == (None, 2, metrics[split]["rows"])
+        assert others["accuracy"] == metrics[split]["accuracy"]
+
+
+def test_predictions_are_those_that_were_measured(done: Job) -> None:
+    rows = predictions(done.base / "output" / "data" / "predictions_validation.csv")
+    metrics: Any = done.metrics
+    assert np.mean([row["label"] == row["predicted"] for row in rows]) == metrics["validation"]["accuracy"]
+    losses = [-np.log(float(row[f"probability_{row['label']}"])) for row in rows]
+    assert np.mean(losses) == pytest.approx(metrics["validation"]["log_loss"], rel=1e-4)
+    assert [row["row"] for row in rows] == [f"validation/reviews.tsv line {line}" for line in range(2, 20)]
+
+
+def test_the_manifest_says_how_the_model_came_to_be(done: Job) -> None:
+    manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
+    metrics: Any = done.metrics
+    assert (manifest["status"], manifest["steps"], manifest["code_revision"]) == ("completed", 24, "0123abc")
+    assert manifest["image_digest"] == "sha256:4d"
+    assert manifest["temperature"] == metrics["validation"]["calibration"]["temperature"]
+    assert manifest["base_model"] == {"name": "model channel", "architecture": "bert", "revision": None}
+    data = (done.base / "input" / "data" / "train" / "reviews.tsv").read_bytes()
+    assert manifest["files"]["train/reviews.tsv"] == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    assert {name.partition("/")[0] for name in manifest["files"]} == {"train", "validation", "test", "model"}
+
+
+def test_the_model_card_has_the_metrics_and_the_data(done: Job) -> None:
+    path = done.base / "model" / "README.md"
+    card = path.read_text()
+    metrics: Any = done.metrics
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    low, high = metrics["test"]["intervals"]["f1_macro"]
+    assert f"| f1_macro | {metrics['test']['f1_macro']:.4f} ({low:.4f} to {high:.4f}) |" in card
+    assert "| learning_rate | 0.01 |" in card and "| train/reviews.tsv |" in card and SingleLabel.words in card
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_the_events_hold_the_curves(done: Job) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+
+    [path] = (done.base / "output" / "data" / "tensorboard").iterdir()
+    content, found = path.read_bytes(), {}
+    while content:  # a record: length (8 bytes), its checksum (4), the event, its checksum (4)
+        length = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + length])
+        found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+        content = content[16 + length :]
+    epochs: Any = done.metrics["epochs"]
+    wanted = {(name, number): value for number, epoch in enumerate(epochs, 1) for name, value in epoch.items()}
+    curve: Any = done.metrics["loss_curve"]
+    assert curve["steps"] == list(range(1, 25))
+    wanted |= {("train_loss_by_step", step): loss for step, loss in zip(*curve.values(), strict=True)}
+    assert found == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_report_is_one_file_in_which_nothing_can_run(done: Job) -> None:
+    page = Page((done.base / "output" / "data" / "report.html").read_text())
+    page.require_self_contained()
+    assert HOSTILE in page.text  # shown, not run
+    metrics: Any = done.metrics
+    assert f"{100 * metrics['test']['accuracy']:.1f} %" in page.text
+    assert "TF-IDF and logistic regression" in page.text
+    assert len([tag for tag, _ in page.elements if tag == "img"]) == 6
+
+
+def test_the_model_serves_through_a_pipeline_as_it_was_measured(done: Job) -> None:
+    from transformers import pipeline
+
+    as_the_card_says = {"truncation": True, "max_length": 128}
+    classify = pipeline(
+        "text-classification", model=str(done.base / "model"), function_to_apply="none", top_k=None, **as_the_card_says
+    )
+    with (done.base / "input" / "data" / "validation" / "reviews.tsv").open() as file:
+        texts = [line.split("\t")[0] for line in file][1:]
+    rows = predictions(done.base / "output" / "data" / "predictions_validation.csv")
+    for row, answer in zip(rows, classify(texts), strict=True):
+        logits = {entry["label"]: entry["score"] for entry in answer}
+        margin = np.log(float(row["probability_positive"])) - np.log(float(row["probability_negative"]))
+        assert logits["positive"] - logits["negative"] == pytest.approx(margin, abs=1e-5)
+
+
+def test_the_tokenizer_has_a_class_that_transformers_4_knows_too(done: Job) -> None:
+    config = json.loads((done.base / "model" / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def run_predict(done: Job, data: Path, output: Path, *more: str) -> int:
+    return predict.main([f"--model={done.base / 'model'}", f"--data={data}", f"--output={output}", *more])
+
+
+def test_predict_gives_what_was_measured(
+    done: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(predict, "CHUNK", 7)
+    assert run_predict(done, done.base / "input" / "data" / "validation" / "reviews.tsv", tmp_path / "scores.csv") == 0
+    assert "18 rows classified" in capsys.readouterr().out
+    measured = predictions(done.base / "output" / "data" / "predictions_validation.csv")
+    for row, other in zip(predictions(tmp_path / "scores.csv"), measured, strict=True):
+        assert f"validation/{row['row']}" == other["row"] and row["predicted"] == other["predicted"]
+        assert float(row["probability_positive"]) == pytest.approx(float(other["probability_positive"]), abs=1e-5)
+    assert list(tmp_path.iterdir()) == [tmp_path / "scores.csv"]
+
+
+def test_predict_takes_rows_without_labels_and_the_temperature(done: Job, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text('text,id\n"good, great",1\n,2\n')
+    margins = []
+    for options in ([], ["--calibrated"]):
+        assert run_predict(done, tmp_path / "new.csv", tmp_path / "scores.csv", *options) == 0
+        rows = predictions(tmp_path / "scores.csv")
+        margins.append([np.log(float(r["probability_positive"]) / float(r["probability_negative"])) for r in rows])
+    manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
+    assert np.array(margins[1]) * manifest["temperature"] == pytest.approx(np.array(margins[0]), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "Your data: .*new.csv has no rows; give it"),
+        ("id\n1\n", "Your data: new.csv has no column .* or 'text'; set text_columns to one of"),
+        ("text\na,b\n", "Your data: new.csv line 2 has 2 fields, the header has 1"),
+    ],
+)
+def test_a_mistake_in_predict_is_one_sentence_and_leaves_nothing(
+    done: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, sentence: str
+) -> None:
+    (tmp_path / "new.csv").write_text(content)
+    assert run_predict(done, tmp_path / "new.csv", tmp_path / "scores.csv") == 1
+    assert re.match(sentence, capsys.readouterr().err)
+    assert os.listdir(tmp_path) == ["new.csv"]
+
+
+def test_predict_wants_a_model_and_a_place_to_write(
+    done: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = done.base / "input" / "data" / "test" / "reviews.tsv"
+    assert run_predict(done, data, tmp_path / "no folder" / "scores.csv") == 1
+    assert capsys.readouterr().err.startswith("Your settings: --output cannot be written to")
+    assert run_predict(done, tmp_path / "none.csv", tmp_path / "scores.csv") == 1
+    assert re.match("Your settings: --data .*none.csv is not a file;", capsys.readouterr().err)
+    assert predict.main([f"--model={tmp_path}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]) == 1
+    assert "has no readable training_manifest.json" in capsys.readouterr().err
+
+
+def evaluated(rows: int, classes: tuple[str, ...], text: str) -> Evaluated:
+    """A split of random rows as training and as validation, all of them with one text."""
+    random = np.random.default_rng(1)
+    truth = random.integers(0, len(classes), rows)
+    logits = random.normal(size=(rows, len(classes))).astype(np.float32)
+    logits[np.arange(rows), truth] += 1
+    offsets = np.concatenate([[0], random.integers(3, 128, rows).cumsum()])
+    split = Split(Tokens(np.zeros(0, dtype=np.int32), offsets), truth)
+    return Evaluated(
+        SingleLabel(), {"train": split, "validation": split}, {"validation": logits}, classes,
+        texts=lambda _, rows: [text] * len(rows),
+        places=lambda _, rows: [f"validation/reviews.tsv line {row}" for row in rows],
+        full_lengths=lambda _, rows: random.integers(3, 400, len(rows)),
+    )  # fmt: skip
+
+
+def write_report(path: Path, given: Evaluated, done: Job) -> str:
+    manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
+    logits, split = given.logits["validation"], given.splits["validation"]
+    measured = assessment.assess(logits, split.targets, given.classes, split.tokens.lengths, 1.2, seed=1)
+    if "validation" in given.slices:
+        measured["by_slice"] = _by_slice(given, "validation", seed=1)
+    said = given.task.constant(split.targets, len(split))
+    compared = baselines.compare(
+        given.task, "baseline", said, logits.argmax(axis=1), split.targets, len(given.classes), len(split), seed=1
+    )
+    metrics = {
+        "classes": list(given.classes), "rows": dict.fromkeys(("train", "validation"), len(split)),
+        "epochs": done.metrics["epochs"], "loss_curve": done.metrics["loss_curve"], "throughput": {}, "best_epoch": 1,
+        "validation": measured, "baselines": [compared],
+    }  # fmt: skip
+    report.write(path, given, metrics, manifest)
+    return path.read_text()
+
+
+def test_the_report_of_100_000_rows_stays_small(done: Job, tmp_path: Path) -> None:
+    html = write_report(tmp_path / "report.html", evaluated(100_000, ("no", "yes"), "long & longer " * 1000), done)
+    Page(html).require_self_contained()
+    assert len(html.encode()) < 3e6
+
+
+def test_the_report_takes_classes_of_any_name_and_number(done: Job, tmp_path: Path) -> None:
+    names = ("$x_$", "<b>&", "中文", *(f"class number {index}" for index in range(60)))
+    page = Page(write_report(tmp_path / "report.html", evaluated(500, names, "text"), done))
+    page.require_self_contained()
+    assert "<b>&" in page.text and "The first 50 of 63 classes" in page.text
+
+
+def test_the_report_has_the_slices_with_their_values_escaped(done: Job, tmp_path: Path) -> None:
+    given = evaluated(500, ("no", "yes"), "text")
+    names = ("<b>toys</b>", "", "rare")
+    given = replace(given, slices={"validation": (np.repeat([0, 1, 2], [250, 240, 10]), names)})
+    page = Page(write_report(tmp_path / "report.html", given, done))
+    page.require_self_contained()
+    assert "By kind" in page.text and "<b>toys</b>" in page.text
+    assert "(empty)" in page.text and "1 others together" in page.text
+
+
+def test_examples_are_the_surest_mistakes_and_the_least_sure_rows(done: Job) -> None:
+    given = evaluated(200, ("no", "yes"), "text")
+    found = report.examples(given)
+    truth, logits = given.splits["validation"].targets, given.logits["validation"]
+    probabilities = np.exp(calibration.log_probabilities(logits))
+    wrong = [row for row in range(200) if logits[row].argmax() != truth[row]]
+    surest = sorted(wrong, key=lambda row: -probabilities[row].max())[:20]
+    unsure = sorted(range(200), key=lambda row: probabilities[row].max())[:20]
+    for shown, rows in zip(found, (surest, unsure), strict=True):
+        assert [entry["place"].split()[-1] for entry in shown["rows"]] == [str(row) for row in rows]
+
+
+def test_words_beat_the_majority_where_words_tell() -> None:
+    texts, labels = zip(*easy_rows(80), strict=True)
+    classes = np.array([label == "positive" for label in labels], dtype=np.int64)
+    said = baselines.words(SingleLabel(), texts[:60], classes[:60], texts[60:])
+    assert said is not None and np.mean(said == classes[60:]) > 0.9
+    assert baselines.words(SingleLabel(), ["1", "2"], np.array([0, 1]), ["3"]) is None
+    assert baselines.words(SingleLabel(), ["good", "great"], np.array([1, 1]), ["fine"]) is None
+    assert baselines.sample(5, seed=1).tolist() == [0, 1, 2, 3, 4]
+    assert len(np.unique(baselines.sample(50_000, seed=1))) == baselines.MOST_ROWS
+
+
+def test_a_large_channel_is_not_read_once_more(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "HASHED_BYTES", 3)
+    job.write("train", "a.csv", b"ab")
+    job.write("train", "b.csv", b"cd")
+    job.write("test", "a.csv", b"ef")
+    assert artifact._files(Contract(job.base)) == {
+        "train/a.csv": {"bytes": 2, "sha256": None},
+        "train/b.csv": {"bytes": 2, "sha256": None},
+        "test/a.csv": {"bytes": 2, "sha256": hashlib.sha256(b"ef").hexdigest()},
+    }

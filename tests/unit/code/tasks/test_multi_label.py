@@ -1,0 +1,272 @@
+"""task=multi_label, from the label column to the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+import predict
+from support.jobs import BAD, GOOD, Job, table
+from support.tiny_model import write_tiny_model
+from text_classifier.contract.errors import DataError, SettingsError
+from text_classifier.contract.hyperparameters import parse
+from text_classifier.dataset import load as data
+from text_classifier.dataset.load import Data
+from text_classifier.dataset.splits import split
+from text_classifier.reading.label_sets import LabelSets
+from text_classifier.results import baselines
+from text_classifier.results.answers import answers
+from text_classifier.runtime.folders import Contract
+from text_classifier.tasks.multi_label import MultiLabel
+from text_classifier.tasks.registry import task_of
+
+EXACT = 1e-9
+
+#: A text has a label when it has one of its words.
+LABELS = {"good": "good", "lovely": "lovely", "dull": "bad"}
+
+
+def labelled_rows(count: int) -> list[tuple[str, str]]:
+    """Texts of eight words with all the labels that their words have, joined by commas; some have none."""
+    random = np.random.default_rng(5)
+    rest = sorted({*GOOD[0].split(), *BAD[0].split()} - set(LABELS))
+    rows = []
+    for number in range(count):
+        own = [word for bit, word in enumerate(LABELS) if number >> bit & 1]
+        words = random.permutation([*own, *random.choice(rest, 8 - len(own))])
+        rows.append((" ".join(words), ",".join(LABELS[word] for word in own)))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, str]:
+    """A completed job and its log."""
+    job = Job(tmp_path_factory.mktemp("sets"))
+    job.write("train", "reviews.tsv", table(labelled_rows(800)))
+    job.write("test", "reviews.tsv", table(labelled_rows(16)))
+    (job.base / "input" / "data" / "model").mkdir()
+    write_tiny_model(job.base / "input" / "data" / "model")
+    code, log = job.run(
+        "--task=multi_label", "--epochs=8", "--learning_rate=0.002", "--precision=fp32", "--train_batch_size=8"
+    )
+    assert code == 0, log
+    return job, log
+
+
+def test_a_job_learns_sets_of_labels_and_says_so(done: tuple[Job, str]) -> None:
+    job, log = done
+    metrics: Any = job.metrics
+    most, words = metrics["baselines"]
+    assert (metrics["headline"], metrics["classes"]) == ("f1_micro", ["bad", "good", "lovely"])
+    assert metrics["f1_micro"] == max(epoch["f1_micro"] for epoch in metrics["epochs"]) > 0.9
+    assert words["f1_micro"] > most["f1_micro"]
+    assert most["model_minus_baseline"] == pytest.approx(metrics["f1_micro"] - most["f1_micro"], abs=EXACT)
+    assert metrics["validation"]["log_loss"] == pytest.approx(metrics["validation_loss"], rel=1e-6)
+    for name, (low, high) in metrics["validation"]["intervals"].items():
+        assert low <= metrics["validation"][name] <= high, name
+    assert [row["class"] for row in metrics["validation"]["per_class"]] == ["bad", "good", "lovely"]
+    assert "labels of a row, mean: train 1.5 (" in log and log.count(" f1_micro=") >= 8
+
+
+def test_the_report_and_the_card_hold_what_there_is(done: tuple[Job, str]) -> None:
+    job, _ = done
+    html = (job.base / "output" / "data" / "report.html").read_text()
+    for present in ("100 % is every label found", "All labels right", "ROC AUC (macro)", "Precision-recall curve"):
+        assert present in html, present
+    for absent in ("Confusion", "Reliability", "Choosing a threshold"):
+        assert absent not in html, absent
+    card = (job.base / "model" / "README.md").read_text()
+    assert "| f1_micro | " in card and "| lovely | " in card and "temperature" not in card
+
+
+def test_the_model_serves_what_was_measured(
+    done: tuple[Job, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import pipeline
+
+    job, _ = done
+    config = json.loads((job.base / "model" / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+    assert config["id2label"] == {"0": "bad", "1": "good", "2": "lovely"}
+    rows = list(csv.DictReader((job.base / "output" / "data" / "predictions_test.csv").open(newline="")))
+    assert [row["label"] for row in rows[:4]] == ["", "good", "lovely", "good,lovely"]
+    assert np.mean([row["label"] == row["predicted"] for row in rows]) == job.metrics["test"]["exact_match"]  # type: ignore[index]
+    serve = pipeline("text-classification", model=str(job.base / "model"), top_k=None)
+    for scores, row in zip(serve([text for text, _ in labelled_rows(16)]), rows, strict=True):
+        for answer in scores:
+            assert answer["score"] == pytest.approx(float(row[f"probability_{answer['label']}"]), abs=1e-4)
+    source = job.base / "input" / "data" / "test" / "reviews.tsv"
+    given = [f"--model={job.base / 'model'}", f"--data={source}", f"--output={tmp_path / 'scores.csv'}"]
+    assert predict.main(given) == 0
+    found = list(csv.DictReader((tmp_path / "scores.csv").open(newline="")))
+    assert [row["predicted"] for row in found] == [row["predicted"] for row in rows]
+    assert predict.main([*given, "--calibrated"]) == 1
+    assert "the model has no temperature" in capsys.readouterr().err
+
+
+def rows_of(count: int, labels: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that are right more often than not, many of them tied, and targets."""
+    random = np.random.default_rng(3)
+    targets = (random.random((count, labels)) < np.linspace(0.1, 0.6, labels)).astype(np.uint8)
+    logits = (random.normal(size=targets.shape) + 1.5 * targets - 0.7).round(1).astype(np.float32)
+    return logits, targets
+
+
+def test_each_metric_is_that_of_scikit_learn() -> None:
+    logits, targets = rows_of(600)
+    names = [f"label {index}" for index in range(4)]
+    task = MultiLabel(",")
+    found = task.assess(logits, targets, names, np.arange(600), None, seed=1)
+    said = logits > 0
+    for average in ("micro", "macro"):
+        expected = reference.precision_recall_fscore_support(targets, said, average=average, zero_division=0)
+        for name, value in zip(("precision", "recall", "f1"), expected, strict=False):
+            assert found[f"{name}_{average}"] == pytest.approx(value, abs=EXACT), (name, average)
+    assert found["exact_match"] == pytest.approx(reference.accuracy_score(targets, said), abs=EXACT)
+    assert found["roc_auc_macro"] == pytest.approx(reference.roc_auc_score(targets, logits), abs=EXACT)
+    assert found["auprc_macro"] == pytest.approx(reference.average_precision_score(targets, logits), abs=EXACT)
+    probabilities = 1 / (1 + np.exp(-logits.astype(float)))
+    losses = [reference.log_loss(targets[:, i], probabilities[:, i]) for i in range(4)]
+    assert found["log_loss"] == pytest.approx(np.mean(losses), abs=1e-7)
+    table = zip(*reference.precision_recall_fscore_support(targets, said, zero_division=0), strict=True)
+    for entry, expected in zip(found["per_class"], table, strict=True):
+        assert [entry[name] for name in ("precision", "recall", "f1", "rows")] == pytest.approx(expected, abs=EXACT)
+    epoch = task.measure(logits, targets)
+    assert epoch.pop("loss") == found["log_loss"]
+    assert {name: found[name] for name in epoch} == pytest.approx(epoch, abs=EXACT)
+
+
+def test_the_loss_is_that_of_transformers() -> None:
+    import torch
+
+    logits, targets = rows_of(8)
+    losses = MultiLabel(",").losses(torch.from_numpy(logits), torch.from_numpy(targets))
+    expected = torch.nn.BCEWithLogitsLoss()(torch.from_numpy(logits), torch.from_numpy(targets).float())
+    assert losses.shape == (8,) and losses.mean().item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_intervals_are_those_of_resampled_rows() -> None:
+    logits, targets = rows_of(300)
+    said = (logits > 0).astype(np.uint8)
+    _, found = MultiLabel(",").score(said, targets, 4, np.random.default_rng(1))
+    random = np.random.default_rng(2)
+    drawn = []
+    for _ in range(400):
+        rows = random.integers(0, 300, 300)
+        drawn.append([reference.f1_score(targets[rows], said[rows], average=kind) for kind in ("micro", "macro")])
+    for name, values in zip(("f1_micro", "f1_macro"), np.array(drawn).T, strict=True):
+        assert found[name] == pytest.approx(np.percentile(values, (2.5, 97.5)), abs=0.01)
+    difference, (low, high) = MultiLabel(",").difference(said, 1 - said, targets, random)
+    other = reference.f1_score(targets, 1 - said, average="micro")
+    assert difference == pytest.approx(reference.f1_score(targets, said, average="micro") - other, abs=EXACT)
+    assert low < difference < high
+
+
+def test_a_label_without_rows_and_rows_without_labels_are_measured() -> None:
+    targets = np.zeros((3, 2), dtype=np.uint8)
+    found = MultiLabel(",").measure(np.full((3, 2), -1, dtype=np.float32), targets)
+    assert (found["exact_match"], found["f1_micro"]) == (1, 0) and "roc_auc_macro" not in found
+
+
+def test_word_counts_find_labels() -> None:
+    task = MultiLabel(",")
+    texts = [text for text, _ in labelled_rows(240)]
+    targets = np.array([[word in text.split() for word in LABELS] for text in texts], dtype=np.uint8)
+    said = baselines.words(task, texts[:200], targets[:200], texts[200:])
+    assert said is not None and (said == targets[200:]).mean() > 0.9
+    targets[:, 1:] = [1, 0]  # a label that all rows have, and one that none has
+    said = baselines.words(task, texts[:200], targets[:200], texts[200:])
+    assert said is not None and (said[:, 1:] == [1, 0]).all() and (said == targets[200:]).mean() > 0.9
+    assert baselines.words(task, texts, targets[:, 1:], texts) is None
+    assert task.constant(np.array([[0, 1], [1, 0], [1, 0]], dtype=np.uint8), 2).tolist() == [[1, 0]] * 2
+
+
+def test_what_is_held_out_has_its_share_of_the_rarest_label_too() -> None:
+    random = np.random.default_rng(6)
+    targets = (random.random((4000, 3)) < [0.5, 0.2, 0.01]).astype(np.uint8)
+    training, held_out = split(MultiLabel(",").strata(targets, 0.9), 0.9, seed=1)
+    assert targets[held_out].sum(axis=0) == pytest.approx(0.1 * targets.sum(axis=0), rel=0.15)
+    assert len(held_out) == pytest.approx(400, abs=3) and len(training) + len(held_out) == 4000
+
+
+def read(job: Job, **hyperparameters: str) -> Data:
+    return data.read_data(Contract(job.base).data_channels(), parse({"task": "multi_label", **hyperparameters}))
+
+
+def test_labels_are_read_from_texts_and_lists() -> None:
+    reader = LabelSets(None, ";", drops_unknown=False)
+    values: list[Any] = ["b;a", "a; b;", ["b", "a"], "", None, [], "10", 10, [10.0]]
+    label_map, targets = reader.targets(np.array([reader.read(value, "label") for value in values]))
+    assert label_map.classes == ("10", "a", "b")
+    assert targets.tolist() == [[0, 1, 1]] * 3 + [[0, 0, 0]] * 3 + [[1, 0, 0]] * 3
+
+
+def test_the_labels_of_training_hold_for_json_lists_in_other_channels(job: Job) -> None:
+    job.write("train", "a.csv", 'text,label\nx,"plot,style"\ny,price\nz,\nw,"price, plot"\n')
+    job.write("validation", "a.jsonl", '{"text": "v", "label": ["style", "price"]}\n{"text": "u", "label": []}\n')
+    found = read(job)
+    assert found.classes == ("plot", "price", "style")
+    assert found.splits["train"].targets.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]]
+    assert found.splits["validation"].targets.tolist() == [[0, 1, 1], [0, 0, 0]]
+    assert found.report["splits"]["train"]["classes"] == {"plot": 2, "price": 2, "style": 1}
+    assert found.report["splits"]["train"]["without_label"] == 1
+    assert found.report["notes"] == ["validation has no row with the label plot, so the metrics say nothing about it"]
+    job.write("validation", "a.jsonl", '{"text": "v", "label": ["style", "binding"]}\n')
+    with pytest.raises(DataError, match="validation/a.jsonl line 1 has the label 'binding', which is none of plot, pr"):
+        read(job)
+    job.write("validation", "a.jsonl", '{"text": "v", "label": ["style", ["x"]]}\n')
+    with pytest.raises(DataError, match="validation/a.jsonl line 1 has a list in column 'label'"):
+        read(job)
+
+
+def test_a_map_joins_labels_and_drops_rows(job: Job) -> None:
+    job.write("train", "a.tsv", table([("x", "1|4"), ("y", "2"), ("z", "5|9"), ("w", "4|5")]))
+    job.write("validation", "a.tsv", table([("x", "1")]))
+    found = read(job, label_map="1-3=low;4,5=high", unmapped="drop", label_separator="|")
+    assert found.splits["train"].targets.tolist() == [[1, 1], [1, 0], [0, 1]]
+    assert found.report["channels"]["train"]["unmapped_labels"] == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (["a;b", "a;b"], "the rows have the label 'a;b' alone; task=multi_label needs two different ones or more"),
+        (["", ""], "the rows have no label; task=multi_label needs two different ones or more, separated by"),
+        (
+            [f"n{n},m{n}" for n in range(501)],
+            "train/a.tsv line 502: the label column has more than 1,000 different labels (n0, m0, n1",
+        ),
+    ],
+)
+def test_a_column_that_holds_no_sets_is_one_sentence(job: Job, labels: list[str], sentence: str) -> None:
+    job.write("train", "a.tsv", table(("text", label) for label in labels))
+    with pytest.raises(DataError) as caught:
+        read(job)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"task": "multi_label", "label_separator": ""}, "label_separator='' is to be one character or more, and is"),
+        ({"label_separator": ";"}, "label_separator=';' is to be one character or more, and is for task=multi_label"),
+        ({"task": "multi_label", "class_weights": "balanced"}, "class_weights=balanced is for task=single_label"),
+        ({"task": "multi_label", "metric_for_best_model": "accuracy"}, "task=multi_label has no metric_for_best_model"),
+    ],
+)
+def test_settings_that_do_not_fit_the_task_are_one_sentence(settings: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(settings)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_the_separator_is_the_jobs() -> None:
+    settings = {"task": "multi_label", "label_separator": " / "}
+    assert answers(task_of(settings)).label(np.array([1, 0, 1]), ("a", "b", "c")) == "a / c"
+    assert parse({"task": "multi_label", "label_separator": '" "'}).label_separator == " "

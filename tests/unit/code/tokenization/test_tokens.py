@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from support import ROOT
+from text_classifier.tokenization import tokens
+from text_classifier.tokenization.prefix import prefix_encoder, safe_prefix, splits_at_spaces
+from text_classifier.tokenization.tokens import tokenise
+from text_classifier.tokenization.wordpiece import wordpiece_encoder
+
+MODEL = ROOT / "build" / "demo" / "model"
+LANGUAGES = [
+    "a wonderful book, I couldn't put it down!", "ein großes Vergnügen für Ärzte", "очень хорошая книга",
+    "非常好的书 很好看", "とても面白い本です", "كتاب رائع جدا", "बहुत अच्छी किताब", "ΟΔΥΣΣΕΥΣ τέλος", "thú vị lắm",
+    "อ่านสนุกมาก", "זה ספר טוב", "소설 책",
+]  # fmt: skip
+ODD = [
+    "[SEP]", "<mask>", " <mask> ", "</s>", "\u0d4e", "e\u0301", "\u0301", "\u200d", "\u00a0", "\u3000", "\ufb01",
+    "\U0001f468\u200d\U0001f469", "\u0600", "x" * 120, "1,000.5", "it's", "don 't", "\t", "\n\n", "  ", "a" * 30,
+    "book", "bookx", "xx#x", "AB", "Abook", "\x00", "bo\x01ok", "\x7f", "\x0b", "\r", "[UNK", "~`^_{|}\\", "bxbxbxbx",
+    "\ufffd", "\u0085", "\u1100\u1161", "İ", "ß",
+]  # fmt: skip
+WORDS = sorted({word for text in LANGUAGES for word in text.split()})
+TEXTS = st.lists(
+    st.one_of(st.sampled_from(WORDS), st.sampled_from(WORDS), st.sampled_from(ODD), st.text(max_size=8)), max_size=60
+).flatmap(lambda parts: st.sampled_from(["", " ", " ", " "]).map(lambda space: space.join(parts)))
+
+
+def fast(backend: Tokenizer, **special: str | AddedToken) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **special)
+
+
+def byte_level() -> PreTrainedTokenizerFast:
+    """As RoBERTa's."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    special = ["<s>", "</s>", "<pad>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        LANGUAGES * 5, trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=alphabet)
+    )
+    backend.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
+    mask = AddedToken("<mask>", lstrip=True)
+    return fast(backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>", mask_token=mask)
+
+
+def unigram() -> PreTrainedTokenizerFast:
+    """As XLM-RoBERTa's."""
+    backend = Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    special = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"]
+    backend.train_from_iterator(
+        LANGUAGES * 5, trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="<unk>")
+    )
+    backend.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
+    return fast(backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>")
+
+
+def cased() -> PreTrainedTokenizerFast:
+    """As BERT's that keeps capitals, with few pieces and a short limit of a word."""
+    names = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "b",
+        "bo",
+        "##o",
+        "##ok",
+        "##k",
+        "x",
+        "##x",
+        "#",
+        "A",
+        "##B",
+        ",",
+        "'",
+        "t",
+    ]
+    backend = Tokenizer(models.WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    backend.model.max_input_chars_per_word = 7
+    backend.normalizer = normalizers.BertNormalizer(lowercase=False)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return fast(backend, **special)
+
+
+TOKENIZERS: dict[str, Callable[[], Any]] = {
+    "wordpiece": lambda: AutoTokenizer.from_pretrained(MODEL), "byte-level": byte_level, "unigram": unigram,
+}  # fmt: skip
+
+
+@functools.cache
+def made(name: str) -> Any:
+    return {**TOKENIZERS, "cased": cased}[name]()
+
+
+@pytest.fixture(params=TOKENIZERS)
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    return made(request.param)
+
+
+def expected(tokenizer: Any, texts: list[str], max_length: int) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+    return ids
+
+
+ENCODERS = {"prefix": prefix_encoder, "native": wordpiece_encoder}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [*((name, "prefix") for name in TOKENIZERS), ("wordpiece", "native"), ("cased", "native")]
+)
+@settings(
+    max_examples=int(os.environ.get("EXAMPLES", 100)), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(texts=st.lists(TEXTS, min_size=1, max_size=8), max_length=st.integers(3, 24))
+def test_texts_of_any_language_have_the_ids_of_the_plain_tokenizer(
+    name: str, kind: str, texts: list[str], max_length: int
+) -> None:
+    tokenizer = made(name)
+    encode = ENCODERS[kind](tokenizer, max_length)
+    assert encode is not None
+    ids, truncated = encode(texts)
+    assert ids == expected(tokenizer, texts, max_length)
+    whole = tokenizer(texts)["input_ids"]
+    assert truncated == sum(len(row) > max_length for row in whole)
+
+
+@functools.cache
+def many_texts() -> list[str]:
+    """100,000 of words of several languages, oddities, and characters of any script."""
+    random = Random(0)
+    characters = [*range(0x20, 0xD800), *range(0xE000, 0x30000)]
+
+    def part() -> str:
+        if random.random() < 0.8:
+            return random.choice(WORDS) if random.random() < 0.9 else random.choice(ODD)
+        return "".join(map(chr, random.choices(characters if random.random() < 0.5 else range(0x20, 0x500), k=4)))
+
+    return [" ".join(part() for _ in range(random.randrange(24))) for _ in range(100_000)]
+
+
+def test_100_000_texts_of_any_language_have_the_ids_of_the_plain_tokenizer(tokenizer: Any) -> None:
+    found = tokenise(tokenizer, many_texts(), 16)
+    rows = expected(tokenizer, many_texts(), 16)
+    assert found.ids.tolist() == list(itertools.chain(*rows))
+    assert found.lengths.tolist() == list(map(len, rows))
+
+
+def test_long_texts_are_not_read_to_their_end(tokenizer: Any) -> None:
+    assert splits_at_spaces(json.loads(tokenizer.backend_tokenizer.to_str()))
+    assert safe_prefix("a wonderful book " * 1000, 100) == ("a wonderful book " * 6)[:96]
+
+
+def test_a_prefix_ends_between_two_words_or_is_the_whole_text() -> None:
+    assert safe_prefix("one two", 10) == "one two"
+    assert safe_prefix("one two three", 10) == "one two"
+    assert safe_prefix("one two, three", 10) == "one two, three"  # behind the comma, but not between two letters
+    assert safe_prefix("one  two three", 10) == "one  two"
+    assert safe_prefix("一二三四五六七八九十一二三", 5) == "一二三四五六七八九十一二三"
+
+
+def test_all_rows_are_tokenised_in_their_order(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "CHUNK", 3)
+    texts = [" ".join(WORDS[: n % 20]) for n in range(50)]
+    found = tokenise(tokenizer, texts, 16)
+    rows = [found.flat(np.array([row])).tolist() for row in range(len(found))]
+    assert rows == expected(tokenizer, texts, 16)
+    assert found.truncated == sum(len(row) > 16 for row in tokenizer(texts)["input_ids"])
+    assert found.lengths.tolist() == [len(row) for row in rows]
+    assert len(tokenise(tokenizer, [], 16)) == 0
+
+
+def test_a_tokenizer_of_another_kind_is_used_as_it_is() -> None:
+    tokenizer = byte_level()
+    tokenizer.truncation_side = "left"
+    texts = [" ".join(WORDS * 3), "short"]
+    assert prefix_encoder(tokenizer, 8) is None
+    assert tokenise(tokenizer, texts, 8).ids.tolist() == [*itertools.chain(*expected(tokenizer, texts, 8))]
+
+
+ASCII = st.lists(
+    st.one_of(
+        st.sampled_from(["a wonderful book", "it's", "[PAD]", "[SEP", "unbelievable", "##ok", "x" * 101, "DON'T"]),
+        st.text(st.characters(max_codepoint=127), max_size=12),
+    ),
+    max_size=40,
+).map(" ".join)
+
+
+@pytest.mark.parametrize("name", ["wordpiece", "cased"])
+@settings(
+    max_examples=int(os.environ.get("EXAMPLES", 100)), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(texts=st.lists(ASCII, min_size=1, max_size=8), max_length=st.integers(3, 64))
+def test_texts_in_ascii_have_the_ids_of_the_plain_tokenizer(name: str, texts: list[str], max_length: int) -> None:
+    tokenizer = made(name)
+    encode = wordpiece_encoder(tokenizer, max_length)
+    assert encode is not None
+    ids, truncated = encode(texts)
+    assert ids == expected(tokenizer, texts, max_length)
+    assert truncated == sum(len(row) > max_length for row in tokenizer(texts)["input_ids"])
+
+
+def test_tokenizers_of_another_kind_are_the_library_s() -> None:
+    assert wordpiece_encoder(byte_level(), 16) is None
+    assert wordpiece_encoder(unigram(), 16) is None
+    other = cased()
+    other.add_tokens(["shop"])  # found in the text after it was normalized
+    assert wordpiece_encoder(other, 16) is None
+    assert wordpiece_encoder(cased(), 2) is None
+    other = cased()
+    both = [("[CLS]", 2), ("[SEP]", 3)]
+    other.backend_tokenizer.post_processor = processors.TemplateProcessing("[CLS] [SEP] $A", special_tokens=both)
+    assert wordpiece_encoder(other, 16) is None

@@ -1,0 +1,162 @@
+"""Jobs that are killed and started again, in processes of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from support.jobs import Job, easy_rows, table
+
+OPTIONS = ("--epochs=3", "--learning_rate=0.01", "--train_batch_size=8", "--precision=fp32", "--checkpoint_seconds=0")
+
+
+@pytest.fixture
+def dropout_job(ready_job: Job) -> Job:
+    """A job whose every step depends on the random state."""
+    model = ready_job.base / "input" / "data" / "model"
+    files = {path.name: path.read_bytes() for path in model.iterdir()}
+    model.unlink()
+    config = json.loads(files["config.json"])
+    files["config.json"] = json.dumps(
+        config | {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
+    ).encode()
+    for name, data in files.items():
+        ready_job.write("model", name, data)
+    ready_job.write("train", "reviews.tsv", table(easy_rows(203)))
+    return ready_job
+
+
+def weights(job: Job) -> str:
+    return hashlib.sha256((job.base / "model" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def steps(job: Job) -> list[int]:
+    folder = job.base / "checkpoints"
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*") if path.suffix == "")
+
+
+def kill_after(process: subprocess.Popen[str], line_start: str, number: int) -> str:
+    """Kill once a line of the log begins so; returns the log."""
+    assert process.stdout is not None
+    log = ""
+    for line in process.stdout:
+        log += line
+        if line.startswith(line_start):
+            process.send_signal(number)
+            break
+    rest, _ = process.communicate(timeout=120)
+    return log + rest
+
+
+def test_killed_three_times_it_ends_with_the_weights_of_the_uninterrupted_run(dropout_job: Job) -> None:
+    code, log = dropout_job.run(*OPTIONS)
+    assert code == 0, log
+    expected, metrics = weights(dropout_job), dropout_job.metrics
+    assert len(metrics["loss_curve"]["steps"]) == metrics["steps"] == 69
+    dropout_job.clear()
+
+    reached = 0
+    for line, number in (("step 7 ", signal.SIGKILL), ("step 29 ", signal.SIGTERM), ("epoch=2;", signal.SIGKILL)):
+        log = kill_after(dropout_job.start(*OPTIONS, "--log_seconds=0"), line, number)
+        assert max(steps(dropout_job)) > reached, log
+        reached = max(steps(dropout_job))
+        assert ("Going on from the checkpoint" in log) == (line != "step 7 ")
+    code, log = dropout_job.run(*OPTIONS)
+    assert code == 0, log
+    assert f"Going on from the checkpoint of step {reached}" in log
+    assert weights(dropout_job) == expected
+    assert dropout_job.metrics | {"throughput": None} == metrics | {"throughput": None}  # that is of one run alone
+
+
+def test_kills_at_random_moments_lose_nothing(dropout_job: Job) -> None:
+    options = (*OPTIONS, "--epochs=20")
+    chance = random.Random(11)
+    for _ in range(3):
+        process = dropout_job.start(*options)
+        time.sleep(chance.uniform(2, 9))
+        process.send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM]))
+        log, _ = process.communicate(timeout=60)
+        assert "Traceback" not in log, log
+        if process.returncode == 0:
+            assert "top" in log  # stopped in order, or ended before the signal came
+    code, log = dropout_job.run(*options)
+    assert code == 0, log
+    interrupted = weights(dropout_job)
+    whole = Job(dropout_job.base / "whole")
+    (whole.base / "input").mkdir(parents=True)
+    (whole.base / "input" / "data").symlink_to(dropout_job.base / "input" / "data")
+    code, log = whole.run(*options)
+    assert code == 0, log
+    assert weights(whole) == interrupted
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ("--learning_rate=0.02", "learning_rate=0.01, this one has 0.02"),
+        ("--seed=7", "seed=42, this one has 7"),
+        ("--train_batch_size=16", "train_batch_size * processes=8, this one has 16"),
+        ("--max_data_rows=100", "max_data_rows=0, this one has 100"),
+    ],
+)
+def test_a_setting_that_changes_the_result_refuses_to_go_on(ready_job: Job, change: str, difference: str) -> None:
+    assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
+    code, log = ready_job.run(*OPTIONS, "--epochs=1", change)
+    assert code == 1, log
+    assert difference in ready_job.failure
+    assert "give this job a checkpoint folder of its own, or the former settings" in ready_job.failure
+
+
+def test_other_data_refuses_to_go_on(ready_job: Job) -> None:
+    assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
+    ready_job.write("train", "reviews.tsv", table(easy_rows(66)))
+    code, _ = ready_job.run(*OPTIONS, "--epochs=1")
+    assert code == 1
+    assert "are of a job with train rows=" in ready_job.failure
+
+
+def test_a_job_that_had_nothing_left_to_do_reports_all_but_its_speed(ready_job: Job) -> None:
+    assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
+    metrics = ready_job.metrics
+    code, log = ready_job.run(*OPTIONS, "--epochs=1")
+    assert code == 0, log
+    assert ready_job.metrics == metrics | {"throughput": {}}
+    assert "Traceback" not in log and "report)" in log
+
+
+def test_more_epochs_go_on(ready_job: Job) -> None:
+    assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
+    code, log = ready_job.run(*OPTIONS, "--epochs=2")
+    assert code == 0, log
+    assert "epoch=2;" in log
+    assert "epoch=1;" not in log
+
+
+def test_no_room_for_checkpoints_is_found_before_the_first_step(ready_job: Job) -> None:
+    code, log = ready_job.run(*OPTIONS, "--checkpoint_dir=/proc")
+    assert code == 1, log
+    assert "epoch=1" not in log
+    assert ready_job.failure.startswith("The platform: /proc has 0.00 GB free")
+
+
+def test_trials_with_one_place_for_checkpoints_go_on_from_their_own_alone(ready_job: Job) -> None:
+    """As in a tuning job on spot instances: a trial may find what others have left."""
+    config = ready_job.base / "input" / "config" / "hyperparameters.json"
+    config.parent.mkdir(parents=True)
+    config.write_text('{"_tuning_objective_metric": "f1_macro"}')
+    for trial, rate in (("search-001-aa", "0.01"), ("search-002-bb", "0.02")):
+        ready_job.environment["TRAINING_JOB_NAME"] = trial
+        code, log = ready_job.run(*OPTIONS, "--epochs=1", f"--learning_rate={rate}")
+        assert code == 0, log
+        assert "Going on from" not in log
+    ready_job.environment["TRAINING_JOB_NAME"] = "search-001-aa"
+    code, log = ready_job.run(*OPTIONS, "--epochs=2")
+    assert code == 0, log
+    assert "Going on from" in log
+    assert {path.name for path in (ready_job.base / "checkpoints").iterdir()} == {"search-001-aa", "search-002-bb"}

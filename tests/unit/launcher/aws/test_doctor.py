@@ -1,0 +1,217 @@
+"""`launch.py doctor`: moto for STS, IAM and S3, an own stub for ECR and Service Quotas."""
+
+import json
+import re
+
+import boto3
+import botocore.client
+import pytest
+
+import launch
+from launcher.aws import account, doctor, manifest
+from support import sagemaker_stub
+
+REGION, ACCOUNT = "eu-west-1", "123456789012"
+DIGEST = "sha256:" + "0" * 64
+IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/name@{DIGEST}"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/training"
+BUCKET = "my-bucket"
+QUOTA = "ml.g5.xlarge for training job usage"
+
+
+def trust(service):
+    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+@pytest.fixture(autouse=True)
+def stub(monkeypatch, tmp_path):
+    """An account in which everything is as it should be."""
+    monkeypatch.chdir(tmp_path)
+    with sagemaker_stub.account(monkeypatch, REGION, "ECR", "SERVICE_QUOTAS") as running:
+        running.images[DIGEST] = {"mediaType": manifest.DOCKER_V2, "architecture": "amd64"}
+        running.quotas[QUOTA] = 2
+        boto3.client("iam").create_role(RoleName="training", AssumeRolePolicyDocument=trust("sagemaker.amazonaws.com"))
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        block = dict.fromkeys(account._PUBLIC_ACCESS, True)
+        s3.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=block)
+        monkeypatch.setattr(doctor.engine, "require_engine", lambda: None)
+        monkeypatch.setattr(
+            doctor.engine, "_docker", lambda *words: type("Done", (), {"returncode": 0, "stdout": "v2"})
+        )
+        yield running
+
+
+@pytest.fixture
+def examine(capsys):
+    """Run doctor and return the exit code and the findings by check."""
+
+    def run(*words, **options):
+        given = {"image": IMAGE, "role": ROLE, "bucket": BUCKET} | options
+        flags = [f"--{name}={value}" for name, value in given.items() if value]
+        code = launch.main(["doctor", "--json", *flags, *words])
+        findings = json.loads(capsys.readouterr().out)
+        return code, {finding["check"]: (finding["level"], finding["text"]) for finding in findings}
+
+    return run
+
+
+def test_a_good_account_passes(examine, capsys):
+    code, findings = examine()
+    assert code == 0
+    assert {level for check, (level, _) in findings.items() if check != "disk"} == {"ok"}
+    assert list(findings) == [
+        "settings", "credentials", "region", "role", "bucket", "image", "instance type", "quota", "docker", "disk",
+    ]  # fmt: skip
+    assert f"of account {ACCOUNT}" in findings["credentials"][1]
+    launch.main(["doctor"])
+    assert "ok       region         eu-west-1\n" in capsys.readouterr().out
+
+
+def test_nothing_given_is_a_warning(examine):
+    code, findings = examine(image=None, role=None, bucket=None)
+    assert code == 0
+    assert findings["role"] == ("warning", "none is given; name the job's execution role with --role")
+    assert findings["bucket"] == ("ok", f"sagemaker-{REGION}-{ACCOUNT}, which `train` will create")
+
+
+@pytest.mark.parametrize(
+    ("options", "check", "text"),
+    [
+        ({"role": ROLE + "s"}, "role", "does not exist; create it (`make aws-up` does), or correct --role"),
+        ({"role": ROLE.replace("role/", "role/path/")}, "role", f"does not exist, but {ROLE} does; correct --role"),
+        ({"role": ROLE.replace(ACCOUNT, "1" * 12)}, "role", f"is not of your account {ACCOUNT}"),
+        ({"bucket": "no-such-bucket"}, "bucket", "the bucket no-such-bucket does not exist; create it"),
+        ({"image": IMAGE.replace("0", "1")}, "image", "push it with `make push`"),
+        ({"image": IMAGE.partition("@")[0]}, "image", "does not say which version"),
+        ({"instance-type": "ml.p3.2xlarge"}, "instance type", "has V100 GPUs, which the image's CUDA 13 no longer"),
+        ({"instance-count": "3"}, "quota", f"{QUOTA!r} is 2 in {REGION}, and 3 are needed; ask for more"),
+        ({"max-wait": "9"}, "settings", "--max-wait is for spot instances"),
+    ],
+)
+def test_what_will_not_do_fails_with_a_remedy(examine, options, check, text):
+    code, findings = examine(**options)
+    assert code == launch.REFUSED
+    assert findings[check][0] == "failed"
+    assert text in findings[check][1]
+
+
+def test_a_role_for_another_service_fails(examine):
+    boto3.client("iam").update_assume_role_policy(RoleName="training", PolicyDocument=trust("ec2.amazonaws.com"))
+    assert examine()[1]["role"] == (
+        "failed", f"{ROLE} does not trust sagemaker.amazonaws.com; add that to its trust policy"
+    )  # fmt: skip
+
+
+def test_a_bucket_elsewhere_or_open_is_told(examine, monkeypatch):
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket="far-away")
+    assert "is in us-east-1, the job in eu-west-1" in examine(bucket="far-away")[1]["bucket"][1]
+    boto3.client("s3").delete_public_access_block(Bucket=BUCKET)
+    assert examine()[1]["bucket"][0] == "warning"
+    monkeypatch.setattr(account, "_is_public", lambda *arguments: True)
+    assert examine()[1]["bucket"] == (
+        "failed", f"the bucket {BUCKET} is public; switch on Block Public Access, or give another --bucket"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"architecture": "arm64"}, "is for linux/arm64; build it for linux/amd64"),
+        ({"mediaType": "application/vnd.oci.image.index.v1+json"}, "which SageMaker may reject"),
+    ],
+)
+def test_an_image_that_sagemaker_cannot_run_fails(examine, stub, change, text):
+    stub.images[DIGEST] |= change
+    level, said = examine()[1]["image"]
+    assert level == "failed"
+    assert text in said
+
+
+@pytest.mark.parametrize(
+    ("words", "quota"),
+    [
+        (["--spot"], "ml.g5.xlarge for spot training job usage"),
+        (["--keep-alive=60"], "ml.g5.xlarge for training warm pool usage"),
+    ],
+)
+def test_each_way_to_run_has_its_quota(examine, stub, words, quota):
+    assert examine(*words)[1]["quota"] == (
+        "warning", f"there is no quota {quota!r} in {REGION}; look under Service Quotas"
+    )  # fmt: skip
+    stub.quotas[quota] = 0
+    assert examine(*words)[0] == launch.REFUSED
+
+
+def test_what_may_not_be_looked_at_is_a_warning(examine, stub):
+    stub.faults["ListServiceQuotas"] = ["denied"]
+    code, findings = examine()
+    assert code == 0
+    assert findings["quota"][0] == "warning"
+    assert findings["quota"][1].endswith("ask for that permission")
+
+
+def test_without_credentials_nothing_more_is_asked(examine, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    code, findings = examine()
+    assert code == launch.REFUSED
+    assert findings["credentials"][0] == "failed"
+    assert "role" not in findings
+
+
+def test_a_machine_without_docker_is_a_warning(examine, monkeypatch):
+
+    def refuse():
+        raise doctor.UserError("no Docker engine answers; start it")
+
+    monkeypatch.setattr(doctor.engine, "require_engine", refuse)
+    code, findings = examine()
+    assert code == 0
+    assert findings["docker"] == ("warning", "local mode will not run: no Docker engine answers; start it")
+
+
+def test_train_is_refused_by_a_failed_check(stub, capsys, tmp_path):
+    (tmp_path / "reviews.tsv").write_text("label\ttext\npositive\tgood\n")
+    stub.quotas[QUOTA] = 0
+    code = launch.main([
+        "train", f"--image={IMAGE}", f"--role={ROLE}", f"--bucket={BUCKET}", f"--data={tmp_path / 'reviews.tsv'}",
+    ])  # fmt: skip
+    assert code == launch.REFUSED
+    assert capsys.readouterr().err.startswith(f"launch.py: quota: {QUOTA!r} is 0 in {REGION}, and 1 are needed")
+    assert boto3.client("s3").list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+
+
+def test_plan_has_the_findings_and_changes_nothing(stub, capsys, tmp_path, monkeypatch):
+    operations = []
+    call = botocore.client.BaseClient._make_api_call
+
+    def recorded(self, operation, arguments):
+        operations.append(operation)
+        return call(self, operation, arguments)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", recorded)
+    (tmp_path / "reviews.tsv").write_text("label\ttext\npositive\tgood\n")
+    words = [f"--image={IMAGE}", f"--role={ROLE}", f"--bucket={BUCKET}", f"--data={tmp_path / 'reviews.tsv'}"]
+    assert launch.main(["plan", *words]) == 0
+    assert f"ok       quota          {QUOTA!r} is 2\n" in capsys.readouterr().out
+    assert launch.main(["plan", "--json", "--instance-count=3", *words]) == launch.REFUSED
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["request"]["ResourceConfig"]["InstanceCount"] == 3
+    assert [finding["check"] for finding in plan["checks"] if finding["level"] == "failed"] == ["quota"]
+    assert len(operations) > 12
+    assert {re.match("Get|List|Head|BatchGet|Describe", operation) is None for operation in operations} == {False}
+
+
+def test_the_quota_of_a_search_is_for_all_trials_at_a_time(stub, capsys, tmp_path):
+    (tmp_path / "reviews.tsv").write_text("label\ttext\npositive\tgood\n")
+    (tmp_path / "train.yaml").write_text("ranges: {epochs: [1, 2]}\n")
+    words = [f"--image={IMAGE}", f"--role={ROLE}", f"--bucket={BUCKET}", f"--data={tmp_path / 'reviews.tsv'}"]
+    assert launch.main(["plan", "--tune", "--max-parallel-jobs=2", *words]) == 0
+    assert launch.main(["plan", "--tune", "--max-parallel-jobs=2", "--instance-count=2", *words]) == launch.REFUSED
+    assert f"{QUOTA!r} is 2 in {REGION}, and 4 are needed" in capsys.readouterr().out

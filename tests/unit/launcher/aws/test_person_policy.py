@@ -1,0 +1,188 @@
+"""The people's policy of aws/template.yaml allows every call that launch.py and build_and_push.sh make."""
+
+import fnmatch
+import io
+import re
+import tarfile
+
+import boto3
+import botocore.client
+import pytest
+from cfnlint.decode import cfn_yaml
+
+import launch
+from launcher import ROOT
+from launcher.aws import commands as remote
+from launcher.aws import doctor, ecr, follow, manifest, stack
+from support import sagemaker_stub
+
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy")
+REGION, ACCOUNT = "eu-west-1", "123456789012"
+REPOSITORY = "sagemaker-text-classification"
+DIGEST = "sha256:" + "0" * 64
+IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{REPOSITORY}@{DIGEST}"
+
+#: What `docker push` and `docker manifest inspect` ask of ECR behind the registry's protocol.
+#: Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+BY_DOCKER = (
+    "BatchCheckLayerAvailability", "BatchGetImage", "CompleteLayerUpload", "GetDownloadUrlForLayer",
+    "InitiateLayerUpload", "PutImage", "UploadLayerPart",
+)  # fmt: skip
+
+#: Where the action is not called as the operation is.
+ACTIONS = {
+    "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket", "HeadObject": "GetObject",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+}  # fmt: skip
+PREFIXES = {"service-quotas": "servicequotas"}
+#: Everybody may ask who they are.
+FREE = ("sts:GetCallerIdentity", "*")
+
+
+def needed(service, operation, arguments):
+    """What IAM must allow for a call: pairs of action and resource."""
+    action = f"{PREFIXES.get(service, service)}:{ACTIONS.get(operation, operation)}"
+    arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}:"
+    if service == "s3":
+        path = f"{arguments['Bucket']}/{arguments['Key']}" if "Key" in arguments else arguments["Bucket"]
+        yield action, f"arn:aws:s3:::{path}"
+    elif service == "ecr":
+        name = arguments.get("repositoryName") or "".join(arguments.get("repositoryNames", []))
+        yield action, f"{arn}repository/{name}" if name else "*"
+    elif service == "logs":
+        yield action, f"{arn}log-group:{arguments['logGroupName']}:log-stream:x"
+    elif service == "iam":
+        yield action, f"arn:aws:iam::{ACCOUNT}:role/{arguments['RoleName']}"
+    elif service == "sagemaker" and ("TrainingJobName" in arguments or "HyperParameterTuningJobName" in arguments):
+        is_training = "TrainingJobName" in arguments
+        resource = f"{arn}training-job/x" if is_training else f"{arn}hyper-parameter-tuning-job/x"
+        yield action, resource
+        if operation.startswith("Create"):
+            yield "iam:PassRole", arguments.get("TrainingJobDefinition", arguments)["RoleArn"]
+            yield "sagemaker:AddTags", resource
+    else:
+        yield action, "*"
+
+
+def allows(policy, action, resource):
+    def matches(patterns, value):
+        return any(fnmatch.fnmatchcase(value, p) for p in ([patterns] if isinstance(patterns, str) else patterns))
+
+    return any(
+        matches(statement["Action"], action) and matches(statement["Resource"], resource)
+        for statement in policy["Statement"]
+        if statement["Effect"] == "Allow"
+    )
+
+
+@pytest.fixture
+def stub(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with sagemaker_stub.account(
+        monkeypatch, REGION, "SAGEMAKER", "CLOUDWATCH_LOGS", "SERVICE_QUOTAS", "ECR"
+    ) as running:
+        monkeypatch.setattr(doctor, "_local_mode", lambda: iter(()))
+        for module in (follow, remote):
+            monkeypatch.setattr(module, "time", type("NoTime", (), {"sleep": lambda s: None, "monotonic": lambda: 0}))
+        running.images[DIGEST] = {"mediaType": manifest.DOCKER_V2, "architecture": "amd64"}
+        running.quotas["ml.g5.xlarge for training job usage"] = 2
+        yield running
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The calls that are made, as service, operation and arguments."""
+    made = []
+    call = botocore.client.BaseClient._make_api_call
+
+    def recorded(self, operation, arguments):
+        made.append((self.meta.service_model.service_name, operation, arguments))
+        return call(self, operation, arguments)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", recorded)
+    return made
+
+
+def model_archive():
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("config.json"), io.BytesIO())
+    return content.getvalue()
+
+
+def live(stub, monkeypatch, tmp_path, outputs):
+    """Use every command that asks AWS, as the owner of a stack would."""
+    (tmp_path / "reviews.tsv").write_text("label\ttext\npositive\tgood\n")
+    (tmp_path / "train.yaml").write_text("ranges: {epochs: [1, 2]}\n")
+    of_job = [f"--image={IMAGE}", f"--role={outputs['Role']}", f"--bucket={outputs['Bucket']}", "--tag=a=b"]
+    of_job.append("--data=reviews.tsv")
+    artifact = {"S3ModelArtifacts": f"s3://{outputs['Bucket']}/m/model.tar.gz"}
+
+    def end(job):
+        status = "TrainingJobStatus" if "TrainingJobName" in job else "HyperParameterTuningJobStatus"
+        job |= {status: "Completed", "ModelArtifacts": artifact}
+
+    stub.describe_hook = end
+    stub.log("job-1", "a line")
+    stub.trial("search-1", "Completed", 0.9, 60, epochs="1")
+    assert launch.main(["plan", *of_job]) == 0
+    assert launch.main(["train", "--skip-data-check", *of_job, "--job-name=job-1"]) == 0
+    # it has no best trial
+    assert launch.main(["tune", "--skip-data-check", *of_job, "--job-name=search-1", "--max-jobs=1"]) == 1
+    for name in ("job-1", "search-1"):
+        assert launch.main(["status", name]) == 0
+        assert launch.main(["stop", name]) == 3  # it has ended
+    assert launch.main(["logs", "job-1"]) == 0
+    assert launch.main(["list"]) == 0
+    boto3.client("s3").put_object(Bucket=outputs["Bucket"], Key="m/model.tar.gz", Body=model_archive())
+    assert launch.main(["download", "job-1"]) == 0
+
+    monkeypatch.delenv("AWS_ENDPOINT_URL_ECR")  # from here on it is moto's
+    for repository in (REPOSITORY, "another"):
+        assert ecr.main(["prepare", f"--region={REGION}", f"--repository={repository}"]) == 0
+    ecr.main(["password", f"--region={REGION}", f"--host={IMAGE.partition('/')[0]}"])
+    scan = ["scan", f"--region={REGION}", f"--repository={REPOSITORY}", f"--digest={DIGEST}"]
+    assert ecr.main(scan) == 1  # there is no such image
+
+
+def test_every_call_is_allowed(stub, calls, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(remote, "DOWNLOADS", tmp_path / "jobs")
+    endpoint = stub.url
+    monkeypatch.delenv("AWS_ENDPOINT_URL_ECR")
+    assert stack.main(["up", f"--region={REGION}"]) == 0
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", endpoint)
+    outputs = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    iam = boto3.client("iam")
+    version = iam.get_policy(PolicyArn=outputs["PersonPolicy"])["Policy"]["DefaultVersionId"]
+    policy = iam.get_policy_version(PolicyArn=outputs["PersonPolicy"], VersionId=version)["PolicyVersion"]["Document"]
+
+    calls.clear()
+    live(stub, monkeypatch, tmp_path, outputs)
+    made = {pair for call in calls for pair in needed(*call)} - {FREE}
+    made |= {(f"ecr:{operation}", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY}") for operation in BY_DOCKER}
+    # A repository of another name is another stack's; the action is allowed for this one's.
+    made = {(action, resource.replace("repository/another", f"repository/{REPOSITORY}")) for action, resource in made}
+    assert len(made) > 30, made
+    assert {pair for pair in made if not allows(policy, *pair)} == set()
+
+    used = {action for action, _ in made}
+    unused = {action for statement in policy["Statement"] for action in actions(statement)} - used
+    # What AWS asks for behind the calls (uploads in parts, encryption with a key of yours).
+    assert unused == {
+        "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey",
+        "s3:AbortMultipartUpload",
+    }  # fmt: skip
+
+
+def actions(statement):
+    return [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+
+
+def test_readme_lists_what_the_policy_allows():
+    statements = cfn_yaml.load(str(stack.TEMPLATE))["Resources"]["PersonPolicy"]["Properties"]["PolicyDocument"]
+    allowed = {action for statement in statements["Statement"] for action in actions(statement)}
+    [part] = re.findall(r"<!-- PersonPolicy -->(.*?)<!-- end -->", (ROOT / "README.md").read_text(), re.DOTALL)
+    listed = set()
+    for service, names in re.findall(r"\| `([a-z0-9]+)` \|[^|]*\| ([^|]*) \|", part):
+        listed |= {f"{service}:{name}" for name in re.findall(r"`(\w+)`", names)}
+    assert listed == allowed
