@@ -16,7 +16,7 @@ from benchmarks.corpus import Rows
 from text_classifier.contract.hyperparameters import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.job import Job
-from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import StopSignal
 from text_classifier.training.cluster import Cluster
@@ -46,7 +46,7 @@ class Ours(Competitor):
 def job_of(task: Task, rows: Rows, validation: Rows, stop: StopSignal, **more: Any) -> Iterator[Job]:
     """Our job on these rows, ready to train; `more` are hyperparameters beyond what the task gives."""
     with folders_of(task, rows, validation) as base:
-        contract = Contract(base)
+        contract = JobFolders(base)
         contract.require_writable_outputs()
         settings = parse(hyperparameters(task) | {name: str(value) for name, value in more.items()})
         cluster = Cluster(Hosts.from_resources({}), settings.collective_timeout_seconds)

@@ -16,12 +16,12 @@ from text_classifier.contract.errors import JobError, describe
 from text_classifier.contract.hyperparameters import from_arguments
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
-from text_classifier.runtime.folders import contract
+from text_classifier.runtime.folders import job_folders
 
 
 def main(arguments: list[str]) -> int:
     """Print the table, and leave data_report.json where a job's output goes. Returns the exit code."""
-    job = contract()
+    folders = job_folders()
     try:
         if arguments and not arguments[0].startswith("-"):
             path = Path(arguments.pop(0))
@@ -30,14 +30,14 @@ def main(arguments: list[str]) -> int:
                 return 1
             channels = {"train": path}
         else:
-            channels = job.data_channels()
+            channels = folders.data_channels()
         data = read_data(channels, from_arguments(arguments))
     except JobError as error:
         print(describe(error), file=sys.stderr)
         return 1
     print(data_report.table(data.report, data.task))
-    if job.output_data.is_dir():
-        data_report.write(job.output_data, data.report)
+    if folders.output_data.is_dir():
+        data_report.write(folders.output_data, data.report)
     return 0
 
 

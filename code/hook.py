@@ -20,7 +20,7 @@ from sagemaker_training.errors import ClientError
 
 from text_classifier.contract.errors import JobError, PlatformError, first_line, out_of_host_memory
 from text_classifier.runtime import gpu, owner, shards
-from text_classifier.runtime.folders import GATHERED, Contract, contract
+from text_classifier.runtime.folders import GATHERED, JobFolders, job_folders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.owner import Owner
 
@@ -100,19 +100,19 @@ def run() -> None:
     Raises the toolkit's ClientError otherwise: it makes the container exit with code 1. (SystemExit would not do: the
     toolkit's own `finally` turns it into exit code 0.)
     """
-    job = contract()
+    folders = job_folders()
     try:
-        code = _train(job, Hosts.from_resources(job.resources()))
+        code = _train(folders, Hosts.from_resources(folders.resources()))
         if code:
             raise _reason(code)
     except Exception as error:
         if not isinstance(error, JobError):
             traceback.print_exc()
-        job.write_failure(error)
-        raise ClientError((job.failure() or first_line(error)).splitlines()[0]) from None
+        folders.write_failure(error)
+        raise ClientError((folders.failure() or first_line(error)).splitlines()[0]) from None
 
 
-def _train(job: Contract, hosts: Hosts) -> int:
+def _train(folders: JobFolders, hosts: Hosts) -> int:
     processes = Processes()
     gpus = gpu.capabilities()
     gpu.require_supported(gpus)
@@ -120,11 +120,11 @@ def _train(job: Contract, hosts: Hosts) -> int:
     if folder:
         print(f"The host's driver is older than CUDA 13: using the compatibility library in {folder}", flush=True)
         os.environ["LD_LIBRARY_PATH"] = f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
-    if sharded := job.sharded_channels():
-        _gather(job, hosts, sharded, processes)
-    user = owner.training_user(job.model, job.outputs(), job.inputs())
+    if sharded := folders.sharded_channels():
+        _gather(folders, hosts, sharded, processes)
+    user = owner.training_user(folders.model, folders.outputs(), folders.inputs())
     owner.provide_home(user)
-    arguments = [f"--{name}={value}" for name, value in job.hyperparameters().items()]
+    arguments = [f"--{name}={value}" for name, value in folders.hyperparameters().items()]
     processes.start([sys.executable, str(SCRIPT), *arguments], hosts.environments(max(1, gpu.count(gpus))), user)
     code = processes.wait()
     if not code and processes.had_nothing_to_save:
@@ -132,12 +132,12 @@ def _train(job: Contract, hosts: Hosts) -> int:
     return code
 
 
-def _gather(job: Contract, hosts: Hosts, channels: list[str], processes: Processes) -> None:
+def _gather(folders: JobFolders, hosts: Hosts, channels: list[str], processes: Processes) -> None:
     """Get the files of the other hosts, and have training read the channels where they are whole."""
     started = time.monotonic()
-    shards.serve(job.data, channels)
+    shards.serve(folders.data, channels)
     others = {host: (host, shards.PORT) for host in hosts.names if host != hosts.current}
-    os.environ[GATHERED] = str(shards.gather(job.data, channels, others, lambda: processes.is_stopping))
+    os.environ[GATHERED] = str(shards.gather(folders.data, channels, others, lambda: processes.is_stopping))
     print(
         f"gathered the files of all hosts for {', '.join(channels)} in {time.monotonic() - started:.1f} s", flush=True
     )

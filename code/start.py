@@ -11,39 +11,39 @@ import sys
 
 from text_classifier.contract import hyperparameters, redaction
 from text_classifier.contract.errors import JobError, PlatformError, describe
-from text_classifier.runtime.folders import Contract, contract
+from text_classifier.runtime.folders import JobFolders, job_folders
 
 
 def main() -> None:
     """Check the configuration, then let the toolkit take over. Exits with 0 or 1, nothing else."""
     redaction.install()
-    job = contract()
+    folders = job_folders()
     try:
-        job.require_configuration()
-        job.require_writable_outputs()
+        folders.require_configuration()
+        folders.require_writable_outputs()
         # Here, because the toolkit prints all hyperparameters: one that holds a secret must not get that far.
-        hyperparameters.parse(job.hyperparameters())
+        hyperparameters.parse(folders.hyperparameters())
     except JobError as error:
-        _fail(job, error)
-    _run_toolkit(job)
+        _fail(folders, error)
+    _run_toolkit(folders)
 
 
-def _run_toolkit(job: Contract) -> None:
+def _run_toolkit(folders: JobFolders) -> None:
     from sagemaker_training.cli.train import main as train
 
     try:
         train()
     except SystemExit as end:
-        job.hand_over_success()
+        folders.hand_over_success()
         # What goes wrong while the toolkit reports an error is swallowed by its `finally: sys.exit(0)`.
         if end.__context__ is not None:
-            _fail(job, PlatformError(f"the toolkit failed ({end.__context__!r}); start the job again"))
+            _fail(folders, PlatformError(f"the toolkit failed ({end.__context__!r}); start the job again"))
         sys.exit(1 if end.code else 0)
 
 
-def _fail(job: Contract, error: JobError) -> None:
+def _fail(folders: JobFolders, error: JobError) -> None:
     print(describe(error), file=sys.stderr, flush=True)
-    job.write_failure(error)
+    folders.write_failure(error)
     sys.exit(1)
 
 

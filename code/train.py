@@ -22,7 +22,7 @@ from text_classifier.contract.hyperparameters import from_arguments
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
 from text_classifier.modeling import hub
-from text_classifier.runtime.folders import contract
+from text_classifier.runtime.folders import job_folders
 from text_classifier.runtime.stop import Stopped
 
 
@@ -30,28 +30,28 @@ def main(arguments: list[str]) -> int:
     """Run the job. Returns the exit code; a failure has left its reason in the failure file."""
     if arguments[:1] == ["--check"]:
         return check.main(arguments[1:])
-    job = contract()
+    folders = job_folders()
     try:
         settings = from_arguments(arguments)
-        job.require_writable_outputs()
-        data = read_data(job.data_channels(), settings)
+        folders.require_writable_outputs()
+        data = read_data(folders.data_channels(), settings)
         if os.environ.get("RANK", "0") == "0":
             print(data_report.table(data.report, data.task), flush=True)
-            data_report.write(job.output_data, data.report)
-        if job.channel("model") is None:
+            data_report.write(folders.output_data, data.report)
+        if folders.channel("model") is None:
             hub.require_answer(settings.model_name)
         else:
             os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
-        import_job().run(job, settings, data)
+        import_job().run(folders, settings, data)
     except Stopped as end:
         print(end, flush=True)
     except JobError as error:
         print(describe(error), file=sys.stderr, flush=True)
-        job.write_failure(error)
+        folders.write_failure(error)
         return 1
     except Exception as error:
         traceback.print_exc()
-        job.write_failure(error)
+        folders.write_failure(error)
         return 1
     return 0
 

@@ -21,7 +21,7 @@ from text_classifier.modeling.precision import Precision
 from text_classifier.results import artifact
 from text_classifier.results.evaluated import Evaluated
 from text_classifier.results.write import write_results
-from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import Stopped, StopSignal
 from text_classifier.tasks.classes import balanced_weights
@@ -35,12 +35,12 @@ from text_classifier.training.loss_tracking import LossNotFinite
 from text_classifier.training.resume import Saver, Training, fingerprint
 
 
-def run(contract: Contract, settings: Settings, data: Data) -> None:
+def run(folders: JobFolders, settings: Settings, data: Data) -> None:
     """Tokenise, train, evaluate, save. Raises JobError, Stopped, or what is a bug."""
-    cluster = Cluster(Hosts.from_resources(contract.resources()), settings.collective_timeout_seconds)
+    cluster = Cluster(Hosts.from_resources(folders.resources()), settings.collective_timeout_seconds)
     stop = StopSignal()
     try:
-        job = Job(contract, settings, data, cluster, stop)
+        job = Job(folders, settings, data, cluster, stop)
         cluster.join()
         stop.listen()
         job.finish(job.train())
@@ -56,8 +56,8 @@ def run(contract: Contract, settings: Settings, data: Data) -> None:
 class Job:
     """The model, the tokenised rows, and the stages that lead from them to the artifact."""
 
-    def __init__(self, contract: Contract, settings: Settings, data: Data, cluster: Cluster, stop: StopSignal) -> None:
-        self.contract = contract
+    def __init__(self, folders: JobFolders, settings: Settings, data: Data, cluster: Cluster, stop: StopSignal) -> None:
+        self.folders = folders
         self.settings = settings
         self.data = data
         self.cluster = cluster
@@ -65,7 +65,7 @@ class Job:
         self.task, self.classes = data.task, data.classes
         torch.manual_seed(settings.seed)
         self.tokenizer, self.model = load_model(
-            contract.channel("model"),
+            folders.channel("model"),
             settings.model_name,
             self.classes,
             self.task.problem_type,
@@ -83,7 +83,7 @@ class Job:
         precision = Precision(settings.precision, cluster.device)
         self.classifier = make_classifier(self.model, self.tokenizer.pad_token_id or 0, precision)
         counts = ", ".join(f"{name} {len(rows)}" for name, rows in self.splits.items())
-        cluster.say(
+        cluster.print0(
             f"rows: {counts}; classes: {', '.join(self.classes)}; {self.model.config.model_type}, "
             f"{self.classifier.name} batches, {cluster.device.type}, {precision.name}"
         )
@@ -103,12 +103,12 @@ class Job:
                 for name, split in self.splits.items()
             }
             print(data_report.tokens_table(tokens, length), flush=True)
-            data_report.write(self.contract.output_data, self.data.report | {"tokens": tokens})
+            data_report.write(self.folders.output_data, self.data.report | {"tokens": tokens})
 
     def train(self) -> Training:
         """Train, and leave the best epoch's weights in the model, or the last ones when no epoch was finished."""
         settings = self.settings
-        folder = Path(settings.checkpoint_dir) if settings.checkpoint_dir else self.contract.checkpoints
+        folder = Path(settings.checkpoint_dir) if settings.checkpoint_dir else self.folders.checkpoints
         origin = fingerprint(settings, self.cluster, self.model, self.splits)
         saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin)
         training, validation = self.splits["train"], self.splits["validation"]
@@ -124,7 +124,7 @@ class Job:
         # SageMaker takes the last values in the log for those of the job, and tuning compares trials by them.
         if 0 < trained.best_epoch < len(trained.epochs):
             best = metric_names.pairs(trained.epochs[trained.best_epoch - 1])
-            self.cluster.say(f"the model is that of epoch {trained.best_epoch}: {best}")
+            self.cluster.print0(f"the model is that of epoch {trained.best_epoch}: {best}")
         return trained
 
     def evaluate(self, trained: Training) -> Evaluated:
@@ -133,7 +133,7 @@ class Job:
         for name in ("validation", "test"):
             if name in self.splits and not trained.is_stopped:
                 split = self.splits[name]
-                found = predict(self.classifier, split, self.settings.valid_batch_size, self.cluster, self.stop)
+                found = predict(self.classifier, split, self.settings.eval_batch_size, self.cluster, self.stop)
                 if found is None:
                     break
                 logits[name] = found
@@ -144,9 +144,9 @@ class Job:
 
     def save(self, trained: Training, temperature: float | None) -> dict[str, Any]:
         """Write the model, on rank 0 alone, and return its manifest."""
-        manifest = artifact.manifest(self.contract, self.settings, self.model, trained, temperature)
-        artifact.write_model(self.contract.model, self.model, self.tokenizer, manifest)
-        print(f"saved {self.contract.model} ({manifest['status']} after step {trained.steps})", flush=True)
+        manifest = artifact.manifest(self.folders, self.settings, self.model, trained, temperature)
+        artifact.write_model(self.folders.model, self.model, self.tokenizer, manifest)
+        print(f"saved {self.folders.model} ({manifest['status']} after step {trained.steps})", flush=True)
         return manifest
 
     def report(self, trained: Training, evaluated: Evaluated, manifest: dict[str, Any]) -> Iterator[str]:
@@ -163,7 +163,7 @@ class Job:
         }
         if trained.best_epoch:
             metrics |= trained.epochs[trained.best_epoch - 1]
-        stages = write_results(self.contract.model, self.contract.output_data, evaluated, metrics, manifest)
+        stages = write_results(self.folders.model, self.folders.output_data, evaluated, metrics, manifest)
         yield next(stages)
         if self.settings.export == "onnx" and not trained.is_stopped:
             self._export_onnx(manifest)
@@ -177,11 +177,11 @@ class Job:
         by_length = np.argsort(self.splits["validation"].tokens.lengths, kind="stable")
         some = by_length[np.linspace(0, len(by_length) - 1, TEXTS).astype(np.int64)]
         try:
-            manifest["onnx"] = export(self.contract.model, self.model, self.tokenizer, self.texts("validation", some))
+            manifest["onnx"] = export(self.folders.model, self.model, self.tokenizer, self.texts("validation", some))
         except ExportFailed as error:
             manifest["onnx"] = {"error": str(error)}
             print(f"ERROR: model.onnx is not saved: {error}; all else of the model is", flush=True)
-        artifact.write_json(self.contract.model / artifact.MANIFEST, manifest)
+        artifact.write_json(self.folders.model / artifact.MANIFEST, manifest)
 
     def finish(self, trained: Training) -> None:
         """Evaluate, save and report. The model comes first: neither a stop nor an error in the report costs it.
@@ -206,10 +206,10 @@ class Job:
                 print("WARNING: a part of the report is missing, for the reason above; the model is whole", flush=True)
                 stage = None
             written += [stage] if stage else []
-            going_on, stopping = self.cluster.agree(stage is not None, self.stop.requested)
+            going_on, stopping = self.cluster.any_rank_each(stage is not None, self.stop.requested)
             going_on = going_on and not stopping
         seconds = time.monotonic() - started
-        self.cluster.say(f"wrote {self.contract.output_data} in {seconds:.1f} s ({', '.join(written)})")
+        self.cluster.print0(f"wrote {self.folders.output_data} in {seconds:.1f} s ({', '.join(written)})")
 
     def texts(self, split: str, rows: np.ndarray) -> list[str]:
         """The texts of these rows of a split, in their order. All that wants texts after tokenising asks here."""

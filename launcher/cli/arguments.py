@@ -12,7 +12,7 @@ from launcher.cli.commands import COMMANDS, SWITCHES, Command
 from launcher.cli.options import OPTIONS
 from launcher.plan import checks
 from text_classifier.contract import hyperparameters
-from text_classifier.contract.errors import UserError
+from text_classifier.contract.errors import UserError, nearest
 
 WRONG_USE = 2
 
@@ -64,7 +64,7 @@ def _hyperparameters(command: Command, rest: Sequence[str], of_file: Mapping[str
         if rest:
             raise UserError(f"{rest[0]!r} is one word too many; this command takes no hyperparameters")
         return {}
-    values = {**of_file, **checks.pairs(rest)}
+    values = {**hyperparameters.without_aliases(of_file), **hyperparameters.without_aliases(checks.pairs(rest))}
     hyperparameters.parse(values)
     return values
 
@@ -72,7 +72,7 @@ def _hyperparameters(command: Command, rest: Sequence[str], of_file: Mapping[str
 def _nearest_flag(name: str, flags: Sequence[str], command: Command) -> str:
     if command.takes_hyperparameters and name[2:].replace("-", "_") in (row.name for row in hyperparameters.TABLE):
         return f"hyperparameters are written as {name[2:].replace('-', '_')}=value"
-    return config.nearest(name, flags)
+    return nearest(name, flags)
 
 
 def _flags(command: Command) -> list[str]:

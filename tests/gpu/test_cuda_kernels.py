@@ -9,18 +9,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from support.exact import DEVICE, FORMATS, assert_near, attended, exact, numbers
+from support.exact import DEVICE, DTYPES, assert_near, attended, exact, numbers
 from text_classifier.ops.attention import Sequences, attend
 from text_classifier.ops.cuda import bindings as cuda_kernels
-from text_classifier.ops.linear import branch
+from text_classifier.ops.linear import fused_linear
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
-@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_linear(dtype: torch.dtype, has_bias: bool) -> None:
     x, gradient = numbers(50, 96, dtype=dtype), numbers(50, 64, dtype=dtype, seed=2).detach()
     modules = [nn.Linear(96, 32, device=DEVICE) for _ in range(2)]
-    output, _ = branch(x, modules, has_bias=has_bias)
+    output, _ = fused_linear(x, modules, has_bias=has_bias)
     output.backward(gradient)
     parameters = exact(*(module.weight for module in modules), *(module.bias for module in modules))
     (theirs,) = exact(x)
@@ -35,23 +35,23 @@ def test_linear(dtype: torch.dtype, has_bias: bool) -> None:
         assert_near(one.grad, other.grad, dtype)
 
 
-@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("width", [64, 32, 26, 288])
 def test_attention(width: int, dtype: torch.dtype) -> None:
     lengths, heads = [130, 64, 17, 1], 3
-    projected = numbers(sum(lengths), 3 * heads * width, dtype=dtype)
+    qkv = numbers(sum(lengths), 3 * heads * width, dtype=dtype)
     gradient = numbers(sum(lengths), heads * width, dtype=dtype, seed=2).detach()
-    sequences = Sequences.of(np.array(lengths)).to(DEVICE, non_blocking=True)
-    output = attend(None, projected, heads, sequences, 0.0)
+    sequences = Sequences.from_lengths(np.array(lengths)).to(DEVICE, non_blocking=True)
+    output = attend(None, qkv, heads, sequences, 0.0)
     output.backward(gradient)
-    (theirs,) = exact(projected)
+    (theirs,) = exact(qkv)
     expected = attended(theirs, None, lengths, heads)
     expected.backward(gradient.double())
     assert_near(output, expected, dtype)
-    assert_near(projected.grad, theirs.grad, dtype)
+    assert_near(qkv.grad, theirs.grad, dtype)
 
     firsts = np.cumsum([0, *lengths[:-1]])
-    query, rest = projected.detach()[firsts, : heads * width], projected.detach()[:, heads * width :]
+    query, rest = qkv.detach()[firsts, : heads * width], qkv.detach()[:, heads * width :]
     assert_near(attend(query, rest, heads, sequences, 0.0), expected[firsts], dtype)
 
 

@@ -47,7 +47,7 @@ def forward(layout: Any, split: Split, rows: np.ndarray | None = None) -> tuple[
 def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths: list[int], precision: str) -> None:
     model, split = model_of(family).to(GPU), split_of(lengths)
     packed = make_classifier(model, model.config.pad_token_id, Precision(precision, GPU))
-    assert isinstance(packed, PackedClassifier) and packed.fills
+    assert isinstance(packed, PackedClassifier) and packed.pads_to_bucket
     both = []
     for way in (packed, PaddedClassifier(model, model.config.pad_token_id, Precision("fp32", GPU))):
         logits, rows = forward(way, split)

@@ -6,7 +6,7 @@ import torch
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-FORMATS = [torch.float32, torch.bfloat16, torch.float16]
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 ERROR = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 
@@ -24,16 +24,14 @@ def exact(*tensors: torch.Tensor) -> list[torch.Tensor]:
 
 
 def attended(
-    projected: torch.Tensor,
+    qkv: torch.Tensor,
     query: torch.Tensor | None,
     lengths: list[int],
     heads: int,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What attention is, sequence by sequence; weights are multiplied by `mask`."""
-    parts = [
-        part.unflatten(1, (heads, -1)).split(lengths) for part in projected.chunk(2 if query is not None else 3, 1)
-    ]
+    parts = [part.unflatten(1, (heads, -1)).split(lengths) for part in qkv.chunk(2 if query is not None else 3, 1)]
     queries = query.unflatten(1, (heads, -1)).split(1) if query is not None else parts[0]
     outputs = []
     for own, key, value in zip(queries, *parts[-2:], strict=True):

@@ -44,7 +44,7 @@ class Settings:
     )
     epochs: int = setting(3, "Passes over the training rows", minimum=1)
     train_batch_size: int = setting(32, "Rows of one step on one GPU (on a CPU host: on the host)", minimum=1)
-    valid_batch_size: int = setting(128, "Rows of one evaluation batch", minimum=1)
+    eval_batch_size: int = setting(128, "Rows per evaluation batch (validation and test)", minimum=1)
     learning_rate: float = setting(5e-5, "Peak learning rate; linear warm-up, then linear decay to 0", minimum=0)
     warmup_ratio: float = setting(0.06, "Share of all steps that warm up", minimum=0, below=1)
     weight_decay: float = setting(0.01, "AdamW weight decay, not on biases and LayerNorm", minimum=0)
@@ -169,12 +169,16 @@ def _without_json_quotes(text: str) -> str:
 
 TABLE = _table()
 
+#: Older names of hyperparameters, the tutorial's among them: they are read as the names on the right.
+ALIASES = {"valid_batch_size": "eval_batch_size"}
+
 _SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|access_?key|credential", re.IGNORECASE)
 
 
 def parse(values: Mapping[str, str]) -> Settings:
     """Check names and values. Raises SettingsError that names the nearest known hyperparameter, or the range."""
     table = {row.name: row for row in TABLE}
+    values = without_aliases(values)
     for name in values:
         if name not in table and _SECRET_NAME.search(name):
             raise SettingsError(
@@ -184,6 +188,14 @@ def parse(values: Mapping[str, str]) -> Settings:
         if name not in table:
             raise SettingsError(f"hyperparameter {name!r} is not known; {nearest(name, table)}")
     return _fitting(Settings(**{name: table[name].read(text) for name, text in values.items()}))
+
+
+def without_aliases(values: Mapping[str, str]) -> dict[str, str]:
+    """The values under their current names. Raises SettingsError when one is given under both of its names."""
+    for alias, name in ALIASES.items():
+        if alias in values and name in values:
+            raise SettingsError(f"hyperparameter {alias!r} is another name of {name!r}; give one of them")
+    return {ALIASES.get(name, name): text for name, text in values.items()}
 
 
 def _fitting(settings: Settings) -> Settings:
@@ -218,6 +230,8 @@ def from_arguments(arguments: Sequence[str]) -> Settings:
     for row in TABLE:
         explained = f"{row.help} (default {row.default_text!r})".replace("%", "%%")
         parser.add_argument(f"--{row.name}", metavar=row.type.__name__, help=explained)
+    for alias in ALIASES:
+        parser.add_argument(f"--{alias}", help=argparse.SUPPRESS)
     known, unknown = parser.parse_known_args(arguments)
     values = {name: text for name, text in vars(known).items() if text is not None}
     values.update((word.lstrip("-").partition("=")[0], "") for word in unknown if word.startswith("--"))

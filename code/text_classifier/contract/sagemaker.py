@@ -20,8 +20,8 @@ IMAGE_DIGEST = "IMAGE_DIGEST"
 
 def max_run_seconds() -> int | None:
     """After how long SageMaker stops the job; None where nobody has said it."""
-    said = os.environ.get(MAX_RUN_SECONDS, "")
-    return int(said) if said.isdecimal() else None
+    value = os.environ.get(MAX_RUN_SECONDS, "")
+    return int(value) if value.isdecimal() else None
 
 
 def image_digest() -> str | None:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from text_classifier.reading.bad_rows import BadRows
-from text_classifier.reading.rows import Reviews
+from text_classifier.reading.rows import Rows
 from text_classifier.tasks.base import Task
 
 
-def describe_split(rows: Reviews, task: Task, classes: tuple[str, ...]) -> dict[str, Any]:
+def describe_split(rows: Rows, task: Task, classes: tuple[str, ...]) -> dict[str, Any]:
     """Counts of one split, and what the task says of its labels.
 
     `near_duplicates`: rows whose text, but for capitals and white space, came before.
@@ -30,7 +30,7 @@ def describe_split(rows: Reviews, task: Task, classes: tuple[str, ...]) -> dict[
     }
 
 
-def describe_channel(rows: Reviews, bad: BadRows) -> dict[str, Any]:
+def describe_channel(rows: Rows, bad: BadRows) -> dict[str, Any]:
     """What was left out while a channel was read."""
     return {
         "rows": len(rows),

@@ -16,7 +16,7 @@ from text_classifier.dataset.splits import sample, shared, split, split_groups
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.columns import Columns, columns_of
 from text_classifier.reading.label_map import LabelMap, parse_label_map
-from text_classifier.reading.rows import Reviews, read_rows
+from text_classifier.reading.rows import Rows, read_rows
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.registry import task_of
 
@@ -27,7 +27,7 @@ class Data:
 
     task: Task
     classes: tuple[str, ...]
-    splits: dict[str, Reviews]
+    splits: dict[str, Rows]
     report: dict[str, Any]
 
 
@@ -44,7 +44,7 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
     )
     counts = {"train": seen}
     rows = rows.take(sample(len(rows), settings.max_data_rows, settings.seed))
-    splits: dict[str, Reviews] = {}
+    splits: dict[str, Rows] = {}
     for name in ("validation", "test"):
         if name in channels:
             splits[name], _, counts[name] = _read(channels[name], settings, task, label_map, is_measured=True)
@@ -74,7 +74,7 @@ def _read(
     *,
     is_split: bool = False,
     is_measured: bool,
-) -> tuple[Reviews, LabelMap, dict[str, Any]]:
+) -> tuple[Rows, LabelMap, dict[str, Any]]:
     """The rows of a channel, the label map (made of its labels where there is none), and what was left out.
 
     Groups are read of a channel that is split, slices where metrics are measured.
@@ -96,24 +96,24 @@ def _read(
     return rows.with_targets(targets), label_map, data_report.describe_channel(rows, bad)
 
 
-def _split(rows: Reviews, settings: Settings, task: Task) -> tuple[np.ndarray, np.ndarray]:
+def _split(rows: Rows, settings: Settings, task: Task) -> tuple[np.ndarray, np.ndarray]:
     strata = task.strata(rows.targets, settings.train_size)
     if len(rows.groups):
         return split_groups(strata, rows.groups, settings.train_size, settings.seed)
     return split(strata, settings.train_size, settings.seed)
 
 
-def _without_shared(rows: Reviews, others: Mapping[str, Reviews], settings: Settings) -> tuple[Reviews, list[str]]:
+def _without_shared(rows: Rows, others: Mapping[str, Rows], settings: Settings) -> tuple[Rows, list[str]]:
     """Count the training rows whose text is in another split too, and leave them out if that is wanted."""
     has_text = rows.characters > 0
     near = has_text & shared(rows.near, np.concatenate([other.near for other in others.values()]))
     exact = has_text & shared(rows.exact, np.concatenate([other.exact for other in others.values()]))
     if not near.any():
         return rows, []
-    said = (
+    sentence = (
         f"{near.sum():,} training rows have a text that is in {' or '.join(others)} too, {exact.sum():,} of them "
         "letter by letter, the others but for capitals and white space"
     )
     if not settings.deduplicate:
-        return rows, [f"{said}; deduplicate=true leaves them out"]
-    return rows.take(np.flatnonzero(~near)), [f"{said}; they are left out"]
+        return rows, [f"{sentence}; deduplicate=true leaves them out"]
+    return rows.take(np.flatnonzero(~near)), [f"{sentence}; they are left out"]

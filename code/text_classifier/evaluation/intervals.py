@@ -62,14 +62,14 @@ def of_counts(confusion: np.ndarray, random: np.random.Generator) -> dict[str, I
     To draw rows with replacement is to draw the cells of the matrix from a multinomial distribution, whatever the
     number of rows. Where no row is wrong no resample is either, and the interval has no width.
     """
-    true, said = np.nonzero(confusion)
-    counts = confusion[true, said]
+    true, predicted = np.nonzero(confusion)
+    counts = confusion[true, predicted]
     drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=RESAMPLES).astype(np.float64)
     one_hot = np.eye(len(confusion))
     return {
         name: of_resamples(values)
         for name, values in counted(
-            drawn @ (one_hot[true] * (true == said)[:, None]), drawn @ one_hot[true], drawn @ one_hot[said]
+            drawn @ (one_hot[true] * (true == predicted)[:, None]), drawn @ one_hot[true], drawn @ one_hot[predicted]
         ).items()
     }
 

@@ -17,14 +17,14 @@ def losses(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return (np.logaddexp(0, scores) - scores * targets).mean(axis=1)
 
 
-def exact(said: np.ndarray, targets: np.ndarray) -> float:
+def exact(predicted: np.ndarray, targets: np.ndarray) -> float:
     """The share of the rows all of whose labels are right."""
-    return float((said == targets).all(axis=1).mean())
+    return float((predicted == targets).all(axis=1).mean())
 
 
-def counts(said: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def counts(predicted: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each label the rows where it was found, that have it, and that were said to have it."""
-    hits, rows, predicted = (part.sum(axis=0, dtype=np.int64) for part in (said & targets, targets, said))
+    hits, rows, predicted = (part.sum(axis=0, dtype=np.int64) for part in (predicted & targets, targets, predicted))
     return hits, rows, predicted
 
 
@@ -51,10 +51,10 @@ def ranking_means(rankings: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def per_class(
-    classes: Sequence[str], said: np.ndarray, targets: np.ndarray, rankings: Sequence[dict[str, float]]
+    classes: Sequence[str], predicted: np.ndarray, targets: np.ndarray, rankings: Sequence[dict[str, float]]
 ) -> list[dict[str, Any]]:
     """A line for each label, for JSON, with the keys that single labels have there."""
-    of_label = counts(said, targets)
+    of_label = counts(predicted, targets)
     columns = zip(classes, *of_label[1:], *intervals.per_class(*of_label), rankings, strict=True)
     return [
         {

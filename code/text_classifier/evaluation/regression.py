@@ -8,10 +8,10 @@ import numpy as np
 class Errors:
     """Answers beside the truth, prepared so that a resample costs no sorting."""
 
-    def __init__(self, said: np.ndarray, targets: np.ndarray) -> None:
+    def __init__(self, predicted: np.ndarray, targets: np.ndarray) -> None:
         self._targets = targets.astype(np.float64)
-        self._gaps = said.astype(np.float64) - self._targets
-        self._places = [np.unique(values, return_inverse=True)[1] for values in (said, targets)]
+        self._gaps = predicted.astype(np.float64) - self._targets
+        self._places = [np.unique(values, return_inverse=True)[1] for values in (predicted, targets)]
 
     def metrics(self, times: np.ndarray | None = None) -> dict[str, float]:
         """The metrics of the rows, each counted `times` (int64 [rows], default 1).

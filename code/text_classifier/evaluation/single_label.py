@@ -52,10 +52,10 @@ def assess(
 
 
 def score(
-    said: np.ndarray, classes: np.ndarray, count: int, random: np.random.Generator
+    predicted: np.ndarray, classes: np.ndarray, count: int, random: np.random.Generator
 ) -> tuple[dict[str, float], dict[str, Interval]]:
-    """The metrics of a confusion matrix and their intervals; said and classes int64 [rows], `count` classes."""
-    confusion = confusion_matrix(classes, said, count)
+    """The metrics of a confusion matrix and their intervals; predicted and classes int64 [rows], `count` classes."""
+    confusion = confusion_matrix(classes, predicted, count)
     values = intervals.counted(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
     return {name: float(value) for name, value in values.items()}, intervals.of_counts(confusion, random)
 

@@ -20,9 +20,8 @@ from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
 
 from text_classifier.modeling.precision import Precision
-from text_classifier.ops import linear as products
 from text_classifier.ops.attention import Sequences, attend
-from text_classifier.ops.linear import Copies, branch
+from text_classifier.ops.linear import ShadowWeights, bindings_for, fused_linear
 from text_classifier.tokenization.tokens import Tokens
 
 
@@ -130,30 +129,30 @@ class PackedClassifier(nn.Module):
         is_on_gpu, is_narrow = precision.device.type == "cuda", precision.dtype != torch.float32
         # A size that comes again is replayed from a graph on a GPU. On a CPU in 16 bits oneDNN need not write code for
         # it anew, which takes as long as a product does.
-        self.fills = is_on_gpu or is_narrow
-        self.kernels = products.of(precision.device)
-        self.narrow = Copies(_products(parts.layers), precision.dtype) if is_on_gpu and is_narrow else None
+        self.pads_to_bucket = is_on_gpu or is_narrow
+        self.kernels = bindings_for(precision.device)
+        self.shadow = ShadowWeights(_fused_linears(parts.layers), precision.dtype) if is_on_gpu and is_narrow else None
 
     @property
-    def copies(self) -> dict[torch.Tensor, torch.Tensor]:
+    def shadow_weights(self) -> dict[torch.Tensor, torch.Tensor]:
         """Of parameters, which the optimizer is to renew with them."""
-        return self.narrow.of if self.narrow else {}
+        return self.shadow.by_parameter if self.shadow else {}
 
     def train(self, mode: bool = True) -> PackedClassifier:
         """As torch has it. Only training reads the copies, so whoever else changes weights need not know of them."""
-        if mode and self.narrow:
-            self.narrow.renew()
+        if mode and self.shadow:
+            self.shadow.refresh()
         return super().train(mode)
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor | Sequences]:
         """`forward`'s arguments for rows that stand in falling order of their lengths."""
         lengths = tokens.lengths[rows]
         ids, positions = tokens.flat(rows).astype(np.int64), np.concatenate([np.arange(n) for n in lengths])
-        sequences = Sequences.of(lengths)
-        if self.fills:  # up to one of few sizes
-            filling = filling_sequences(len(ids), tokens.longest)
-            ids, positions = (np.pad(values, (0, sum(filling))) for values in (ids, positions))
-            sequences = Sequences.of(lengths, filling, tokens.longest)
+        sequences = Sequences.from_lengths(lengths)
+        if self.pads_to_bucket:  # up to one of few sizes
+            padding = padding_lengths(len(ids), tokens.max_seqlen)
+            ids, positions = (np.pad(values, (0, sum(padding))) for values in (ids, positions))
+            sequences = Sequences.from_lengths(lengths, padding, tokens.max_seqlen)
         return {"ids": torch.from_numpy(ids), "positions": torch.from_numpy(positions), "sequences": sequences}
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, sequences: Sequences) -> torch.Tensor:
@@ -161,12 +160,12 @@ class PackedClassifier(nn.Module):
         parts = self.parts
         x = self._embed(ids, positions)
         for layer in parts.layers[:-1]:
-            projected, x = self._branch(x, layer.query, layer.key, layer.value)
-            x = self._layer(layer, x, None, projected, sequences)
+            qkv, x = self._linear(x, layer.query, layer.key, layer.value)
+            x = self._layer(layer, x, None, qkv, sequences)
         last = parts.layers[-1]
-        projected, x = self._branch(x, last.key, last.value)
-        query, first = self._branch(x.index_select(0, sequences.first_tokens), last.query)
-        first = self._layer(last, first, query, projected, sequences)
+        qkv, x = self._linear(x, last.key, last.value)
+        query, first = self._linear(x.index_select(0, sequences.first_tokens), last.query)
+        first = self._layer(last, first, query, qkv, sequences)
         return parts.head(first[: sequences.count, None].float()).float()
 
     def _embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -180,34 +179,34 @@ class PackedClassifier(nn.Module):
         return (x if self.parts.project is None else self.parts.project(x.float())).to(self.dtype)
 
     def _layer(
-        self, layer: Layer, x: torch.Tensor, query: torch.Tensor | None, projected: torch.Tensor, sequences: Sequences
+        self, layer: Layer, x: torch.Tensor, query: torch.Tensor | None, qkv: torch.Tensor, sequences: Sequences
     ) -> torch.Tensor:
-        """One layer for the rows of `x`; `query` and `projected` are those of attention.attend."""
+        """One layer for the rows of `x`; `query` and `qkv` are those of attention.attend."""
         parts = self.parts
-        attended = attend(query, projected, parts.heads, sequences, parts.attention_dropout if self.training else 0.0)
+        attended = attend(query, qkv, parts.heads, sequences, parts.attention_dropout if self.training else 0.0)
         x = self._add_and_norm(
             layer.attention_output, attended, x, layer.attention_norm, parts.attention_output_dropout
         )
         if isinstance(parts.activation, GELUActivation):
-            inner, x = self._branch(x, layer.intermediate, has_bias=False)
+            inner, x = self._linear(x, layer.intermediate, has_bias=False)
             inner = self.kernels.gelu(inner, layer.intermediate.bias)
         else:
-            inner, x = self._branch(x, layer.intermediate)
+            inner, x = self._linear(x, layer.intermediate)
             inner = parts.activation(inner)
         return self._add_and_norm(layer.output, inner, x, layer.output_norm, parts.output_dropout)
 
-    def _branch(self, x: torch.Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-        return branch(x, modules, has_bias=has_bias, copies=self.narrow if self.training else None)
+    def _linear(self, x: torch.Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        return fused_linear(x, modules, has_bias=has_bias, shadow=self.shadow if self.training else None)
 
     def _add_and_norm(
         self, module: nn.Linear, x: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, probability: float
     ) -> torch.Tensor:
         """The sum of the residual and of what `module` makes of `x`, normed in fp32."""
-        update, _ = self._branch(x, module, has_bias=False)
+        update, _ = self._linear(x, module, has_bias=False)
         return self.kernels.add_and_norm(update, module.bias, residual, norm, probability if self.training else 0.0)
 
 
-def _products(layers: Sequence[Layer]) -> Iterator[tuple[nn.Linear, ...]]:
+def _fused_linears(layers: Sequence[Layer]) -> Iterator[tuple[nn.Linear, ...]]:
     """The modules that are multiplied together."""
     for layer in layers:
         first = (
@@ -218,12 +217,12 @@ def _products(layers: Sequence[Layer]) -> Iterator[tuple[nn.Linear, ...]]:
         yield from (*first, (layer.attention_output,), (layer.intermediate,), (layer.output,))
 
 
-def filling_sequences(tokens: int, longest: int) -> list[int]:
+def padding_lengths(tokens: int, max_seqlen: int) -> list[int]:
     """Lengths of sequences that fill a batch of so many tokens up to one of few sizes, at most a sixteenth more.
 
-    At least one, so that batches of one size have as many sequences; none is longer than `longest`.
+    At least one, so that batches of one size have as many sequences; none is longer than `max_seqlen`.
     """
     step = max(64, (1 << tokens.bit_length()) // 32)
-    count = math.ceil((step - 1) / max(1, longest - 1))
+    count = math.ceil((step - 1) / max(1, max_seqlen - 1))
     missing = count + -(tokens + count) % step
     return [missing // count + (number < missing % count) for number in range(count)]

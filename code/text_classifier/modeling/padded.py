@@ -23,7 +23,7 @@ class PaddedClassifier(nn.Module):
         self.model = model
         self.pad_id = pad_id
         self.precision = precision
-        self.copies: dict[torch.Tensor, torch.Tensor] = {}  #: of parameters: none
+        self.shadow_weights: dict[torch.Tensor, torch.Tensor] = {}  #: of parameters: none
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """`forward`'s arguments: input_ids and attention_mask (1 for a token), both int64 [rows, longest]."""

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 #: torch.amp.GradScaler's own: where the scale begins, and after how many steps without an overflow it doubles.
 FIRST_SCALE = 2.0**16
@@ -19,7 +19,7 @@ class Precision:
     def __init__(self, wanted: str, device: torch.device) -> None:
         self.device = device
         self.name = fastest(device) if wanted == "auto" else wanted
-        self.dtype = FORMATS[self.name]
+        self.dtype = DTYPES[self.name]
         # Where neither 16-bit format is used, TF32 is what an Ampere GPU has instead; "fp32" asks for the real thing.
         if wanted == "auto" and device.type == "cuda":
             torch.set_float32_matmul_precision("high")

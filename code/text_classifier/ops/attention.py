@@ -23,64 +23,64 @@ FLASH_WIDTH = 256
 
 @dataclass(frozen=True)
 class Sequences:
-    """Where the sequences of a packed batch begin: `boundaries` int32 [sequences + 1]; longest first.
+    """Where the sequences of a packed batch begin: `cu_seqlens` int32 [sequences + 1]; longest first.
 
     Behind the `count` sequences of the rows may be others, which only fill the batch up to a size.
     """
 
-    boundaries: torch.Tensor
-    longest: int  #: no sequence has more tokens
+    cu_seqlens: torch.Tensor
+    max_seqlen: int  #: no sequence has more tokens
     count: int
 
     @classmethod
-    def of(cls, lengths: np.ndarray, filling: Sequence[int] = (), longest: int | None = None) -> Sequences:
-        """From the lengths in tokens, int64 [count], in falling order, and those of the filling sequences."""
-        boundaries = np.concatenate([[0], np.cumsum([*lengths, *filling])])
-        return cls(torch.from_numpy(boundaries.astype(np.int32)), longest or int(lengths[0]), len(lengths))
+    def from_lengths(cls, lengths: np.ndarray, padding: Sequence[int] = (), max_seqlen: int | None = None) -> Sequences:
+        """From the lengths in tokens, int64 [count], in falling order, and those of the padding sequences."""
+        cu_seqlens = np.concatenate([[0], np.cumsum([*lengths, *padding])])
+        return cls(torch.from_numpy(cu_seqlens.astype(np.int32)), max_seqlen or int(lengths[0]), len(lengths))
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Equal for batches that are computed by the same operations."""
-        return len(self.boundaries), self.longest, self.count
+        return len(self.cu_seqlens), self.max_seqlen, self.count
 
     @property
     def first_tokens(self) -> torch.Tensor:
         """The index of each sequence's first token, int32 [sequences]."""
-        return self.boundaries[:-1]
+        return self.cu_seqlens[:-1]
 
     def to(self, device: torch.device, *, non_blocking: bool) -> Sequences:
         """The same on `device`."""
-        return replace(self, boundaries=self.boundaries.to(device, non_blocking=non_blocking))
+        return replace(self, cu_seqlens=self.cu_seqlens.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Sequences:
         """The same in pinned memory."""
-        return replace(self, boundaries=self.boundaries.pin_memory())
+        return replace(self, cu_seqlens=self.cu_seqlens.pin_memory())
 
     def copy_(self, other: Sequences, *, non_blocking: bool) -> None:
-        """Overwrite the boundaries."""
-        self.boundaries.copy_(other.boundaries, non_blocking=non_blocking)
+        """Overwrite the cu_seqlens."""
+        self.cu_seqlens.copy_(other.cu_seqlens, non_blocking=non_blocking)
 
 
 def attend(
-    query: torch.Tensor | None, projected: torch.Tensor, heads: int, sequences: Sequences, probability: float
+    query: torch.Tensor | None, qkv: torch.Tensor, heads: int, sequences: Sequences, probability: float
 ) -> torch.Tensor:
     """Attention output [queries, width]; probabilities drop out with `probability`.
 
-    projected [tokens, 3 * width]: queries, keys and values, packed. With `query` [sequences, width], one for each
+    qkv [tokens, 3 * width]: queries, keys and values, packed. With `query` [sequences, width], one for each
     sequence, it is [tokens, 2 * width], without queries.
     """
-    boundaries, longest = sequences.boundaries, sequences.longest
-    if projected.device.type == "cpu":
-        return kernels.attention(query, projected, boundaries, longest, heads, probability)
-    width = projected.shape[1] // (3 if query is None else 2) // heads
-    if cuda_kernels.attends(projected, width, longest):
-        return cuda_kernels.attention(query, projected, boundaries, longest, heads, probability)
-    starts, longest_query = boundaries, longest
+    cu_seqlens, max_seqlen = sequences.cu_seqlens, sequences.max_seqlen
+    if qkv.device.type == "cpu":
+        return kernels.attention(query, qkv, cu_seqlens, max_seqlen, heads, probability)
+    width = qkv.shape[1] // (3 if query is None else 2) // heads
+    if cuda_kernels.supports_attention(qkv, width, max_seqlen):
+        return cuda_kernels.attention(query, qkv, cu_seqlens, max_seqlen, heads, probability)
+    starts, max_seqlen_q = cu_seqlens, max_seqlen
     if query is None:
-        query, key, value = projected.chunk(3, dim=1)
+        query, key, value = qkv.chunk(3, dim=1)
     else:
-        starts, longest_query = torch.arange(len(boundaries), dtype=torch.int32, device=query.device), 1
-        key, value = projected.chunk(2, dim=1)
+        starts, max_seqlen_q = torch.arange(len(cu_seqlens), dtype=torch.int32, device=query.device), 1
+        key, value = qkv.chunk(2, dim=1)
     # The kernels want heads whose width is a multiple of 8; zeros behind it change no product.
     query, key, value = (part.unflatten(1, (heads, width)) for part in (query, key, value))
     if width % 8:
@@ -88,11 +88,21 @@ def attend(
     is_new = torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
     if query.dtype == torch.float32 or width > FLASH_WIDTH or not is_new:
         output = torch.ops.aten._efficient_attention_forward(
-            query[None], key[None], value[None], None, starts, boundaries, longest_query, longest,
+            query[None], key[None], value[None], None, starts, cu_seqlens, max_seqlen_q, max_seqlen,
             probability, 0, query.requires_grad, scale=width**-0.5,
         )[0][0]  # fmt: skip
     else:
         output = torch.ops.aten._flash_attention_forward(
-            query, key, value, starts, boundaries, longest_query, longest, probability, False, False, scale=width**-0.5
+            query,
+            key,
+            value,
+            starts,
+            cu_seqlens,
+            max_seqlen_q,
+            max_seqlen,
+            probability,
+            False,
+            False,
+            scale=width**-0.5,
         )[0]
     return output[..., :width].reshape(len(query), -1)

@@ -60,9 +60,9 @@ def library_path(name: str) -> Path:
     try:
         return compile_library(Path(tempfile.mkdtemp(prefix="kernels-")), name)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or error
+        reason = getattr(error, "stderr", None) or error
         raise SettingsError(
-            f"{ready} is missing and cannot be compiled here ({said}); train in the image, or install g++"
+            f"{ready} is missing and cannot be compiled here ({reason}); train in the image, or install g++"
         ) from error
 
 

@@ -15,59 +15,59 @@ from text_classifier.ops.cpu import bindings as kernels
 from text_classifier.ops.cuda import bindings as cuda_kernels
 
 
-def of(device: torch.device) -> ModuleType:
+def bindings_for(device: torch.device) -> ModuleType:
     """The module with all else that is computed on the device."""
     return cuda_kernels if device.type == "cuda" else kernels
 
 
-class Copies:
-    """Narrow copies of the weights and biases of linear modules, those of a product side by side.
+class ShadowWeights:
+    """Narrow shadow of the weights and biases of linear modules, those of a product side by side.
 
     They stay from step to step: who changes a parameter renews its copy.
     """
 
     def __init__(self, products: Iterable[Sequence[nn.Linear]], dtype: torch.dtype) -> None:
-        self.of: dict[torch.Tensor, torch.Tensor] = {}  #: by parameter
-        self._products: dict[torch.Tensor, torch.Tensor] = {}  #: by the first parameter
+        self.by_parameter: dict[torch.Tensor, torch.Tensor] = {}  #: by parameter
+        self._fused: dict[torch.Tensor, torch.Tensor] = {}  #: by the first parameter
         for modules in products:
             for parameters in ([module.weight for module in modules], [module.bias for module in modules]):
-                together = _side_by_side(parameters, dtype).detach()
-                self._products[parameters[0]] = together
+                together = _concatenated(parameters, dtype).detach()
+                self._fused[parameters[0]] = together
                 parts = together.split([len(parameter) for parameter in parameters])
-                self.of |= zip(parameters, parts, strict=True)
+                self.by_parameter |= zip(parameters, parts, strict=True)
 
     def together(self, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The copies of a product's parameters, as one tensor."""
-        return self._products[parameters[0]]
+        """The shadow of a product's parameters, as one tensor."""
+        return self._fused[parameters[0]]
 
     @torch.no_grad()
-    def renew(self) -> None:
+    def refresh(self) -> None:
         """Copy all parameters."""
-        for parameter, copy in self.of.items():
+        for parameter, copy in self.by_parameter.items():
             copy.copy_(parameter)
 
 
-def branch(
-    x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool, copies: Copies | None = None
+def fused_linear(
+    x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool, shadow: ShadowWeights | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The outputs of several modules side by side, by one product in the format of `x`: [rows, outputs]. Its operands
-    are `copies` of the parameters, or made anew.
+    are `shadow` of the parameters, or made anew.
 
     And `x` for its other use: the gradients of both uses are added up by the product.
     """
     weights = [module.weight for module in modules]
     biases = [module.bias for module in modules] if has_bias else []
-    output, again = _Linear.apply(x, copies, len(modules), *weights, *biases)
+    output, again = _Linear.apply(x, shadow, len(modules), *weights, *biases)
     return output, again
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, copies: Copies | None, count: int, *parameters: torch.Tensor
+        ctx: Any, x: torch.Tensor, shadow: ShadowWeights | None, count: int, *parameters: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         weights, biases = parameters[:count], parameters[count:]
-        narrow = copies.together if copies else functools.partial(_side_by_side, dtype=x.dtype)
+        narrow = shadow.together if shadow else functools.partial(_concatenated, dtype=x.dtype)
         ctx.outputs = [len(part) for part in weights]
         ctx.has_bias = bool(biases)
         ctx.set_materialize_grads(False)
@@ -79,13 +79,13 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         d_output, d_again = gradients[0].contiguous(), gradients[1]
-        device = of(x.device)
-        d_weights = device.weight_gradient(d_output, x).split(ctx.outputs)
-        d_biases = device.bias_gradient(d_output).split(ctx.outputs) if ctx.has_bias else ()
+        device = bindings_for(x.device)
+        d_weights = device.weight_grad(d_output, x).split(ctx.outputs)
+        d_biases = device.bias_grad(d_output).split(ctx.outputs) if ctx.has_bias else ()
         d_x = d_output @ weight if d_again is None else d_again.addmm_(d_output, weight)
         return d_x, None, None, *d_weights, *d_biases
 
 
-def _side_by_side(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+def _concatenated(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     own = [part.to(dtype) for part in parts]
     return torch.cat(own) if len(own) > 1 else own[0]

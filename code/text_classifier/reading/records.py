@@ -102,7 +102,7 @@ def csv_records(
                 number += replay.end_record()
             return
         except csv.Error as error:
-            reason = next((said for key, said in _CSV_REASONS.items() if key in str(error)), str(error))
+            reason = next((words for key, words in _CSV_REASONS.items() if key in str(error)), str(error))
             remedy = "quote such fields and double the quotes in them"
             if number == 1:
                 raise DataError(f"{name} line 1, the header, is not CSV ({reason}); {remedy}") from None

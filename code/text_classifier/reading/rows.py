@@ -55,7 +55,7 @@ class Lookup(Sequence[str]):
 
 
 @dataclass(frozen=True)
-class Reviews:
+class Rows:
     """Rows of a channel. `places` says where each stands, as `train/file.tsv line 7`."""
 
     texts: Lookup
@@ -72,21 +72,21 @@ class Reviews:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def take(self, rows: np.ndarray) -> Reviews:
+    def take(self, rows: np.ndarray) -> Rows:
         """The rows of these indices, in their order."""
-        return Reviews(
+        return Rows(
             Lookup(self.texts.__getitem__, rows), Lookup(self.places.__getitem__, rows), self.targets[rows],
             self.characters[rows], self.exact[rows], self.near[rows],
             self.groups[rows] if len(self.groups) else self.groups,
             self.slices[rows] if len(self.slices) else self.slices, self.slice_values, self.dropped,
         )  # fmt: skip
 
-    def with_targets(self, targets: np.ndarray) -> Reviews:
+    def with_targets(self, targets: np.ndarray) -> Rows:
         """The same rows with these targets."""
         return replace(self, targets=targets)
 
 
-def read_rows(channel: Path, columns: Columns, labels: LabelReader, bad: BadRows) -> Reviews:
+def read_rows(channel: Path, columns: Columns, labels: LabelReader, bad: BadRows) -> Rows:
     """Read all files of a channel, or one file, in one pass.
 
     Raises DataError that names file, line and column, and PlatformError when the disk has no room for the texts.
@@ -94,7 +94,7 @@ def read_rows(channel: Path, columns: Columns, labels: LabelReader, bad: BadRows
     table = _Table(labels, bad)
     for path, name in sources.files(channel):
         table.read_file(path, name, columns)
-    rows = table.reviews()
+    rows = table.rows()
     bad.end_channel(channel.name, len(rows) + rows.dropped)
     return rows
 
@@ -175,11 +175,11 @@ class _Table:
         self._exact.append(_hash(content))
         self._near.append(_hash(content.translate(_SMALL, _SPACE)))
 
-    def reviews(self) -> Reviews:
+    def rows(self) -> Rows:
         """All rows, when the last file is read."""
         self._spool.flush()
         rows = np.arange(len(self))
-        return Reviews(
+        return Rows(
             Lookup(self._spool.read, rows), Lookup(self._place, rows),
             np.asarray(self._codes), np.asarray(self._characters), np.asarray(self._exact), np.asarray(self._near),
             np.asarray(self._groups), np.asarray(self._slices), tuple(self._slice_values), self._dropped,

@@ -76,7 +76,7 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
         probabilities = np.exp(calibration.log_probabilities(logits, temperature))
         return [
             [classes[predicted], *(format(value, ".6g") for value in row)]
-            for predicted, row in zip(self.task.said(logits), probabilities, strict=True)
+            for predicted, row in zip(self.task.predict(logits), probabilities, strict=True)
         ]
 
     def label(self, target: Any, classes: Sequence[str]) -> str:
@@ -84,7 +84,7 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
 
     def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
         probabilities = np.exp(calibration.log_probabilities(logits)).max(axis=1)
-        wrong = np.flatnonzero(self.task.said(logits) != targets)
+        wrong = np.flatnonzero(self.task.predict(logits) != targets)
         best, second = np.sort(logits, axis=1)[:, -1], np.sort(logits, axis=1)[:, -2]
         return [
             (
@@ -130,14 +130,14 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
         return [
             [self.label(predicted, classes), *(format(value, ".6g") for value in row)]
-            for predicted, row in zip(self.task.said(logits), probabilities(logits), strict=True)
+            for predicted, row in zip(self.task.predict(logits), probabilities(logits), strict=True)
         ]
 
     def label(self, target: Any, classes: Sequence[str]) -> str:
         return self.task.separator.join(classes[index] for index in np.flatnonzero(target).tolist())
 
     def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-        wrong = np.flatnonzero((self.task.said(logits) != targets).any(axis=1))
+        wrong = np.flatnonzero((self.task.predict(logits) != targets).any(axis=1))
         off = np.abs(probabilities(logits) - targets).max(axis=1)
         return [
             (
@@ -181,7 +181,7 @@ class _RegressionAnswers(Answers[Regression]):
         return ["predicted"]
 
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
-        return [[self.label(value, classes)] for value in self.task.said(logits)]
+        return [[self.label(value, classes)] for value in self.task.predict(logits)]
 
     def label(self, target: Any, classes: Sequence[str]) -> str:
         return format(target, ".6g")
@@ -191,12 +191,12 @@ class _RegressionAnswers(Answers[Regression]):
             (
                 "Largest errors",
                 "Validation texts, the largest error first. Look here for wrong labels in the data, too.",
-                np.argsort(-np.abs(self.task.said(logits) - targets), kind="stable"),
+                np.argsort(-np.abs(self.task.predict(logits) - targets), kind="stable"),
             )
         ]
 
     def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
-        return "Error", [f"{value:+.2f}" for value in self.task.said(logits) - targets]
+        return "Error", [f"{value:+.2f}" for value in self.task.predict(logits) - targets]
 
     def plots(
         self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Mapping[str, Any]
@@ -206,7 +206,7 @@ class _RegressionAnswers(Answers[Regression]):
         names = {"mae": "mean error (MAE)", "rmse": "root mean square error (RMSE)"}
         return {
             "quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"]),
-            "agreement": plots.agreement(self.task.said(logits), targets),
+            "agreement": plots.agreement(self.task.predict(logits), targets),
         }
 
 

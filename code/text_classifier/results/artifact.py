@@ -24,7 +24,7 @@ from text_classifier.contract.errors import PlatformError
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.sagemaker import CHANNELS, image_digest
 from text_classifier.results.answers import answers
-from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.registry import task_of
 from text_classifier.training.resume import Training
 
@@ -68,7 +68,7 @@ def _name_tokenizer_class(path: Path) -> None:
 
 
 def manifest(
-    contract: Contract,
+    folders: JobFolders,
     settings: Settings,
     model: PreTrainedModel,
     trained: Training,
@@ -83,7 +83,7 @@ def manifest(
     be quick.
     """
     classes = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    channel = contract.channel("model")
+    channel = folders.channel("model")
     return {
         "status": "stopped" if trained.is_stopped else "completed",
         "steps": trained.steps,
@@ -97,7 +97,7 @@ def manifest(
             "architecture": model.config.model_type,
             "revision": getattr(model.config, "_commit_hash", None),
         },
-        "files": None if trained.is_stopped else _files(contract),
+        "files": None if trained.is_stopped else _files(folders),
         "code_revision": os.environ.get("IMAGE_REVISION"),
         "image_digest": image_digest(),
         "training_job": os.environ.get("TRAINING_JOB_NAME"),
@@ -109,12 +109,12 @@ def manifest(
     }
 
 
-def _files(contract: Contract) -> dict[str, dict[str, Any]]:
+def _files(folders: JobFolders) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of each input file, by channel and name; no SHA-256 of a file that cannot be read any more, nor
     of a channel of more than HASHED_BYTES."""
     found: dict[str, dict[str, Any]] = {}
     for channel in CHANNELS:
-        folder = contract.channel(channel)
+        folder = folders.channel(channel)
         if folder is None:
             continue
         sizes = {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -45,7 +45,7 @@ def words(task: Task, texts: Sequence[str], targets: np.ndarray, evaluated: Sequ
 def compare(
     task: Task,
     name: str,
-    said: np.ndarray,
+    predicted: np.ndarray,
     model: np.ndarray,
     targets: np.ndarray,
     count: int,
@@ -54,12 +54,13 @@ def compare(
 ) -> dict[str, Any]:
     """A baseline's metrics with intervals, and by how much the model is better on the very same rows, for JSON.
 
-    said, model, targets: what the baseline and the model say, and the truth, all of the targets' form; `count` is the
-    number of classes. `model_minus_baseline` is of the task's headline metric, with a paired interval.
+    predicted, model, targets: predictions of the baseline and of the model, and the truth, all in the form of the
+    targets; `count` is the number of classes. `model_minus_baseline` is of the task's headline metric, with a paired
+    interval.
     """
     random = np.random.default_rng((seed, 5))
-    values, found = task.score(said, targets, count, random)
-    difference, interval = task.difference(model, said, targets, random)
+    values, found = task.score(predicted, targets, count, random)
+    difference, interval = task.difference(model, predicted, targets, random)
     return {
         "name": name,
         "rows": len(targets),

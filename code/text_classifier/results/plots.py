@@ -140,14 +140,14 @@ def reliability(calibration: Mapping[str, Any]) -> str:
     return _drawn(draw)
 
 
-def agreement(said: np.ndarray, truth: np.ndarray) -> str:
-    """What the model says beside the true number of each row; said and truth: [rows], many rows are thinned out."""
+def agreement(predicted: np.ndarray, truth: np.ndarray) -> str:
+    """Predicted against true numbers, both [rows]; many rows are thinned out."""
 
     def draw(axes: Axes) -> None:
         some = np.unique(np.linspace(0, len(truth) - 1, MOST_DOTS).astype(np.int64))
-        ends = [float(min(said.min(), truth.min())), float(max(said.max(), truth.max()))]
+        ends = [float(min(predicted.min(), truth.min())), float(max(predicted.max(), truth.max()))]
         axes.plot(ends, ends, color=GREY, linestyle=":", label="no error")
-        axes.scatter(truth[some], said[some], s=10, color=BLUE, alpha=0.3, linewidths=0)
+        axes.scatter(truth[some], predicted[some], s=10, color=BLUE, alpha=0.3, linewidths=0)
         axes.set(title="What it says beside the label", xlabel="label", ylabel="predicted")
         axes.legend(loc="upper left")
 

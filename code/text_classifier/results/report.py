@@ -105,7 +105,7 @@ def examples(evaluated: Evaluated) -> list[dict[str, Any]]:
     """Tables of validation rows, as the task chooses them, the first `EXAMPLES` of each."""
     shown, classes = answers(evaluated.task), evaluated.classes
     logits, truth = evaluated.logits["validation"], evaluated.splits["validation"].targets
-    said = evaluated.task.said(logits)
+    predicted = evaluated.task.predict(logits)
     column, confidence = shown.confidence(logits, truth, classes)
     return [
         {
@@ -117,7 +117,7 @@ def examples(evaluated: Evaluated) -> list[dict[str, Any]]:
                     "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
                     "place": place,
                     "label": shown.label(truth[row], classes),
-                    "predicted": shown.label(said[row], classes),
+                    "predicted": shown.label(predicted[row], classes),
                     "confidence": confidence[row],
                 }
                 for row, text, place in zip(

@@ -72,10 +72,10 @@ def _write_metrics(model: Path, output: Path, metrics: Mapping[str, Any], manife
 
 def _by_slice(evaluated: Evaluated, name: str, seed: int) -> list[dict[str, Any]]:
     task, targets = evaluated.task, evaluated.splits[name].targets
-    said, random = task.said(evaluated.logits[name]), np.random.default_rng((seed, 4))
+    predicted, random = task.predict(evaluated.logits[name]), np.random.default_rng((seed, 4))
     return by_slice(
         *evaluated.slices[name],
-        lambda rows: task.score(said[rows], targets[rows], len(evaluated.classes), random),
+        lambda rows: task.score(predicted[rows], targets[rows], len(evaluated.classes), random),
         task.sliced,
     )
 
@@ -84,16 +84,16 @@ def _baselines(evaluated: Evaluated, seed: int) -> list[dict[str, Any]]:
     task = evaluated.task
     training, validation = evaluated.splits["train"].targets, evaluated.splits["validation"].targets
     fitted, judged = baselines.sample(len(training), seed), baselines.sample(len(validation), seed)
-    model = task.said(evaluated.logits["validation"][judged])
+    model = task.predict(evaluated.logits["validation"][judged])
     texts = evaluated.texts("train", fitted), evaluated.texts("validation", judged)
     answers = {
         task.most_frequent: (len(training), task.constant(training, len(judged))),
         task.words: (len(fitted), baselines.words(task, texts[0], training[fitted], texts[1])),
     }
     return [
-        baselines.compare(task, name, said, model, validation[judged], len(evaluated.classes), rows, seed)
-        for name, (rows, said) in answers.items()
-        if said is not None
+        baselines.compare(task, name, predicted, model, validation[judged], len(evaluated.classes), rows, seed)
+        for name, (rows, predicted) in answers.items()
+        if predicted is not None
     ]
 
 

@@ -28,7 +28,7 @@ _TRIAL_MARK = "_tuning_objective_metric"
 
 
 @dataclass(frozen=True)
-class Contract:
+class JobFolders:
     """The folders of one job, below `base`."""
 
     base: Path
@@ -184,6 +184,6 @@ class Contract:
         return self.base / "output" / "failure"
 
 
-def contract() -> Contract:
+def job_folders() -> JobFolders:
     """The contract of this process's job."""
-    return Contract(Path(os.environ.get("SAGEMAKER_BASE_DIR", BASE)))
+    return JobFolders(Path(os.environ.get("SAGEMAKER_BASE_DIR", BASE)))

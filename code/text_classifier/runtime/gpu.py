@@ -36,8 +36,8 @@ def capabilities() -> list[Version]:
     except FileNotFoundError:
         return []
     except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stdout", None) or str(error)).strip().splitlines()[0]
-        raise PlatformError(f"the host's GPUs cannot be used, nvidia-smi says: {said}; start the job again") from None
+        reason = (getattr(error, "stdout", None) or str(error)).strip().splitlines()[0]
+        raise PlatformError(f"the host's GPUs cannot be used, nvidia-smi says: {reason}; start the job again") from None
     return [_version(line) for line in answer.split()]
 
 

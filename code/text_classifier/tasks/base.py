@@ -8,29 +8,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from text_classifier.contract.hyperparameters import Settings
+from text_classifier.evaluation.intervals import Interval
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
 
-if TYPE_CHECKING:
-    import torch
-
-    from text_classifier.evaluation.intervals import Interval
-
 #: A metric's name and its value or its interval.
 Values = dict[str, float]
-Intervals = dict[str, "Interval"]
+Intervals = dict[str, Interval]
 
 
 class Task(ABC):
     """A kind of label.
 
     `targets` are what the model learns, an array with a row for each row of a split: see each task. `logits` are what
-    it gives, float32 [rows, outputs]; `said` is what that means, of the targets' form. `classes` name the outputs.
+    it gives, float32 [rows, outputs]; `predicted` is what that means, of the targets' form. `classes` name the outputs.
     """
 
     problem_type: ClassVar[str]  #: transformers' name, which its models and pipelines go by
@@ -68,11 +64,7 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss of each row, float32 [rows]."""
-
-    @abstractmethod
-    def said(self, logits: np.ndarray) -> np.ndarray:
+    def predict(self, logits: np.ndarray) -> np.ndarray:
         """What the model answers."""
 
     @abstractmethod
@@ -85,15 +77,15 @@ class Task(ABC):
 
     @abstractmethod
     def score(
-        self, said: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
+        self, predicted: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
     ) -> tuple[Values, Intervals]:
         """Metrics of answers, and their 95 % intervals. `count` is the number of classes."""
 
     @abstractmethod
     def difference(
-        self, said: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
+        self, predicted: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
     ) -> tuple[float, Interval]:
-        """By how much `said` is more than `other` in the headline metric, on the very same rows."""
+        """By how much `predicted` is more than `other` in the headline metric, on the very same rows."""
 
     @abstractmethod
     def assess(

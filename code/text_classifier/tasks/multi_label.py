@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from text_classifier.reading.label_sets import LabelSets
 from text_classifier.tasks.base import Intervals, Task, Values
 from text_classifier.tasks.classes import require_all_classes, without_rows
 from text_classifier.tasks.single_label import counts_table
-
-if TYPE_CHECKING:
-    import torch
 
 #: The word counts are fitted for so many labels, the most frequent ones; the others are never answered.
 MOST_LABELS_COUNTED = 50
@@ -75,12 +72,7 @@ class MultiLabel(Task):
             if names
         ]
 
-    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        from torch.nn import functional
-
-        return functional.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none").mean(dim=1)
-
-    def said(self, logits: np.ndarray) -> np.ndarray:
+    def predict(self, logits: np.ndarray) -> np.ndarray:
         """The labels of a probability above one half."""
         return (logits > 0).astype(np.uint8)
 
@@ -88,21 +80,26 @@ class MultiLabel(Task):
         """Micro: of all labels of all rows together; macro: the mean over labels, where one without a row and never
         predicted counts 0. `roc_auc_macro` and `auprc_macro` are the means over the labels that some of the rows have
         and some have not; they are left out where there is none."""
-        said = self.said(logits)
-        values = {"loss": float(measures.losses(logits, targets).mean()), "exact_match": measures.exact(said, targets)}
-        values |= {name: float(value) for name, value in measures.counted(*measures.counts(said, targets)).items()}
+        predicted = self.predict(logits)
+        values = {
+            "loss": float(measures.losses(logits, targets).mean()),
+            "exact_match": measures.exact(predicted, targets),
+        }
+        values |= {name: float(value) for name, value in measures.counted(*measures.counts(predicted, targets)).items()}
         return values | measures.ranking_means(measures.rankings(logits, targets))
 
     def score(
-        self, said: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
+        self, predicted: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
     ) -> tuple[Values, Intervals]:
         from scipy.sparse import csr_array, hstack
 
-        values = {"exact_match": measures.exact(said, targets)}
-        values |= {name: float(value) for name, value in measures.counted(*measures.counts(said, targets)).items()}
+        values = {"exact_match": measures.exact(predicted, targets)}
+        values |= {name: float(value) for name, value in measures.counted(*measures.counts(predicted, targets)).items()}
         # As the labels that a row has are few, sums over resampled rows are products with sparse matrices.
-        is_exact = csr_array((said == targets).all(axis=1)[:, None])
-        of_row = hstack([is_exact, *(csr_array(part) for part in (said & targets, targets, said))]).T.astype(np.float64)
+        is_exact = csr_array((predicted == targets).all(axis=1)[:, None])
+        of_row = hstack([is_exact, *(csr_array(part) for part in (predicted & targets, targets, predicted))]).T.astype(
+            np.float64
+        )
         rows = len(targets)
         drawn = np.array(
             [
@@ -114,9 +111,9 @@ class MultiLabel(Task):
         return values, {name: intervals.of_resamples(resampled[name]) for name in values}
 
     def difference(
-        self, said: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
+        self, predicted: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
     ) -> tuple[float, Interval]:
-        parts = (said & targets, other & targets, said, other, targets)
+        parts = (predicted & targets, other & targets, predicted, other, targets)
         of_row = np.stack([part.sum(axis=1, dtype=np.float64) for part in parts])
         rows = len(targets)
         draws = (np.bincount(random.integers(0, rows, rows), minlength=rows) for _ in range(intervals.resamples(rows)))
@@ -135,19 +132,23 @@ class MultiLabel(Task):
     ) -> dict[str, Any]:
         """The means of the rankings have no interval: each resample would sort the rows anew for each label."""
         random = np.random.default_rng((seed, 3))
-        said, losses, rankings = self.said(logits), measures.losses(logits, targets), measures.rankings(logits, targets)
-        values, found = self.score(said, targets, len(classes), random)
+        predicted, losses, rankings = (
+            self.predict(logits),
+            measures.losses(logits, targets),
+            measures.rankings(logits, targets),
+        )
+        values, found = self.score(predicted, targets, len(classes), random)
         values["log_loss"] = float(losses.mean())
         found |= intervals.of_rows(losses, None, random)
         slices = by_length(
-            lengths, lambda rows: self.score(said[rows], targets[rows], len(classes), random), self.sliced
+            lengths, lambda rows: self.score(predicted[rows], targets[rows], len(classes), random), self.sliced
         )
         return {
             "rows": len(targets),
             **values,
             **measures.ranking_means(rankings),
             "intervals": {name: list(found[name]) for name in values},
-            "per_class": measures.per_class(classes, said, targets, rankings),
+            "per_class": measures.per_class(classes, predicted, targets, rankings),
             "by_length": slices,
         }
 
@@ -171,9 +172,9 @@ class MultiLabel(Task):
             fitted = learner.fit(counts, targets[:, columns])
 
         def answer(others: Any) -> np.ndarray:
-            said = np.tile((rows == len(targets)).astype(np.uint8), (others.shape[0], 1))
-            said[:, columns] = fitted.predict(others).reshape(-1, len(columns))  # of one column it gives a vector
-            return said
+            predicted = np.tile((rows == len(targets)).astype(np.uint8), (others.shape[0], 1))
+            predicted[:, columns] = fitted.predict(others).reshape(-1, len(columns))  # of one column it gives a vector
+            return predicted
 
         return answer
 

@@ -6,7 +6,7 @@ The model has one output, which is the number itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,6 @@ from text_classifier.evaluation.slices import by_length
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import Numbers
 from text_classifier.tasks.base import Intervals, Task, Values
-
-if TYPE_CHECKING:
-    import torch
-
 
 #: Strata of the split: so many ranges of numbers, of about as many rows each.
 STRATA = 10
@@ -75,23 +71,18 @@ class Regression(Task):
     def first_bias(self, targets: np.ndarray) -> float:
         return float(targets.mean(dtype=np.float64))
 
-    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        from torch.nn import functional
-
-        return functional.mse_loss(logits[:, 0], targets, reduction="none")
-
-    def said(self, logits: np.ndarray) -> np.ndarray:
+    def predict(self, logits: np.ndarray) -> np.ndarray:
         return logits[:, 0]
 
     def measure(self, logits: np.ndarray, targets: np.ndarray) -> Values:
-        values = Errors(self.said(logits), targets).metrics()
+        values = Errors(self.predict(logits), targets).metrics()
         del values["r2"]
         return {"loss": values["mse"], **values}
 
     def score(
-        self, said: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
+        self, predicted: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
     ) -> tuple[Values, Intervals]:
-        errors = Errors(said, targets)
+        errors = Errors(predicted, targets)
         rows = len(targets)
         drawn = [
             errors.metrics(np.bincount(random.integers(0, rows, rows), minlength=rows))
@@ -101,9 +92,9 @@ class Regression(Task):
         return values, {name: intervals.of_resamples(np.array([one[name] for one in drawn])) for name in values}
 
     def difference(
-        self, said: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
+        self, predicted: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
     ) -> tuple[float, Interval]:
-        gaps = np.abs(said.astype(np.float64) - targets) - np.abs(other.astype(np.float64) - targets)
+        gaps = np.abs(predicted.astype(np.float64) - targets) - np.abs(other.astype(np.float64) - targets)
         rows = len(gaps)
         drawn = [gaps[random.integers(0, rows, rows)].mean() for _ in range(intervals.resamples(rows))]
         return float(gaps.mean()), intervals.of_resamples(np.array(drawn))
@@ -118,9 +109,9 @@ class Regression(Task):
         seed: int,
     ) -> dict[str, Any]:
         random = np.random.default_rng((seed, 3))
-        said = self.said(logits)
-        values, found = self.score(said, targets, 1, random)
-        slices = by_length(lengths, lambda rows: self.score(said[rows], targets[rows], 1, random), self.sliced)
+        predicted = self.predict(logits)
+        values, found = self.score(predicted, targets, 1, random)
+        slices = by_length(lengths, lambda rows: self.score(predicted[rows], targets[rows], 1, random), self.sliced)
         return {
             "rows": len(targets),
             **values,

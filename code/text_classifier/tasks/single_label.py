@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import Labels
 from text_classifier.tasks.base import Intervals, Task, Values
 from text_classifier.tasks.classes import require_all_classes, without_rows
-
-if TYPE_CHECKING:
-    import torch
 
 #: So many classes are printed; the JSON has all.
 CLASSES_SHOWN = 20
@@ -62,12 +59,7 @@ class SingleLabel(Task):
             if names
         ]
 
-    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        from torch.nn import functional
-
-        return functional.cross_entropy(logits, targets, reduction="none")
-
-    def said(self, logits: np.ndarray) -> np.ndarray:
+    def predict(self, logits: np.ndarray) -> np.ndarray:
         return logits.argmax(axis=1)
 
     def measure(self, logits: np.ndarray, targets: np.ndarray) -> Values:
@@ -81,13 +73,13 @@ class SingleLabel(Task):
             roc_auc_score,
         )
 
-        said = self.said(logits)
+        predicted = self.predict(logits)
         precision, recall, f1, _ = precision_recall_fscore_support(
-            targets, said, labels=range(logits.shape[1]), average="macro", zero_division=0
+            targets, predicted, labels=range(logits.shape[1]), average="macro", zero_division=0
         )
         values = {
             "loss": float(calibration.losses(logits, targets).mean()),
-            "accuracy": float(accuracy_score(targets, said)),
+            "accuracy": float(accuracy_score(targets, predicted)),
             "precision_macro": float(precision),
             "recall_macro": float(recall),
             "f1_macro": float(f1),
@@ -102,14 +94,14 @@ class SingleLabel(Task):
         return calibration.fit_temperature(logits, targets)
 
     def score(
-        self, said: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
+        self, predicted: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
     ) -> tuple[Values, Intervals]:
-        return assessment.score(said, targets, count, random)
+        return assessment.score(predicted, targets, count, random)
 
     def difference(
-        self, said: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
+        self, predicted: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
     ) -> tuple[float, Interval]:
-        right, other_right = said == targets, other == targets
+        right, other_right = predicted == targets, other == targets
         return float(right.mean() - other_right.mean()), intervals.of_difference(right, other_right, random)
 
     def assess(

@@ -39,7 +39,7 @@ class Tokens:
         return np.diff(self.offsets)
 
     @cached_property
-    def longest(self) -> int:
+    def max_seqlen(self) -> int:
         """Tokens of the longest row."""
         return int(self.lengths.max())
 

@@ -12,7 +12,7 @@ constexpr int32_t NONE = -1;
 
 // The pieces by their characters: `next` is a hash table from a node and a character to a node.
 class Trie {
-  public:
+public:
     explicit Trie(int64_t characters) {
         uint32_t size = 16;
         while (size < 2 * characters + 2) size *= 2;
@@ -36,7 +36,7 @@ class Trie {
 
     std::vector<int32_t> ids;  // of the piece that ends at a node
 
-  private:
+private:
     struct Edge {
         uint32_t key, node;
     };
@@ -87,7 +87,7 @@ struct Tokenizer {
 
 // The ids of one text behind each other, at most `limit`.
 class Row {
-  public:
+public:
     Row(Tokenizer &tokenizer, int32_t *ids, int64_t limit)
         : tokenizer(tokenizer), ids(ids), limit(limit), word(tokenizer.longest_word) {}
 
@@ -99,10 +99,17 @@ class Row {
             const uint8_t c = text[i];
             if (tokenizer.begins_added[c] && tokenizer.is_added(text + i, length - i)) return NONE;
             switch (tokenizer.kinds[c]) {
-                case REMOVED: break;
-                case LETTER: put(tokenizer.letters[c]); break;
-                case SPACE: end_word(); break;
-                case PUNCTUATION: end_word(), put(c), end_word(); break;
+                case REMOVED:
+                    break;
+                case LETTER:
+                    put(tokenizer.letters[c]);
+                    break;
+                case SPACE:
+                    end_word();
+                    break;
+                case PUNCTUATION:
+                    end_word(), put(c), end_word();
+                    break;
             }
         }
         end_word();
@@ -111,7 +118,7 @@ class Row {
 
     bool is_cut;
 
-  private:
+private:
     void put(char letter) {
         if (letters < tokenizer.longest_word) word[letters] = letter;
         letters++;
@@ -160,8 +167,8 @@ class Row {
 
 extern "C" {
 
-// Tokens stand behind each other in `characters` and begin at `starts`, [count + 1]; those behind the first `pieces` are
-// the added ones. `inside` is what pieces inside a word begin with.
+// Tokens stand behind each other in `characters` and begin at `starts`, [count + 1]; those behind the first `pieces`
+// are the added ones. `inside` is what pieces inside a word begin with.
 void *make_tokenizer(const char *characters, const int64_t *starts, const int32_t *ids, int64_t pieces, int64_t count,
                      const char *inside, int64_t longest_word, int64_t lowers, int64_t unknown, int64_t first,
                      int64_t last) {
@@ -185,8 +192,8 @@ void *make_tokenizer(const char *characters, const int64_t *starts, const int32_
     return made;
 }
 
-// ids: [rows, length], of each text in `characters`, the first and the last one of a sequence too. counts: how many they
-// are, or -1 for a text that is not served here. cut: whether there were more.
+// ids: [rows, length], of each text in `characters`, the first and the last one of a sequence too. counts: how many
+// they are, or -1 for a text that is not served here. cut: whether there were more.
 void encode(void *tokenizer, const char *characters, const int64_t *starts, int64_t rows, int64_t length, int32_t *ids,
             int32_t *counts, uint8_t *cut) {
     Tokenizer &own = *static_cast<Tokenizer *>(tokenizer);

@@ -120,36 +120,38 @@ class Cluster:
         """Whether this process writes the model and the metrics."""
         return self.rank == 0
 
-    def say(self, text: str) -> None:
+    def print0(self, text: str) -> None:
         """Print on rank 0 alone."""
         if self.is_rank_zero:
             print(text, flush=True)
 
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum over all ranks, in place."""
         if self.world_size > 1:
             dist.all_reduce(tensor, group=self._control if tensor.device.type == "cpu" else None)
         return tensor
 
-    def agree(self, *claims: bool) -> list[bool]:
+    def any_rank_each(self, *claims: bool) -> list[bool]:
         """For each claim, whether it holds on at least one rank: all ranks get the same answers."""
         return (
-            list(claims) if self.world_size == 1 else self.sum(torch.tensor(claims, dtype=torch.int32)).bool().tolist()
+            list(claims)
+            if self.world_size == 1
+            else self.all_reduce(torch.tensor(claims, dtype=torch.int32)).bool().tolist()
         )
 
-    def any(self, claim: bool) -> bool:
+    def any_rank(self, claim: bool) -> bool:
         """Whether the claim holds on at least one rank."""
-        return self.agree(claim)[0]
+        return self.any_rank_each(claim)[0]
 
-    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensors of all ranks, of one shape and on the CPU, stacked in the order of the ranks."""
         gathered = torch.zeros(self.world_size, *tensor.shape, dtype=tensor.dtype)
         gathered[self.rank] = tensor
-        return self.sum(gathered)
+        return self.all_reduce(gathered)
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
-        self.any(False)
+        self.any_rank(False)
 
     def leave(self) -> None:
         """Part from the others in order."""

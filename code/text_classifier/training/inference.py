@@ -19,7 +19,7 @@ def predict(
     cluster: Cluster,
     stop: StopSignal,
     *,
-    setting: str = "valid_batch_size",
+    setting: str = "eval_batch_size",
 ) -> np.ndarray | None:
     """Logits of all rows in their order, float32 [rows, outputs], the same on every rank; None when stopped.
 
@@ -41,10 +41,10 @@ def _predict(
     logits = torch.zeros(len(split), classifier.model.config.num_labels, device=cluster.device)
     with torch.inference_mode():
         for rows in evaluation_rows(split, batch_size, cluster.rank, cluster.world_size):
-            if cluster.any(stop.requested):
+            if cluster.any_rank(stop.requested):
                 return None
             if not len(rows):
                 continue
             batch = collate(classifier, split, rows, len(rows)).to(cluster.device)
             logits[torch.from_numpy(batch.rows).to(cluster.device)] = classifier(**batch.inputs)
-    return cluster.sum(logits).cpu().numpy()
+    return cluster.all_reduce(logits).cpu().numpy()

@@ -67,7 +67,7 @@ def train(
         progress.start()
         done = state.steps - (epoch - 1) * steps_per_epoch
         for batch in training_batches(classifier, training, rows_of(epoch)[done:], cluster.rank, cluster.world_size):
-            stopping, saving = cluster.agree(stop.requested, saver.is_due)
+            stopping, saving = cluster.any_rank_each(stop.requested, saver.is_due)
             if stopping:
                 return _stop(state, losses, saver, progress)
             if saving:
@@ -89,17 +89,17 @@ def train(
                 f"rank {cluster.rank} of {cluster.world_size} trained on {state.own_rows} of {state.rows} rows",
                 flush=True,
             )
-        logits = predict(classifier, validation, settings.valid_batch_size, cluster, stop)
+        logits = predict(classifier, validation, settings.eval_batch_size, cluster, stop)
         if logits is None:
             return _stop(state, losses, saver, progress)
-        train_loss = cluster.sum(state.loss_sum.clone()).item() / state.rows
+        train_loss = cluster.all_reduce(state.loss_sum.clone()).item() / state.rows
         if not (math.isfinite(train_loss) and np.isfinite(logits).all()):
             raise SettingsError(
                 f"the model's weights or losses are not finite after epoch {epoch}; lower "
                 f"learning_rate={settings.learning_rate:g}"
             )
         _finish_epoch(state, train_loss, task.measure(logits, validation.targets), settings.metric_for_best_model)
-        cluster.say(metric_names.line(epoch, state.steps, state.epochs[-1]))
+        cluster.print0(metric_names.line(epoch, state.steps, state.epochs[-1]))
         saver.save(state)
     saver.finish()
     state.throughput = progress.close()

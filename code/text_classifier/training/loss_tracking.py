@@ -85,16 +85,16 @@ class LossWatch:
     """
 
     def __init__(self, device: torch.device, rows_of_step: Callable[[int], np.ndarray], curve: LossCurve) -> None:
-        self._is_at_hand = device.type == "cpu"
+        self._on_host = device.type == "cpu"
         self._rows_of_step = rows_of_step
         self._curve = curve
         self._pending: list[tuple[int, torch.Tensor, int]] = []
-        self._on_their_way: _Losses | None = None
+        self._in_flight: _Losses | None = None
 
     def add(self, step: int, loss: torch.Tensor, rows: int) -> None:
         """Remember the sum of the losses of so many rows; now and then check some. Raises LossNotFinite."""
         self._pending.append((step, loss, rows))
-        if self._is_at_hand:
+        if self._on_host:
             self.check()
         elif len(self._pending) == STEPS_BETWEEN_CHECKS_ON_GPU:
             self._send()
@@ -107,13 +107,13 @@ class LossWatch:
     def _send(self) -> None:
         self._read()
         if self._pending:
-            self._on_their_way = _Losses(self._pending)
+            self._in_flight = _Losses(self._pending)
             self._pending = []
 
     def _read(self) -> None:
-        if self._on_their_way is None:
+        if self._in_flight is None:
             return
-        losses, self._on_their_way = self._on_their_way, None
+        losses, self._in_flight = self._in_flight, None
         for step, loss, rows in losses.read():
             if not math.isfinite(loss):
                 raise LossNotFinite(loss, step, self._rows_of_step(step).tolist())

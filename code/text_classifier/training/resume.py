@@ -29,7 +29,7 @@ from text_classifier.training.loss_tracking import LossCurve
 
 #: Settings that may differ between a job and the one that goes on from its checkpoint.
 FREE_SETTINGS = {
-    "epochs", "checkpoint_dir", "checkpoint_seconds", "log_seconds", "collective_timeout_seconds", "valid_batch_size",
+    "epochs", "checkpoint_dir", "checkpoint_seconds", "log_seconds", "collective_timeout_seconds", "eval_batch_size",
     "export", "slice_column",
     "train_batch_size",  # what counts is the batch of all ranks
 }  # fmt: skip
@@ -66,7 +66,7 @@ class Training:
             "model": _copy(self.model.state_dict()),
             "best": self.best_weights,
             "optimizer": _copy(self._optimizer_tensors()),
-            "ranks": {name: cluster.gather(tensor.cpu()) for name, tensor in own.items()},
+            "ranks": {name: cluster.all_gather(tensor.cpu()) for name, tensor in own.items()},
         }
         state = {
             "steps": self.steps,
@@ -155,7 +155,7 @@ class Saver:
         """
         found = self._checkpoints.newest()
         step = found[0] if found else 0
-        steps = self._cluster.gather(torch.tensor(step)).tolist()
+        steps = self._cluster.all_gather(torch.tensor(step)).tolist()
         if len(set(steps)) > 1:
             raise PlatformError(
                 f"the processes see different checkpoints in {self._checkpoints.directory} (steps {steps}); give all "
@@ -172,7 +172,7 @@ class Saver:
                     f"{value}; give this job a checkpoint folder of its own, or the former settings"
                 )
         training.restore(content, self._cluster)
-        self._cluster.say(f"Going on from the checkpoint of step {step}")
+        self._cluster.print0(f"Going on from the checkpoint of step {step}")
 
     def require_space(self, training: Training) -> None:
         """Find out before the first step whether the checkpoints will fit. Raises PlatformError."""

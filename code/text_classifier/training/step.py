@@ -12,6 +12,7 @@ from text_classifier.modeling.precision import LossScale
 from text_classifier.ops.cuda.adamw import AdamW
 from text_classifier.tasks.base import Task
 from text_classifier.training.batches import Batch
+from text_classifier.training.losses import ROW_LOSSES
 
 #: The sum of a rank's losses, and a number that is not finite when one of them or a gradient is not, though the loss
 #: scale cannot fall any further. Both stay on the device.
@@ -37,7 +38,7 @@ class Step:
         world_size: int,
     ) -> None:
         self._classifier = classifier
-        self._task = task
+        self._row_losses = ROW_LOSSES[task.problem_type]
         self._optimizer = optimizer
         self._loss_scale = loss_scale
         self._max_grad_norm = max_grad_norm
@@ -45,7 +46,7 @@ class Step:
 
     def __call__(self, batch: Batch) -> Outcome:
         """Take the step. The batch is on the classifier's device; nothing waits for that."""
-        losses = self._task.losses(self._classifier(**batch.inputs), batch.targets) * batch.weight
+        losses = self._row_losses(self._classifier(**batch.inputs), batch.targets) * batch.weight
         loss = losses.sum()
         scale = self._loss_scale.value.clone()
         (loss * (scale * (self._world_size / batch.rows_of_all_ranks))).backward()
@@ -120,7 +121,7 @@ def adamw(
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     if device.type == "cuda":
-        return AdamW(groups, rate, settings.adam_epsilon, classifier.copies), rate
+        return AdamW(groups, rate, settings.adam_epsilon, classifier.shadow_weights), rate
     return torch.optim.AdamW(groups, rate, eps=settings.adam_epsilon, fused=True), rate
 
 

@@ -2,9 +2,9 @@
 
 #include PART_FILE
 
-#define LAUNCHER(kernel, name)                                                                              \
+#define LAUNCHER(kernel, name)                                                                                \
     extern "C" void name(uint32 across, uint32 down, uint32 threads, uint32 shared_bytes, void **arguments) { \
-        emulator::launch(kernel, across, down, threads, shared_bytes, arguments);                           \
+        emulator::launch(kernel, across, down, threads, shared_bytes, arguments);                             \
     }
 
 LAUNCHER(KERNEL_0, LAUNCH_0)

@@ -25,17 +25,17 @@ KERNELS = {
 }  # fmt: skip
 
 #: As in ptx.cuh.
-FORMATS = {"float32": 0, "bfloat16": 1, "float16": 2}
+DTYPES = {"float32": 0, "bfloat16": 1, "float16": 2}
 
 Sizes = tuple[tuple[str, int], ...]
 
 #: What the tests want: files, formats and sizes.
 VARIANTS: tuple[tuple[str, str, Sizes], ...] = (
     ("sums", "float32", ()),
-    *(("adamw", form, ()) for form in FORMATS),
-    *(("norm", form, (("WIDTH", width),)) for form in FORMATS for width in (31, 384)),
+    *(("adamw", form, ()) for form in DTYPES),
+    *(("norm", form, (("WIDTH", width),)) for form in DTYPES for width in (31, 384)),
     *(("norm", "bfloat16", (("WIDTH", width),)) for width in (16, 64)),
-    *(("gelu", form, (("WIDTH", width),)) for form in FORMATS for width in (31, 1536)),
+    *(("gelu", form, (("WIDTH", width),)) for form in DTYPES for width in (31, 1536)),
     ("gelu", "bfloat16", (("WIDTH", 128),)),
     *(
         ("attention", form, (("WIDTH", width), ("TOKENS", tokens)))
@@ -57,7 +57,7 @@ def library(part: str, form: str, sizes: Sizes) -> Path:
 def compile_library(folder: Path, part: str, form: str, sizes: Sizes) -> Path:
     """Write one of VARIANTS to `folder`. Raises CalledProcessError."""
     file = folder / _file_name(part, form, sizes)
-    defined = {"PART_FILE": f'"{part}.cu"', "FORMAT": FORMATS[form], **dict(sizes)}
+    defined = {"PART_FILE": f'"{part}.cu"', "DTYPE": DTYPES[form], **dict(sizes)}
     for number, name in enumerate(KERNELS[part]):
         defined |= {f"KERNEL_{number}": f"{part}_{name}", f"LAUNCH_{number}": f"launch_{name}"}
     flags = ["-std=c++17", "-O2", "-fPIC", "-shared", "-march=x86-64-v3", "-Wno-unknown-pragmas"]

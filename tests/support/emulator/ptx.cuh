@@ -1,7 +1,8 @@
 // In the place of code/ptx.cuh: a GPU's instructions on a CPU, so that the kernels can be tested where no GPU is.
 //
-// A block's threads are fibers that take turns, and wait where threads of a GPU wait for each other. What a thread reads
-// before it was written is not a number: shared memory is full of NaN at first, and copies arrive when they are waited for.
+// A block's threads are fibers that take turns, and wait where threads of a GPU wait for each other. What a thread
+// reads before it was written is not a number: shared memory is full of NaN at first, and copies arrive when they are
+// waited for.
 
 #include <immintrin.h>
 #include <ucontext.h>
@@ -105,7 +106,8 @@ void call(void (*kernel)(Arguments...), void **arguments, std::index_sequence<I.
 
 // Run a kernel as cuLaunchKernel() does: `arguments` points to each argument.
 template <class... Arguments>
-void launch(void (*kernel)(Arguments...), uint32 across, uint32 down, uint32 size, uint32 shared_bytes, void **arguments) {
+void launch(void (*kernel)(Arguments...), uint32 across, uint32 down, uint32 size, uint32 shared_bytes,
+            void **arguments) {
     static void (*the_kernel)(Arguments...);
     static void **the_arguments;
     the_kernel = kernel;
@@ -160,40 +162,40 @@ inline float __shfl_xor_sync(uint32, float x, int distance) {
 inline void __syncwarp() { emulator::exchange(0); }
 inline void __syncthreads() { emulator::barrier(); }
 
-inline float widen(float number) { return number; }
-inline void narrow(float x, float &number) { number = x; }
+inline float to_float(float number) { return number; }
+inline void from_float(float x, float &number) { number = x; }
 
-#if FORMAT == FP32
-typedef float Number;
-#elif FORMAT == BF16
-typedef unsigned short Number;
-inline float widen(Number number) { return __uint_as_float(static_cast<uint32>(number) << 16); }
-inline void narrow(float x, Number &number) {
+#if DTYPE == FP32
+typedef float scalar_t;
+#elif DTYPE == BF16
+typedef unsigned short scalar_t;
+inline float to_float(scalar_t number) { return __uint_as_float(static_cast<uint32>(number) << 16); }
+inline void from_float(float x, scalar_t &number) {
     const uint32 bits = __float_as_uint(x);
-    number = x == x ? static_cast<Number>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : 0x7fff;
+    number = x == x ? static_cast<scalar_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : 0x7fff;
 }
-#elif FORMAT == FP16
-typedef unsigned short Number;
-inline float widen(Number number) { return _cvtsh_ss(number); }
-inline void narrow(float x, Number &number) { number = _cvtss_sh(x, 0); }
+#elif DTYPE == FP16
+typedef unsigned short scalar_t;
+inline float to_float(scalar_t number) { return _cvtsh_ss(number); }
+inline void from_float(float x, scalar_t &number) { number = _cvtss_sh(x, 0); }
 #endif
 
-inline float power_of_two(float x) { return std::exp2(x); }
-inline float logarithm(float x) { return std::log2(x); }
-inline float reciprocal(float x) { return 1 / x; }
+inline float exp2_approx(float x) { return std::exp2(x); }
+inline float log2_approx(float x) { return std::log2(x); }
+inline float rcp_approx(float x) { return 1 / x; }
 
 inline uint4 *shared_memory() { return emulator::shared.data(); }
 
-inline void copy_ahead(uint4 *to, const void *from, bool is_there) {
+inline void cp_async(uint4 *to, const void *from, bool is_there) {
     emulator::Copy copy{to, {0, 0, 0, 0}};
     if (is_there) std::memcpy(&copy.what, from, sizeof copy.what);
     emulator::self().copies.back().push_back(copy);
 }
 
-inline void end_copies() { emulator::self().copies.emplace_back(); }
+inline void cp_async_commit() { emulator::self().copies.emplace_back(); }
 
 template <int LAST>
-void finish_copies() {
+void cp_async_wait() {
     auto &groups = emulator::self().copies;
     while (groups.size() > LAST + 1) {
         for (const emulator::Copy &copy : groups.front()) *copy.to = copy.what;
@@ -201,14 +203,14 @@ void finish_copies() {
     }
 }
 
-inline void load_matrices(uint32 (&to)[4], const uint4 *row) {
+inline void ldmatrix_x4(uint32 (&to)[4], const uint4 *row) {
     const auto rows = emulator::exchange(row);
     const int lane = threadIdx.x % emulator::LANES;
     for (int i = 0; i < 4; i++) to[i] = reinterpret_cast<const uint32 *>(rows[8 * i + lane / 4])[lane % 4];
     emulator::exchange(0);  // all have read
 }
 
-inline void load_transposed(uint32 (&to)[4], const uint4 *row) {
+inline void ldmatrix_x4_trans(uint32 (&to)[4], const uint4 *row) {
     const auto rows = emulator::exchange(row);
     const int lane = threadIdx.x % emulator::LANES;
     for (int i = 0; i < 4; i++) {
@@ -218,14 +220,13 @@ inline void load_transposed(uint32 (&to)[4], const uint4 *row) {
     emulator::exchange(0);
 }
 
-#if FORMAT != FP32
-inline void multiply(float (&sum)[4], const uint32 (&left)[4], uint32 right_top, uint32 right_bottom) {
+#if DTYPE != FP32
+inline void mma_m16n8k16(float (&sum)[4], const uint32 (&left)[4], uint32 right_top, uint32 right_bottom) {
     struct Operands {
         uint32 left[4], right[2];
     };
-    const auto of =
-        emulator::exchange(Operands{{left[0], left[1], left[2], left[3]}, {right_top, right_bottom}});
-    const auto half = [](uint32 pair, int upper) { return widen(static_cast<Number>(upper ? pair >> 16 : pair)); };
+    const auto of = emulator::exchange(Operands{{left[0], left[1], left[2], left[3]}, {right_top, right_bottom}});
+    const auto half = [](uint32 pair, int upper) { return to_float(static_cast<scalar_t>(upper ? pair >> 16 : pair)); };
     const int lane = threadIdx.x % emulator::LANES;
     for (int i = 0; i < 4; i++) {
         const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;

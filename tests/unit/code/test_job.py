@@ -1,4 +1,4 @@
-"""The end of a job: what is said about the model must not cost the model."""
+"""The end of a job: what is predicted about the model must not cost the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from text_classifier.job import Job
-from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import StopSignal
 from text_classifier.training.cluster import Cluster
@@ -20,7 +20,7 @@ class Ending(Job):
     """A trained job whose report is a list of stages; an exception among them is raised."""
 
     def __init__(self, base: Path, *stages: str | Exception) -> None:
-        self.contract = Contract(base)
+        self.contract = JobFolders(base)
         self.cluster = Cluster(Hosts.from_resources({}), 60)
         self.stop = StopSignal()
         self.stages = stages

@@ -18,25 +18,25 @@ from torch import nn
 
 from text_classifier.contract.errors import SettingsError
 from text_classifier.ops.compile import PROCESSORS, library_path
-from text_classifier.ops.qkv import parts_of
+from text_classifier.ops.qkv import split_qkv
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 def attention(
     query: torch.Tensor | None,
-    projected: torch.Tensor,
-    boundaries: torch.Tensor,
-    longest: int,
+    qkv: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    max_seqlen: int,
     heads: int,
     probability: float,
 ) -> torch.Tensor:
     """Softmax attention within each sequence: [queries, width]. Weights drop out with `probability`.
 
-    projected [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one
-    for each sequence, it is [tokens, 2 * width], without queries. boundaries: int32 [sequences + 1], first tokens.
+    qkv [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one
+    for each sequence, it is [tokens, 2 * width], without queries. cu_seqlens: int32 [sequences + 1], first tokens.
     """
-    output: torch.Tensor = _Attention.apply(query, projected, boundaries, longest, heads, probability)
+    output: torch.Tensor = _Attention.apply(query, qkv, cu_seqlens, max_seqlen, heads, probability)
     return output
 
 
@@ -66,7 +66,7 @@ def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
     return rows
 
 
-def weight_gradient(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def weight_grad(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """fp32 [outputs, inputs], from [rows, outputs] and [rows, inputs].
 
     torch multiplies 16 bits that lie across memory at a third of what AMX can.
@@ -74,11 +74,11 @@ def weight_gradient(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     if x.dtype != torch.bfloat16 or not _has_amx():
         return (d_output.t() @ x).float()
     gradient = torch.empty(d_output.shape[1], x.shape[1])
-    _kernel("weight_gradient", x.dtype)(d_output, x, gradient, *d_output.shape, x.shape[1])
+    _kernel("weight_grad", x.dtype)(d_output, x, gradient, *d_output.shape, x.shape[1])
     return gradient
 
 
-def bias_gradient(d_output: torch.Tensor) -> torch.Tensor:
+def bias_grad(d_output: torch.Tensor) -> torch.Tensor:
     """The sum of all rows, fp32 [outputs]."""
     gradient = torch.empty(d_output.shape[1])
     _kernel("sum_rows", d_output.dtype)(d_output, gradient, *d_output.shape)
@@ -90,39 +90,39 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any,
         query: torch.Tensor | None,
-        projected: torch.Tensor,
-        boundaries: torch.Tensor,
-        longest: int,
+        qkv: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        max_seqlen: int,
         heads: int,
         probability: float,
     ) -> torch.Tensor:
-        projected = projected.contiguous()
+        qkv = qkv.contiguous()
         query = None if query is None else query.contiguous()
-        parts = parts_of(query, projected)
+        parts = split_qkv(query, qkv)
         width = parts[0].shape[1]
-        output = projected.new_empty(len(parts[0]), width)
-        log_sums = torch.empty(len(output), heads)
+        output = qkv.new_empty(len(parts[0]), width)
+        lse = torch.empty(len(output), heads)
         head_width = width // heads
         arguments = (
-            boundaries, len(boundaries) - 1, longest, heads, head_width, query is not None, head_width**-0.5,
+            cu_seqlens, len(cu_seqlens) - 1, max_seqlen, heads, head_width, query is not None, head_width**-0.5,
             _seed(probability), probability,
         )  # fmt: skip
         strides = parts[0].stride(0), parts[1].stride(0)
-        _kernel("attention_forward", projected.dtype)(*parts, *strides, *arguments, output, log_sums)
-        ctx.save_for_backward(query, projected, output, log_sums)
+        _kernel("attention_forward", qkv.dtype)(*parts, *strides, *arguments, output, lse)
+        ctx.save_for_backward(query, qkv, output, lse)
         ctx.arguments = *strides, *arguments
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, projected, output, log_sums = ctx.saved_tensors
+        query, qkv, output, lse = ctx.saved_tensors
         d_query = None if query is None else torch.empty_like(query)
-        d_projected = torch.empty_like(projected)
-        _kernel("attention_backward", projected.dtype)(
-            *parts_of(query, projected), *ctx.arguments, output, log_sums, gradients[0].contiguous(),
-            *parts_of(d_query, d_projected),
+        d_qkv = torch.empty_like(qkv)
+        _kernel("attention_backward", qkv.dtype)(
+            *split_qkv(query, qkv), *ctx.arguments, output, lse, gradients[0].contiguous(),
+            *split_qkv(d_query, d_qkv),
         )  # fmt: skip
-        return d_query, d_projected, None, None, None, None
+        return d_query, d_qkv, None, None, None, None
 
 
 class _AddAndNorm(torch.autograd.Function):
@@ -132,32 +132,45 @@ class _AddAndNorm(torch.autograd.Function):
         update: torch.Tensor,
         bias: torch.Tensor,
         residual: torch.Tensor,
-        gain: torch.Tensor,
-        shift: torch.Tensor,
+        norm_weight: torch.Tensor,
+        norm_bias: torch.Tensor,
         epsilon: float,
         probability: float,
     ) -> torch.Tensor:
         update, residual = update.contiguous(), residual.contiguous()
         total, output = torch.empty_like(update), torch.empty_like(update)
-        mean, inverse = torch.empty(len(update)), torch.empty(len(update))
+        mean, rstd = torch.empty(len(update)), torch.empty(len(update))
         seed = _seed(probability)
         _kernel("norm_forward", update.dtype)(
-            update, bias, residual, gain, shift, total, output, mean, inverse, *update.shape, epsilon, seed, probability
+            update,
+            bias,
+            residual,
+            norm_weight,
+            norm_bias,
+            total,
+            output,
+            mean,
+            rstd,
+            *update.shape,
+            epsilon,
+            seed,
+            probability,
         )
-        ctx.save_for_backward(total, mean, inverse, gain)
+        ctx.save_for_backward(total, mean, rstd, norm_weight)
         ctx.dropout = seed, probability
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        total, mean, inverse, gain = ctx.saved_tensors
+        total, mean, rstd, norm_weight = ctx.saved_tensors
         d_update, d_residual = torch.empty_like(total), torch.empty_like(total)
-        d_gain, d_shift, d_bias = (torch.empty_like(gain) for _ in range(3))
+        d_norm_weight, d_norm_bias, d_bias = (torch.empty_like(norm_weight) for _ in range(3))
         _kernel("norm_backward", total.dtype)(
-            gradients[0].contiguous(), total, mean, inverse, gain, d_update, d_residual, d_gain, d_shift, d_bias,
+            gradients[0].contiguous(), total, mean, rstd, norm_weight,
+            d_update, d_residual, d_norm_weight, d_norm_bias, d_bias,
             *total.shape, *ctx.dropout,
         )  # fmt: skip
-        return d_update, d_bias, d_residual, d_gain, d_shift, None, None
+        return d_update, d_bias, d_residual, d_norm_weight, d_norm_bias, None, None
 
 
 class _Gelu(torch.autograd.Function):
@@ -196,7 +209,7 @@ def _dropped(x: torch.Tensor, seed: int, probability: float) -> torch.Tensor:
 
 
 def _has_amx() -> bool:
-    return hasattr(_library(), "weight_gradient_bf16")
+    return hasattr(_library(), "weight_grad_bf16")
 
 
 def _seed(probability: float) -> int:

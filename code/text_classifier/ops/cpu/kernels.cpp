@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dtypes.h"
 #include "matrices.h"
-#include "numbers.h"
 
 #ifdef __AMX_BF16__
 #include <sys/syscall.h>
@@ -29,11 +29,12 @@ namespace {
 // Queries that are worked on at once, so that their scores stay in the second-level cache.
 constexpr int QUERIES = 64;
 
-template <class T> struct Attention {
+template <class T>
+struct Attention {
     const T *query, *key, *value;
     int64_t query_stride, key_stride;  // of a row, in elements; values lie as keys do
-    const int32_t *boundaries;
-    int64_t sequences, longest, heads, width;  // width: of a head
+    const int32_t *cu_seqlens;
+    int64_t sequences, max_seqlen, heads, width;  // width: of a head
     bool first_only;
     float scale;
     Dropout dropout;
@@ -51,13 +52,15 @@ template <class T> struct Attention {
 
     Head head(int64_t task) const {
         const int64_t sequence = task / heads, column = task % heads * width;
-        const int64_t start = boundaries[sequence], length = boundaries[sequence + 1] - start;
+        const int64_t start = cu_seqlens[sequence], length = cu_seqlens[sequence + 1] - start;
         const int64_t first = first_only ? sequence : start, count = first_only ? 1 : length;
         return {
             {query + first * query_stride + column, count, width, query_stride},
             {key + start * key_stride + column, length, width, key_stride},
             {value + start * key_stride + column, length, width, key_stride},
-            first, column, dropout.of(static_cast<uint32_t>(task)),
+            first,
+            column,
+            dropout.of(static_cast<uint32_t>(task)),
         };
     }
 
@@ -65,9 +68,9 @@ template <class T> struct Attention {
     //
     // Scores and weights stand transposed, [keys, queries], here and in `backward`: a query's numbers are one for each
     // column, so that no sum along a row is needed, and two keys share the random bits of their dropout.
-    void forward(T *attended, float *log_sums) const {
+    void forward(T *attended, float *lse) const {
         using Operand = typename OperandOf<T>::type;
-        const int64_t keys = padded(longest), inner = padded(width);
+        const int64_t keys = padded(max_seqlen), inner = padded(width);
 #pragma omp parallel
         {
             Tiles tiles;
@@ -75,13 +78,13 @@ template <class T> struct Attention {
 #pragma omp for schedule(dynamic, 4)
             for (int64_t task = 0; task < sequences * heads; task++) {
                 scratch.reset();
-                forward_head<Operand>(head(task), attended, log_sums + task % heads, scratch);
+                forward_head<Operand>(head(task), attended, lse + task % heads, scratch);
             }
         }
     }
 
     template <class Operand>
-    void forward_head(const Head &own, T *attended, float *log_sums, Scratch &scratch) const {
+    void forward_head(const Head &own, T *attended, float *lse, Scratch &scratch) const {
         const int64_t length = own.key.rows, keys = padded(length), inner = padded(width);
         Operand *key_rows = scratch.take<Operand>(keys * inner), *value_columns = scratch.take<Operand>(inner * keys);
         Operand *query_columns = scratch.take<Operand>(inner * QUERIES);
@@ -97,7 +100,7 @@ template <class T> struct Attention {
             const Matrix<T> out{attended + offset, block.rows, width, heads * width};
             prefetch<For::writing>(out);
             pack_right_transposed(query_columns, block);
-            multiply(scores, key_rows, query_columns, keys, count, inner, false);
+            matmul(scores, key_rows, query_columns, keys, count, inner, false);
             exclude_last_of_odd(scores, length, count);
             float largest[QUERIES], sums[QUERIES] = {};
             for (int64_t i = 0; i < count; i++) largest[i] = scores[i];
@@ -115,9 +118,9 @@ template <class T> struct Attention {
                 else
                     weigh<false>(own, row, exponent, largest, sums, weights, j, begin, count);
             }
-            multiply(means, value_columns, weights, inner, count, keys, false);
+            matmul(means, value_columns, weights, inner, count, keys, false);
             for (int64_t i = 0; i < block.rows; i++)
-                log_sums[(own.first_query + begin + i) * heads] = largest[i] + __builtin_log2f(sums[i]);
+                lse[(own.first_query + begin + i) * heads] = largest[i] + __builtin_log2f(sums[i]);
             for (int64_t i = 0; i < count; i++) sums[i] = 1.0f / sums[i];
             for (int64_t c = 0; c < width; c++)
 #pragma omp simd
@@ -154,10 +157,9 @@ template <class T> struct Attention {
     }
 
     // The gradients of query, key and value, which lie as those do, from that of `attended`.
-    void backward(const T *d_attended, const T *attended, const float *log_sums, T *d_query, T *d_key,
-                  T *d_value) const {
+    void backward(const T *d_attended, const T *attended, const float *lse, T *d_query, T *d_key, T *d_value) const {
         using Operand = typename OperandOf<T>::type;
-        const int64_t keys = padded(longest), inner = padded(width);
+        const int64_t keys = padded(max_seqlen), inner = padded(width);
 #pragma omp parallel
         {
             Tiles tiles;
@@ -165,15 +167,15 @@ template <class T> struct Attention {
 #pragma omp for schedule(dynamic, 4)
             for (int64_t task = 0; task < sequences * heads; task++) {
                 scratch.reset();
-                backward_head<Operand>(head(task), d_attended, attended, log_sums + task % heads, d_query, d_key,
-                                       d_value, scratch);
+                backward_head<Operand>(head(task), d_attended, attended, lse + task % heads, d_query, d_key, d_value,
+                                       scratch);
             }
         }
     }
 
     template <class Operand>
-    void backward_head(const Head &own, const T *d_attended, const T *attended, const float *log_sums, T *d_query,
-                       T *d_key, T *d_value, Scratch &scratch) const {
+    void backward_head(const Head &own, const T *d_attended, const T *attended, const float *lse, T *d_query, T *d_key,
+                       T *d_value, Scratch &scratch) const {
         const int64_t length = own.key.rows, keys = padded(length), inner = padded(width);
         Operand *key_rows = scratch.take<Operand>(keys * inner), *key_columns = scratch.take<Operand>(inner * keys);
         Operand *value_rows = scratch.take<Operand>(keys * inner);
@@ -208,13 +210,13 @@ template <class T> struct Attention {
             pack_right(query_rows, block);
             pack_right_transposed(out_columns, d_out);
             pack_right(out_rows, d_out);
-            multiply(scores, key_rows, query_columns, keys, count, inner, false);
-            multiply(d_weights, value_rows, out_columns, keys, count, inner, false);
+            matmul(scores, key_rows, query_columns, keys, count, inner, false);
+            matmul(d_weights, value_rows, out_columns, keys, count, inner, false);
             exclude_last_of_odd(scores, length, count);
             // Behind the last query: its gradient is 0, so any weight will do that is finite.
             float log_sum[QUERIES] = {}, mean[QUERIES] = {};
             for (int64_t i = 0; i < block.rows; i++) {
-                log_sum[i] = log_sums[(first + i) * heads];
+                log_sum[i] = lse[(first + i) * heads];
                 const T *a = d_out.data + i * row_width, *b = out.data + i * row_width;
                 float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -236,9 +238,9 @@ template <class T> struct Attention {
                                          d_scores_right, j, begin, count);
                 }
             }
-            multiply(value_sums, weights, out_rows, keys, inner, count, begin > 0);
-            multiply(key_sums, d_scores, query_rows, keys, inner, count, begin > 0);
-            multiply(query_sums, key_columns, d_scores_right, inner, count, keys, false);
+            matmul(value_sums, weights, out_rows, keys, inner, count, begin > 0);
+            matmul(key_sums, d_scores, query_rows, keys, inner, count, begin > 0);
+            matmul(query_sums, key_columns, d_scores_right, inner, count, keys, false);
             unpack_transposed(d_block, query_sums);
         }
         unpack(own_d_key, key_sums);
@@ -291,9 +293,9 @@ void add_shares(const float *sums, float *total, int64_t width) {
 }
 
 template <class T>
-void norm_forward(const T *update, const float *bias, const T *residual, const float *gain, const float *shift, T *sum,
-                  T *output, float *mean, float *inverse, int64_t rows, uint32_t width, float epsilon,
-                  Dropout dropout) {
+void norm_forward(const T *update, const float *bias, const T *residual, const float *norm_weight,
+                  const float *norm_bias, T *sum, T *output, float *mean, float *rstd, int64_t rows, uint32_t width,
+                  float epsilon, Dropout dropout) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         const T *u = update + row * width, *r = residual + row * width;
@@ -316,15 +318,16 @@ void norm_forward(const T *update, const float *bias, const T *residual, const f
         }
         const float factor = 1.0f / __builtin_sqrtf(squares / width + epsilon);
 #pragma omp simd
-        for (uint32_t c = 0; c < width; c++) store(o + c, (load(s[c]) - center) * factor * gain[c] + shift[c]);
+        for (uint32_t c = 0; c < width; c++)
+            store(o + c, (load(s[c]) - center) * factor * norm_weight[c] + norm_bias[c]);
         mean[row] = center;
-        inverse[row] = factor;
+        rstd[row] = factor;
     }
 }
 
 template <class T>
-void norm_backward(const T *d_output, const T *sum, const float *mean, const float *inverse, const float *gain,
-                   T *d_update, T *d_residual, float *d_gain, float *d_shift, float *d_bias, int64_t rows,
+void norm_backward(const T *d_output, const T *sum, const float *mean, const float *rstd, const float *norm_weight,
+                   T *d_update, T *d_residual, float *d_norm_weight, float *d_norm_bias, float *d_bias, int64_t rows,
                    uint32_t width, Dropout dropout) {
     float *shares = static_cast<float *>(calloc(SHARES * 3 * width, sizeof(float)));
 #pragma omp parallel for schedule(static)
@@ -334,7 +337,7 @@ void norm_backward(const T *d_output, const T *sum, const float *mean, const flo
             const T *g = d_output + row * width, *s = sum + row * width;
             T *u = d_update + row * width, *r = d_residual + row * width;
             const uint32_t index = static_cast<uint32_t>(row * width);
-            const float center = mean[row], factor = inverse[row];
+            const float center = mean[row], factor = rstd[row];
             const Dropout own = dropout;
             float first = 0, second = 0;
 #pragma omp simd reduction(+ : first, second)
@@ -342,15 +345,15 @@ void norm_backward(const T *d_output, const T *sum, const float *mean, const flo
                 const float normed = (load(s[c]) - center) * factor, d = load(g[c]);
                 gains[c] += d * normed;
                 shifts[c] += d;
-                first += d * gain[c];
-                second += d * gain[c] * normed;
+                first += d * norm_weight[c];
+                second += d * norm_weight[c] * normed;
             }
             first /= width;
             second /= width;
 #pragma omp simd
             for (uint32_t c = 0; c < width; c++) {
                 const float normed = (load(s[c]) - center) * factor;
-                const float d = (load(g[c]) * gain[c] - first - normed * second) * factor;
+                const float d = (load(g[c]) * norm_weight[c] - first - normed * second) * factor;
                 const float kept = own(d, index + c);
                 store(r + c, d);
                 store(u + c, kept);
@@ -358,13 +361,14 @@ void norm_backward(const T *d_output, const T *sum, const float *mean, const flo
             }
         }
     }
-    add_shares(shares, d_gain, width);
-    add_shares(shares + SHARES * width, d_shift, width);
+    add_shares(shares, d_norm_weight, width);
+    add_shares(shares + SHARES * width, d_norm_bias, width);
     add_shares(shares + 2 * SHARES * width, d_bias, width);
     free(shares);
 }
 
-template <class T> void gelu_forward(const T *input, const float *bias, T *output, int64_t rows, int64_t width) {
+template <class T>
+void gelu_forward(const T *input, const float *bias, T *output, int64_t rows, int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         const T *in = input + row * width;
@@ -410,8 +414,8 @@ void gelu_backward(const T *d_output, const T *input, const float *bias, T *d_in
 constexpr int64_t GRADIENT_HEIGHT = 768, GRADIENT_WIDTH = 384, GRADIENT_ROWS = 384, GRADIENT_SLICE = 128;
 
 // gradient [outputs, inputs] = d_output [rows, outputs], transposed, x input [rows, inputs].
-void weight_gradient(const bf16 *d_output, const bf16 *input, float *gradient, int64_t rows, int64_t outputs,
-                     int64_t inputs) {
+void weight_grad(const bf16 *d_output, const bf16 *input, float *gradient, int64_t rows, int64_t outputs,
+                 int64_t inputs) {
     const int64_t across = (inputs + GRADIENT_WIDTH - 1) / GRADIENT_WIDTH;
     // A task for each thread, where that is not too large; how it is cut changes no sum.
     int64_t block = padded((outputs * across + omp_get_max_threads() - 1) / omp_get_max_threads());
@@ -435,8 +439,8 @@ void weight_gradient(const bf16 *d_output, const bf16 *input, float *gradient, i
                 for (int64_t begin = 0; begin < height; begin += GRADIENT_SLICE) {
                     const int64_t slice = height - begin < GRADIENT_SLICE ? height - begin : GRADIENT_SLICE;
                     pack_left_transposed(left, {d_output + row * outputs + top + begin, count, slice, outputs});
-                    multiply(sums + begin * padded(width), left, right, padded(slice), padded(width), padded(count),
-                             row > 0);
+                    matmul(sums + begin * padded(width), left, right, padded(slice), padded(width), padded(count),
+                           row > 0);
                 }
             }
             for (int64_t i = 0; i < height; i++)
@@ -448,7 +452,8 @@ void weight_gradient(const bf16 *d_output, const bf16 *input, float *gradient, i
 #endif
 
 // What dropout leaves of numbers, and of their gradients.
-template <class T> void drop(const T *input, T *output, int64_t count, Dropout dropout) {
+template <class T>
+void drop(const T *input, T *output, int64_t count, Dropout dropout) {
     constexpr int64_t PIECE = 4096;
 #pragma omp parallel for schedule(static)
     for (int64_t begin = 0; begin < count; begin += PIECE) {
@@ -461,7 +466,8 @@ template <class T> void drop(const T *input, T *output, int64_t count, Dropout d
     }
 }
 
-template <class T> void sum_rows(const T *input, float *sum, int64_t rows, int64_t width) {
+template <class T>
+void sum_rows(const T *input, float *sum, int64_t rows, int64_t width) {
     float *shares = static_cast<float *>(calloc(SHARES * width, sizeof(float)));
 #pragma omp parallel for schedule(static)
     for (int64_t share = 0; share < SHARES; share++) {
@@ -497,54 +503,77 @@ int prepare() {
 
 #define FOR_EACH_NUMBER(DEFINE) DEFINE(float, fp32) DEFINE(bf16, bf16) DEFINE(fp16, fp16)
 
-#define DEFINE_FUNCTIONS(T, NAME)                                                                                       \
-    void attention_forward_##NAME(const T *query, const T *key, const T *value, int64_t query_stride,                   \
-                                  int64_t key_stride, const int32_t *boundaries, int64_t sequences, int64_t longest,    \
-                                  int64_t heads, int64_t width, int first_only, float scale, uint64_t seed,             \
-                                  float probability, T *attended, float *log_sums) {                                    \
-        Attention<T>{query,   key,   value, query_stride,    key_stride, boundaries,                                    \
-                     sequences, longest, heads, width, first_only != 0, scale, Dropout(seed, probability)}                 \
-            .forward(attended, log_sums);                                                                               \
-    }                                                                                                                   \
-    void attention_backward_##NAME(const T *query, const T *key, const T *value, int64_t query_stride,                  \
-                                   int64_t key_stride, const int32_t *boundaries, int64_t sequences, int64_t longest,   \
-                                   int64_t heads, int64_t width, int first_only, float scale, uint64_t seed,            \
-                                   float probability, const T *attended, const float *log_sums, const T *d_attended,    \
-                                   T *d_query, T *d_key, T *d_value) {                                                  \
-        Attention<T>{query,   key,   value, query_stride,    key_stride, boundaries,                                    \
-                     sequences, longest, heads, width, first_only != 0, scale, Dropout(seed, probability)}                 \
-            .backward(d_attended, attended, log_sums, d_query, d_key, d_value);                                         \
-    }                                                                                                                   \
-    void norm_forward_##NAME(const T *update, const float *bias, const T *residual, const float *gain,                  \
-                             const float *shift, T *sum, T *output, float *mean, float *inverse, int64_t rows,          \
-                             int64_t width, float epsilon, uint64_t seed, float probability) {                          \
-        norm_forward(update, bias, residual, gain, shift, sum, output, mean, inverse, rows, width, epsilon,             \
-                     Dropout(seed, probability));                                                                       \
-    }                                                                                                                   \
-    void norm_backward_##NAME(const T *d_output, const T *sum, const float *mean, const float *inverse,                 \
-                              const float *gain, T *d_update, T *d_residual, float *d_gain, float *d_shift,             \
-                              float *d_bias, int64_t rows, int64_t width, uint64_t seed, float probability) {           \
-        norm_backward(d_output, sum, mean, inverse, gain, d_update, d_residual, d_gain, d_shift, d_bias, rows, width,   \
-                      Dropout(seed, probability));                                                                      \
-    }                                                                                                                   \
-    void gelu_forward_##NAME(const T *input, const float *bias, T *output, int64_t rows, int64_t width) {               \
-        gelu_forward(input, bias, output, rows, width);                                                                 \
-    }                                                                                                                   \
-    void gelu_backward_##NAME(const T *d_output, const T *input, const float *bias, T *d_input, float *d_bias,          \
-                              int64_t rows, int64_t width) {                                                            \
-        gelu_backward(d_output, input, bias, d_input, d_bias, rows, width);                                             \
-    }                                                                                                                   \
-    void drop_##NAME(const T *input, T *output, int64_t count, uint64_t seed, float probability) {                       \
-        drop(input, output, count, Dropout(seed, probability));                                                         \
-    }                                                                                                                   \
+#define DEFINE_FUNCTIONS(T, NAME)                                                                                   \
+    void attention_forward_##NAME(const T *query, const T *key, const T *value, int64_t query_stride,               \
+                                  int64_t key_stride, const int32_t *cu_seqlens, int64_t sequences,                 \
+                                  int64_t max_seqlen, int64_t heads, int64_t width, int first_only, float scale,    \
+                                  uint64_t seed, float probability, T *attended, float *lse) {                      \
+        Attention<T>{query,                                                                                         \
+                     key,                                                                                           \
+                     value,                                                                                         \
+                     query_stride,                                                                                  \
+                     key_stride,                                                                                    \
+                     cu_seqlens,                                                                                    \
+                     sequences,                                                                                     \
+                     max_seqlen,                                                                                    \
+                     heads,                                                                                         \
+                     width,                                                                                         \
+                     first_only != 0,                                                                               \
+                     scale,                                                                                         \
+                     Dropout(seed, probability)}                                                                    \
+            .forward(attended, lse);                                                                                \
+    }                                                                                                               \
+    void attention_backward_##NAME(const T *query, const T *key, const T *value, int64_t query_stride,              \
+                                   int64_t key_stride, const int32_t *cu_seqlens, int64_t sequences,                \
+                                   int64_t max_seqlen, int64_t heads, int64_t width, int first_only, float scale,   \
+                                   uint64_t seed, float probability, const T *attended, const float *lse,           \
+                                   const T *d_attended, T *d_query, T *d_key, T *d_value) {                         \
+        Attention<T>{query,                                                                                         \
+                     key,                                                                                           \
+                     value,                                                                                         \
+                     query_stride,                                                                                  \
+                     key_stride,                                                                                    \
+                     cu_seqlens,                                                                                    \
+                     sequences,                                                                                     \
+                     max_seqlen,                                                                                    \
+                     heads,                                                                                         \
+                     width,                                                                                         \
+                     first_only != 0,                                                                               \
+                     scale,                                                                                         \
+                     Dropout(seed, probability)}                                                                    \
+            .backward(d_attended, attended, lse, d_query, d_key, d_value);                                          \
+    }                                                                                                               \
+    void norm_forward_##NAME(const T *update, const float *bias, const T *residual, const float *norm_weight,       \
+                             const float *norm_bias, T *sum, T *output, float *mean, float *rstd, int64_t rows,     \
+                             int64_t width, float epsilon, uint64_t seed, float probability) {                      \
+        norm_forward(update, bias, residual, norm_weight, norm_bias, sum, output, mean, rstd, rows, width, epsilon, \
+                     Dropout(seed, probability));                                                                   \
+    }                                                                                                               \
+    void norm_backward_##NAME(const T *d_output, const T *sum, const float *mean, const float *rstd,                \
+                              const float *norm_weight, T *d_update, T *d_residual, float *d_norm_weight,           \
+                              float *d_norm_bias, float *d_bias, int64_t rows, int64_t width, uint64_t seed,        \
+                              float probability) {                                                                  \
+        norm_backward(d_output, sum, mean, rstd, norm_weight, d_update, d_residual, d_norm_weight, d_norm_bias,     \
+                      d_bias, rows, width, Dropout(seed, probability));                                             \
+    }                                                                                                               \
+    void gelu_forward_##NAME(const T *input, const float *bias, T *output, int64_t rows, int64_t width) {           \
+        gelu_forward(input, bias, output, rows, width);                                                             \
+    }                                                                                                               \
+    void gelu_backward_##NAME(const T *d_output, const T *input, const float *bias, T *d_input, float *d_bias,      \
+                              int64_t rows, int64_t width) {                                                        \
+        gelu_backward(d_output, input, bias, d_input, d_bias, rows, width);                                         \
+    }                                                                                                               \
+    void drop_##NAME(const T *input, T *output, int64_t count, uint64_t seed, float probability) {                  \
+        drop(input, output, count, Dropout(seed, probability));                                                     \
+    }                                                                                                               \
     void sum_rows_##NAME(const T *input, float *sum, int64_t rows, int64_t width) { sum_rows(input, sum, rows, width); }
 
 FOR_EACH_NUMBER(DEFINE_FUNCTIONS)
 
 #ifdef __AMX_BF16__
-void weight_gradient_bf16(const bf16 *d_output, const bf16 *input, float *gradient, int64_t rows, int64_t outputs,
-                          int64_t inputs) {
-    weight_gradient(d_output, input, gradient, rows, outputs, inputs);
+void weight_grad_bf16(const bf16 *d_output, const bf16 *input, float *gradient, int64_t rows, int64_t outputs,
+                      int64_t inputs) {
+    weight_grad(d_output, input, gradient, rows, outputs, inputs);
 }
 #endif
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "numbers.h"
+#include "dtypes.h"
 
 #ifdef __AMX_BF16__
 #include <immintrin.h>
@@ -22,7 +22,8 @@ constexpr int BLOCK = 32;
 inline int64_t padded(int64_t size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
 
 // What a T is multiplied as.
-template <class T> struct OperandOf {
+template <class T>
+struct OperandOf {
     using type = float;
 };
 
@@ -58,7 +59,7 @@ inline void multiply_tile(float *result, const float *left, const float *right, 
             *reinterpret_cast<Vector *>(result + r * columns + v * WIDTH) = sums[r][v];
 }
 
-void multiply(float *result, const float *left, const float *right, int rows, int columns, int inner, bool adds) {
+void matmul(float *result, const float *left, const float *right, int rows, int columns, int inner, bool adds) {
     constexpr int WIDTH = TILE_VECTORS * sizeof(Vector) / sizeof(float);
     for (int row = 0; row < rows; row += TILE_ROWS)
         for (int column = 0; column < columns; column += WIDTH)
@@ -68,7 +69,8 @@ void multiply(float *result, const float *left, const float *right, int rows, in
 
 #ifdef __AMX_BF16__
 
-template <> struct OperandOf<bf16> {
+template <>
+struct OperandOf<bf16> {
     using type = bf16;
 };
 
@@ -89,7 +91,7 @@ struct Tiles {
     ~Tiles() { _tile_release(); }
 };
 
-void multiply(float *result, const bf16 *left, const bf16 *right, int rows, int columns, int inner, bool adds) {
+void matmul(float *result, const bf16 *left, const bf16 *right, int rows, int columns, int inner, bool adds) {
     const int64_t result_bytes = columns * sizeof(float), left_bytes = inner * sizeof(bf16);
     const int64_t right_bytes = 2 * columns * sizeof(bf16);
     for (int row = 0; row < rows; row += 32) {
@@ -138,7 +140,8 @@ struct Tiles {
 // --- Operands ---
 
 // A matrix in memory: rows of `columns` numbers, `stride` apart.
-template <class T> struct Matrix {
+template <class T>
+struct Matrix {
     T *data;
     int64_t rows, columns, stride;
 };
@@ -151,18 +154,21 @@ inline void convert(bf16 *to, bf16 x) { *to = x; }
 // Fetch what is used soon: rows of a part of a larger matrix are too far apart for the processor to guess the next.
 enum class For { reading, writing };
 
-template <For USE, class T> inline void prefetch(Matrix<T> matrix) {
+template <For USE, class T>
+inline void prefetch(Matrix<T> matrix) {
     for (int64_t row = 0; row < matrix.rows; row++)
         for (int64_t column = 0; column < matrix.columns; column += 64 / sizeof(T))
             __builtin_prefetch(matrix.data + row * matrix.stride + column, USE == For::writing);
 }
 
-template <class Operand> inline void clear(Operand *from, int64_t count) {
+template <class Operand>
+inline void clear(Operand *from, int64_t count) {
     memset(static_cast<void *>(from), 0, count * sizeof(Operand));
 }
 
 // A left operand [padded rows, padded columns].
-template <class Operand, class T> void pack_left(Operand *to, Matrix<const T> from) {
+template <class Operand, class T>
+void pack_left(Operand *to, Matrix<const T> from) {
     const int64_t width = padded(from.columns);
     for (int64_t row = 0; row < from.rows; row++, to += width) {
         for (int64_t column = 0; column < from.columns; column++)
@@ -173,7 +179,8 @@ template <class Operand, class T> void pack_left(Operand *to, Matrix<const T> fr
 }
 
 // The left operand of the transposed matrix: [padded columns, padded rows].
-template <class Operand, class T> void pack_left_transposed(Operand *to, Matrix<const T> from) {
+template <class Operand, class T>
+void pack_left_transposed(Operand *to, Matrix<const T> from) {
     const int64_t width = padded(from.rows);
     for (int64_t column = 0; column < from.columns; column++, to += width) {
         for (int64_t row = 0; row < from.rows; row++) convert(to + row, from.data[row * from.stride + column]);
@@ -183,10 +190,16 @@ template <class Operand, class T> void pack_left_transposed(Operand *to, Matrix<
 }
 
 // A right operand [padded rows, padded columns]: row by row.
-template <class T> void pack_right(float *to, Matrix<const T> from) { pack_left(to, from); }
+template <class T>
+void pack_right(float *to, Matrix<const T> from) {
+    pack_left(to, from);
+}
 
 // The right operand of the transposed matrix: [padded columns, padded rows].
-template <class T> void pack_right_transposed(float *to, Matrix<const T> from) { pack_left_transposed(to, from); }
+template <class T>
+void pack_right_transposed(float *to, Matrix<const T> from) {
+    pack_left_transposed(to, from);
+}
 
 // Rows 2 * pair and 2 * pair + 1 of a right operand, at one column.
 inline void set_pair(float *right, int64_t pair, int64_t width, int64_t column, float upper, float lower) {
@@ -195,7 +208,8 @@ inline void set_pair(float *right, int64_t pair, int64_t width, int64_t column, 
 }
 
 // A product [padded rows, padded columns], to a matrix in memory.
-template <class T> void unpack(Matrix<T> to, const float *from) {
+template <class T>
+void unpack(Matrix<T> to, const float *from) {
     const int64_t width = padded(to.columns);
     for (int64_t row = 0; row < to.rows; row++)
 #pragma omp simd
@@ -204,7 +218,8 @@ template <class T> void unpack(Matrix<T> to, const float *from) {
 }
 
 // The transposed of a product [padded columns, padded rows], to a matrix in memory.
-template <class T> void unpack_transposed(Matrix<T> to, const float *from) {
+template <class T>
+void unpack_transposed(Matrix<T> to, const float *from) {
     const int64_t width = padded(to.rows);
     for (int64_t row = 0; row < to.rows; row++)
         for (int64_t column = 0; column < to.columns; column++)
@@ -318,19 +333,20 @@ void unpack_transposed(Matrix<bf16> to, const float *from) {
 
 // A thread's memory, handed out piece by piece.
 class Scratch {
-  public:
+public:
     explicit Scratch(int64_t bytes) : begin_(static_cast<char *>(aligned_alloc(64, bytes))), next_(begin_) {}
     ~Scratch() { free(begin_); }
     Scratch(const Scratch &) = delete;
 
-    template <class U> U *take(int64_t count) {
+    template <class U>
+    U *take(int64_t count) {
         U *taken = reinterpret_cast<U *>(next_);
         next_ += (count * sizeof(U) + 63) / 64 * 64;
         return taken;
     }
     void reset() { next_ = begin_; }
 
-  private:
+private:
     char *begin_, *next_;
 };
 

@@ -1,7 +1,7 @@
-// AdamW (Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101) for many tensors at once, in one pass over memory,
-// and what the products read of the new weights: copies in FORMAT.
+// AdamW (Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101) for many tensors at once, in one pass over
+// memory, and what the products read of the new weights: copies in DTYPE.
 
-#include "numbers.cuh"
+#include "dtypes.cuh"
 
 constexpr int THREADS = 256;  // of a block; as in adamw.py
 constexpr int PACK = 4;
@@ -12,7 +12,7 @@ struct Tensor {
     float *weights;
     const float *gradients;
     float *means, *squares;  // running ones, of the gradients
-    Number *copies;          // or null
+    scalar_t *copies;        // or null
     uint32 size, first_block;
     float decay;
 };
@@ -33,8 +33,8 @@ struct Rule {
     }
 };
 
-// powers: of the betas, with the number of the step; the shares are 1 less a beta. The gradients are divided by *divisor; where *overflowed is not 0,
-// nothing changes.
+// powers: of the betas, with the number of the step; the shares are 1 less a beta. The gradients are divided by
+// *divisor; where *overflowed is not 0, nothing changes.
 extern "C" __global__ void __launch_bounds__(THREADS)
     adamw_step(const __grid_constant__ Tensors tensors, int count, const double *powers, const float *rate,
                const float *divisor, const float *overflowed, float first_share, float second_share, float epsilon) {
@@ -45,19 +45,16 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         (tensors.of[middle].first_block <= blockIdx.x ? number : end) = middle;
     }
     const Tensor &tensor = tensors.of[number];
-    const Rule rule{*rate,
-                    divisor ? 1.0f / *divisor : 1.0f,
-                    first_share,
-                    second_share,
-                    static_cast<float>(1.0 - powers[0]),
-                    sqrtf(static_cast<float>(1.0 - powers[1])),
+    const Rule rule{*rate,        divisor ? 1.0f / *divisor : 1.0f,    first_share,
+                    second_share, static_cast<float>(1.0 - powers[0]), sqrtf(static_cast<float>(1.0 - powers[1])),
                     epsilon};
     const uint32 start = (blockIdx.x - tensor.first_block) * THREADS * PACK * PACKS + threadIdx.x * PACK;
     // Parts of a tensor may begin anywhere.
-    const bool is_aligned =
-        (reinterpret_cast<uint64>(tensor.weights) | reinterpret_cast<uint64>(tensor.gradients) |
-         reinterpret_cast<uint64>(tensor.means) | reinterpret_cast<uint64>(tensor.squares) |
-         reinterpret_cast<uint64>(tensor.copies) * 2) % 16 == 0;
+    const bool is_aligned = (reinterpret_cast<uint64>(tensor.weights) | reinterpret_cast<uint64>(tensor.gradients) |
+                             reinterpret_cast<uint64>(tensor.means) | reinterpret_cast<uint64>(tensor.squares) |
+                             reinterpret_cast<uint64>(tensor.copies) * 2) %
+                                16 ==
+                            0;
     if (is_aligned && start + (PACKS - 1) * THREADS * PACK + PACK <= tensor.size) {
         float weights[PACKS][PACK], gradients[PACKS][PACK], means[PACKS][PACK], squares[PACKS][PACK];
 #pragma unroll
@@ -72,7 +69,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         for (int i = 0; i < PACKS; i++) {
             const uint32 at = start + i * THREADS * PACK;
 #pragma unroll
-            for (int j = 0; j < PACK; j++) rule(weights[i][j], gradients[i][j], means[i][j], squares[i][j], tensor.decay);
+            for (int j = 0; j < PACK; j++)
+                rule(weights[i][j], gradients[i][j], means[i][j], squares[i][j], tensor.decay);
             store(tensor.weights + at, weights[i]);
             store(tensor.means + at, means[i]);
             store(tensor.squares + at, squares[i]);
@@ -84,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         const uint32 at = start + i * THREADS * PACK;
         for (uint32 j = at; j < at + PACK && j < tensor.size; j++) {
             rule(tensor.weights[j], tensor.gradients[j], tensor.means[j], tensor.squares[j], tensor.decay);
-            if (tensor.copies) narrow(tensor.weights[j], tensor.copies[j]);
+            if (tensor.copies) from_float(tensor.weights[j], tensor.copies[j]);
         }
     }
 }

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from text_classifier.ops.cuda.driver import capability, launch, multiprocessors
-from text_classifier.ops.qkv import parts_of
+from text_classifier.ops.qkv import split_qkv
 
 #: Threads of a block of norm.cu and gelu.cu, and rows that its warps norm at once.
 THREADS, ROWS_OF_BLOCK = 128, 4
@@ -33,27 +33,27 @@ BLOCKS_OF_GELU = 16
 BLOCKS_OF_GELU_GRADIENT = 8
 
 
-def attends(projected: torch.Tensor, head_width: int, longest: int) -> bool:
+def supports_attention(qkv: torch.Tensor, head_width: int, max_seqlen: int) -> bool:
     """Whether `attention` is for such a batch."""
-    is_new = capability(projected.device) >= AMPERE
-    is_short = longest <= LONGEST_SEQUENCE and head_width in HEAD_WIDTHS
-    return is_new and is_short and projected.dtype != torch.float32
+    is_new = capability(qkv.device) >= AMPERE
+    is_short = max_seqlen <= LONGEST_SEQUENCE and head_width in HEAD_WIDTHS
+    return is_new and is_short and qkv.dtype != torch.float32
 
 
 def attention(
     query: torch.Tensor | None,
-    projected: torch.Tensor,
-    boundaries: torch.Tensor,
-    longest: int,
+    qkv: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    max_seqlen: int,
     heads: int,
     probability: float,
 ) -> torch.Tensor:
     """Softmax attention within each sequence: [queries, width]. Weights drop out with `probability`.
 
-    projected [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one
-    for each sequence, it is [tokens, 2 * width], without queries. boundaries: int32 [sequences + 1], first tokens.
+    qkv [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one
+    for each sequence, it is [tokens, 2 * width], without queries. cu_seqlens: int32 [sequences + 1], first tokens.
     """
-    output: torch.Tensor = _Attention.apply(query, projected, boundaries, longest, heads, probability)
+    output: torch.Tensor = _Attention.apply(query, qkv, cu_seqlens, max_seqlen, heads, probability)
     return output
 
 
@@ -81,14 +81,14 @@ def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
     return table.weight.index_select(0, ids)
 
 
-def weight_gradient(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def weight_grad(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """fp32 [outputs, inputs], from [rows, outputs] and [rows, inputs]."""
     if x.dtype == torch.float32:
         return d_output.t() @ x
     return torch.mm(d_output.t(), x, out_dtype=torch.float32)
 
 
-def bias_gradient(d_output: torch.Tensor) -> torch.Tensor:
+def bias_grad(d_output: torch.Tensor) -> torch.Tensor:
     """The sum of all rows, fp32 [outputs]."""
     return d_output.sum(0, dtype=torch.float32)
 
@@ -98,45 +98,45 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any,
         query: torch.Tensor | None,
-        projected: torch.Tensor,
-        boundaries: torch.Tensor,
-        longest: int,
+        qkv: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        max_seqlen: int,
         heads: int,
         probability: float,
     ) -> torch.Tensor:
-        projected = projected.contiguous()
+        qkv = qkv.contiguous()
         query = None if query is None else query.contiguous()
-        parts = parts_of(query, projected)
+        parts = split_qkv(query, qkv)
         width = parts[0].shape[1] // heads
-        tokens = max(16, 1 << (longest - 1).bit_length())  # as attention.cu wants it
-        output = projected.new_empty(len(parts[0]), heads * width)
-        log_sums = projected.new_empty(len(output), heads, dtype=torch.float32)
-        dropping = _dropping(probability, projected.device, bits=16)
+        tokens = max(16, 1 << (max_seqlen - 1).bit_length())  # as attention.cu wants it
+        output = qkv.new_empty(len(parts[0]), heads * width)
+        lse = qkv.new_empty(len(output), heads, dtype=torch.float32)
+        dropping = _dropping(probability, qkv.device, bits=16)
         arguments = (
-            parts[0].stride(0), parts[1].stride(0), boundaries, heads, query is not None, width**-0.5, *dropping,
+            parts[0].stride(0), parts[1].stride(0), cu_seqlens, heads, query is not None, width**-0.5, *dropping,
         )  # fmt: skip
         sizes = {"WIDTH": width, "TOKENS": tokens}
         launch(
-            "attention_forward", projected, sizes, ((len(boundaries) - 1) * heads, 1), 2 * tokens,
-            *parts, *arguments, output, log_sums, shared_bytes=2 * 3 * tokens * width,
+            "attention_forward", qkv, sizes, ((len(cu_seqlens) - 1) * heads, 1), 2 * tokens,
+            *parts, *arguments, output, lse, shared_bytes=2 * 3 * tokens * width,
         )  # fmt: skip
-        ctx.save_for_backward(query, projected, output, log_sums)
+        ctx.save_for_backward(query, qkv, output, lse)
         ctx.arguments, ctx.sizes = arguments, sizes
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, projected, output, log_sums = ctx.saved_tensors
-        _, _, boundaries, heads, *_ = ctx.arguments
+        query, qkv, output, lse = ctx.saved_tensors
+        _, _, cu_seqlens, heads, *_ = ctx.arguments
         width, tokens = ctx.sizes["WIDTH"], ctx.sizes["TOKENS"]
         d_query = None if query is None else torch.empty_like(query)
-        d_projected = torch.empty_like(projected)
+        d_qkv = torch.empty_like(qkv)
         launch(
-            "attention_backward", projected, ctx.sizes, ((len(boundaries) - 1) * heads, 1), 2 * tokens,
-            *parts_of(query, projected), *ctx.arguments, output, log_sums, gradients[0].contiguous(),
-            *parts_of(d_query, d_projected), shared_bytes=2 * (4 * tokens * width + tokens**2) + 2 * 4 * tokens,
+            "attention_backward", qkv, ctx.sizes, ((len(cu_seqlens) - 1) * heads, 1), 2 * tokens,
+            *split_qkv(query, qkv), *ctx.arguments, output, lse, gradients[0].contiguous(),
+            *split_qkv(d_query, d_qkv), shared_bytes=2 * (4 * tokens * width + tokens**2) + 2 * 4 * tokens,
         )  # fmt: skip
-        return d_query, d_projected, None, None, None, None
+        return d_query, d_qkv, None, None, None, None
 
 
 class _AddAndNorm(torch.autograd.Function):
@@ -146,37 +146,37 @@ class _AddAndNorm(torch.autograd.Function):
         update: torch.Tensor,
         bias: torch.Tensor,
         residual: torch.Tensor,
-        gain: torch.Tensor,
-        shift: torch.Tensor,
+        norm_weight: torch.Tensor,
+        norm_bias: torch.Tensor,
         epsilon: float,
         probability: float,
     ) -> torch.Tensor:
         update, residual = update.contiguous(), residual.contiguous()
         rows = len(update)
         total, output = torch.empty_like(update), torch.empty_like(update)
-        mean, inverse = update.new_empty(2, rows, dtype=torch.float32)
+        mean, rstd = update.new_empty(2, rows, dtype=torch.float32)
         dropping = _dropping(probability, update.device)
         launch(
             "norm_forward", update, {"WIDTH": update.shape[1]}, (math.ceil(rows / ROWS_OF_BLOCK), 1), THREADS,
-            update, bias, residual, gain, shift, total, output, mean, inverse, rows, epsilon, *dropping,
+            update, bias, residual, norm_weight, norm_bias, total, output, mean, rstd, rows, epsilon, *dropping,
         )  # fmt: skip
-        ctx.save_for_backward(total, mean, inverse, gain)
+        ctx.save_for_backward(total, mean, rstd, norm_weight)
         ctx.dropping = dropping
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        total, mean, inverse, gain = ctx.saved_tensors
+        total, mean, rstd, norm_weight = ctx.saved_tensors
         rows, width = total.shape
         d_update, d_residual = torch.empty_like(total), torch.empty_like(total)
         blocks = min(math.ceil(rows / ROWS_OF_BLOCK), BLOCKS_OF_NORM_GRADIENT * multiprocessors(total.device))
-        sums = gain.new_empty(blocks, 3, width)
+        sums = norm_weight.new_empty(blocks, 3, width)
         launch(
             "norm_backward", total, {"WIDTH": width}, (blocks, 1), THREADS,
-            gradients[0].contiguous(), total, mean, inverse, gain, d_update, d_residual, sums, rows, *ctx.dropping,
+            gradients[0].contiguous(), total, mean, rstd, norm_weight, d_update, d_residual, sums, rows, *ctx.dropping,
         )  # fmt: skip
-        d_gain, d_shift, d_bias = _sums_of_columns(sums.flatten(1)).unflatten(0, (3, width))
-        return d_update, d_bias, d_residual, d_gain, d_shift, None, None
+        d_norm_weight, d_norm_bias, d_bias = _sums_of_columns(sums.flatten(1)).unflatten(0, (3, width))
+        return d_update, d_bias, d_residual, d_norm_weight, d_norm_bias, None, None
 
 
 class _Gelu(torch.autograd.Function):

@@ -13,7 +13,7 @@ import torch
 CODE = Path(__file__).parent
 
 #: As in ptx.cuh.
-FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 
 @functools.cache
@@ -110,7 +110,7 @@ def machine_code(part: str, dtype: torch.dtype, sizes: dict[str, int], capabilit
     from cuda.bindings import nvrtc
 
     source = CODE / f"{part}.cu"
-    defined = {"FORMAT": FORMATS[dtype], **sizes}
+    defined = {"DTYPE": DTYPES[dtype], **sizes}
     options = [f"--gpu-architecture=sm_{capability}", f"--include-path={CODE}"]
     options += [f"-D{name}={value}" for name, value in defined.items()]
     (program,) = _require(nvrtc.nvrtcCreateProgram(source.read_bytes(), source.name.encode(), 0, [], []))

@@ -1,4 +1,4 @@
-// The instructions of a GPU for which CUDA C++ has no words, as functions of one thread. FORMAT is what numbers are in
+// The instructions of a GPU for which CUDA C++ has no words, as functions of one thread. DTYPE is what numbers are in
 // memory: FP32, BF16 or FP16. https://docs.nvidia.com/cuda/parallel-thread-execution/
 
 #define FP32 0
@@ -10,44 +10,44 @@ typedef unsigned long long uint64;
 
 // --- Numbers ---
 
-__device__ float widen(float number) { return number; }
-__device__ void narrow(float x, float &number) { number = x; }
+__device__ float to_float(float number) { return number; }
+__device__ void from_float(float x, float &number) { number = x; }
 
-#if FORMAT == FP32
-typedef float Number;
-#elif FORMAT == BF16  // the upper half of fp32
-typedef unsigned short Number;
-__device__ float widen(Number number) { return __uint_as_float(static_cast<uint32>(number) << 16); }
-__device__ void narrow(float x, Number &number) {
+#if DTYPE == FP32
+typedef float scalar_t;
+#elif DTYPE == BF16  // the upper half of fp32
+typedef unsigned short scalar_t;
+__device__ float to_float(scalar_t number) { return __uint_as_float(static_cast<uint32>(number) << 16); }
+__device__ void from_float(float x, scalar_t &number) {
 #if __CUDA_ARCH__ >= 800
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(number) : "f"(x));
 #else
     const uint32 bits = __float_as_uint(x);
-    number = x == x ? static_cast<Number>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : 0x7fff;
+    number = x == x ? static_cast<scalar_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : 0x7fff;
 #endif
 }
-#elif FORMAT == FP16
-typedef unsigned short Number;
-__device__ float widen(Number number) {
+#elif DTYPE == FP16
+typedef unsigned short scalar_t;
+__device__ float to_float(scalar_t number) {
     float x;
     asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(number));
     return x;
 }
-__device__ void narrow(float x, Number &number) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(number) : "f"(x)); }
+__device__ void from_float(float x, scalar_t &number) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(number) : "f"(x)); }
 #endif
 
-// 2 to the power of x, the logarithm of x to base 2, and 1 / x; relative errors below 1e-6.
-__device__ float power_of_two(float x) {
+// 2 to the power of x, the log2_approx of x to base 2, and 1 / x; relative errors below 1e-6.
+__device__ float exp2_approx(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
-__device__ float logarithm(float x) {
+__device__ float log2_approx(float x) {
     float y;
     asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
-__device__ float reciprocal(float x) {
+__device__ float rcp_approx(float x) {
     float y;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
@@ -63,27 +63,27 @@ __device__ uint4 *shared_memory() {
 
 __device__ uint32 shared_address(const uint4 *at) { return static_cast<uint32>(__cvta_generic_to_shared(at)); }
 
-#if FORMAT != FP32 && __CUDA_ARCH__ >= 800
+#if DTYPE != FP32 && __CUDA_ARCH__ >= 800
 
 // Begin to copy 16 bytes to shared memory, or zeros in their place.
-__device__ void copy_ahead(uint4 *to, const void *from, bool is_there) {
+__device__ void cp_async(uint4 *to, const void *from, bool is_there) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
                  "r"(is_there ? 16 : 0)
                  : "memory");
 }
 
 // The copies that this thread began since it last said so are a group.
-__device__ void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 // Wait for all groups of copies but the last ones.
 template <int LAST>
-__device__ void finish_copies() {
+__device__ void cp_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(LAST) : "memory");
 }
 
 // Four matrices of 8 rows of 16 bytes; each lane names one row, lanes 0 to 7 those of the first. A lane gets of each
 // matrix the two numbers 2 * (lane % 4) and the next of row lane / 4.
-__device__ void load_matrices(uint32 (&to)[4], const uint4 *row) {
+__device__ void ldmatrix_x4(uint32 (&to)[4], const uint4 *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
                  : "r"(shared_address(row))
@@ -91,7 +91,7 @@ __device__ void load_matrices(uint32 (&to)[4], const uint4 *row) {
 }
 
 // The same of the transposed matrices.
-__device__ void load_transposed(uint32 (&to)[4], const uint4 *row) {
+__device__ void ldmatrix_x4_trans(uint32 (&to)[4], const uint4 *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
                  : "r"(shared_address(row))
@@ -100,8 +100,8 @@ __device__ void load_transposed(uint32 (&to)[4], const uint4 *row) {
 
 // sum += left * right of 16 x 16 and 16 x 8 numbers. Of the sum a lane has columns 2 * (lane % 4) and the next, of row
 // lane / 4 and of the eighth row below.
-__device__ void multiply(float (&sum)[4], const uint32 (&left)[4], uint32 right_top, uint32 right_bottom) {
-#if FORMAT == BF16
+__device__ void mma_m16n8k16(float (&sum)[4], const uint32 (&left)[4], uint32 right_top, uint32 right_bottom) {
+#if DTYPE == BF16
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
         "{%0, %1, %2, %3};"
 #else

@@ -1,9 +1,10 @@
 // The sums of the columns of a matrix of few rows, always in the same order.
 
-#include "numbers.cuh"
+#include "dtypes.cuh"
 
 constexpr int WARPS = 8;
-constexpr int THREADS = WARP * WARPS;  // of a block, which sums as many columns as a warp has lanes; as in cuda_kernels.py
+constexpr int THREADS =
+    WARP * WARPS;  // of a block, which sums as many columns as a warp has lanes; as in cuda_kernels.py
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     sums_columns(const float *__restrict__ from, float *__restrict__ to, int rows, int columns) {

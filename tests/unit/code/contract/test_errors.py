@@ -47,11 +47,11 @@ class OutOfMemoryError(RuntimeError):
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (OutOfMemoryError("CUDA"), "Your settings: the GPU ran out of memory with valid_batch_size=64; take valid_batch"
+        (OutOfMemoryError("CUDA"), "Your settings: the GPU ran out of memory with eval_batch_size=64; take eval_batch"
          "_size=32, "
          "a smaller max_sequence_length or an instance with more GPU memory"),
         (RuntimeError("CUDA error: out of memory"),
-         "Your settings: the GPU ran out of memory with valid_batch_size=64; take valid_batch"
+         "Your settings: the GPU ran out of memory with eval_batch_size=64; take eval_batch"
          "_size=32, "
          "a smaller max_sequence_length or an instance with more GPU memory"),
         (MemoryError(), "The platform: the host ran out of memory, so training was killed; take an instance with more"),
@@ -63,7 +63,7 @@ class OutOfMemoryError(RuntimeError):
     ],
 )  # fmt: skip
 def test_errors_of_libraries_get_a_cause(error: Exception, sentence: str) -> None:
-    assert first_line(explain(error, "valid_batch_size", 64)).startswith(sentence)
+    assert first_line(explain(error, "eval_batch_size", 64)).startswith(sentence)
 
 
 def test_a_batch_of_one_cannot_be_halved() -> None:

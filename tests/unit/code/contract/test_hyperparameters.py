@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from text_classifier.contract.errors import SettingsError
-from text_classifier.contract.hyperparameters import TABLE, Settings, from_arguments, markdown, parse
+from text_classifier.contract.hyperparameters import ALIASES, TABLE, Settings, from_arguments, markdown, parse
 
 TUTORIAL_NAMES = {
     "model_name", "epochs", "train_batch_size", "valid_batch_size", "learning_rate", "weight_decay", "adam_epsilon",
@@ -14,7 +14,14 @@ TUTORIAL_NAMES = {
 
 
 def test_the_tutorials_names_are_all_there() -> None:
-    assert {row.name for row in TABLE} >= TUTORIAL_NAMES
+    assert {row.name for row in TABLE} | set(ALIASES) >= TUTORIAL_NAMES
+
+
+def test_an_alias_is_read_as_the_name_it_stands_for() -> None:
+    assert parse({"valid_batch_size": "7"}).eval_batch_size == 7
+    assert from_arguments(["--valid_batch_size=7"]).eval_batch_size == 7
+    with pytest.raises(SettingsError, match="'valid_batch_size' is another name of 'eval_batch_size'; give one"):
+        parse({"valid_batch_size": "7", "eval_batch_size": "7"})
 
 
 def test_every_hyperparameter_has_help_and_a_default_that_passes_its_own_check() -> None:

@@ -14,11 +14,11 @@ from text_classifier.contract.hyperparameters import parse
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.reading import rows as reading
-from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.folders import JobFolders
 
 
 def read(job: Job, **hyperparameters: str) -> Data:
-    return read_data(Contract(job.base).data_channels(), parse(hyperparameters))
+    return read_data(JobFolders(job.base).data_channels(), parse(hyperparameters))
 
 
 def texts(data: Data, name: str) -> list[str]:

@@ -37,17 +37,17 @@ def assessed(logits: np.ndarray, truth: np.ndarray, lengths: np.ndarray) -> dict
 def test_each_metric_is_that_of_scikit_learn(classes: int) -> None:
     logits, truth, lengths = rows_of(classes)
     found = assessed(logits, truth, lengths)
-    said = logits.argmax(axis=1)
+    predicted = logits.argmax(axis=1)
     scores = logits.astype(float)
     probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     wanted = {
-        "accuracy": reference.accuracy_score(truth, said),
-        "balanced_accuracy": reference.balanced_accuracy_score(truth, said),
-        "matthews_correlation": reference.matthews_corrcoef(truth, said),
+        "accuracy": reference.accuracy_score(truth, predicted),
+        "balanced_accuracy": reference.balanced_accuracy_score(truth, predicted),
+        "matthews_correlation": reference.matthews_corrcoef(truth, predicted),
         "log_loss": reference.log_loss(truth, probabilities),
     }
     for average in ("macro", "weighted"):
-        three = reference.precision_recall_fscore_support(truth, said, average=average)[:3]
+        three = reference.precision_recall_fscore_support(truth, predicted, average=average)[:3]
         wanted |= {f"{name}_{average}": v for name, v in zip(("precision", "recall", "f1"), three, strict=True)}
     if classes == 2:
         margin = scores[:, 1] - scores[:, 0]
@@ -56,8 +56,8 @@ def test_each_metric_is_that_of_scikit_learn(classes: int) -> None:
             "auprc": reference.average_precision_score(truth, margin),
         }
     assert {name: found[name] for name in found["intervals"]} == pytest.approx(wanted, abs=EXACT)
-    assert found["confusion_matrix"] == reference.confusion_matrix(truth, said).tolist()
-    table = reference.precision_recall_fscore_support(truth, said)
+    assert found["confusion_matrix"] == reference.confusion_matrix(truth, predicted).tolist()
+    table = reference.precision_recall_fscore_support(truth, predicted)
     for index, entry in enumerate(found["per_class"]):
         assert [entry[name] for name in ("precision", "recall", "f1", "rows")] == pytest.approx(
             [column[index] for column in table], abs=EXACT
@@ -195,15 +195,15 @@ def test_thresholds_give_what_was_wanted() -> None:
     margin = logits[:, 1].astype(float) - logits[:, 0]
     probability = 1 / (1 + np.exp(-margin))
     for entry in found["thresholds"]:
-        said = probability >= entry["threshold"] - 1e-12
-        precision, recall = reference.precision_score(truth, said), reference.recall_score(truth, said)
+        predicted = probability >= entry["threshold"] - 1e-12
+        precision, recall = reference.precision_score(truth, predicted), reference.recall_score(truth, predicted)
         assert (entry["precision"], entry["recall"]) == pytest.approx((precision, recall), abs=EXACT)
         assert entry[entry["wanted"]] >= entry["at_least"]
         other = "recall" if entry["wanted"] == "precision" else "precision"
         for threshold in np.unique(probability):
-            said = probability >= threshold
-            hits = np.sum(said & (truth == 1))
-            both = {"precision": hits / said.sum(), "recall": hits / truth.sum()}
+            predicted = probability >= threshold
+            hits = np.sum(predicted & (truth == 1))
+            both = {"precision": hits / predicted.sum(), "recall": hits / truth.sum()}
             assert both[entry["wanted"]] < entry["at_least"] or both[other] <= entry[other] + EXACT
 
 
@@ -228,11 +228,11 @@ def test_slices_by_length_share_out_the_rows() -> None:
 
 def test_slices_by_a_column_are_the_large_ones_and_the_others_together() -> None:
     logits, truth, _ = rows_of(2)
-    said, random = logits.argmax(axis=1), np.random.default_rng(1)
+    predicted, random = logits.argmax(axis=1), np.random.default_rng(1)
     names = [f"value {index}" for index in range(31)]
     slice_of = np.repeat(np.arange(31), [40, *[1] * 4, *[22] * 25, 6])
     *large, others = by_slice(
-        slice_of, names, lambda rows: assessment.score(said[rows], truth[rows], 2, random), assessment.SLICED
+        slice_of, names, lambda rows: assessment.score(predicted[rows], truth[rows], 2, random), assessment.SLICED
     )
     assert [entry["rows"] for entry in large] == [40] + [22] * 19
     assert large[0]["value"] == "value 0" and large[1]["value"] == "value 5"

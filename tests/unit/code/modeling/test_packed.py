@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from support.small_models import FAMILIES, LENGTHS, gradients, model_of, split_of
 from text_classifier.modeling.load import make_classifier
-from text_classifier.modeling.packed import PackedClassifier, filling_sequences
+from text_classifier.modeling.packed import PackedClassifier, padding_lengths
 from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
 from text_classifier.tokenization.tokens import Tokens
@@ -49,7 +49,7 @@ def test_filling_a_batch_up_changes_nothing(lengths: list[int]) -> None:
     model, split = model_of("bert"), split_of(lengths)
     packed = make_classifier(model, 0, FP32)
     both = []
-    for packed.fills in (False, True):
+    for packed.pads_to_bucket in (False, True):
         logits, rows = run(packed, split)
         torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.targets[rows])).backward()
         both.append((logits.detach(), gradients(model)))
@@ -62,7 +62,7 @@ def test_filling_a_batch_up_changes_nothing(lengths: list[int]) -> None:
 def test_batches_are_filled_up_to_few_sizes() -> None:
     sizes = set()
     for tokens in range(1, 70_000):
-        filling = filling_sequences(tokens, 100)
+        filling = padding_lengths(tokens, 100)
         assert 1 <= min(filling) <= max(filling) <= 100
         assert sum(filling) <= max(64, tokens / 16) + len(filling)
         sizes.add(tokens + sum(filling))

@@ -24,7 +24,7 @@ from text_classifier.evaluation import single_label as assessment
 from text_classifier.results import artifact, baselines, report
 from text_classifier.results.evaluated import Evaluated
 from text_classifier.results.write import _by_slice
-from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.single_label import SingleLabel
 from text_classifier.tokenization.tokens import Tokens
 from text_classifier.training.batches import Split
@@ -286,9 +286,9 @@ def write_report(path: Path, given: Evaluated, done: Job) -> str:
     measured = assessment.assess(logits, split.targets, given.classes, split.tokens.lengths, 1.2, seed=1)
     if "validation" in given.slices:
         measured["by_slice"] = _by_slice(given, "validation", seed=1)
-    said = given.task.constant(split.targets, len(split))
+    predicted = given.task.constant(split.targets, len(split))
     compared = baselines.compare(
-        given.task, "baseline", said, logits.argmax(axis=1), split.targets, len(given.classes), len(split), seed=1
+        given.task, "baseline", predicted, logits.argmax(axis=1), split.targets, len(given.classes), len(split), seed=1
     )
     metrics = {
         "classes": list(given.classes), "rows": dict.fromkeys(("train", "validation"), len(split)),
@@ -337,8 +337,8 @@ def test_examples_are_the_surest_mistakes_and_the_least_sure_rows(done: Job) -> 
 def test_words_beat_the_majority_where_words_tell() -> None:
     texts, labels = zip(*easy_rows(80), strict=True)
     classes = np.array([label == "positive" for label in labels], dtype=np.int64)
-    said = baselines.words(SingleLabel(), texts[:60], classes[:60], texts[60:])
-    assert said is not None and np.mean(said == classes[60:]) > 0.9
+    predicted = baselines.words(SingleLabel(), texts[:60], classes[:60], texts[60:])
+    assert predicted is not None and np.mean(predicted == classes[60:]) > 0.9
     assert baselines.words(SingleLabel(), ["1", "2"], np.array([0, 1]), ["3"]) is None
     assert baselines.words(SingleLabel(), ["good", "great"], np.array([1, 1]), ["fine"]) is None
     assert baselines.sample(5, seed=1).tolist() == [0, 1, 2, 3, 4]
@@ -350,7 +350,7 @@ def test_a_large_channel_is_not_read_once_more(job: Job, monkeypatch: pytest.Mon
     job.write("train", "a.csv", b"ab")
     job.write("train", "b.csv", b"cd")
     job.write("test", "a.csv", b"ef")
-    assert artifact._files(Contract(job.base)) == {
+    assert artifact._files(JobFolders(job.base)) == {
         "train/a.csv": {"bytes": 2, "sha256": None},
         "train/b.csv": {"bytes": 2, "sha256": None},
         "test/a.csv": {"bytes": 2, "sha256": hashlib.sha256(b"ef").hexdigest()},

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from text_classifier.contract.errors import DataError, PlatformError
-from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.folders import JobFolders
 
 
 def test_hyperparameters_become_strings_without_sagemakers_own(tmp_path: Path) -> None:
@@ -14,7 +14,7 @@ def test_hyperparameters_become_strings_without_sagemakers_own(tmp_path: Path) -
     config.mkdir(parents=True)
     raw = {"epochs": "2", "seed": 3, "sagemaker_program": "x", "_tuning_objective_metric": "y"}
     (config / "hyperparameters.json").write_text(json.dumps(raw))
-    assert Contract(tmp_path).hyperparameters() == {"epochs": "2", "seed": "3"}
+    assert JobFolders(tmp_path).hyperparameters() == {"epochs": "2", "seed": "3"}
 
 
 def test_each_trial_of_a_tuning_job_has_checkpoints_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_each_trial_of_a_tuning_job_has_checkpoints_of_its_own(tmp_path: Path, m
     config.mkdir(parents=True)
     (config / "hyperparameters.json").write_text("{}")
     monkeypatch.setenv("TRAINING_JOB_NAME", "search-001-abcd")
-    job = Contract(tmp_path)
+    job = JobFolders(tmp_path)
     assert job.checkpoints == tmp_path / "checkpoints"
     (config / "hyperparameters.json").write_text('{"_tuning_objective_metric": "f1_macro"}')
     assert job.checkpoints == tmp_path / "checkpoints" / "search-001-abcd"
@@ -37,17 +37,17 @@ def test_a_broken_configuration_file_is_one_sentence(tmp_path: Path) -> None:
     config.mkdir(parents=True)
     (config / "resourceconfig.json").write_text("{")
     with pytest.raises(PlatformError, match="resourceconfig.json cannot be read .*; start the job again"):
-        Contract(tmp_path).resources()
+        JobFolders(tmp_path).resources()
 
 
 def test_outputs_that_cannot_be_written_are_found_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("a file where the folder should be")
     with pytest.raises(PlatformError, match="model cannot be written .*; mount it writable for user"):
-        Contract(tmp_path).require_writable_outputs()
+        JobFolders(tmp_path).require_writable_outputs()
 
 
 def test_the_first_failure_stays(tmp_path: Path) -> None:
-    job = Contract(tmp_path)
+    job = JobFolders(tmp_path)
     assert job.failure() is None
     job.write_failure(DataError("first"))
     job.write_failure(DataError("second"))
@@ -56,7 +56,7 @@ def test_the_first_failure_stays(tmp_path: Path) -> None:
 
 def test_a_failure_file_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "output").write_text("a file where the folder should be")
-    Contract(tmp_path).write_failure(DataError("x"))
+    JobFolders(tmp_path).write_failure(DataError("x"))
     assert "failure cannot be written: " in capsys.readouterr().out
 
 
@@ -65,6 +65,6 @@ def test_sagemakers_files_are_looked_for_at_the_start(tmp_path: Path) -> None:
     config.mkdir(parents=True)
     for name in ("hyperparameters.json", "resourceconfig.json", "inputdataconfig.json"):
         with pytest.raises(PlatformError, match=f"{name} is missing; start the image as a SageMaker job or"):
-            Contract(tmp_path).require_configuration()
+            JobFolders(tmp_path).require_configuration()
         (config / name).write_text("{}")
-    Contract(tmp_path).require_configuration()
+    JobFolders(tmp_path).require_configuration()

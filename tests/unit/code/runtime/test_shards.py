@@ -20,7 +20,7 @@ from text_classifier.contract.errors import PlatformError
 from text_classifier.contract.hyperparameters import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.runtime import shards
-from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.folders import JobFolders
 
 CHANNELS = ["train", "validation"]
 
@@ -107,12 +107,12 @@ def test_channels_are_read_where_they_are_whole(job: Job, tmp_path: Path, monkey
     (config / "inputdataconfig.json").write_text('{"train": {"S3DistributionType": "ShardedByS3Key"}, "test": {}}')
     for hosts, sharded in ((["algo-1"], []), (["algo-1", "algo-2"], ["train"])):
         (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": hosts}))
-        assert Contract(job.base).sharded_channels() == sharded
+        assert JobFolders(job.base).sharded_channels() == sharded
     whole = write(tmp_path / "whole", {"train/a.tsv": table(easy_rows(20)), "train/b.tsv": table(easy_rows(30))})
     monkeypatch.setenv("GATHERED_CHANNELS", str(whole))
-    report = read_data(Contract(job.base).data_channels(), parse({})).report
+    report = read_data(JobFolders(job.base).data_channels(), parse({})).report
     assert report["channels"]["train"]["rows"] == 50 and report["channels"]["test"]["rows"] == 4
-    assert Contract(job.base).channel("train") == whole / "train"
+    assert JobFolders(job.base).channel("train") == whole / "train"
 
 
 #: What the hook does on a host, whose name is its address, with the training processes' own code.
@@ -120,7 +120,7 @@ HOST = """
     import os, socket, sys
     import hook
     from text_classifier.runtime import shards
-    from text_classifier.runtime.folders import contract
+    from text_classifier.runtime.folders import job_folders
     from text_classifier.runtime.hosts import Hosts
 
     host, port = sys.argv[1], int(sys.argv[2])
@@ -128,9 +128,9 @@ HOST = """
     from http.server import ThreadingHTTPServer as Server
     shards.PORT = port
     hook.gpu.capabilities = lambda: []
-    hosts = Hosts.from_resources(contract().resources())
+    hosts = Hosts.from_resources(job_folders().resources())
     os.environ["MASTER_PORT"] = sys.argv[3]
-    sys.exit(hook._train(contract(), hosts))
+    sys.exit(hook._train(job_folders(), hosts))
 """
 
 

@@ -22,9 +22,10 @@ from text_classifier.dataset.splits import split
 from text_classifier.reading.label_sets import LabelSets
 from text_classifier.results import baselines
 from text_classifier.results.answers import answers
-from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.multi_label import MultiLabel
 from text_classifier.tasks.registry import task_of
+from text_classifier.training.losses import ROW_LOSSES
 
 EXACT = 1e-9
 
@@ -123,18 +124,18 @@ def test_each_metric_is_that_of_scikit_learn() -> None:
     names = [f"label {index}" for index in range(4)]
     task = MultiLabel(",")
     found = task.assess(logits, targets, names, np.arange(600), None, seed=1)
-    said = logits > 0
+    predicted = logits > 0
     for average in ("micro", "macro"):
-        expected = reference.precision_recall_fscore_support(targets, said, average=average, zero_division=0)
+        expected = reference.precision_recall_fscore_support(targets, predicted, average=average, zero_division=0)
         for name, value in zip(("precision", "recall", "f1"), expected, strict=False):
             assert found[f"{name}_{average}"] == pytest.approx(value, abs=EXACT), (name, average)
-    assert found["exact_match"] == pytest.approx(reference.accuracy_score(targets, said), abs=EXACT)
+    assert found["exact_match"] == pytest.approx(reference.accuracy_score(targets, predicted), abs=EXACT)
     assert found["roc_auc_macro"] == pytest.approx(reference.roc_auc_score(targets, logits), abs=EXACT)
     assert found["auprc_macro"] == pytest.approx(reference.average_precision_score(targets, logits), abs=EXACT)
     probabilities = 1 / (1 + np.exp(-logits.astype(float)))
     losses = [reference.log_loss(targets[:, i], probabilities[:, i]) for i in range(4)]
     assert found["log_loss"] == pytest.approx(np.mean(losses), abs=1e-7)
-    table = zip(*reference.precision_recall_fscore_support(targets, said, zero_division=0), strict=True)
+    table = zip(*reference.precision_recall_fscore_support(targets, predicted, zero_division=0), strict=True)
     for entry, expected in zip(found["per_class"], table, strict=True):
         assert [entry[name] for name in ("precision", "recall", "f1", "rows")] == pytest.approx(expected, abs=EXACT)
     epoch = task.measure(logits, targets)
@@ -146,25 +147,25 @@ def test_the_loss_is_that_of_transformers() -> None:
     import torch
 
     logits, targets = rows_of(8)
-    losses = MultiLabel(",").losses(torch.from_numpy(logits), torch.from_numpy(targets))
+    losses = ROW_LOSSES[MultiLabel.problem_type](torch.from_numpy(logits), torch.from_numpy(targets))
     expected = torch.nn.BCEWithLogitsLoss()(torch.from_numpy(logits), torch.from_numpy(targets).float())
     assert losses.shape == (8,) and losses.mean().item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_intervals_are_those_of_resampled_rows() -> None:
     logits, targets = rows_of(300)
-    said = (logits > 0).astype(np.uint8)
-    _, found = MultiLabel(",").score(said, targets, 4, np.random.default_rng(1))
+    predicted = (logits > 0).astype(np.uint8)
+    _, found = MultiLabel(",").score(predicted, targets, 4, np.random.default_rng(1))
     random = np.random.default_rng(2)
     drawn = []
     for _ in range(400):
         rows = random.integers(0, 300, 300)
-        drawn.append([reference.f1_score(targets[rows], said[rows], average=kind) for kind in ("micro", "macro")])
+        drawn.append([reference.f1_score(targets[rows], predicted[rows], average=kind) for kind in ("micro", "macro")])
     for name, values in zip(("f1_micro", "f1_macro"), np.array(drawn).T, strict=True):
         assert found[name] == pytest.approx(np.percentile(values, (2.5, 97.5)), abs=0.01)
-    difference, (low, high) = MultiLabel(",").difference(said, 1 - said, targets, random)
-    other = reference.f1_score(targets, 1 - said, average="micro")
-    assert difference == pytest.approx(reference.f1_score(targets, said, average="micro") - other, abs=EXACT)
+    difference, (low, high) = MultiLabel(",").difference(predicted, 1 - predicted, targets, random)
+    other = reference.f1_score(targets, 1 - predicted, average="micro")
+    assert difference == pytest.approx(reference.f1_score(targets, predicted, average="micro") - other, abs=EXACT)
     assert low < difference < high
 
 
@@ -178,11 +179,11 @@ def test_word_counts_find_labels() -> None:
     task = MultiLabel(",")
     texts = [text for text, _ in labelled_rows(240)]
     targets = np.array([[word in text.split() for word in LABELS] for text in texts], dtype=np.uint8)
-    said = baselines.words(task, texts[:200], targets[:200], texts[200:])
-    assert said is not None and (said == targets[200:]).mean() > 0.9
+    predicted = baselines.words(task, texts[:200], targets[:200], texts[200:])
+    assert predicted is not None and (predicted == targets[200:]).mean() > 0.9
     targets[:, 1:] = [1, 0]  # a label that all rows have, and one that none has
-    said = baselines.words(task, texts[:200], targets[:200], texts[200:])
-    assert said is not None and (said[:, 1:] == [1, 0]).all() and (said == targets[200:]).mean() > 0.9
+    predicted = baselines.words(task, texts[:200], targets[:200], texts[200:])
+    assert predicted is not None and (predicted[:, 1:] == [1, 0]).all() and (predicted == targets[200:]).mean() > 0.9
     assert baselines.words(task, texts, targets[:, 1:], texts) is None
     assert task.constant(np.array([[0, 1], [1, 0], [1, 0]], dtype=np.uint8), 2).tolist() == [[1, 0]] * 2
 
@@ -196,7 +197,7 @@ def test_what_is_held_out_has_its_share_of_the_rarest_label_too() -> None:
 
 
 def read(job: Job, **hyperparameters: str) -> Data:
-    return data.read_data(Contract(job.base).data_channels(), parse({"task": "multi_label", **hyperparameters}))
+    return data.read_data(JobFolders(job.base).data_channels(), parse({"task": "multi_label", **hyperparameters}))
 
 
 def test_labels_are_read_from_texts_and_lists() -> None:

@@ -23,7 +23,7 @@ from text_classifier.dataset import load as data
 from text_classifier.dataset.splits import split
 from text_classifier.reading.labels import Numbers
 from text_classifier.results import baselines
-from text_classifier.runtime.folders import Contract
+from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.registry import task_of
 from text_classifier.tasks.regression import Regression
 
@@ -114,15 +114,15 @@ def numbers(rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_each_metric_is_that_of_scipy_and_scikit_learn() -> None:
-    truth, said = numbers(500)
-    found = Regression().assess(said[:, None], truth, ["value"], np.arange(500), None, seed=1)
-    assert found["mae"] == pytest.approx(reference.mean_absolute_error(truth, said), abs=1e-6)
-    assert found["mse"] == pytest.approx(reference.mean_squared_error(truth, said), abs=1e-6)
-    assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(truth, said), abs=1e-6)
-    assert found["r2"] == pytest.approx(reference.r2_score(truth, said), abs=1e-6)
-    assert found["spearman"] == pytest.approx(spearmanr(truth, said).statistic, abs=EXACT)
+    truth, predicted = numbers(500)
+    found = Regression().assess(predicted[:, None], truth, ["value"], np.arange(500), None, seed=1)
+    assert found["mae"] == pytest.approx(reference.mean_absolute_error(truth, predicted), abs=1e-6)
+    assert found["mse"] == pytest.approx(reference.mean_squared_error(truth, predicted), abs=1e-6)
+    assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(truth, predicted), abs=1e-6)
+    assert found["r2"] == pytest.approx(reference.r2_score(truth, predicted), abs=1e-6)
+    assert found["spearman"] == pytest.approx(spearmanr(truth, predicted).statistic, abs=EXACT)
     assert [len(found["by_length"]), sum(entry["rows"] for entry in found["by_length"])] == [4, 500]
-    epoch = Regression().measure(said[:, None], truth)
+    epoch = Regression().measure(predicted[:, None], truth)
     assert epoch.pop("loss") == epoch["mse"]
     assert {name: found[name] for name in epoch} == epoch
 
@@ -130,27 +130,27 @@ def test_each_metric_is_that_of_scipy_and_scikit_learn() -> None:
 def test_a_resample_has_the_metrics_of_its_rows() -> None:
     from text_classifier.evaluation.regression import Errors
 
-    truth, said = numbers(200)
+    truth, predicted = numbers(200)
     rows = np.random.default_rng(3).integers(0, 200, 200)
-    drawn = Errors(said, truth).metrics(np.bincount(rows, minlength=200))
-    assert drawn == pytest.approx(Errors(said[rows], truth[rows]).metrics(), abs=EXACT)
-    assert drawn["spearman"] == pytest.approx(spearmanr(truth[rows], said[rows]).statistic, abs=EXACT)
+    drawn = Errors(predicted, truth).metrics(np.bincount(rows, minlength=200))
+    assert drawn == pytest.approx(Errors(predicted[rows], truth[rows]).metrics(), abs=EXACT)
+    assert drawn["spearman"] == pytest.approx(spearmanr(truth[rows], predicted[rows]).statistic, abs=EXACT)
 
 
 def test_the_interval_of_the_difference_holds_it() -> None:
-    truth, said = numbers(400)
+    truth, predicted = numbers(400)
     other = np.full(400, 3.0)
-    difference, (low, high) = Regression().difference(said, other, truth, np.random.default_rng(1))
-    assert difference == pytest.approx(np.abs(said - truth).mean() - np.abs(other - truth).mean(), abs=1e-6)
+    difference, (low, high) = Regression().difference(predicted, other, truth, np.random.default_rng(1))
+    assert difference == pytest.approx(np.abs(predicted - truth).mean() - np.abs(other - truth).mean(), abs=1e-6)
     assert low < difference < high < 0
 
 
 def test_word_counts_find_numbers() -> None:
     texts, labels = zip(*starred_rows(200), strict=True)
     targets = np.array(labels, dtype=np.float32)
-    said = baselines.words(Regression(), texts[:150], targets[:150], texts[150:])
-    assert said is not None
-    assert np.abs(said - targets[150:]).mean() < 0.5 < np.abs(targets[:150].mean() - targets[150:]).mean()
+    predicted = baselines.words(Regression(), texts[:150], targets[:150], texts[150:])
+    assert predicted is not None
+    assert np.abs(predicted - targets[150:]).mean() < 0.5 < np.abs(targets[:150].mean() - targets[150:]).mean()
 
 
 def test_what_is_held_out_has_its_share_of_each_range_of_numbers() -> None:
@@ -166,7 +166,7 @@ def test_what_is_held_out_has_its_share_of_each_range_of_numbers() -> None:
 def test_a_label_that_is_no_number_is_a_bad_row(job: Job) -> None:
     job.write("train", "a.tsv", table([*starred_rows(9), ("text", "good"), ("text", "nan"), ("text", "1e300")]))
     with pytest.raises(DataError) as caught:
-        data.read_data(Contract(job.base).data_channels(), parse({"task": "regression"}))
+        data.read_data(JobFolders(job.base).data_channels(), parse({"task": "regression"}))
     assert str(caught.value) == (
         "train/a.tsv line 11 has the label 'good', which is no number of at most 1e+15; write the labels as numbers "
         "with a point (4.5), or set task=single_label; also train/a.tsv line 12 has the label 'nan', which is no "
@@ -177,9 +177,9 @@ def test_a_label_that_is_no_number_is_a_bad_row(job: Job) -> None:
 def test_equal_labels_are_refused_and_far_ones_noted(job: Job) -> None:
     job.write("train", "a.tsv", table([("a", "4"), ("b", "4.0"), ("c", "4")]))
     with pytest.raises(DataError, match="all training rows have the label 4; there is nothing to learn from them"):
-        data.read_data(Contract(job.base).data_channels(), parse({"task": "regression"}))
+        data.read_data(JobFolders(job.base).data_channels(), parse({"task": "regression"}))
     job.write("train", "a.tsv", table([(f"row {n}", str(1000 * n)) for n in range(20)]))
-    report = data.read_data(Contract(job.base).data_channels(), parse({"task": "regression"})).report
+    report = data.read_data(JobFolders(job.base).data_channels(), parse({"task": "regression"})).report
     assert report["notes"] == [
         "the labels have a standard deviation of 6.15e+03; numbers that spread by about 1 are learnt best, so give "
         "them in other units"

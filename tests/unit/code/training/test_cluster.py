@@ -147,6 +147,6 @@ def test_a_leader_that_falls_silent_while_hosts_join_is_named(
 def test_one_process_alone_joins_nothing() -> None:
     alone = Cluster(Hosts.from_resources({}), 60)
     alone.join()
-    assert alone.any(True) and not alone.any(False)
+    assert alone.any_rank(True) and not alone.any_rank(False)
     error = KeyError("x")
     assert alone.diagnose(error, StopSignal()) is error

@@ -109,7 +109,7 @@ def test_the_learning_rate_is_that_of_transformers(warmup_steps: int) -> None:
 
 def test_a_batch_takes_over_another_of_its_shape(model: BertForSequenceClassification) -> None:
     layout = make_classifier(model, 0, Precision("fp32", CPU))
-    layout.fills = True
+    layout.pads_to_bucket = True
     tokens = Tokens(np.arange(5, 49, dtype=np.int32), np.array([0, 12, 20, 23, 30, 44]))
     split = Split(tokens, np.array([0, 1, 1, 0, 1]))
     one, other = (collate(layout, split, np.array(rows), 2) for rows in ([0, 1], [2, 4]))

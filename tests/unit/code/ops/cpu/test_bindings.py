@@ -14,7 +14,7 @@ from torch.nn import functional
 from text_classifier.contract.errors import SettingsError
 from text_classifier.ops.compile import library_path
 from text_classifier.ops.cpu import bindings as kernels
-from text_classifier.ops.linear import branch
+from text_classifier.ops.linear import fused_linear
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -41,13 +41,13 @@ def assert_near(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype)
     assert (found.double() - expected).abs().max().item() <= tolerance(dtype) * largest
 
 
-def boundaries_of(lengths: list[int]) -> torch.Tensor:
+def cu_seqlens_of(lengths: list[int]) -> torch.Tensor:
     return torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
 
 
-def attention_in_double(projected: torch.Tensor, width: int) -> torch.Tensor:
+def attention_in_double(qkv: torch.Tensor, width: int) -> torch.Tensor:
     outputs = []
-    for sequence in projected.split(LENGTHS):
+    for sequence in qkv.split(LENGTHS):
         query, key, value = (part.unflatten(1, (HEADS, width)).transpose(0, 1) for part in sequence.chunk(3, dim=1))
         weights = torch.softmax(query @ key.transpose(1, 2) * width**-0.5, dim=-1)
         outputs.append((weights @ value).transpose(0, 1).flatten(1))
@@ -61,13 +61,13 @@ def test_attention_and_its_gradient(dtype: torch.dtype, width: int) -> None:
     rounded = torch.randn(sum(LENGTHS), 3 * HEADS * width).to(dtype)
     gradient = torch.randn(sum(LENGTHS), HEADS * width).to(dtype)
     both = []
-    for projected in (rounded.clone().requires_grad_(), rounded.double().requires_grad_()):
-        if projected.dtype == torch.double:
-            output = attention_in_double(projected, width)
+    for qkv in (rounded.clone().requires_grad_(), rounded.double().requires_grad_()):
+        if qkv.dtype == torch.double:
+            output = attention_in_double(qkv, width)
         else:
-            output = kernels.attention(None, projected, boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
+            output = kernels.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
         output.backward(gradient.to(output.dtype))
-        both.append((output.detach(), projected.grad))
+        both.append((output.detach(), qkv.grad))
     for found, expected in zip(*both, strict=True):
         assert_near(found, expected, dtype)
 
@@ -75,16 +75,16 @@ def test_attention_and_its_gradient(dtype: torch.dtype, width: int) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_one_query_a_sequence_gives_what_all_queries_give_for_it(dtype: torch.dtype) -> None:
     torch.manual_seed(2)
-    boundaries, width = boundaries_of(LENGTHS), HEADS * 32
-    firsts = boundaries[:-1].long()
-    projected = torch.randn(sum(LENGTHS), 3 * width).to(dtype)
+    cu_seqlens, width = cu_seqlens_of(LENGTHS), HEADS * 32
+    firsts = cu_seqlens[:-1].long()
+    qkv = torch.randn(sum(LENGTHS), 3 * width).to(dtype)
     gradient = torch.randn(len(LENGTHS), width).to(dtype)
-    full = projected.clone().requires_grad_()
-    expected = kernels.attention(None, full, boundaries, LENGTHS[0], HEADS, 0.0)[firsts]
+    full = qkv.clone().requires_grad_()
+    expected = kernels.attention(None, full, cu_seqlens, LENGTHS[0], HEADS, 0.0)[firsts]
     expected.backward(gradient)
-    query = projected[firsts, :width].clone().requires_grad_()
-    rest = projected[:, width:].clone().requires_grad_()
-    found = kernels.attention(query, rest, boundaries, LENGTHS[0], HEADS, 0.0)
+    query = qkv[firsts, :width].clone().requires_grad_()
+    rest = qkv[:, width:].clone().requires_grad_()
+    found = kernels.attention(query, rest, cu_seqlens, LENGTHS[0], HEADS, 0.0)
     found.backward(gradient)
     assert_near(found.detach(), expected.detach().double(), dtype)
     assert_near(query.grad, full.grad[firsts, :width].double(), dtype)
@@ -93,9 +93,9 @@ def test_one_query_a_sequence_gives_what_all_queries_give_for_it(dtype: torch.dt
 
 def test_attention_has_the_scores_of_any_size() -> None:
     """Scores up to some thousands: the largest is taken off before the exponential."""
-    projected = 60 * torch.randn(sum(LENGTHS), 3 * HEADS * 32)
-    output = kernels.attention(None, projected, boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
-    expected = attention_in_double(projected.double(), 32)
+    qkv = 60 * torch.randn(sum(LENGTHS), 3 * HEADS * 32)
+    output = kernels.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
+    expected = attention_in_double(qkv.double(), 32)
     assert (output - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
@@ -116,10 +116,10 @@ def slope(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> 
 
 def test_the_gradient_of_dropout_has_the_mask_of_the_output() -> None:
     torch.manual_seed(3)
-    boundaries, norm = boundaries_of(LENGTHS), torch.nn.LayerNorm(96)
+    cu_seqlens, norm = cu_seqlens_of(LENGTHS), torch.nn.LayerNorm(96)
     residual, bias = torch.randn(sum(LENGTHS), 96), torch.randn(96)
     by_gradient, by_difference = slope(
-        lambda x: kernels.attention(None, x, boundaries, LENGTHS[0], HEADS, 0.4), torch.randn(sum(LENGTHS), 3 * 96)
+        lambda x: kernels.attention(None, x, cu_seqlens, LENGTHS[0], HEADS, 0.4), torch.randn(sum(LENGTHS), 3 * 96)
     )
     assert by_gradient == pytest.approx(by_difference, rel=2e-2)
     by_gradient, by_difference = slope(lambda x: kernels.add_and_norm(x, bias, residual, norm, 0.4), residual.clone())
@@ -131,10 +131,10 @@ def test_dropout_of_attention_drops_so_many_and_keeps_the_mean(probability: floa
     """With equal scores and a value of 1 for one key alone, an output is that key's weight."""
     torch.manual_seed(4)
     length, width = 128, 32
-    projected = torch.zeros(length, 3 * width)
-    projected[torch.arange(width), 2 * width + torch.arange(width)] = 1.0
-    boundaries = boundaries_of([length])
-    weights = torch.stack([kernels.attention(None, projected, boundaries, length, 1, probability) for _ in range(50)])
+    qkv = torch.zeros(length, 3 * width)
+    qkv[torch.arange(width), 2 * width + torch.arange(width)] = 1.0
+    cu_seqlens = cu_seqlens_of([length])
+    weights = torch.stack([kernels.attention(None, qkv, cu_seqlens, length, 1, probability) for _ in range(50)])
     assert (weights == 0).float().mean().item() == pytest.approx(probability, abs=5e-3)
     assert weights.mean().item() == pytest.approx(1 / length, rel=1e-2)
     kept = (weights != 0).float()
@@ -200,7 +200,7 @@ def test_the_gradients_of_linear(dtype: torch.dtype, shape: tuple[int, int, int]
     rows, inputs, outputs = shape
     x, gradient = torch.randn(rows, inputs).to(dtype), torch.randn(rows, 2 * outputs).to(dtype)
     modules = [torch.nn.Linear(inputs, outputs) for _ in range(2)]
-    branch(x.requires_grad_(), modules, has_bias=True)[0].backward(gradient)
+    fused_linear(x.requires_grad_(), modules, has_bias=True)[0].backward(gradient)
     weight = torch.cat([module.weight.detach() for module in modules]).to(dtype).double()
     assert_near(x.grad, gradient.double() @ weight, dtype)
     d_weight = torch.cat([module.weight.grad for module in modules])
@@ -217,7 +217,7 @@ def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
         x = torch.randn(sum(LENGTHS), width).to(dtype).requires_grad_()
         norm, project = torch.nn.LayerNorm(width), torch.nn.Linear(width, 3 * width)
         attended = kernels.attention(
-            None, branch(x, [project], has_bias=True)[0], boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.2
+            None, fused_linear(x, [project], has_bias=True)[0], cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.2
         )
         normed = kernels.add_and_norm(attended, norm.bias, x, norm, 0.2)
         output = kernels.dropout(kernels.gelu(normed, norm.bias), 0.2)
@@ -240,13 +240,13 @@ def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_what_is_not_finite_stays_so(wrong: float, dtype: torch.dtype) -> None:
     width = HEADS * 32
-    projected = torch.randn(sum(LENGTHS), 3 * width).to(dtype)
-    projected[10, 2 * width + 3] = wrong  # a value of the first sequence
-    output = kernels.attention(None, projected, boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
+    qkv = torch.randn(sum(LENGTHS), 3 * width).to(dtype)
+    qkv[10, 2 * width + 3] = wrong  # a value of the first sequence
+    output = kernels.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
     assert not output[: LENGTHS[0], 3].isfinite().any()
     assert output[LENGTHS[0] :].isfinite().all()
-    projected[10, width + 3] = torch.nan  # a key
-    output = kernels.attention(None, projected, boundaries_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
+    qkv[10, width + 3] = torch.nan  # a key
+    output = kernels.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
     assert not output[: LENGTHS[0], :32].isfinite().any()
     x = torch.randn(4, width).to(dtype)
     x[1, 5] = wrong

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from support import emulator
-from support.exact import DEVICE, FORMATS, assert_near, attended, exact, numbers
+from support.exact import DEVICE, DTYPES, assert_near, attended, exact, numbers
 from support.small_models import FAMILIES, gradients, model_of, split_of
 from text_classifier.modeling.packed import Encoder, PackedClassifier, encoder
 from text_classifier.modeling.padded import PaddedClassifier
@@ -41,7 +41,7 @@ def device() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("rows", "width"), NORMED)
 def test_add_and_norm(rows: int, width: int, dtype: torch.dtype) -> None:
     update, residual = (numbers(rows, width, dtype=dtype, seed=seed) for seed in (1, 2))
@@ -60,7 +60,7 @@ def test_add_and_norm(rows: int, width: int, dtype: torch.dtype) -> None:
         assert_near(one.grad, other.grad, dtype)
 
 
-@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("rows", "width"), ACTIVATED)
 def test_gelu(rows: int, width: int, dtype: torch.dtype) -> None:
     x, bias, gradient = numbers(rows, width, dtype=dtype), numbers(width, seed=2), numbers(rows, width, seed=3)
@@ -116,12 +116,12 @@ ATTENDED = [
 def test_attention(width: int, lengths: list[int], dtype: torch.dtype, has_one_query: bool) -> None:
     heads, tokens = 3, sum(lengths)
     query = numbers(len(lengths), heads * width, dtype=dtype, seed=1) if has_one_query else None
-    projected = numbers(tokens, (2 if has_one_query else 3) * heads * width, dtype=dtype, seed=2)
+    qkv = numbers(tokens, (2 if has_one_query else 3) * heads * width, dtype=dtype, seed=2)
     gradient = numbers(len(lengths) if has_one_query else tokens, heads * width, dtype=dtype, seed=3).detach()
-    boundaries = Sequences.of(np.array(lengths)).boundaries.to(DEVICE)
-    own = [projected] if query is None else [projected, query]
+    cu_seqlens = Sequences.from_lengths(np.array(lengths)).cu_seqlens.to(DEVICE)
+    own = [qkv] if query is None else [qkv, query]
     theirs = exact(*own)
-    output = cuda_kernels.attention(query, projected, boundaries, max(lengths), heads, 0.0)
+    output = cuda_kernels.attention(query, qkv, cu_seqlens, max(lengths), heads, 0.0)
     output.backward(gradient)
     expected = attended(theirs[0], theirs[1] if has_one_query else None, lengths, heads)
     expected.backward(gradient.double())
@@ -133,13 +133,13 @@ def test_attention(width: int, lengths: list[int], dtype: torch.dtype, has_one_q
 def test_attention_drops_weights_and_the_gradient_has_the_same_mask() -> None:
     width, length, probability = 64, 60, 0.25
     lengths = [length, length]
-    boundaries = Sequences.of(np.array(lengths)).boundaries.to(DEVICE)
+    cu_seqlens = Sequences.from_lengths(np.array(lengths)).cu_seqlens.to(DEVICE)
     queries_and_keys, one_of_each = numbers(2 * length, 2 * width), torch.eye(length, width, device=DEVICE).repeat(2, 1)
 
     def run(value: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(seed)
-        projected = torch.cat([queries_and_keys, value], 1).to(torch.bfloat16).detach().requires_grad_()
-        return cuda_kernels.attention(None, projected, boundaries, 128, 1, probability), projected
+        qkv = torch.cat([queries_and_keys, value], 1).to(torch.bfloat16).detach().requires_grad_()
+        return cuda_kernels.attention(None, qkv, cu_seqlens, 128, 1, probability), qkv
 
     masks = []
     for seed in (1, 2):
@@ -155,10 +155,10 @@ def test_attention_drops_weights_and_the_gradient_has_the_same_mask() -> None:
             both = (sequence[distance:] & sequence[:-distance]).float().mean()
             assert both.item() == pytest.approx((1 - probability) ** 2, abs=0.04)
 
-    output, projected = run(numbers(2 * length, width, seed=3).detach(), 1)
+    output, qkv = run(numbers(2 * length, width, seed=3).detach(), 1)
     gradient = numbers(2 * length, width, dtype=torch.bfloat16, seed=4).detach()
     output.backward(gradient)
-    (theirs,) = exact(projected)
+    (theirs,) = exact(qkv)
     expected = torch.cat(
         [
             attended(part, None, [length], 1, mask / (1 - probability))
@@ -167,10 +167,10 @@ def test_attention_drops_weights_and_the_gradient_has_the_same_mask() -> None:
     )
     expected.backward(gradient.double())
     assert_near(output, expected, torch.bfloat16)
-    assert_near(projected.grad, theirs.grad, torch.bfloat16)
+    assert_near(qkv.grad, theirs.grad, torch.bfloat16)
 
 
-@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_adamw_takes_the_steps_of_torchs_and_renews_copies(dtype: torch.dtype) -> None:
     shapes = [(33, 70), (70,), (1,), (9, 1030), *[(3,)] * 70]  # more than a launch takes
     own, theirs = (
@@ -228,8 +228,9 @@ def test_training_reads_copies_of_the_weights_that_each_step_renews(family: str,
     split = split_of([30, 17, 5])
     packed = PackedClassifier(model, cast(Encoder, encoder(model)), precision)
     padded = PaddedClassifier(model, model.config.pad_token_id, Precision("fp32", DEVICE))
-    optimizer = AdamW([{"params": list(model.parameters())}], torch.tensor(1e-2, device=DEVICE), 1e-8, packed.copies)
-    assert len(packed.copies) == 3 * 6 * 2  # weights and biases of three layers
+    rate = torch.tensor(1e-2, device=DEVICE)
+    optimizer = AdamW([{"params": list(model.parameters())}], rate, 1e-8, packed.shadow_weights)
+    assert len(packed.shadow_weights) == 3 * 6 * 2  # weights and biases of three layers
 
     def logits(classifier: Any, mode: bool = True) -> torch.Tensor:
         classifier.train(mode)
@@ -273,14 +274,14 @@ def test_it_compiles_for_every_generation(part: str, width: int, capability: str
 
 
 @pytest.mark.parametrize("capability", ["75", "90"])
-@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("part", "width"), [("norm", 31), ("norm", 1024), ("gelu", 31)])
 def test_it_compiles_for_every_format_and_any_width(part: str, width: int, dtype: torch.dtype, capability: str) -> None:
     assert machine_code(part, dtype, {"WIDTH": width}, capability).startswith(b"\x7fELF")
 
 
 @pytest.mark.parametrize("capability", GENERATIONS[1:])
-@pytest.mark.parametrize("dtype", FORMATS[1:], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
 @pytest.mark.parametrize("width", HEAD_WIDTHS)
 def test_attention_compiles_from_ampere_on(width: int, dtype: torch.dtype, capability: str) -> None:
     for tokens in (16, 128):

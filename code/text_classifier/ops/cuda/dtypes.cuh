@@ -1,4 +1,4 @@
-// What the kernels have in common: numbers in memory, sums of a warp, random bits. FORMAT is what numbers are in
+// What the kernels have in common: numbers in memory, sums of a warp, random bits. DTYPE is what numbers are in
 // memory; all is computed in fp32.
 
 #include <ptx.cuh>
@@ -6,7 +6,7 @@
 constexpr int WARP = 32;
 
 // As many numbers as 16 bytes hold.
-constexpr int NUMBERS_OF_CHUNK = 16 / static_cast<int>(sizeof(Number));
+constexpr int ELEMENTS_PER_CHUNK = 16 / static_cast<int>(sizeof(scalar_t));
 
 __device__ float infinity() { return __uint_as_float(0x7f800000u); }
 
@@ -20,20 +20,20 @@ template <class T, int PACK>
 __device__ void load(const T *from, float (&to)[PACK]) {
     const Pack<T, PACK> pack = *reinterpret_cast<const Pack<T, PACK> *>(from);
 #pragma unroll
-    for (int i = 0; i < PACK; i++) to[i] = widen(pack.numbers[i]);
+    for (int i = 0; i < PACK; i++) to[i] = to_float(pack.numbers[i]);
 }
 
 template <class T, int PACK>
 __device__ void store(T *to, const float (&from)[PACK]) {
     Pack<T, PACK> pack;
 #pragma unroll
-    for (int i = 0; i < PACK; i++) narrow(from[i], pack.numbers[i]);
+    for (int i = 0; i < PACK; i++) from_float(from[i], pack.numbers[i]);
     *reinterpret_cast<Pack<T, PACK> *>(to) = pack;
 }
 
 // The sum of x over GROUP lanes that stand side by side, in each of them.
 template <int GROUP>
-__device__ float sum_of_lanes(float x) {
+__device__ float warp_reduce_sum(float x) {
 #pragma unroll
     for (int distance = GROUP / 2; distance; distance /= 2) x += __shfl_xor_sync(~0u, x, distance);
     return x;

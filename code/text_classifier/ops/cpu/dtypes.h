@@ -50,7 +50,7 @@ struct Fine {
     static float below(float x) { return probability(x, tail(x)); }
     static float slope(float x) { return probability(x, tail(x)) + 0.39894228f * x * tail(x); }
 
-  private:
+private:
     static float tail(float x) { return power_of_two(-0.5f * LOG2_OF_E * x * x); }
 
     // Within 1e-7; Abramowitz and Stegun 7.1.26.
@@ -70,9 +70,9 @@ struct Fine {
 // Within 4e-6 and 3e-5, where neighbouring numbers of bf16 near 1 are 4e-3 apart.
 struct Coarse {
     static float below(float x) {
-        constexpr float COEFFICIENTS[] = {0.15690493f,    -0.077193861f, 0.0547011907f,   -0.0401092116f,
-                                          0.0282839308f,  -0.0190209406f, 0.0114392265f,  -0.00525154812f,
-                                          0.0027162774f,  -0.00234001594f, 0.000980692601f};
+        constexpr float COEFFICIENTS[] = {0.15690493f,   -0.077193861f,   0.0547011907f,  -0.0401092116f,
+                                          0.0282839308f, -0.0190209406f,  0.0114392265f,  -0.00525154812f,
+                                          0.0027162774f, -0.00234001594f, 0.000980692601f};
         return 0.5f + odd(x, 4.5f, COEFFICIENTS);
     }
     static float slope(float x) {
@@ -82,8 +82,9 @@ struct Coarse {
         return 0.5f + odd(x, 5.0f, COEFFICIENTS);
     }
 
-  private:
-    template <int TERMS> static float odd(float x, float limit, const float (&coefficients)[TERMS]) {
+private:
+    template <int TERMS>
+    static float odd(float x, float limit, const float (&coefficients)[TERMS]) {
         x = x > limit ? limit : x;
         x = x < -limit ? -limit : x;
         const float s = x * x * (2.0f / (limit * limit)) - 1.0f;
@@ -94,10 +95,12 @@ struct Coarse {
     }
 };
 
-template <class T> struct NormalOf {
+template <class T>
+struct NormalOf {
     using type = Coarse;
 };
-template <> struct NormalOf<float> {
+template <>
+struct NormalOf<float> {
     using type = Fine;
 };
 
