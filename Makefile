@@ -129,7 +129,7 @@ build/serving/packages/.installed: tests/container/serving-requirements.lock | v
 test-faults: build demo-data ## Stops, kills and lost hosts many times over; N=200
 	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200) $(if $(SEED),--seed '$(SEED)')
 
-bench-reading: build demo-data ## Read and tokenise made-up reviews: rows/s and memory; ROWS=3100000
+bench-reading: build demo-data ## Read and tokenize made-up reviews: rows/s and memory; ROWS=3100000
 	docker run --rm --network none --workdir /project --volume '$(CURDIR)/code:/project/code:ro' \
 	    --volume '$(CURDIR)/benchmarks:/project/benchmarks:ro' --volume '$(CURDIR)/tests:/project/tests:ro' \
 	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \

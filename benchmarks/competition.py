@@ -60,7 +60,7 @@ def compete(
     return found
 
 
-def summarise(found: Rounds) -> dict[str, Any]:
+def summarize(found: Rounds) -> dict[str, Any]:
     """The figures of all rounds, as the JSON file has them."""
     products = {form: [speeds[form].usual for speeds in found.products] for form in found.products[0]}
     fastest = max(products, key=lambda form: statistics.median(products[form]))

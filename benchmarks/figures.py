@@ -73,7 +73,7 @@ def rates(amounts: Sequence[float], seconds: Sequence[float]) -> Spread:
 
 
 def table(competitors: Mapping[str, Mapping[str, Any]], memory: str) -> str:
-    """Markdown, one line a competitor, from what competition.summarise() returns; `memory` is what was measured."""
+    """Markdown, one line a competitor, from what competition.summarize() returns; `memory` is what was measured."""
     lines = [
         f"| | takes as long as ours, times | sequences/s | real tokens/s | computed / real tokens | MFU | {memory} |",
         "|---|---|---|---|---|---|---|",

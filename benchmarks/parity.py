@@ -30,7 +30,7 @@ from benchmarks.contest import Task
 from benchmarks.corpus import Rows
 from benchmarks.ours import job_of
 from benchmarks.run import DEMO, IMDB, Refusal, about, require_what_is_asked_for, set_environment
-from benchmarks.trainers import TokenisedRows, TrainerDefaults
+from benchmarks.trainers import TokenizedRows, TrainerDefaults
 from benchmarks.worker import Worker
 from text_classifier.runtime.stop import StopSignal
 
@@ -128,7 +128,7 @@ def accuracy_of_h0(task: Task, training: Rows, measured: Rows) -> float:
     """Trainer's own prediction behind its last step."""
     trainer = TrainerDefaults(task).trainer(training, Clock(task.device), per_device_eval_batch_size=128)
     trainer.train()
-    logits = trainer.predict(TokenisedRows(measured, trainer.data_collator.tokenizer, task.tokens)).predictions
+    logits = trainer.predict(TokenizedRows(measured, trainer.data_collator.tokenizer, task.tokens)).predictions
     return float(np.mean(logits.argmax(axis=1) == np.asarray(measured.classes)))
 
 

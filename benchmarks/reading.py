@@ -1,4 +1,4 @@
-"""Reads, validates and tokenises made-up Amazon reviews: rows a second, peak memory, and whether time is linear.
+"""Reads, validates and tokenizes made-up Amazon reviews: rows a second, peak memory, and whether time is linear.
 
     make bench-reading ROWS=3100000
 
@@ -39,7 +39,7 @@ def main() -> None:
         cpu_of_row.append(found["cpu"] / rows)
         print(
             f"{rows:>9,} rows ({found['megabytes']:,.0f} MB .tsv.gz): {rows / found['seconds']:,.0f} rows/s "
-            f"({found['reading']:.1f} s reading, {found['seconds'] - found['reading']:.1f} s tokenising, "
+            f"({found['reading']:.1f} s reading, {found['seconds'] - found['reading']:.1f} s tokenizing, "
             f"{found['cpu']:.1f} s of CPU), peak {found['peak_gb']:.2f} GB resident, "
             f"mean {found['tokens']:.0f} tokens kept",
             flush=True,
@@ -69,13 +69,13 @@ def measure(path: Path) -> dict[str, float]:
 
     from text_classifier.contract.hyperparameters import Settings
     from text_classifier.dataset.load import read_data
-    from text_classifier.tokenization.tokens import tokenise
+    from text_classifier.tokenization.tokens import tokenize
 
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "build" / "demo" / "model")
     started, cpu_before = time.monotonic(), time.process_time()
     data = read_data({"train": path}, Settings())
     reading = time.monotonic() - started
-    tokens = [tokenise(tokenizer, rows.texts, Settings().max_sequence_length) for rows in data.splits.values()]
+    tokens = [tokenize(tokenizer, rows.texts, Settings().max_sequence_length) for rows in data.splits.values()]
     return {
         "seconds": time.monotonic() - started,
         "reading": reading,

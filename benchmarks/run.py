@@ -86,7 +86,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--shape", choices=weights.SHAPES, help="random weights of this shape, not the folder's")
     parser.add_argument("--rows", choices=("imdb", "snippets", "made-up"), default="imdb")
     parser.add_argument("--threads", type=int, help="of each competitor (default: as many as torch chooses)")
-    parser.add_argument("--only-competition", action="store_true", help="not tokenising, start and checkpoints")
+    parser.add_argument("--only-competition", action="store_true", help="not tokenizing, start and checkpoints")
     parser.add_argument("--commit", default="not given", help="what is measured, for the report")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench" / "results.json")
     return parser.parse_args(words)
@@ -142,7 +142,7 @@ def run(options: argparse.Namespace, rows: Rows, source: Path | None, model: Pat
             task = Task(model, tokens, options.batch_size, options.device)
             steps = options.steps or steps_for(options.device, tokens)
             found = competition.compete(competitors(options, tokens), task, rows, options.rounds, steps, observer, log)
-            report["competitions"].append(competition.summarise(found))
+            report["competitions"].append(competition.summarize(found))
             print_competition(report["competitions"][-1], options.device)
         if not options.only_competition:
             report["sidelights"] = measure_sidelights(
@@ -210,17 +210,17 @@ def print_competition(found: dict[str, Any], device: str) -> None:
 
 
 def measure_sidelights(task: Task, rows: Rows, observer: Worker, log: Path) -> dict[str, Any]:
-    """Tokenising, the start, and checkpoints."""
+    """Tokenizing, the start, and checkpoints."""
     found: dict[str, Any] = {}
     some = rows.sample(min(TOKENISED_ROWS, len(rows)), seed=0)
     for name, one_core in (("one core", True), ("all cores", False)):
         with Worker(log) as fresh:
-            seconds = fresh.call(sidelights.tokenising, task, some, one_core)
+            seconds = fresh.call(sidelights.tokenizing, task, some, one_core)
         ratio = figures.ratios(seconds["one at a time"], seconds["ours"])
         speed = figures.rates([len(some)] * len(seconds["ours"]), seconds["ours"])
-        found[f"tokenising, {name}"] = {"rows_per_second": asdict(speed), "one_at_a_time_against_ours": asdict(ratio)}
+        found[f"tokenizing, {name}"] = {"rows_per_second": asdict(speed), "one_at_a_time_against_ours": asdict(ratio)}
         print(
-            f"tokenising to {task.tokens} tokens, {name}: {speed.text('.0f')} rows/s; "
+            f"tokenizing to {task.tokens} tokens, {name}: {speed.text('.0f')} rows/s; "
             f"one at a time takes {ratio.text()} times as long"
         )
     some = rows.sample(min(START_ROWS, len(rows)), seed=0)

@@ -1,4 +1,4 @@
-"""What is measured besides the competition: a matrix product, tokenising, the start, the cost of checkpoints."""
+"""What is measured besides the competition: a matrix product, tokenizing, the start, the cost of checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.corpus import Rows
 from benchmarks.ours import folders_of, hyperparameters, job_of
 from benchmarks.tutorial import OneAtATime
 from text_classifier.runtime.stop import StopSignal
-from text_classifier.tokenization.tokens import tokenise
+from text_classifier.tokenization.tokens import tokenize
 from text_classifier.training import checkpoint, resume
 
 #: Edge of the square matrices that are multiplied: large enough for the full speed of either kind of device.
@@ -90,8 +90,8 @@ def row_lengths(task: Task, rows: Rows) -> list[int]:
     return [len(ids) for ids in tokenizer(list(rows.texts), truncation=True, max_length=task.tokens)["input_ids"]]
 
 
-def tokenising(task: Task, rows: Rows, one_core: bool) -> dict[str, list[float]]:
-    """Seconds of our tokenising, and of one row at a time padded to the maximum, in turn. `one_core` must be decided
+def tokenizing(task: Task, rows: Rows, one_core: bool) -> dict[str, list[float]]:
+    """Seconds of our tokenizing, and of one row at a time padded to the maximum, in turn. `one_core` must be decided
     in a fresh process."""
     if one_core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -101,7 +101,7 @@ def tokenising(task: Task, rows: Rows, one_core: bool) -> dict[str, list[float]]
     seconds: dict[str, list[float]] = {"ours": [], "one at a time": []}
     for _ in range(TOKENISING_TRIES):
         started = time.perf_counter()
-        tokenise(tokenizer, list(rows.texts), task.tokens)
+        tokenize(tokenizer, list(rows.texts), task.tokens)
         halfway = time.perf_counter()
         for index in range(len(singly)):
             singly.encode(index)

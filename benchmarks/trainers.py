@@ -33,8 +33,8 @@ HOPELESS = 3.0
 LONG = 10.0
 
 
-class TokenisedRows(Dataset):
-    """Rows that were tokenised beforehand, as `datasets.map` leaves them: padding is the collator's."""
+class TokenizedRows(Dataset):
+    """Rows that were tokenized beforehand, as `datasets.map` leaves them: padding is the collator's."""
 
     def __init__(self, rows: Rows, tokenizer: Any, tokens: int) -> None:
         encoded = tokenizer(list(rows.texts), truncation=True, max_length=tokens, return_token_type_ids=False)
@@ -89,7 +89,7 @@ class GroupedTrainer(TimedTrainer):
 
 
 class TrainerDefaults(Competitor):
-    """transformers.Trainer as it comes, with rows tokenised beforehand and padded to the longest of their batch."""
+    """transformers.Trainer as it comes, with rows tokenized beforehand and padded to the longest of their batch."""
 
     name = "H0"
     setup = "Trainer, its defaults, per-batch padding"
@@ -127,7 +127,7 @@ class TrainerDefaults(Competitor):
             clock,
             model=model or AutoModelForSequenceClassification.from_pretrained(task.model, dtype="float32"),
             args=given,
-            train_dataset=TokenisedRows(rows, tokenizer, task.tokens),
+            train_dataset=TokenizedRows(rows, tokenizer, task.tokens),
             data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=multiple),
         )
 

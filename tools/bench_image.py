@@ -19,7 +19,7 @@ from support import containers  # noqa: E402
 
 STARTS = 5
 
-#: What each start has to read and tokenise before its first step.
+#: What each start has to read and tokenize before its first step.
 ROWS = 4_000
 MODEL = ROOT / "build" / "demo" / "model"
 IMDB = ROOT / "build" / "bench" / "imdb.csv"
@@ -29,7 +29,7 @@ HYPERPARAMETERS = {"max_sequence_length": "128", "train_batch_size": "32", "labe
 MOMENTS = {
     "first line of the log": "",
     "data read": "split ",
-    "tokenised, model loaded": "rows: ",
+    "tokenized, model loaded": "rows: ",
     "first step": "step 1 of ",
 }
 

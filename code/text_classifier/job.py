@@ -25,7 +25,7 @@ from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import Stopped, StopSignal
 from text_classifier.tasks.classes import balanced_weights
-from text_classifier.tokenization.tokens import tokenise
+from text_classifier.tokenization.tokens import tokenize
 from text_classifier.training.batches import Split
 from text_classifier.training.checkpoint import Checkpoints
 from text_classifier.training.cluster import Cluster
@@ -36,7 +36,7 @@ from text_classifier.training.resume import Saver, Training, fingerprint
 
 
 def run(folders: JobFolders, settings: Settings, data: Data) -> None:
-    """Tokenise, train, evaluate, save. Raises JobError, Stopped, or what is a bug."""
+    """Tokenize, train, evaluate, save. Raises JobError, Stopped, or what is a bug."""
     cluster = Cluster(Hosts.from_resources(folders.resources()), settings.collective_timeout_seconds)
     stop = StopSignal()
     try:
@@ -54,7 +54,7 @@ def run(folders: JobFolders, settings: Settings, data: Data) -> None:
 
 
 class Job:
-    """The model, the tokenised rows, and the stages that lead from them to the artifact."""
+    """The model, the tokenized rows, and the stages that lead from them to the artifact."""
 
     def __init__(self, folders: JobFolders, settings: Settings, data: Data, cluster: Cluster, stop: StopSignal) -> None:
         self.folders = folders
@@ -75,7 +75,7 @@ class Job:
         self.model.to(cluster.device)
         torch.manual_seed(settings.seed + cluster.rank)  # each rank drops out other units
         self.splits = {
-            name: Split(tokenise(self.tokenizer, rows.texts, settings.max_sequence_length), rows.targets)
+            name: Split(tokenize(self.tokenizer, rows.texts, settings.max_sequence_length), rows.targets)
             for name, rows in data.splits.items()
         }
         self._weigh_classes()
@@ -212,7 +212,7 @@ class Job:
         self.cluster.print0(f"wrote {self.folders.output_data} in {seconds:.1f} s ({', '.join(written)})")
 
     def texts(self, split: str, rows: np.ndarray) -> list[str]:
-        """The texts of these rows of a split, in their order. All that wants texts after tokenising asks here."""
+        """The texts of these rows of a split, in their order. All that wants texts after tokenizing asks here."""
         return [self.data.splits[split].texts[row] for row in rows]
 
     def places(self, split: str, rows: np.ndarray) -> list[str]:

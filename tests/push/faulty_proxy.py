@@ -48,7 +48,7 @@ def in_front_of(registry: str) -> Iterator[Proxy]:
         protocol_version = "HTTP/1.1"
 
         def handle(self) -> None:
-            """docker tries TLS first, and falls back where the answer is recognisably HTTP."""
+            """docker tries TLS first, and falls back where the answer is recognizably HTTP."""
             if self.connection.recv(1, socket.MSG_PEEK) == b"\x16":
                 self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
             else:

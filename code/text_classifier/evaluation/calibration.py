@@ -28,7 +28,7 @@ def losses(logits: np.ndarray, classes: np.ndarray, temperature: float = 1.0) ->
 def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
     """The temperature with the least log loss on these rows.
 
-    1 when every row is recognised: the loss then falls without end as the temperature falls, and says nothing.
+    1 when every row is recognized: the loss then falls without end as the temperature falls, and says nothing.
     """
     from scipy.optimize import minimize_scalar
 

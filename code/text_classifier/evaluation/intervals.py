@@ -23,7 +23,7 @@ Interval = tuple[float, float]
 def counted(hits: np.ndarray, rows: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
     """The metrics that a confusion matrix holds.
 
-    hits, rows, predicted: of each class, how many were recognised, how many there are, how many were said to be one;
+    hits, rows, predicted: of each class, how many were recognized, how many there are, how many were said to be one;
     all [..., classes]. A class without a row, or never predicted, counts 0 in macro averages; balanced accuracy is over
     the classes that have rows. Matthews correlation of several classes: Gorodkin, Comput. Biol. Chem. 28 (2004) 367.
     """

@@ -1,4 +1,4 @@
-"""The formats of review files, each to rows of the wanted columns. A format is recognised by content, not by name.
+"""The formats of review files, each to rows of the wanted columns. A format is recognized by content, not by name.
 
 CSV as RFC 4180 has it, separated by commas or semicolons. TSV without quoting, as in the Amazon review files: a lone
 `"` is text there. JSON lines, one object a line, or one JSON array of objects. Parquet. Text is UTF-8, with or without
@@ -53,7 +53,7 @@ class Reader:
         content = blocks(path, name)
         head = next(content, b"").removeprefix(codecs.BOM_UTF8)
         self._content = itertools.chain([head], content)
-        self.format = _recognise(head, name)
+        self.format = _recognize(head, name)
         self.unit = "row" if self.format in ("parquet", "json array") else "line"
 
     def rows(self) -> Iterator[Row]:
@@ -151,7 +151,7 @@ class Reader:
             raise DataError(f"{self.name} promises {table.metadata.num_rows} rows and has {number}; upload it again")
 
 
-def _recognise(head: bytes, name: str) -> str:
+def _recognize(head: bytes, name: str) -> str:
     """The format of a file that starts so. Raises DataError when it is no text and not Parquet either."""
     if head.startswith(b"PAR1"):
         return "parquet"

@@ -39,7 +39,7 @@ class LabelMap:
 
     def index(self, label: str) -> int:
         """The class index of a label; -1 for one that is not in the map."""
-        label = normalise(label)
+        label = normalize(label)
         found = self.index_of.get(label)
         value = number(label)
         if found is None and value is not None:
@@ -68,7 +68,7 @@ def parse_label_map(text: str) -> LabelMap | None:
             raise SettingsError(f"label_map has {part!r}; write it as {_EXAMPLE}")
         if name not in classes:
             classes.append(name)
-        for label in map(normalise, labels.split(",")):
+        for label in map(normalize, labels.split(",")):
             if index_of.setdefault(label, classes.index(name)) != classes.index(name):
                 raise SettingsError(f"label_map puts {label!r} into two classes; leave it in one")
             if found := _RANGE.fullmatch(label):
@@ -93,7 +93,7 @@ def _require_disjoint(index_of: dict[str, int], ranges: list[Range]) -> None:
         reached.append(span)
 
 
-def normalise(label: str) -> str:
+def normalize(label: str) -> str:
     """One spelling for one label: `5`, ` 5 `, `"5"` and `5.0` are the same."""
     label = label.strip()
     if len(label) > 2 and label[0] == label[-1] == '"':

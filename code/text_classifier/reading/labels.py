@@ -8,7 +8,7 @@ import numpy as np
 
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.fields import BadRow, string
-from text_classifier.reading.label_map import LabelMap, natural, normalise, number
+from text_classifier.reading.label_map import LabelMap, natural, normalize, number
 
 #: More classes than this are no classes: the column is of names, dates or texts.
 MOST_CLASSES = 10_000
@@ -58,7 +58,7 @@ class Labels:
         if self._map:
             code = self._map.index(label)
         else:
-            name = normalise(label)
+            name = normalize(label)
             code = self._code_of_name.setdefault(name, len(self.names))
             if code == len(self.names):
                 self.names.append(name)
@@ -123,7 +123,7 @@ class Numbers:
     def read(self, value: Any, column: str) -> float:
         """The number. Raises BadRow."""
         label = string(value, column)
-        found = number(normalise(label))
+        found = number(normalize(label))
         if found is None or abs(found) > LARGEST:
             raise BadRow(
                 f"has the label {label!r}, which is no number of at most {LARGEST:g}",

@@ -60,7 +60,7 @@ class Rows:
 
     texts: Lookup
     places: Lookup
-    targets: np.ndarray  #: codes of the labels (labels.py) while the channel is read, then what is learnt (task.py)
+    targets: np.ndarray  #: codes of the labels (labels.py) while the channel is read, then what is learned (task.py)
     characters: np.ndarray  #: of the text, uint32 [rows]
     exact: np.ndarray  #: hash of the text, uint64 [rows]
     near: np.ndarray  #: hash of the text without white space and capitals, uint64 [rows]

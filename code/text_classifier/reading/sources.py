@@ -12,7 +12,7 @@ from typing import Any
 
 from text_classifier.contract.errors import DataError, printable
 
-#: Bytes read at once; also what the format of a file is recognised by.
+#: Bytes read at once; also what the format of a file is recognized by.
 BLOCK = 1 << 20
 
 _ARCHIVES = {

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from text_classifier.modeling.load import make_classifier
 from text_classifier.modeling.precision import Precision
-from text_classifier.tokenization.tokens import tokenise
+from text_classifier.tokenization.tokens import tokenize
 from text_classifier.training.batches import Split, collate
 
 FILE = "model.onnx"
@@ -89,7 +89,7 @@ def export(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeniz
 def _trainer_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> np.ndarray:
     """Logits as training and evaluation compute them, but in fp32: float32 [texts, outputs]."""
     classifier = make_classifier(model, tokenizer.pad_token_id or 0, Precision("fp32", torch.device("cpu"))).eval()
-    split = Split(tokenise(tokenizer, texts, TOKENS), np.zeros(len(texts), dtype=np.int64))
+    split = Split(tokenize(tokenizer, texts, TOKENS), np.zeros(len(texts), dtype=np.int64))
     batch = collate(classifier, split, np.arange(len(texts)), len(texts))
     logits = np.zeros((len(texts), model.config.num_labels), dtype=np.float32)
     with torch.inference_mode():

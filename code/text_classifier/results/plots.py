@@ -54,8 +54,8 @@ def curves(epochs: Sequence[Mapping[str, float]], names: Mapping[str, str], titl
 
     def draw(axes: Axes) -> None:
         numbers = range(1, len(epochs) + 1)
-        for (name, words), colour in zip(names.items(), (BLUE, ORANGE, GREY), strict=False):
-            axes.plot(numbers, [epoch[name] for epoch in epochs], marker="o", color=colour, label=words)
+        for (name, words), color in zip(names.items(), (BLUE, ORANGE, GREY), strict=False):
+            axes.plot(numbers, [epoch[name] for epoch in epochs], marker="o", color=color, label=words)
         axes.axvline(best, color=GREY, linestyle=":", label="epoch that was kept")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=title, xlabel="epoch")
@@ -94,8 +94,8 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
             axes.set_yticks(range(len(names)), short)
         if len(names) <= MOST_CLASSES_NUMBERED:
             for row, column in np.ndindex(*matrix.shape):
-                colour = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=colour)
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=color)
 
     return _drawn(draw, 1.4 + size, size)
 
@@ -122,15 +122,15 @@ def reliability(calibration: Mapping[str, Any]) -> str:
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as sure as it is right")
-        for name, words, colour in (
+        for name, words, color in (
             ("reliability", "as it is", BLUE),
             ("reliability_at_temperature", f"at temperature {calibration['temperature']:.2f}", ORANGE),
         ):
             bins = calibration[name]
             sizes = [10 + 120 * entry["rows"] / max(other["rows"] for other in bins) for entry in bins]
             confidence, accuracy = ([entry[key] for entry in bins] for key in ("confidence", "accuracy"))
-            axes.plot(confidence, accuracy, color=colour, label=words)
-            axes.scatter(confidence, accuracy, s=sizes, color=colour)
+            axes.plot(confidence, accuracy, color=color, label=words)
+            axes.scatter(confidence, accuracy, s=sizes, color=color)
         lowest = min(entry["confidence"] for entry in calibration["reliability_at_temperature"])
         axes.set(title="How far its probabilities can be believed", xlabel="probability of the predicted class")
         axes.set(ylabel="share that is right", xlim=(min(lowest, 0.5) - 0.02, 1.02), ylim=(-0.02, 1.05))

@@ -12,7 +12,7 @@ from text_classifier.contract.errors import PlatformError, SettingsError
 #: What the CUDA 13 wheels of torch hold code for: Turing (T4) and later.
 OLDEST_CAPABILITY = (7, 5)
 
-#: CUDA 13 needs driver 580; its compatibility library makes do with 535 on data-centre GPUs.
+#: CUDA 13 needs driver 580; its compatibility library makes do with 535 on data-center GPUs.
 #: https://docs.nvidia.com/deploy/cuda-compatibility/
 NATIVE_DRIVER = (580,)
 OLDEST_DRIVER = (535,)

@@ -41,7 +41,7 @@ class Task(ABC):
 
     @abstractmethod
     def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
-        """Raises DataError or SettingsError when these training rows cannot be learnt from, or not measured so."""
+        """Raises DataError or SettingsError when these training rows cannot be learned from, or not measured so."""
 
     @abstractmethod
     def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:

@@ -63,10 +63,7 @@ class Regression(Task):
         spread = float(splits["train"].std())
         if USUAL_SPREAD[0] <= spread <= USUAL_SPREAD[1]:
             return []
-        return [
-            f"the labels have a standard deviation of {spread:.3g}; numbers that spread by about 1 are learnt best, so "
-            "give them in other units"
-        ]
+        return [f"the labels have a standard deviation of {spread:.3g}; rescale them to a standard deviation near 1"]
 
     def first_bias(self, targets: np.ndarray) -> float:
         return float(targets.mean(dtype=np.float64))

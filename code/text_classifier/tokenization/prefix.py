@@ -1,7 +1,7 @@
-"""Long texts tokenised no further than needed: a text that is cut at 128 tokens need not be read to its end.
+"""Long texts tokenized no further than needed: a text that is cut at 128 tokens need not be read to its end.
 
 A prefix gives the first ids of the whole text if it ends where no part of the tokenizer looks across. That is so before
-a single space between two letters or digits, for tokenizers that normalise character by character and split at white
+a single space between two letters or digits, for tokenizers that normalize character by character and split at white
 space; others are not served here.
 """
 

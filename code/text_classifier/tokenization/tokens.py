@@ -48,8 +48,8 @@ class Tokens:
         return np.concatenate([self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows])
 
 
-def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Tokens:
-    """Tokenise once, truncated to `max_length` tokens. The ids are those of `tokenizer(text, truncation=True)`.
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Tokens:
+    """Tokenize once, truncated to `max_length` tokens. The ids are those of `tokenizer(text, truncation=True)`.
 
     Neither texts nor ids are held in memory: `texts` is read a slice at a time, and the ids are mapped from a temporary
     file, which is gone when the process ends.

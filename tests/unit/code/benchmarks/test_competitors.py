@@ -27,7 +27,7 @@ from benchmarks.trainers import Choice, TrainerTuned
 from support.jobs import easy_rows
 from text_classifier.modeling.load import make_classifier
 from text_classifier.modeling.precision import Precision
-from text_classifier.tokenization.tokens import tokenise
+from text_classifier.tokenization.tokens import tokenize
 
 ROWS = Rows([text for text, _ in easy_rows(24)], [int(label == "positive") for _, label in easy_rows(24)])
 
@@ -131,7 +131,7 @@ def test_peak_memory_forgets_what_was_before() -> None:
 def test_the_work_that_is_counted_is_the_work_that_is_done(task: Task) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(task.model)
     classifier = make_classifier(model, 0, Precision("fp32", torch.device("cpu")))
-    tokens = tokenise(AutoTokenizer.from_pretrained(task.model), [ROWS.texts[6]], task.tokens)
+    tokens = tokenize(AutoTokenizer.from_pretrained(task.model), [ROWS.texts[6]], task.tokens)
     (length,) = tokens.lengths
     # Which the counter does not know.
     in_place = {torch.ops.aten.addmm_: lambda _, left, right, *rest, **named: mm_flop(left, right)}
@@ -153,7 +153,7 @@ def test_the_share_is_of_the_products_right_before_and_behind_a_run(task: Task) 
     found.products = [{"fp32": Speed(1e9, 1e9), "bf16": Speed(speed, speed)} for speed in (2e9, 4e9, 8e9, 16e9, 32e9)]
     geometry = Geometry.of(json.loads((task.model / "config.json").read_text()))
     assert geometry is not None
-    shares = {name: values["mfu"] for name, values in competition.summarise(found)["competitors"].items()}
+    shares = {name: values["mfu"] for name, values in competition.summarize(found)["competitors"].items()}
     for name, slow, fast in (("T", 3e9, 12e9), ("ours", 6e9, 24e9)):
         assert shares[name]["max"] == pytest.approx(geometry.flops(5) / slow)
         assert shares[name]["min"] == pytest.approx(geometry.flops(5) / fast)

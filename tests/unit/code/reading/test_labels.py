@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from text_classifier.contract.errors import DataError, SettingsError
-from text_classifier.reading.label_map import LabelMap, natural, normalise, parse_label_map
+from text_classifier.reading.label_map import LabelMap, natural, normalize, parse_label_map
 from text_classifier.reading.labels import Labels
 from text_classifier.tasks.classes import balanced_weights, require_all_classes, without_rows
 
@@ -48,7 +48,7 @@ def test_any_labels_have_an_order_and_one_spelling(labels: list[str]) -> None:
     ordered = sorted(set(labels), key=natural)
     ordered.reverse()
     assert sorted(ordered, key=natural, reverse=True) == ordered
-    assert all(normalise(f" {label} ") == normalise(label) for label in labels)
+    assert all(normalize(f" {label} ") == normalize(label) for label in labels)
 
 
 @pytest.mark.parametrize(

@@ -181,8 +181,7 @@ def test_equal_labels_are_refused_and_far_ones_noted(job: Job) -> None:
     job.write("train", "a.tsv", table([(f"row {n}", str(1000 * n)) for n in range(20)]))
     report = data.read_data(JobFolders(job.base).data_channels(), parse({"task": "regression"})).report
     assert report["notes"] == [
-        "the labels have a standard deviation of 6.15e+03; numbers that spread by about 1 are learnt best, so give "
-        "them in other units"
+        "the labels have a standard deviation of 6.15e+03; rescale them to a standard deviation near 1"
     ]
 
 

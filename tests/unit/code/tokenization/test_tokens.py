@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from support import ROOT
 from text_classifier.tokenization import tokens
 from text_classifier.tokenization.prefix import prefix_encoder, safe_prefix, splits_at_spaces
-from text_classifier.tokenization.tokens import tokenise
+from text_classifier.tokenization.tokens import tokenize
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
 MODEL = ROOT / "build" / "demo" / "model"
@@ -158,7 +158,7 @@ def many_texts() -> list[str]:
 
 
 def test_100_000_texts_of_any_language_have_the_ids_of_the_plain_tokenizer(tokenizer: Any) -> None:
-    found = tokenise(tokenizer, many_texts(), 16)
+    found = tokenize(tokenizer, many_texts(), 16)
     rows = expected(tokenizer, many_texts(), 16)
     assert found.ids.tolist() == list(itertools.chain(*rows))
     assert found.lengths.tolist() == list(map(len, rows))
@@ -177,15 +177,15 @@ def test_a_prefix_ends_between_two_words_or_is_the_whole_text() -> None:
     assert safe_prefix("一二三四五六七八九十一二三", 5) == "一二三四五六七八九十一二三"
 
 
-def test_all_rows_are_tokenised_in_their_order(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_rows_are_tokenized_in_their_order(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "CHUNK", 3)
     texts = [" ".join(WORDS[: n % 20]) for n in range(50)]
-    found = tokenise(tokenizer, texts, 16)
+    found = tokenize(tokenizer, texts, 16)
     rows = [found.flat(np.array([row])).tolist() for row in range(len(found))]
     assert rows == expected(tokenizer, texts, 16)
     assert found.truncated == sum(len(row) > 16 for row in tokenizer(texts)["input_ids"])
     assert found.lengths.tolist() == [len(row) for row in rows]
-    assert len(tokenise(tokenizer, [], 16)) == 0
+    assert len(tokenize(tokenizer, [], 16)) == 0
 
 
 def test_a_tokenizer_of_another_kind_is_used_as_it_is() -> None:
@@ -193,7 +193,7 @@ def test_a_tokenizer_of_another_kind_is_used_as_it_is() -> None:
     tokenizer.truncation_side = "left"
     texts = [" ".join(WORDS * 3), "short"]
     assert prefix_encoder(tokenizer, 8) is None
-    assert tokenise(tokenizer, texts, 8).ids.tolist() == [*itertools.chain(*expected(tokenizer, texts, 8))]
+    assert tokenize(tokenizer, texts, 8).ids.tolist() == [*itertools.chain(*expected(tokenizer, texts, 8))]
 
 
 ASCII = st.lists(
