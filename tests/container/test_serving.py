@@ -72,6 +72,6 @@ def test_a_pipeline_gives_the_logits_of_the_trainer(
 def test_the_sagemaker_toolkit_serves_it(trained: Path, measured: dict[str, float]) -> None:
     parameters = {"top_k": None, "function_to_apply": "none", "truncation": True, "max_length": 128}
     requests = [{"inputs": "good great fine"}, {"inputs": list(measured), "parameters": parameters}]
-    plain, logits = run(trained, ["/tests/serve.py", "/model"], requests, packages=PACKAGES)
+    plain, logits = run(trained, ["/tests/support/serve.py", "/model"], requests, packages=PACKAGES)
     assert [answer["label"] for answer in plain] == ["positive"]
     assert [margin(answer) for answer in logits] == pytest.approx(list(measured.values()), abs=1e-5)
