@@ -1,20 +1,25 @@
-# "make help" lists what can be made. Recipes only call the scripts and tools that do the work.
+# "make help" lists the targets. Recipes only call the scripts and tools that do the work.
 
 IMAGE := sagemaker-text-classification
 IN_VENV := .venv/bin/
+IN_CODE_VENV := .venv-code/bin/
 export HOST_PYTHON ?= python3
 
 # For local-test and train: DATA (file or folder), HP (hyperparameters), INSTANCE_COUNT.
 # The quotes keep the shell away from "label_map=1,2=bad;4,5=good".
 hyperparameters = $(patsubst %,'%',$(HP))
 
-# What an image's label says: $(call label,base.name).
+# The value of one of the image's labels: $(call label,base.name).
 label = "$$(docker image inspect --format '{{index .Config.Labels "org.opencontainers.image.$(1)"}}' $(IMAGE):local)"
 
-# A name without a value is passed on from the environment, or not at all when it is not set there.
+# A name without a value is taken from the environment, and left out where it is not set there.
 BUILD_ARGS := $(patsubst %,--build-arg %,PIP_INDEX_URL http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY)
 
 SCRIPTS := $(wildcard *.sh docker/*.sh launcher/*.sh) .ci/run
+NATIVE = $(shell find code tests/support -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+
+# mypy sees the types of the libraries that are installed beside it: code/ and benchmarks/ where torch is, the rest in .venv.
+TYPED_WITH_TORCH := code benchmarks
 
 LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet --universal \
     --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -22,25 +27,25 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help engine venv build demo-data local-test resume-demo push train aws-up aws-down check fix lock clean \
-    test test-image test-unit test-code test-container test-push test-local-mode test-faults test-gpu \
-    bench bench-parity bench-data bench-reading bench-launcher \
-    packages sbom scan-image test-reproducible bench-image
+.PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
+    quick check fix docs test test-types test-image test-unit test-code test-container test-push test-local-mode \
+    test-faults test-gpu bench bench-parity bench-data bench-reading bench-launcher \
+    lock clean packages sbom scan-image test-reproducible bench-image
 
-help: ## Print this
+help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-16s %s\n", $$1, $$2}'
 
 
-# --- The road ---
+# --- Train ---
 
-local-test: engine venv build demo-data ## Train here, in local mode; DATA=reviews.tsv HP="epochs=2" INSTANCE_COUNT=2
+local-test: engine venv build demo-data ## Train on this machine, in SageMaker local mode; DATA=reviews.tsv HP="epochs=2" INSTANCE_COUNT=2
 	$(IN_VENV)python launch.py local $(if $(DATA),--data '$(DATA)') \
 	    $(if $(INSTANCE_COUNT),--instance-count '$(INSTANCE_COUNT)') $(hyperparameters)
 
 build: engine ## Build the image
 	./build_and_push.sh build
 
-resume-demo: engine venv build demo-data ## Train with three kills and without, and compare the weights
+resume-demo: engine venv build demo-data ## Train once without a break and once with three kills, and compare the weights
 	$(IN_VENV)python -m launcher.local.resume_demo
 
 push: engine venv ## Push the image to Amazon ECR; REGION=eu-west-1 PUSH_OPTIONS="--tag v1"
@@ -50,31 +55,37 @@ push: engine venv ## Push the image to Amazon ECR; REGION=eu-west-1 PUSH_OPTIONS
 
 train: venv ## Train the pushed image on SageMaker; ROLE= DATA= [BUCKET= REGION= INSTANCE_TYPE= INSTANCE_COUNT= HP=]
 	@test -s build/image-uri || { echo 'make train: no image has been pushed: run "make build push" first.' >&2; exit 1; }
-	@test -n '$(ROLE)' || { echo 'make train: give the role that SageMaker takes on: ROLE=arn:aws:iam::...' >&2; exit 1; }
-	@test -n '$(DATA)' || { echo 'make train: give the reviews to train on: DATA=reviews.tsv' >&2; exit 1; }
+	@test -n '$(ROLE)' || { echo 'make train: give the role that SageMaker assumes: ROLE=arn:aws:iam::...' >&2; exit 1; }
+	@test -n '$(DATA)' || { echo 'make train: give the training data: DATA=reviews.tsv' >&2; exit 1; }
 	$(IN_VENV)python launch.py train --image "$$(cat build/image-uri)" --role '$(ROLE)' --data '$(DATA)' \
 	    $(if $(BUCKET),--bucket '$(BUCKET)') $(if $(REGION),--region '$(REGION)') \
 	    $(if $(INSTANCE_TYPE),--instance-type '$(INSTANCE_TYPE)') \
 	    $(if $(INSTANCE_COUNT),--instance-count '$(INSTANCE_COUNT)') $(hyperparameters)
 
-aws-up: venv ## Make bucket, repository and role in AWS; REGION=eu-west-1 [PARAMETERS="UseVpc=true KmsKeyArn=arn:..."]
+aws-up: venv ## Create bucket, repository and role in AWS; REGION=eu-west-1 [PARAMETERS="UseVpc=true KmsKeyArn=arn:..."]
 	@test -n '$(REGION)' || { echo 'make aws-up: give the region: REGION=eu-west-1' >&2; exit 1; }
 	$(IN_VENV)python -m launcher.aws.stack up --region '$(REGION)' $(patsubst %,--parameter '%',$(PARAMETERS))
 
-aws-down: venv ## Delete them; REGION=eu-west-1 [CONTENTS=delete: with all data, models and images]
+aws-down: venv ## Delete them; REGION=eu-west-1 [CONTENTS=delete: and all data, models and images in them]
 	@test -n '$(REGION)' || { echo 'make aws-down: give the region: REGION=eu-west-1' >&2; exit 1; }
 	$(IN_VENV)python -m launcher.aws.stack down --region '$(REGION)' $(if $(filter delete,$(CONTENTS)),--with-contents)
 
 
-# --- What it needs ---
+# --- Set-up ---
 
-engine: ## See to it that a Docker engine answers
+engine: ## Make sure that a Docker engine answers; as root on Debian or Ubuntu, install one
 	@docker/ensure-engine.sh
 
-venv: .venv/.installed ## Make the launcher's virtual environment, .venv
+venv: .venv/.installed ## Make .venv, for the launcher and the checks
 
 .venv/.installed: requirements.lock
 	launcher/make-venv.sh .venv
+	@touch $@
+
+venv-code: .venv-code/.installed ## Make .venv-code, the image's libraries, to test code/ without Docker; 5.3 GB
+
+.venv-code/.installed: docker/build-tools.lock docker/requirements.lock docker/requirements-test.lock
+	launcher/make-venv.sh --code .venv-code
 	@touch $@
 
 demo-data: venv ## Download the demo's reviews and weights to build/demo
@@ -83,23 +94,37 @@ demo-data: venv ## Download the demo's reviews and weights to build/demo
 
 # --- Checks and tests ---
 
-check: venv ## Lint, format and type checks; changes nothing
+quick: venv venv-code check demo-data build/bench/packages/.installed ## The checks and the unit tests of what changed since main, without Docker; BASE=HEAD~1
+	$(IN_VENV)python -m tools.changed_tests $(if $(BASE),--base '$(BASE)')
+
+# code/ is type-checked here where .venv-code has been made, and otherwise by test-types.
+check: venv ## Lint, format, imports between packages, types, docs up to date; changes nothing
 	$(IN_VENV)ruff check .
 	$(IN_VENV)ruff format --check .
-	$(IN_VENV)mypy benchmarks code launch.py launcher
+	PYTHONPATH=code:. $(IN_VENV)lint-imports --no-cache
+	$(IN_VENV)mypy launch.py launcher tools
+	@if [ -e .venv-code/.installed ]; then set -x; $(IN_CODE_VENV)mypy --cache-dir .mypy_cache/code $(TYPED_WITH_TORCH); \
+	    else echo 'make check: $(TYPED_WITH_TORCH) not type-checked: run "make venv-code" first, or "make test-types".' >&2; fi
 	$(IN_VENV)shellcheck $(SCRIPTS)
+	$(IN_VENV)clang-format --dry-run --Werror $(NATIVE)
 	$(IN_VENV)cfn-lint aws/template.yaml
+	$(IN_VENV)python -m tools.docs --check
 
-fix: venv ## Correct what the checks can correct by themselves
+fix: venv ## Apply the corrections that the checks' tools can make
 	$(IN_VENV)ruff check --fix .
 	$(IN_VENV)ruff format .
+	$(IN_VENV)clang-format -i $(NATIVE)
 
-test: check test-unit test-code test-container test-push test-local-mode ## Everything: the checks and all tests
+test: check test-types test-unit test-code test-container test-push test-local-mode ## Everything: the checks and all tests
+
+test-types: test-image ## Type-check code/ and benchmarks/ inside the image, with the types of its libraries
+	docker run --rm --network none --workdir /project --volume '$(CURDIR):/project:ro' \
+	    $(IMAGE):test python -m mypy --cache-dir /tmp/mypy $(TYPED_WITH_TORCH)
 
 test-unit: demo-data ## Tests of the launcher and the scripts
 	$(IN_VENV)pytest --numprocesses 2 tests/unit --ignore tests/unit/code
 
-# The image's own copy of code/ is what is tested.
+# Tests the copy of code/ that is in the image.
 test-code: test-image demo-data build/bench/packages/.installed ## Tests of code/, inside the image
 	docker run --rm --network none --hostname tests --add-host tests:127.0.0.1 --shm-size 512m --workdir /project \
 	    --volume '$(CURDIR)/tests:/project/tests:ro' \
@@ -109,24 +134,24 @@ test-code: test-image demo-data build/bench/packages/.installed ## Tests of code
 	    --volume '$(CURDIR)/build/bench/packages:/project/build/bench/packages:ro' \
 	    $(IMAGE):test python -m pytest -p no:cacheprovider --numprocesses 2 tests/unit/code
 
-test-gpu: test-image ## Tests of what runs on a GPU, inside the image; needs one, and NVIDIA's container toolkit
+test-gpu: test-image ## Tests that need a GPU, inside the image; needs one, and NVIDIA's container toolkit
 	docker run --rm --gpus all --network none --shm-size 512m --workdir /project \
 	    --volume '$(CURDIR)/tests:/project/tests:ro' \
 	    --volume '$(CURDIR)/pyproject.toml:/project/pyproject.toml:ro' \
 	    --volume '$(CURDIR)/code:/project/code:ro' \
 	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/gpu tests/unit/code/ops/cuda
 
-test-container: test-image demo-data build/serving/packages/.installed ## Tests of the image, from outside
+test-container: test-image demo-data build/serving/packages/.installed ## Black-box tests of the image
 	$(IN_VENV)pytest --numprocesses 2 tests/container
 
-# What Hugging Face's serving containers have besides torch, which comes from the image. One of it is published as source.
+# What Hugging Face's serving containers have besides torch, which comes from the image. One package has no wheel.
 build/serving/packages/.installed: tests/container/serving-requirements.lock | venv
 	rm -rf $(@D)
 	$(IN_VENV)pip --disable-pip-version-check install --quiet --require-hashes --no-deps --no-build-isolation \
 	    --only-binary :all: --no-binary sagemaker-inference --target $(@D) --requirement $<
 	@touch $@
 
-test-faults: build demo-data ## Stops, kills and lost hosts many times over; N=200
+test-faults: build demo-data ## Jobs with random stops, kills and lost hosts; N=200
 	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200) $(if $(SEED),--seed '$(SEED)')
 
 bench-reading: build demo-data ## Read and tokenize made-up reviews: rows/s and memory; ROWS=3100000
@@ -138,41 +163,47 @@ bench-reading: build demo-data ## Read and tokenize made-up reviews: rows/s and 
 test-push: engine venv ## Tests of the push, against a real registry and a simulated AWS
 	$(IN_VENV)pytest tests/push
 
-test-local-mode: build demo-data ## Tests of local mode, on one and on two containers
+test-local-mode: build demo-data ## Tests of local mode, in one container and in two
 	$(IN_VENV)pytest tests/local_mode
 
-test-image: build ## Build the image with pytest added, for test-code
+test-image: build ## Build the image with pytest and mypy added, for the tests inside it
 	docker build --file docker/Dockerfile --target test --tag $(IMAGE):test --platform linux/amd64 \
 	    --build-arg BASE_IMAGE=$(call label,base.name) --build-arg REVISION=$(call label,revision) $(BUILD_ARGS) .
 
 
 # --- Benchmark ---
 
-# Inside the image, on this folder's code/. Nothing is downloaded there.
+# Inside the image, with this folder's code/ and without a network.
 BENCH = docker run --rm --network none --shm-size 1g $(if $(filter cuda,$(DEVICE)),--gpus all) --workdir /project \
     --user "$$(id -u):$$(id -g)" --env HOME=/tmp --env PYTHONPATH=/project/build/bench/packages \
     --volume '$(CURDIR):/project:ro' --volume '$(CURDIR)/build/bench:/project/build/bench' \
     --env PYTHONDONTWRITEBYTECODE=1 $(IMAGE):local python
 COMMIT = --commit "$$(git describe --always --dirty --abbrev=12)"
 
-bench: build bench-data ## Ours, the tutorial's way and transformers' Trainer side by side; DEVICE=cuda OPTIONS="--tokens 128"
+bench: build bench-data ## Time ours, the tutorial's script and transformers' Trainer in turn; DEVICE=cuda OPTIONS="--tokens 128"
 	$(BENCH) benchmarks/run.py --device $(or $(DEVICE),cpu) $(COMMIT) $(OPTIONS)
 
-bench-parity: build bench-data ## Accuracy of ours and of Trainer, five pairs of runs; DEVICE=cuda OPTIONS="--seeds 3"
+bench-parity: build bench-data ## Compare the accuracy of ours and of Trainer, five pairs of runs; DEVICE=cuda OPTIONS="--seeds 3"
 	$(BENCH) benchmarks/parity.py --device $(or $(DEVICE),cpu) $(COMMIT) $(OPTIONS)
 
 bench-data: demo-data build/bench/packages/.installed ## Download what the benchmark needs to build/bench
 	$(IN_VENV)python -m benchmarks.imdb --file build/bench/imdb.csv
 
-bench-launcher: venv ## How long plan, status and --help take, with an AWS that answers after a tenth of a second
+bench-launcher: venv ## Time plan, status and --help, with an AWS that takes a tenth of a second to answer
 	$(IN_VENV)pytest --capture=no tests/timing
 
-# What the image lacks; none of it is compiled.
+# What the image lacks.
 build/bench/packages/.installed: benchmarks/requirements.lock | venv
 	rm -rf $(@D)
 	$(IN_VENV)pip --disable-pip-version-check install --quiet --require-hashes --no-deps --only-binary :all: \
 	    --target $(@D) --requirement $<
 	@touch $@
+
+
+# --- Documentation ---
+
+docs: venv ## Write the generated tables of README.md and docs/
+	$(IN_VENV)python -m tools.docs
 
 
 # --- Upkeep ---
@@ -185,7 +216,7 @@ lock: venv ## Bring the locks up to date with the *.in files; UPGRADE=1 takes ne
 	$(LOCK) --no-deps benchmarks/requirements.in --output-file benchmarks/requirements.lock
 	$(LOCK) --no-deps tests/container/serving-requirements.in --output-file tests/container/serving-requirements.lock
 
-packages: build ## Write docker/packages.txt, what the image holds; for after a change of the locks
+packages: build ## Write docker/packages.txt, what is installed in the image; run it after a change of the locks
 	docker run --rm --interactive --network none $(IMAGE):local python - <docker/packages.py >docker/packages.txt
 
 sbom: test-image ## Write the image's bill of materials (CycloneDX) to build/sbom.json
@@ -195,11 +226,11 @@ sbom: test-image ## Write the image's bill of materials (CycloneDX) to build/sbo
 scan-image: build venv ## Look for secrets in every layer of the image; minutes
 	$(IN_VENV)python tools/scan_secrets.py $(IMAGE):local
 
-test-reproducible: engine venv ## Build the image twice from nothing, and compare what is in it; ten minutes
+test-reproducible: engine venv ## Build the image twice from scratch, and compare the contents; ten minutes
 	$(IN_VENV)python tools/compare_builds.py
 
-bench-image: build bench-data ## Size of each layer; seconds from the container's start to its first step, 4,000 rows
+bench-image: build bench-data ## Size of each layer; seconds from the container's start to the first step, 4,000 rows
 	$(IN_VENV)python tools/bench_image.py
 
-clean: ## Delete build/, the results of local runs among it, and caches; .venv and the images stay
+clean: ## Delete build/, with the results of local runs, and caches; the virtual environments and the images stay
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

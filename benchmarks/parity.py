@@ -128,7 +128,8 @@ def accuracy_of_h0(task: Task, training: Rows, measured: Rows) -> float:
     """Trainer's own prediction behind its last step."""
     trainer = TrainerDefaults(task).trainer(training, Clock(task.device), per_device_eval_batch_size=128)
     trainer.train()
-    logits = trainer.predict(TokenizedRows(measured, trainer.data_collator.tokenizer, task.tokens)).predictions
+    collator: Any = trainer.data_collator
+    logits: Any = trainer.predict(TokenizedRows(measured, collator.tokenizer, task.tokens)).predictions
     return float(np.mean(logits.argmax(axis=1) == np.asarray(measured.classes)))
 
 

@@ -82,8 +82,9 @@ class GroupedTrainer(TimedTrainer):
     as a round, which would be a handicap.
     """
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> list[int]:
-        lengths = [len(item["input_ids"]) for item in self.train_dataset.items]
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows: Any = self.train_dataset
+        lengths = [len(item["input_ids"]) for item in rows.items]
         batch_size = self.args.train_batch_size
         return get_length_grouped_indices(lengths, batch_size, mega_batch_mult=BATCHES_IN_GROUP)
 

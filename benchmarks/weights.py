@@ -42,6 +42,7 @@ def write(folder: Path, model: Path | None, shape: str | None, seed: int = 1) ->
         config.num_labels = 2
         classifier = AutoModelForSequenceClassification.from_config(config)
     else:
+        assert model, "give a model or a shape"
         config = AutoConfig.from_pretrained(model, num_labels=2)
         logging.getLogger("transformers").setLevel(logging.ERROR)  # that the head is new
         classifier = AutoModelForSequenceClassification.from_pretrained(model, config=config, dtype="float32")

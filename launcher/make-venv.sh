@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Makes the launcher's virtual environment from requirements.lock.
+# Makes a virtual environment from the project's locks: the launcher's, or the image's for the tests of code/.
 set -Eeuo pipefail
 
 usage() {
     cat <<EOF
-Usage: launcher/make-venv.sh VENV
+Usage: launcher/make-venv.sh [--code] VENV
 
-Makes the virtual environment VENV anew with what requirements.lock names. On Debian or Ubuntu as root, where
+Makes the virtual environment VENV from requirements.lock, from scratch. On Debian or Ubuntu as root, where
 Python comes without its venv module, that is installed first.
 
+Options:
+  --code  install the image's libraries and the tools of its tests (docker/*.lock) instead, as docker/Dockerfile does
+
 Environment:
-  HOST_PYTHON  the Python (3.11 or newer) to make it with; python3 unless given
+  HOST_PYTHON  the Python (3.11 or newer) to make it with; python3 by default
 EOF
 }
 
@@ -19,15 +22,34 @@ fail() {
     exit 1
 }
 
+cannot_install() {
+    fail "the packages of $1 could not be installed (pip says why above): correct that and try again."
+}
+
+# What docker/Dockerfile installs with apt-get: sagemaker-training holds a C extension, and the kernels are C++.
+require_compilers() {
+    local python="$1" missing=()
+    command -v gcc >/dev/null || missing+=(gcc)
+    command -v g++ >/dev/null || missing+=(g++)
+    "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+        missing+=("the headers of $python")
+    ((${#missing[@]} == 0)) || fail "missing: $(printf '%s, ' "${missing[@]}" | sed 's/, $//'); install what is missing" \
+        "(on Debian or Ubuntu: apt-get install gcc g++ python3-dev, on macOS: xcode-select --install)."
+}
+
 main() {
+    local code=""
     case "${1:-}" in
         -h | --help) usage; exit 0 ;;
-        "") usage >&2; exit 2 ;;
+        --code) code=1; shift ;;
     esac
-    local venv="$1" python="${HOST_PYTHON:-python3}"
+    [[ $# == 1 && "$1" != -* ]] || { usage >&2; exit 2; }
+    local venv="$1" python="${HOST_PYTHON:-python3}" locks
+    locks="$(dirname "$0")/.."
 
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$python is not Python 3.11 or newer: install one and name it (make HOST_PYTHON=python3.12 ...)."
+    [[ -z "$code" ]] || require_compilers "$python"
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         if [[ "$(id -u)" != 0 ]] || ! command -v apt-get >/dev/null; then
             fail "$python has no venv module: install it (on Debian or Ubuntu the package python3-venv)."
@@ -38,9 +60,17 @@ main() {
     fi
     "$python" -m venv --clear "$venv"
     # Bytecode is written at the first import of what is used, which is little: compiling all takes as long again.
-    "$venv/bin/pip" --disable-pip-version-check install --quiet --no-compile --require-hashes \
-        --requirement "$(dirname "$0")/../requirements.lock" ||
-        fail "the packages of requirements.lock could not be installed (pip says why above): correct that and try again."
+    local pip=("$venv/bin/pip" --disable-pip-version-check install --quiet --no-compile --require-hashes)
+    if [[ -z "$code" ]]; then
+        "${pip[@]}" --requirement "$locks/requirements.lock" || cannot_install requirements.lock
+    else
+        # Without a folder of local wheels: a torch for CPUs has the lock's version, but not its hash.
+        unset PIP_FIND_LINKS
+        "${pip[@]}" --requirement "$locks/docker/build-tools.lock" || cannot_install docker/build-tools.lock
+        "${pip[@]}" --no-build-isolation --only-binary :all: --no-binary sagemaker-training,inotify-simple \
+            --requirement "$locks/docker/requirements.lock" --requirement "$locks/docker/requirements-test.lock" ||
+            cannot_install "docker/requirements.lock and docker/requirements-test.lock"
+    fi
 }
 
 main "$@"

@@ -248,7 +248,7 @@ def changed_module(folder: Path, name: str, *, replace: Sequence[str] = (), appe
     text = (PACKAGE / name).read_text()
     if replace:
         assert replace[0] in text
-        text = text.replace(*replace)
+        text = text.replace(replace[0], replace[1])
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / Path(name).name
     copy.write_text(text + append)

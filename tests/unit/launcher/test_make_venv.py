@@ -13,14 +13,14 @@ from support import ROOT
 SCRIPT = ROOT / "launcher" / "make-venv.sh"
 
 
-def refusal(tmp_path: Path, python: str, user: int = 1000) -> str:
+def refusal(tmp_path: Path, python: str, *options: str, user: int = 1000) -> str:
     """Run the script with a stand-in for Python, as that user, with no apt-get that works; return its last line."""
     programs = {"python": python, "id": f"echo {user}", "apt-get": "exit 1"}
     for name, script in programs.items():
         (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
         (tmp_path / name).chmod(0o755)
     result = subprocess.run(
-        [str(SCRIPT), str(tmp_path / "venv")],
+        [str(SCRIPT), *options, str(tmp_path / "venv")],
         env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "HOST_PYTHON": str(tmp_path / "python")},
         capture_output=True,
         text=True,
@@ -37,10 +37,17 @@ def test_an_old_python_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("user", "advice"), [(1000, "the package python3-venv"), (0, "install it by hand")])
 def test_a_python_without_venv_is_refused_where_it_cannot_be_added(tmp_path: Path, user: int, advice: str) -> None:
-    assert advice in refusal(tmp_path, 'case "$2" in *ensurepip*) exit 1 ;; esac', user)
+    assert advice in refusal(tmp_path, 'case "$2" in *ensurepip*) exit 1 ;; esac', user=user)
+
+
+def test_the_headers_that_the_images_libraries_are_built_with_are_named(tmp_path: Path) -> None:
+    said = refusal(tmp_path, 'case "$2" in *Python.h*) exit 1 ;; esac', "--code")
+    assert f"missing: the headers of {tmp_path / 'python'}; install what is missing" in said
+    assert "python3-dev" in said
 
 
 def test_usage() -> None:
     asked = subprocess.run([str(SCRIPT), "--help"], capture_output=True, text=True, check=True)
     assert asked.stdout.startswith("Usage: ")
-    assert subprocess.run([str(SCRIPT)], capture_output=True, check=False).returncode == 2
+    for wrong in ([], ["--no-such", "venv"], ["--code"]):
+        assert subprocess.run([str(SCRIPT), *wrong], capture_output=True, check=False).returncode == 2
