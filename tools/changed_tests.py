@@ -62,7 +62,7 @@ def _git(*arguments: str) -> list[str]:
 
 
 def main() -> int:
-    """Run the tests of code/ with .venv-code and the others with .venv; return the first exit code that is not 0."""
+    """Run the tests of code/ with .venv-code and the others with .venv; return an exit code that is not 0 if any has one."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--base", help="compare with this commit; default: where this branch left main")
     base = parser.parse_args().base or _git("merge-base", "main", "HEAD")[0]
@@ -73,10 +73,10 @@ def main() -> int:
     code = 0
     for venv, of_code in ((".venv", False), (".venv-code", True)):
         group = [str(test) for test in tests if test.is_relative_to(UNIT / "code") == of_code]
-        if group and not code:
+        if group:
             print("+", venv, "pytest", *group, flush=True)
             command = [f"{venv}/bin/python", "-m", "pytest", "--quiet", "--numprocesses", "2", *group]
-            code = subprocess.run(command, cwd=ROOT, check=False).returncode
+            code = subprocess.run(command, cwd=ROOT, check=False).returncode or code
     return code
 
 

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from support import ROOT
 
 CODE = sorted((ROOT / "code").rglob("*.py"))
 LAUNCHER = [*sorted((ROOT / "launcher").rglob("*.py")), ROOT / "launch.py"]
+PACKAGES = sorted([*(ROOT / "code" / "text_classifier").rglob("__init__.py"), *ROOT.glob("launcher/*/__init__.py")])
+TESTS_OF_CODE = sorted((ROOT / "tests" / "unit" / "code").rglob("test_*.py"))
+
+# The launcher runs one module of its own inside the image.
+IN_IMAGE = [*CODE, ROOT / "launcher" / "local" / "classify.py"]
+IN_VENV = [path for path in LAUNCHER if path not in IN_IMAGE]
+
+# Distributions that are not called as they are imported.
+DISTRIBUTIONS = {"cuda": "cuda-bindings", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+
+# Tests of code/ that are not about a single module.
+OF_SEVERAL_MODULES = {"reading/test_mutations.py"}
+
 LOCKS = sorted(path for folder in ("", "benchmarks", "docker") for path in (ROOT / folder).glob("*.lock"))
 
 # Import names of locked distributions that are not the distribution's name with "_" for "-".
@@ -38,15 +53,58 @@ def test_no_init_file(directory: str) -> None:
     assert not (ROOT / directory / "__init__.py").exists()
 
 
-def test_modules_of_code_shadow_nothing() -> None:
+def test_the_top_of_code_holds_what_is_run_by_name_and_one_package() -> None:
+    """PYTHONPATH puts it before the libraries, which probe for packages that are not installed (`kernels`)."""
+    names = {path.name for path in (ROOT / "code").iterdir()} - {"__pycache__"}
+    assert names == {"check.py", "hook.py", "predict.py", "start.py", "text_classifier", "train.py", "version.py"}
+
+
+def test_the_top_of_code_shadows_nothing() -> None:
     locked = {
         re.sub(r"[-.]+", "_", name).lower()
         for lock in LOCKS
         for name in re.findall(r"^([A-Za-z0-9][\w.-]*)==", lock.read_text(), re.MULTILINE)
     }
     taken = set(sys.stdlib_module_names) | locked | OTHER_NAMES | set(metadata.packages_distributions())
-    taken -= {"tests"}
     assert sorted({path.stem for path in (ROOT / "code").iterdir()} & taken) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=relative(PACKAGES))
+def test_a_package_has_a_docstring_and_nothing_else(package: Path) -> None:
+    """Importing a module then imports what it names, and nothing by the way."""
+    tree = ast.parse(package.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1
+
+
+@pytest.mark.parametrize(("source", "files"), [("docker/requirements.in", IN_IMAGE), ("requirements.in", IN_VENV)])
+def test_every_library_that_is_imported_is_declared(source: str, files: list[Path]) -> None:
+    lines = (line.partition("#")[0].strip() for line in (ROOT / source).read_text().splitlines())
+    declared = {Requirement(line).name for line in lines if line}
+    ours = {"launch", "launcher", *(path.stem for path in (ROOT / "code").iterdir())}
+    imported = {name: path for path in files for name in _imports(path)}
+    libraries = {
+        DISTRIBUTIONS.get(name, name.replace("_", "-").lower()): str(path.relative_to(ROOT))
+        for name, path in imported.items()
+        if name not in sys.stdlib_module_names and name not in ours
+    }
+    assert {name: path for name, path in libraries.items() if name not in declared} == {}
+
+
+def _imports(path: Path) -> set[str]:
+    """The top-level names that a file imports, also inside functions."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("test", TESTS_OF_CODE, ids=relative(TESTS_OF_CODE))
+def test_a_test_of_code_lies_where_its_module_does(test: Path) -> None:
+    place = test.relative_to(ROOT / "tests" / "unit" / "code")
+    module = place.with_name(place.name.removeprefix("test_"))
+    homes = ("code/text_classifier", "code", "tests", ".")
+    assert str(place) in OF_SEVERAL_MODULES or any((ROOT / home / module).exists() for home in homes)
 
 
 def test_one_module_knows_where_sagemaker_mounts_things() -> None:
@@ -82,10 +140,4 @@ def test_nothing_reads_or_writes_pickles() -> None:
 
 def test_git_keeps_what_is_made_out_of_commits() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
-    assert {"/.venv/", "/build/", "/docker/certs/*.crt"} <= set(ignored)
-
-
-def test_the_readme_shows_the_hyperparameters_as_they_are_declared() -> None:
-    from text_classifier.contract.hyperparameters import markdown
-
-    assert markdown() in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {"/.venv/", "/.venv-code/", "/build/", "/docker/certs/*.crt"} <= set(ignored)
