@@ -1,0 +1,361 @@
+"""Writes the generated parts of the Markdown pages, from the sources that they describe.
+
+    python -m tools.docs            write them
+    python -m tools.docs --check    change nothing; exit 1 and name the pages that are stale
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`; GENERATORS has the names. Needs nothing
+but the launcher's environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import csv
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Geometry, Spread, table
+from launcher.cli import reference
+from launcher.plan import prices
+from text_classifier.contract import hyperparameters, metric_names, schema
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+_BLOCK = re.compile(r"(<!-- generated: ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+METRICS = {
+    "train_loss": "mean training loss of the epoch",
+    "validation_loss": "mean loss on the validation rows",
+    "accuracy": "share of rows with the right class",
+    "precision_macro": "precision, averaged over the classes (labels) with equal weight",
+    "recall_macro": "recall, averaged over the classes (labels) with equal weight",
+    "f1_macro": "F1, averaged over the classes (labels) with equal weight",
+    "roc_auc": "area under the ROC curve of the second class; for two classes only",
+    "auprc": "area under the precision-recall curve (average precision) of the second class; for two classes only",
+    "exact_match": "share of rows whose labels are all right (scikit-learn's subset accuracy)",
+    "precision_micro": "precision over all decisions, one per row and label",
+    "recall_micro": "recall over all decisions, one per row and label",
+    "f1_micro": "F1 over all decisions, one per row and label",
+    "roc_auc_macro": "area under the ROC curve, averaged over the labels",
+    "auprc_macro": "average precision, averaged over the labels",
+    "mae": "mean absolute error",
+    "mse": "mean squared error",
+    "rmse": "root of the mean squared error",
+    "spearman": "Spearman's rank correlation",
+}
+
+#: Folders and files without docstrings to take a description from.
+OTHERS = {
+    "aws/": "CloudFormation template, instance prices, accepted scan findings",
+    "docker/": "Dockerfile, locks of the image, stand-in base image, list of what the image holds",
+    "docs/": "these pages",
+    "tests/": "unit/ mirrors the packages; container/, push/, local_mode/, faults/, gpu/, timing/; see tests/README.md",
+    "build_and_push.sh": "builds the image; pushes it to ECR or another registry",
+    "Makefile": "every task of the project; `make` lists them",
+}
+_DOCUMENTED = ("code", "launcher", "benchmarks", "tools")
+_C_FAMILY = {".cpp", ".cu", ".cuh", ".h"}
+_COLUMN, _WIDTH = 34, 120
+
+#: Dense 16-bit tensor throughput from the vendors' data sheets, in TFLOPS: GPU and value.
+INSTANCES = {"ml.g4dn.xlarge": ("T4", 65), "ml.g5.xlarge": ("A10G", 70), "ml.g6.xlarge": ("L4", 121)}
+H100_TFLOPS = 989
+ESTIMATED_ROWS, ESTIMATED_EPOCHS = 100_000, 3
+MODELS = {"DistilBERT": Geometry(6, 768, 3072), "BERT or RoBERTa, base": Geometry(12, 768, 3072)}
+LENGTHS = (128, 512)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table. A `|` in a cell is escaped."""
+    lines = [list(header), ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
+
+
+# --- The image's contract ---
+
+
+def hyperparameter_table() -> str:
+    """Every hyperparameter: name, aliases, type, default, allowed values, meaning."""
+    aliases: dict[str, list[str]] = {}
+    for alias, name in hyperparameters.ALIASES.items():
+        aliases.setdefault(name, []).append(alias)
+    rows = [
+        (
+            f"`{row.name}`" + "".join(f" (alias `{alias}`)" for alias in aliases.get(row.name, [])),
+            row.type.__name__,
+            f"`{row.default_text}`" if row.default_text else "empty",
+            _allowed(row),
+            row.help,
+        )
+        for row in hyperparameters.TABLE
+    ]
+    return markdown_table(("hyperparameter", "type", "default", "allowed", "meaning"), rows)
+
+
+def _allowed(row: hyperparameters.Hyperparameter) -> str:
+    if row.choices:
+        return ", ".join(f"`{choice}`" for choice in row.choices if choice)
+    lower = f">= {row.minimum:g}" if row.minimum is not None else ""
+    upper = f"< {row.below:g}" if row.below is not None else ""
+    return ", ".join(filter(None, (lower, upper)))
+
+
+def metric_table() -> str:
+    """Every metric of the log, by task."""
+    rows = [(f"`{name}`", "all", "lower", METRICS[name]) for name in metric_names.LOSSES]
+    for task, names in metric_names.BY_TASK.items():
+        for name in names:
+            default = "; chooses the best epoch by default" if metric_names.DEFAULTS[task] == name else ""
+            better = "lower" if name in metric_names.ERRORS else "higher"
+            rows.append((f"`{name}`", f"`{task}`", better, METRICS[name] + default))
+    return markdown_table(("metric", "task", "better", "meaning"), rows)
+
+
+def schemas() -> str:
+    """A section for each public file, with its keys."""
+    return "\n\n".join(
+        f"### `{file}`\n\n" + markdown_table(("key", "type", "meaning"), [(f"`{row[0]}`", *row[1:]) for row in rows])
+        for file, rows in schema.tables().items()
+    )
+
+
+# --- The file tree ---
+
+
+def file_tree() -> str:
+    """The tree of the repository: first sentences of docstrings and of C++ header comments."""
+    lines: list[str] = []
+    for folder in _DOCUMENTED:
+        lines += _branch(ROOT / folder, 0)
+    lines += _entry("launch.py", _description(ROOT / "launch.py"), 0)
+    for name, text in OTHERS.items():
+        lines += _entry(name, text, 0)
+    return "\n".join(("```", *lines, "```"))
+
+
+def _branch(folder: Path, depth: int) -> Iterator[str]:
+    yield from _entry(f"{folder.name}/", _description(folder / "__init__.py") or _folder(folder), depth)
+    entries = [path for path in folder.iterdir() if path.name not in ("__pycache__", "__init__.py", "results")]
+    if (folder / "results" / "__init__.py").exists():
+        entries.append(folder / "results")
+    for path in sorted(entries, key=lambda path: (path.is_dir(), path.name)):
+        if path.is_dir():
+            yield from _branch(path, depth + 1)
+        elif path.suffix in {".py", *_C_FAMILY}:
+            yield from _entry(path.name, _description(path), depth + 1)
+
+
+def _folder(folder: Path) -> str:
+    """The description of a folder that is no package. Raises ValueError for one that has none."""
+    known = {
+        "code": "baked into the image at /opt/ml/code: the scripts that are run by name, and one package",
+        "templates": "Jinja templates of the report and the model card",
+        "tools": "maintenance scripts behind make targets",
+    }
+    if folder.name not in known:
+        raise ValueError(f"{folder.relative_to(ROOT)} has no __init__.py; give it one with a docstring")
+    return known[folder.name]
+
+
+def _description(path: Path) -> str:
+    """The first sentence of a module's docstring, or of the comment that a C++ file starts with."""
+    if not path.exists():
+        return ""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        text = ast.get_docstring(ast.parse(source)) or ""
+    else:
+        comment = re.match(r"(?://.*\n)+", source)
+        text = re.sub(r"^// ?", "", comment[0], flags=re.MULTILINE) if comment else ""
+    paragraph = " ".join(re.split(r"\n\s*\n", text.strip())[0].split())
+    sentence = re.match(r".*?[.?!](?=\s+[A-Z`(]|$)", paragraph)
+    return (sentence[0] if sentence else paragraph).rstrip(".")
+
+
+def _entry(name: str, text: str, depth: int) -> list[str]:
+    start = "  " * depth + name
+    indent = " " * _COLUMN
+    body = textwrap.wrap(text, _WIDTH - _COLUMN, break_on_hyphens=False) or [""]
+    if len(start) < _COLUMN - 1:
+        body[0] = start.ljust(_COLUMN) + body[0]
+        return [body[0].rstrip(), *(indent + line for line in body[1:])]
+    return [start, *(indent + line for line in body if line)]
+
+
+# --- Benchmarks and costs ---
+
+
+def benchmark_tables() -> str:
+    """Every file of benchmarks/results as tables."""
+    sections = []
+    for path in sorted(RESULTS.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        about = result["about"]
+        rows = ", ".join([about["rows"]] if isinstance(about["rows"], str) else about["rows"])
+        lines = [
+            f"### [{path.stem}](results/{path.name})",
+            f"{about['device']}; {about['threads']} threads; {about['packages']}; model: {about['model']}; "
+            f"rows: {rows}; commit {about['commit']}, {about['date']}.",
+        ]
+        memory = "peak GPU memory" if "NVIDIA" in about["device"] else "peak memory"
+        for contest in result.get("competitions", []):
+            lines += [
+                f"Up to {contest['tokens']} tokens, {contest['batch_size']} rows per step, {contest['rounds']} rounds "
+                f"of {contest['steps']} steps:",
+                table(contest["competitors"], memory),
+                "\n".join(f"- {name}: {values['setup']}" for name, values in contest["competitors"].items()),
+            ]
+        if "sidelights" in result:
+            lines.append(_sidelights(result["sidelights"]))
+        if "data" in result:
+            lines.append(_parity(result["data"]))
+        sections.append("\n\n".join(lines))
+    return "\n\n".join(sections)
+
+
+def _sidelights(found: Mapping[str, Any]) -> str:
+    rows = []
+    for name, values in found.items():
+        if name.startswith("tokenizing"):
+            speedup = Spread(**values["one_at_a_time_against_ours"]).text(".1f")
+            rows.append((name, f"{values['rows_per_second']['median']:,.0f} rows/s; {speedup} times one row at a time"))
+        elif name == "start":
+            seconds = Spread(**values["seconds_to_first_step"]).text()
+            rows.append((f"start of train.py to the end of its first step, {values['rows']:,} rows", f"{seconds} s"))
+        elif name == "checkpoints":
+            rows.append(
+                (
+                    "a checkpoint every 120 s",
+                    f"the loop waits {values['seconds_blocked']:.3f} s, the writer uses "
+                    f"{values['cpu_seconds_writing']:.3f} CPU-seconds: {100 * values['share']:.2f} %",
+                )
+            )
+    return markdown_table(("also measured", "result"), rows)
+
+
+def _parity(data: Mapping[str, Any]) -> str:
+    rows = []
+    for name, values in data.items():
+        low, high = values["interval"]
+        ours, theirs = (sum(values[key]) / len(values[key]) for key in ("ours", "H0"))
+        rows.append(
+            (
+                f"{name}: {values['training_rows']:,} rows, measured on {values['measured_rows']:,}",
+                f"{ours:.2f}",
+                f"{theirs:.2f}",
+                f"{values['mean_difference']:+.2f} ({low:+.2f} to {high:+.2f})",
+            )
+        )
+    return markdown_table(("accuracy in %, mean of the seeds", "ours", "H0", "difference in points (95 %)"), rows)
+
+
+def cost_table() -> str:
+    """Estimated minutes and dollars of a run on the usual instance types."""
+    rows = []
+    for model, geometry in MODELS.items():
+        for length in LENGTHS:
+            cells = []
+            for instance, (_, tflops) in INSTANCES.items():
+                price = prices.find(instance, prices.REGION, None)
+                assert price is not None, instance
+                flops = ESTIMATED_ROWS * ESTIMATED_EPOCHS * geometry.flops(length)
+                seconds = flops / (tflops * 1e12 * utilization())
+                cells.append(f"{seconds / 60:.0f} min, ${seconds / 3600 * price.per_hour:.2f}")
+            rows.append((model, str(length), *cells))
+    header = [f"{name} ({gpu})" for name, (gpu, _) in INSTANCES.items()]
+    return markdown_table(("model", "tokens per row", *header), rows)
+
+
+def utilization() -> float:
+    """Share of the data sheet's tensor throughput that training reached on an H100, 256 rows per step."""
+    result = json.loads((RESULTS / "2026-11-27-h100-256-rows.json").read_text(encoding="utf-8"))
+    [contest] = result["competitions"]
+    reached = contest["competitors"]["ours"]["mfu"]["median"] * _median(contest["flops_per_second"]["bf16"])
+    return reached / (H100_TFLOPS * 1e12)
+
+
+def _median(values: Sequence[float]) -> float:
+    return Spread.of(values).median
+
+
+def price_notes() -> str:
+    """Which prices the costs are made of."""
+    with prices.TABLE.open(newline="") as file:
+        table = {row["instance_type"]: row for row in csv.DictReader(line for line in file if not line.startswith("#"))}
+    listed = ", ".join(f"{name} ${table[name]['usd_per_hour']} per hour" for name in INSTANCES)
+    return f"Prices: {listed}; {prices.REGION}, on demand, as of {table['ml.g5.xlarge']['as_of']}."
+
+
+# --- The pages ---
+
+
+def _reference(name: str) -> Callable[[], str]:
+    return lambda: reference.tables()[name]
+
+
+GENERATORS: Mapping[str, Callable[[], str]] = {
+    "hyperparameters": hyperparameter_table,
+    "metrics": metric_table,
+    "schemas": schemas,
+    "files": file_tree,
+    "benchmarks": benchmark_tables,
+    "costs": lambda: f"{cost_table()}\n\n{price_notes()}",
+} | {
+    name: _reference(name) for name in ("commands", "options", "exit codes", "person policy", "instances and prices")
+}
+
+
+def pages() -> list[Path]:
+    """The project's Markdown pages."""
+    patterns = ("*.md", "docs/**/*.md", "benchmarks/*.md", "tests/*.md")
+    return sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+
+
+def render(text: str) -> str:
+    """A page with its generated parts as they are now. Raises ValueError for a part that nothing generates."""
+    if text.count("<!-- generated: ") != len(_BLOCK.findall(text)):
+        raise ValueError("a generated part has no <!-- end -->")
+
+    def generated(block: re.Match[str]) -> str:
+        start, name, _, end = block.groups()
+        if name not in GENERATORS:
+            raise ValueError(f"nothing generates {name!r}; take one of {', '.join(GENERATORS)}")
+        return f"{start}{GENERATORS[name]()}\n{end}"
+
+    return _BLOCK.sub(generated, text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write or check all pages. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.docs", description="Write the generated parts of the pages.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a page is stale")
+    only_checks = parser.parse_args(arguments).check
+    stale = []
+    for path in pages():
+        text = path.read_text(encoding="utf-8")
+        try:
+            new = render(text)
+        except ValueError as error:
+            print(f"{path.relative_to(ROOT)}: {error}", file=sys.stderr)
+            return 1
+        if new != text:
+            stale.append(str(path.relative_to(ROOT)))
+            if not only_checks:
+                path.write_text(new, encoding="utf-8")
+    if stale and only_checks:
+        print(f"stale: {', '.join(stale)}; run `make docs` and commit the result", file=sys.stderr)
+        return 1
+    for name in stale:
+        print(f"wrote {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
