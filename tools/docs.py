@@ -30,27 +30,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 _BLOCK = re.compile(r"(<!-- generated: ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
-METRICS = {
-    "train_loss": "mean training loss of the epoch",
-    "validation_loss": "mean loss on the validation rows",
-    "accuracy": "share of rows with the right class",
-    "precision_macro": "precision, averaged over the classes (labels) with equal weight",
-    "recall_macro": "recall, averaged over the classes (labels) with equal weight",
-    "f1_macro": "F1, averaged over the classes (labels) with equal weight",
-    "roc_auc": "area under the ROC curve of the second class; for two classes only",
-    "auprc": "area under the precision-recall curve (average precision) of the second class; for two classes only",
-    "exact_match": "share of rows whose labels are all right (scikit-learn's subset accuracy)",
-    "precision_micro": "precision over all decisions, one per row and label",
-    "recall_micro": "recall over all decisions, one per row and label",
-    "f1_micro": "F1 over all decisions, one per row and label",
-    "roc_auc_macro": "area under the ROC curve, averaged over the labels",
-    "auprc_macro": "average precision, averaged over the labels",
-    "mae": "mean absolute error",
-    "mse": "mean squared error",
-    "rmse": "root of the mean squared error",
-    "spearman": "Spearman's rank correlation",
-}
-
 #: Folders and files without docstrings to take a description from.
 OTHERS = {
     "aws/": "CloudFormation template, instance prices, accepted scan findings",
@@ -109,21 +88,24 @@ def _allowed(row: hyperparameters.Hyperparameter) -> str:
 
 def metric_table() -> str:
     """Every metric of the log, by task."""
-    rows = [(f"`{name}`", "all", "lower", METRICS[name]) for name in metric_names.LOSSES]
+    meanings = {name: meaning for name, _, meaning in schema.tables()["metrics by name"]}
+    rows = [(f"`{name}`", "all", "lower", meanings[name]) for name in metric_names.LOSSES]
     for task, names in metric_names.BY_TASK.items():
         for name in names:
             default = "; chooses the best epoch by default" if metric_names.DEFAULTS[task] == name else ""
             better = "lower" if name in metric_names.ERRORS else "higher"
-            rows.append((f"`{name}`", f"`{task}`", better, METRICS[name] + default))
+            rows.append((f"`{name}`", f"`{task}`", better, meanings[name] + default))
     return markdown_table(("metric", "task", "better", "meaning"), rows)
 
 
 def schemas() -> str:
-    """A section for each public file, with its keys."""
-    return "\n\n".join(
-        f"### `{file}`\n\n" + markdown_table(("key", "type", "meaning"), [(f"`{row[0]}`", *row[1:]) for row in rows])
-        for file, rows in schema.tables().items()
-    )
+    """A section for each public file, with its keys, and for each table that these refer to."""
+    sections = []
+    for name, keys in schema.tables().items():
+        heading = f"`{name}`" if "." in name else name.capitalize()
+        rows = [(f"`{key}`", kind, meaning) for key, kind, meaning in keys]
+        sections.append(f"### {heading}\n\n{markdown_table(('key', 'type', 'meaning'), rows)}")
+    return "\n\n".join(sections)
 
 
 # --- The file tree ---
@@ -175,7 +157,7 @@ def _description(path: Path) -> str:
         comment = re.match(r"(?://.*\n)+", source)
         text = re.sub(r"^// ?", "", comment[0], flags=re.MULTILINE) if comment else ""
     paragraph = " ".join(re.split(r"\n\s*\n", text.strip())[0].split())
-    sentence = re.match(r".*?[.?!](?=\s+[A-Z`(]|$)", paragraph)
+    sentence = re.match(r".*?(?<!e\.g)[.?!](?=\s+[A-Z`]|$)", paragraph)
     return (sentence[0] if sentence else paragraph).rstrip(".")
 
 
@@ -307,9 +289,7 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
     "files": file_tree,
     "benchmarks": benchmark_tables,
     "costs": lambda: f"{cost_table()}\n\n{price_notes()}",
-} | {
-    name: _reference(name) for name in ("commands", "options", "exit codes", "person policy", "instances and prices")
-}
+} | {name: _reference(name) for name in ("commands", "options", "exit codes", "person policy", "instances and prices")}
 
 
 def pages() -> list[Path]:

@@ -178,10 +178,11 @@ def actions(statement):
     return [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
 
 
-def test_readme_lists_what_the_policy_allows():
+def test_the_docs_list_what_the_policy_allows():
     statements = cfn_yaml.load(str(stack.TEMPLATE))["Resources"]["PersonPolicy"]["Properties"]["PolicyDocument"]
     allowed = {action for statement in statements["Statement"] for action in actions(statement)}
-    [part] = re.findall(r"<!-- PersonPolicy -->(.*?)<!-- end -->", (ROOT / "README.md").read_text(), re.DOTALL)
+    page = (ROOT / "docs" / "aws-setup.md").read_text()
+    [part] = re.findall(r"<!-- generated: person policy -->(.*?)<!-- end -->", page, re.DOTALL)
     listed = set()
     for service, names in re.findall(r"\| `([a-z0-9]+)` \|[^|]*\| ([^|]*) \|", part):
         listed |= {f"{service}:{name}" for name in re.findall(r"`(\w+)`", names)}

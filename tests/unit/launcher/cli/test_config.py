@@ -126,8 +126,8 @@ def test_what_is_missing_in_the_file_is_named(plan):
     assert err.startswith("launch.py: plan needs --image, --role; give them here or in train.yaml")
 
 
-def test_the_example_of_the_readme_is_read(tmp_path, monkeypatch):
-    [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_example_of_the_docs_is_read(tmp_path, monkeypatch):
+    [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "launching.md").read_text(), re.DOTALL)
     for name in re.findall(r"\$\{(\w+)\}", example):
         monkeypatch.setenv(name, "123456789012")
     (tmp_path / "train.yaml").write_text(example)
