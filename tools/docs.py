@@ -79,6 +79,8 @@ def hyperparameter_table() -> str:
 
 
 def _allowed(row: hyperparameters.Hyperparameter) -> str:
+    if row.type is bool:
+        return "`true`, `false`"
     if row.choices:
         return ", ".join(f"`{choice}`" for choice in row.choices if choice)
     lower = f">= {row.minimum:g}" if row.minimum is not None else ""
