@@ -110,7 +110,9 @@ def newest_report() -> Path:
 
 
 def photograph(report: Path, picture: Path) -> None:
-    """The top of a report as a PNG of few colors. Raises SystemExit when a program is missing."""
+    """The top of a report as a PNG of few colors. Raises SystemExit when the report or a program is missing."""
+    if not report.is_file():
+        raise SystemExit(f"{report} is not a file; give the report.html of a run with --report")
     chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if chromium is None or shutil.which("pngquant") is None:
         raise SystemExit("install Chromium and pngquant first (apt-get install chromium pngquant)")

@@ -174,24 +174,3 @@ def test_the_readme_is_one_page_with_the_measured_numbers() -> None:
     parity = json.loads((docs.RESULTS / "2026-11-27-cpu-parity.json").read_text())["data"]
     gained = " and ".join(f"{parity[name]['mean_difference']:+.2f}" for name in ("imdb", "snippets"))
     assert f"({gained} points" in opening
-
-
-def test_the_chart_is_of_the_results_as_they_are() -> None:
-    assert (pictures.IMAGES / "benchmark.svg").read_text() == pictures.chart()
-
-
-def test_the_pictures_are_small() -> None:
-    assert sum(path.stat().st_size for path in pictures.IMAGES.iterdir()) <= 300_000
-
-
-@pytest.mark.parametrize("background", ["#ffffff", "#0d1117"])
-def test_the_chart_can_be_read_on_light_and_dark_pages(background: str) -> None:
-    """The contrast that WCAG 2 asks of large text is 3."""
-
-    def luminance(color: str) -> float:
-        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    dark, light = sorted((luminance(pictures.INK), luminance(background)))
-    assert (light + 0.05) / (dark + 0.05) > 4.2
