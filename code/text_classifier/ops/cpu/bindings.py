@@ -204,7 +204,7 @@ class _Dropout(torch.autograd.Function):
 def _dropped(x: torch.Tensor, seed: int, probability: float) -> torch.Tensor:
     x = x.contiguous()
     output = torch.empty_like(x)
-    _kernel("drop", x.dtype)(x, output, x.numel(), seed, probability)
+    _kernel("dropout", x.dtype)(x, output, x.numel(), seed, probability)
     return output
 
 

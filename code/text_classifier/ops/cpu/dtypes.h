@@ -1,4 +1,4 @@
-// Number formats, the powers of two and the normal distribution that softmax and GELU need, and dropout.
+// The dtypes in memory, exp2 and the normal distribution for softmax and GELU, and dropout.
 
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace {
 
-// --- Numbers ---
+// --- Dtypes: loaded as and stored from fp32 ---
 
 struct bf16 {
     uint16_t bits;
@@ -23,15 +23,15 @@ inline float load(bf16 x) { return bits_to_float(static_cast<uint32_t>(x.bits) <
 inline void store(float *to, float x) { *to = x; }
 inline void store(fp16 *to, float x) { *to = static_cast<fp16>(x); }
 
-// The upper half is the nearest bf16, of two equally near ones the even.
-inline uint32_t rounded(float x) {
+// The upper half is x rounded to bf16, ties to even.
+inline uint32_t round_to_bf16(float x) {
     const uint32_t bits = __builtin_bit_cast(uint32_t, x);
     return bits + 0x7fff + ((bits >> 16) & 1);
 }
-inline void store(bf16 *to, float x) { to->bits = static_cast<uint16_t>(rounded(x) >> 16); }
+inline void store(bf16 *to, float x) { to->bits = static_cast<uint16_t>(round_to_bf16(x) >> 16); }
 
-// 2 to the power of x, for an x of 127 at most, within 3e-7 of it. NaN for NaN.
-inline float power_of_two(float x) {
+// 2^x for x <= 127, with a relative error below 3e-7; NaN stays NaN.
+inline float exp2_approx(float x) {
     x = x < -126.0f ? -126.0f : x;
     const float n = __builtin_rintf(x), r = x - n;
     float p = 1.33908674e-3f;
@@ -44,16 +44,16 @@ inline float power_of_two(float x) {
 
 constexpr float LOG2_OF_E = 1.44269504f;
 
-// The normal distribution's probability below x, and the slope of GELU(x) = x * below(x). Fine for fp32, and coarse, at
-// a third of the work, for numbers of 16 bits.
-struct Fine {
-    static float below(float x) { return probability(x, tail(x)); }
-    static float slope(float x) { return probability(x, tail(x)) + 0.39894228f * x * tail(x); }
+// The normal distribution's cdf, and the derivative of gelu(x) = x * cdf(x). For fp32; HalfNormal below takes a third
+// of the time and is accurate enough for 16 bits.
+struct FloatNormal {
+    static float cdf(float x) { return probability(x, tail(x)); }
+    static float gelu_derivative(float x) { return probability(x, tail(x)) + 0.39894228f * x * tail(x); }
 
 private:
-    static float tail(float x) { return power_of_two(-0.5f * LOG2_OF_E * x * x); }
+    static float tail(float x) { return exp2_approx(-0.5f * LOG2_OF_E * x * x); }
 
-    // Within 1e-7; Abramowitz and Stegun 7.1.26.
+    // Abramowitz and Stegun 7.1.26, with an error below 1e-7.
     static float probability(float x, float tail) {
         const float t = 1.0f / (1.0f + 0.3275911f * 0.70710678f * __builtin_fabsf(x));
         float p = 1.061405429f;
@@ -66,16 +66,16 @@ private:
     }
 };
 
-// Both less 0.5 are odd: x times a polynomial of x * x, fitted at Chebyshev's points and constant beyond a limit.
-// Within 4e-6 and 3e-5, where neighbouring numbers of bf16 near 1 are 4e-3 apart.
-struct Coarse {
-    static float below(float x) {
+// Both functions minus 0.5 are odd: x times a polynomial in x * x, fitted at the Chebyshev nodes and constant beyond a
+// limit. Their errors are below 4e-6 and 3e-5; bf16 numbers near 1 are 4e-3 apart.
+struct HalfNormal {
+    static float cdf(float x) {
         constexpr float COEFFICIENTS[] = {0.15690493f,   -0.077193861f,   0.0547011907f,  -0.0401092116f,
                                           0.0282839308f, -0.0190209406f,  0.0114392265f,  -0.00525154812f,
                                           0.0027162774f, -0.00234001594f, 0.000980692601f};
         return 0.5f + odd(x, 4.5f, COEFFICIENTS);
     }
-    static float slope(float x) {
+    static float gelu_derivative(float x) {
         constexpr float COEFFICIENTS[] = {0.142128071f,  -0.0750928609f, 0.0669767861f, -0.0722408206f,
                                           0.0756834651f, -0.0808788258f, 0.0996194986f, -0.0799669075f,
                                           0.0154423904f, -0.0149160238f, 0.0490863146f, -0.0258446653f};
@@ -97,17 +97,17 @@ private:
 
 template <class T>
 struct NormalOf {
-    using type = Coarse;
+    using type = HalfNormal;
 };
 template <>
 struct NormalOf<float> {
-    using type = Fine;
+    using type = FloatNormal;
 };
 
 // --- Dropout ---
 
-// Random bits by counter: the same for the same key and index, so that a mask is computed again instead of kept.
-// The mixing is Chris Wellons's "lowbias32", with the second half of the key between its rounds.
+// Counter-based random bits: the same key and index give the same bits, so the backward pass recomputes the mask
+// instead of storing it. The hash is Chris Wellons's "lowbias32", with the second half of the key between its rounds.
 struct Key {
     uint32_t first, second;
 };
@@ -120,7 +120,7 @@ inline uint32_t random_bits(Key key, uint32_t index) {
     return x ^ (x >> 16);
 }
 
-// Elements whose 16 random bits are under `threshold` are zeroed, the others multiplied by `scale`.
+// Elements whose 16 random bits are below `threshold` become zero, the others are multiplied by `scale`.
 struct Dropout {
     Key key;
     uint32_t threshold;
@@ -131,13 +131,14 @@ struct Dropout {
           threshold(static_cast<uint32_t>(probability * 65536.0f + 0.5f)),
           scale(65536.0f / static_cast<float>(65536 - threshold)) {}
 
-    Dropout of(uint32_t task) const {
-        Dropout own = *this;
-        own.key = {random_bits(key, 2 * task), random_bits(key, 2 * task + 1)};
-        return own;
+    // With a key of its own for each head of each sequence.
+    Dropout for_task(uint32_t task) const {
+        Dropout result = *this;
+        result.key = {random_bits(key, 2 * task), random_bits(key, 2 * task + 1)};
+        return result;
     }
 
-    // What two elements are multiplied by that share their random bits.
+    // The factors of two elements that share 32 random bits.
     struct Factors {
         float upper, lower;
     };

@@ -1,12 +1,11 @@
-// What torch lacks for a packed batch on a CPU: attention within each sequence, and LayerNorm and GELU in one pass with
-// what stands around them. kernels.py calls these functions and says what they compute.
+// What torch lacks for a packed batch on a CPU: attention within each sequence, and LayerNorm and GELU fused with the
+// elementwise operations next to them. Called by bindings.py, which documents each operation.
 //
-// Numbers are fp32, bf16 or fp16 in memory, "T", and fp32 in registers. Loops are written so that the compiler
-// vectorises them for the instruction set that it is told; only products of matrices are written out, for AMX and for
-// vectors, and how numbers are laid out for AMX (matrices.h). Every sum is made in an order that does not depend on the
-// number of threads, so that results repeat to the bit.
+// Numbers are fp32, bf16 or fp16 in memory (T) and fp32 in registers. Loops are written for the compiler to vectorize;
+// only matmul and the packing for AMX are written by hand (matrices.h). Every sum is added up in an order that does not
+// depend on the number of threads, so results are reproducible bit by bit.
 //
-// Built without -fassociative-math and -ffinite-math-only: a NaN must stay one on its way to the loss.
+// Compiled without -fassociative-math and -ffinite-math-only: a NaN must reach the loss.
 
 #include <malloc.h>
 #include <omp.h>
@@ -26,16 +25,16 @@ namespace {
 
 // --- Attention ---
 
-// Queries that are worked on at once, so that their scores stay in the second-level cache.
+// Queries per block: their scores stay in the L2 cache.
 constexpr int QUERIES = 64;
 
 template <class T>
 struct Attention {
     const T *query, *key, *value;
-    int64_t query_stride, key_stride;  // of a row, in elements; values lie as keys do
+    int64_t query_stride, key_stride;  // between rows, in elements; values have the stride of the keys
     const int32_t *cu_seqlens;
-    int64_t sequences, max_seqlen, heads, width;  // width: of a head
-    bool first_only;
+    int64_t sequences, max_seqlen, heads, width;  // width: of one head
+    bool has_one_query;
     float scale;
     Dropout dropout;
 
@@ -44,33 +43,33 @@ struct Attention {
         int64_t first_query, column;
         Dropout dropout;
 
-        // Of the random bits that belong to this pair of keys and the queries from `begin`.
+        // Index of the random bits for this pair of keys and the first of the queries from `begin`.
         uint32_t first_index(int64_t pair, int64_t begin) const {
-            return static_cast<uint32_t>(pair * padded(query.rows) + begin);
+            return static_cast<uint32_t>(pair * round_up(query.rows) + begin);
         }
     };
 
     Head head(int64_t task) const {
         const int64_t sequence = task / heads, column = task % heads * width;
         const int64_t start = cu_seqlens[sequence], length = cu_seqlens[sequence + 1] - start;
-        const int64_t first = first_only ? sequence : start, count = first_only ? 1 : length;
+        const int64_t first = has_one_query ? sequence : start, count = has_one_query ? 1 : length;
         return {
             {query + first * query_stride + column, count, width, query_stride},
             {key + start * key_stride + column, length, width, key_stride},
             {value + start * key_stride + column, length, width, key_stride},
             first,
             column,
-            dropout.of(static_cast<uint32_t>(task)),
+            dropout.for_task(static_cast<uint32_t>(task)),
         };
     }
 
-    // attended [queries, heads * width], and of each query and head the base-2 logarithm of the sum of its weights.
+    // output [queries, heads * width]; lse [queries, heads], the logsumexp of the scores to base 2.
     //
-    // Scores and weights stand transposed, [keys, queries], here and in `backward`: a query's numbers are one for each
-    // column, so that no sum along a row is needed, and two keys share the random bits of their dropout.
-    void forward(T *attended, float *lse) const {
+    // Scores and probabilities are transposed, [keys, queries], here and in backward(): softmax then reduces over rows,
+    // which vectorizes without horizontal sums, and two keys chunk 32 random bits for their dropout.
+    void forward(T *output, float *lse) const {
         using Operand = typename OperandOf<T>::type;
-        const int64_t keys = padded(max_seqlen), inner = padded(width);
+        const int64_t keys = round_up(max_seqlen), inner = round_up(width);
 #pragma omp parallel
         {
             Tiles tiles;
@@ -78,88 +77,88 @@ struct Attention {
 #pragma omp for schedule(dynamic, 4)
             for (int64_t task = 0; task < sequences * heads; task++) {
                 scratch.reset();
-                forward_head<Operand>(head(task), attended, lse + task % heads, scratch);
+                forward_head<Operand>(head(task), output, lse + task % heads, scratch);
             }
         }
     }
 
     template <class Operand>
-    void forward_head(const Head &own, T *attended, float *lse, Scratch &scratch) const {
-        const int64_t length = own.key.rows, keys = padded(length), inner = padded(width);
+    void forward_head(const Head &head, T *output, float *lse, Scratch &scratch) const {
+        const int64_t length = head.key.rows, keys = round_up(length), inner = round_up(width);
         Operand *key_rows = scratch.take<Operand>(keys * inner), *value_columns = scratch.take<Operand>(inner * keys);
         Operand *query_columns = scratch.take<Operand>(inner * QUERIES);
-        Operand *weights = scratch.take<Operand>(keys * QUERIES);
-        float *scores = scratch.take<float>(keys * QUERIES), *means = scratch.take<float>(inner * QUERIES);
-        const float exponent = scale * LOG2_OF_E;
-        pack_left(key_rows, own.key);
-        pack_left_transposed(value_columns, own.value);
-        for (int64_t begin = 0; begin < own.query.rows; begin += QUERIES) {
-            const Matrix<const T> block = rows(own.query, begin);
-            const int64_t count = padded(block.rows);
-            const int64_t offset = (own.first_query + begin) * heads * width + own.column;
-            const Matrix<T> out{attended + offset, block.rows, width, heads * width};
-            prefetch<For::writing>(out);
+        Operand *probs = scratch.take<Operand>(keys * QUERIES);
+        float *scores = scratch.take<float>(keys * QUERIES), *out_columns = scratch.take<float>(inner * QUERIES);
+        const float log2_scale = scale * LOG2_OF_E;
+        pack_left(key_rows, head.key);
+        pack_left_transposed(value_columns, head.value);
+        for (int64_t begin = 0; begin < head.query.rows; begin += QUERIES) {
+            const Matrix<const T> block = rows(head.query, begin);
+            const int64_t count = round_up(block.rows);
+            const int64_t offset = (head.first_query + begin) * heads * width + head.column;
+            const Matrix<T> out{output + offset, block.rows, width, heads * width};
+            prefetch<Access::write>(out);
             pack_right_transposed(query_columns, block);
             matmul(scores, key_rows, query_columns, keys, count, inner, false);
-            exclude_last_of_odd(scores, length, count);
-            float largest[QUERIES], sums[QUERIES] = {};
-            for (int64_t i = 0; i < count; i++) largest[i] = scores[i];
+            mask_odd_key(scores, length, count);
+            float max_score[QUERIES], prob_sum[QUERIES] = {};
+            for (int64_t i = 0; i < count; i++) max_score[i] = scores[i];
             for (int64_t j = 1; j < length; j++)
 #pragma omp simd
                 for (int64_t i = 0; i < count; i++)
-                    largest[i] = scores[j * count + i] > largest[i] ? scores[j * count + i] : largest[i];
-            for (int64_t i = 0; i < count; i++) largest[i] *= exponent;
+                    max_score[i] = scores[j * count + i] > max_score[i] ? scores[j * count + i] : max_score[i];
+            for (int64_t i = 0; i < count; i++) max_score[i] *= log2_scale;
             for (int64_t j = 0; j < keys / 2; j++) {
                 const float *row = scores + 2 * j * count;
                 if (2 * j >= length)
-                    for (int64_t i = 0; i < count; i++) set_pair(weights, j, count, i, 0, 0);
+                    for (int64_t i = 0; i < count; i++) set_pair(probs, j, count, i, 0, 0);
                 else if (dropout.threshold)
-                    weigh<true>(own, row, exponent, largest, sums, weights, j, begin, count);
+                    softmax_pair<true>(head, row, log2_scale, max_score, prob_sum, probs, j, begin, count);
                 else
-                    weigh<false>(own, row, exponent, largest, sums, weights, j, begin, count);
+                    softmax_pair<false>(head, row, log2_scale, max_score, prob_sum, probs, j, begin, count);
             }
-            matmul(means, value_columns, weights, inner, count, keys, false);
+            matmul(out_columns, value_columns, probs, inner, count, keys, false);
             for (int64_t i = 0; i < block.rows; i++)
-                lse[(own.first_query + begin + i) * heads] = largest[i] + __builtin_log2f(sums[i]);
-            for (int64_t i = 0; i < count; i++) sums[i] = 1.0f / sums[i];
+                lse[(head.first_query + begin + i) * heads] = max_score[i] + __builtin_log2f(prob_sum[i]);
+            for (int64_t i = 0; i < count; i++) prob_sum[i] = 1.0f / prob_sum[i];
             for (int64_t c = 0; c < width; c++)
 #pragma omp simd
-                for (int64_t i = 0; i < count; i++) means[c * count + i] *= sums[i];
-            unpack_transposed(out, means);
+                for (int64_t i = 0; i < count; i++) out_columns[c * count + i] *= prob_sum[i];
+            unpack_transposed(out, out_columns);
         }
     }
 
-    // The weights of keys 2 * pair and 2 * pair + 1 for `count` queries: in `sums` as they are, in `weights` as dropout
-    // leaves them.
+    // Unnormalized probabilities of keys 2 * pair and 2 * pair + 1 for `count` queries: added to `prob_sum` before
+    // dropout, stored in `probs` after it.
     template <bool DROPS, class Operand>
-    void weigh(const Head &own, const float *scores, float exponent, const float *largest, float *sums,
-               Operand *weights, int64_t pair, int64_t begin, uint32_t count) const {
-        const Dropout drop = own.dropout;
-        const uint32_t index = own.first_index(pair, begin);
+    void softmax_pair(const Head &head, const float *scores, float log2_scale, const float *max_score, float *prob_sum,
+                      Operand *probs, int64_t pair, int64_t begin, uint32_t count) const {
+        const Dropout drop = head.dropout;
+        const uint32_t index = head.first_index(pair, begin);
 #pragma omp simd
         for (uint32_t i = 0; i < count; i++) {
-            float upper = power_of_two(scores[i] * exponent - largest[i]);
-            float lower = power_of_two(scores[count + i] * exponent - largest[i]);
-            sums[i] += upper + lower;
+            float upper = exp2_approx(scores[i] * log2_scale - max_score[i]);
+            float lower = exp2_approx(scores[count + i] * log2_scale - max_score[i]);
+            prob_sum[i] += upper + lower;
             if (DROPS) {
                 const Dropout::Factors factors = drop.factors(index + i);
                 upper *= factors.upper;
                 lower *= factors.lower;
             }
-            set_pair(weights, pair, count, i, upper, lower);
+            set_pair(probs, pair, count, i, upper, lower);
         }
     }
 
-    // Behind an odd number of keys: a weight of next to nothing, for a value of 0.
-    static void exclude_last_of_odd(float *scores, int64_t length, int64_t count) {
+    // With an odd number of keys the last pair holds a padding row: its probability becomes 0.
+    static void mask_odd_key(float *scores, int64_t length, int64_t count) {
         if (length % 2)
             for (int64_t i = 0; i < count; i++) scores[length * count + i] = -1e30f;
     }
 
-    // The gradients of query, key and value, which lie as those do, from that of `attended`.
-    void backward(const T *d_attended, const T *attended, const float *lse, T *d_query, T *d_key, T *d_value) const {
+    // d_query, d_key and d_value have the layout of query, key and value.
+    void backward(const T *d_output, const T *output, const float *lse, T *d_query, T *d_key, T *d_value) const {
         using Operand = typename OperandOf<T>::type;
-        const int64_t keys = padded(max_seqlen), inner = padded(width);
+        const int64_t keys = round_up(max_seqlen), inner = round_up(width);
 #pragma omp parallel
         {
             Tiles tiles;
@@ -167,134 +166,136 @@ struct Attention {
 #pragma omp for schedule(dynamic, 4)
             for (int64_t task = 0; task < sequences * heads; task++) {
                 scratch.reset();
-                backward_head<Operand>(head(task), d_attended, attended, lse + task % heads, d_query, d_key, d_value,
+                backward_head<Operand>(head(task), d_output, output, lse + task % heads, d_query, d_key, d_value,
                                        scratch);
             }
         }
     }
 
     template <class Operand>
-    void backward_head(const Head &own, const T *d_attended, const T *attended, const float *lse, T *d_query, T *d_key,
+    void backward_head(const Head &head, const T *d_output, const T *output, const float *lse, T *d_query, T *d_key,
                        T *d_value, Scratch &scratch) const {
-        const int64_t length = own.key.rows, keys = padded(length), inner = padded(width);
+        const int64_t length = head.key.rows, keys = round_up(length), inner = round_up(width);
         Operand *key_rows = scratch.take<Operand>(keys * inner), *key_columns = scratch.take<Operand>(inner * keys);
         Operand *value_rows = scratch.take<Operand>(keys * inner);
-        float *key_sums = scratch.take<float>(keys * inner), *value_sums = scratch.take<float>(keys * inner);
+        float *d_key_sums = scratch.take<float>(keys * inner), *d_value_sums = scratch.take<float>(keys * inner);
         Operand *query_columns = scratch.take<Operand>(inner * QUERIES);
         Operand *query_rows = scratch.take<Operand>(QUERIES * inner);
-        Operand *out_columns = scratch.take<Operand>(inner * QUERIES);
-        Operand *out_rows = scratch.take<Operand>(QUERIES * inner);
-        float *scores = scratch.take<float>(keys * QUERIES), *d_weights = scratch.take<float>(keys * QUERIES);
-        Operand *weights = scratch.take<Operand>(keys * QUERIES);
+        Operand *d_out_columns = scratch.take<Operand>(inner * QUERIES);
+        Operand *d_out_rows = scratch.take<Operand>(QUERIES * inner);
+        float *scores = scratch.take<float>(keys * QUERIES), *d_probs = scratch.take<float>(keys * QUERIES);
+        Operand *probs = scratch.take<Operand>(keys * QUERIES);
         Operand *d_scores = scratch.take<Operand>(keys * QUERIES);
         Operand *d_scores_right = scratch.take<Operand>(keys * QUERIES);
-        float *query_sums = scratch.take<float>(inner * QUERIES);
-        const Matrix<T> own_d_key{d_key + (own.key.data - key), length, width, key_stride};
-        const Matrix<T> own_d_value{d_value + (own.value.data - value), length, width, key_stride};
-        prefetch<For::writing>(own_d_key);
-        prefetch<For::writing>(own_d_value);
-        pack_left(key_rows, own.key);
-        pack_left_transposed(key_columns, own.key);
-        pack_left(value_rows, own.value);
+        float *d_query_sums = scratch.take<float>(inner * QUERIES);
+        const Matrix<T> d_key_rows{d_key + (head.key.data - key), length, width, key_stride};
+        const Matrix<T> d_value_rows{d_value + (head.value.data - value), length, width, key_stride};
+        prefetch<Access::write>(d_key_rows);
+        prefetch<Access::write>(d_value_rows);
+        pack_left(key_rows, head.key);
+        pack_left_transposed(key_columns, head.key);
+        pack_left(value_rows, head.value);
         const int64_t row_width = heads * width;
-        for (int64_t begin = 0; begin < own.query.rows; begin += QUERIES) {
-            const Matrix<const T> block = rows(own.query, begin);
-            const int64_t first = own.first_query + begin, offset = first * row_width + own.column;
-            const Matrix<const T> d_out{d_attended + offset, block.rows, width, row_width};
-            const Matrix<const T> out{attended + offset, block.rows, width, row_width};
-            const Matrix<T> d_block{d_query + first * query_stride + own.column, block.rows, width, query_stride};
-            const int64_t count = padded(block.rows);
-            prefetch<For::reading>(out);
-            prefetch<For::writing>(d_block);
+        for (int64_t begin = 0; begin < head.query.rows; begin += QUERIES) {
+            const Matrix<const T> block = rows(head.query, begin);
+            const int64_t first = head.first_query + begin, offset = first * row_width + head.column;
+            const Matrix<const T> d_out{d_output + offset, block.rows, width, row_width};
+            const Matrix<const T> out{output + offset, block.rows, width, row_width};
+            const Matrix<T> d_block{d_query + first * query_stride + head.column, block.rows, width, query_stride};
+            const int64_t count = round_up(block.rows);
+            prefetch<Access::read>(out);
+            prefetch<Access::write>(d_block);
             pack_right_transposed(query_columns, block);
             pack_right(query_rows, block);
-            pack_right_transposed(out_columns, d_out);
-            pack_right(out_rows, d_out);
+            pack_right_transposed(d_out_columns, d_out);
+            pack_right(d_out_rows, d_out);
             matmul(scores, key_rows, query_columns, keys, count, inner, false);
-            matmul(d_weights, value_rows, out_columns, keys, count, inner, false);
-            exclude_last_of_odd(scores, length, count);
-            // Behind the last query: its gradient is 0, so any weight will do that is finite.
-            float log_sum[QUERIES] = {}, mean[QUERIES] = {};
+            matmul(d_probs, value_rows, d_out_columns, keys, count, inner, false);
+            mask_odd_key(scores, length, count);
+            // Padding queries have a gradient of 0, so any finite probability will do: lse 1e30 gives 0.
+            float query_lse[QUERIES] = {}, delta[QUERIES] = {};
             for (int64_t i = 0; i < block.rows; i++) {
-                log_sum[i] = lse[(first + i) * heads];
+                query_lse[i] = lse[(first + i) * heads];
                 const T *a = d_out.data + i * row_width, *b = out.data + i * row_width;
                 float sum = 0;
 #pragma omp simd reduction(+ : sum)
                 for (int64_t c = 0; c < width; c++) sum += load(a[c]) * load(b[c]);
-                mean[i] = sum;
+                delta[i] = sum;
             }
-            for (int64_t i = block.rows; i < count; i++) log_sum[i] = 1e30f;
+            for (int64_t i = block.rows; i < count; i++) query_lse[i] = 1e30f;
             for (int64_t j = 0; j < keys / 2; j++) {
                 const int64_t at = 2 * j * count;
                 if (2 * j >= length) {
-                    clear(weights + at, 2 * count);
-                    clear(d_scores + at, 2 * count);
-                    clear(d_scores_right + at, 2 * count);
+                    fill_zero(probs + at, 2 * count);
+                    fill_zero(d_scores + at, 2 * count);
+                    fill_zero(d_scores_right + at, 2 * count);
                 } else if (dropout.threshold) {
-                    differentiate<true>(own, scores + at, d_weights + at, log_sum, mean, weights + at, d_scores + at,
-                                        d_scores_right, j, begin, count);
+                    softmax_pair_backward<true>(head, scores + at, d_probs + at, query_lse, delta, probs + at,
+                                                d_scores + at, d_scores_right, j, begin, count);
                 } else {
-                    differentiate<false>(own, scores + at, d_weights + at, log_sum, mean, weights + at, d_scores + at,
-                                         d_scores_right, j, begin, count);
+                    softmax_pair_backward<false>(head, scores + at, d_probs + at, query_lse, delta, probs + at,
+                                                 d_scores + at, d_scores_right, j, begin, count);
                 }
             }
-            matmul(value_sums, weights, out_rows, keys, inner, count, begin > 0);
-            matmul(key_sums, d_scores, query_rows, keys, inner, count, begin > 0);
-            matmul(query_sums, key_columns, d_scores_right, inner, count, keys, false);
-            unpack_transposed(d_block, query_sums);
+            matmul(d_value_sums, probs, d_out_rows, keys, inner, count, begin > 0);
+            matmul(d_key_sums, d_scores, query_rows, keys, inner, count, begin > 0);
+            matmul(d_query_sums, key_columns, d_scores_right, inner, count, keys, false);
+            unpack_transposed(d_block, d_query_sums);
         }
-        unpack(own_d_key, key_sums);
-        unpack(own_d_value, value_sums);
+        unpack(d_key_rows, d_key_sums);
+        unpack(d_value_rows, d_value_sums);
     }
 
-    // The weights of keys 2 * pair and 2 * pair + 1 for `count` queries, as dropout leaves them, and the gradients of
-    // their scores, as a left and as a right operand.
+    // Probabilities of keys 2 * pair and 2 * pair + 1 for `count` queries after dropout, and the gradients of their
+    // scores, as a left and as a right operand. delta: the dot product of an output row with its gradient.
     template <bool DROPS, class Operand>
-    void differentiate(const Head &own, const float *scores, const float *d_weights, const float *log_sum,
-                       const float *mean, Operand *weights, Operand *d_scores, Operand *d_scores_right, int64_t pair,
-                       int64_t begin, uint32_t count) const {
-        const Dropout drop = own.dropout;
-        const uint32_t index = own.first_index(pair, begin);
-        const float exponent = scale * LOG2_OF_E;
+    void softmax_pair_backward(const Head &head, const float *scores, const float *d_probs, const float *query_lse,
+                               const float *delta, Operand *probs, Operand *d_scores, Operand *d_scores_right,
+                               int64_t pair, int64_t begin, uint32_t count) const {
+        const Dropout drop = head.dropout;
+        const uint32_t index = head.first_index(pair, begin);
+        const float log2_scale = scale * LOG2_OF_E;
 #pragma omp simd
         for (uint32_t i = 0; i < count; i++) {
-            const float upper = power_of_two(scores[i] * exponent - log_sum[i]);
-            const float lower = power_of_two(scores[count + i] * exponent - log_sum[i]);
+            const float upper = exp2_approx(scores[i] * log2_scale - query_lse[i]);
+            const float lower = exp2_approx(scores[count + i] * log2_scale - query_lse[i]);
             const Dropout::Factors factors = DROPS ? drop.factors(index + i) : Dropout::Factors{1.0f, 1.0f};
-            store(weights + i, upper * factors.upper);
-            store(weights + count + i, lower * factors.lower);
-            const float upper_gradient = upper * (d_weights[i] * factors.upper - mean[i]) * scale;
-            const float lower_gradient = lower * (d_weights[count + i] * factors.lower - mean[i]) * scale;
+            store(probs + i, upper * factors.upper);
+            store(probs + count + i, lower * factors.lower);
+            const float upper_gradient = upper * (d_probs[i] * factors.upper - delta[i]) * scale;
+            const float lower_gradient = lower * (d_probs[count + i] * factors.lower - delta[i]) * scale;
             store(d_scores + i, upper_gradient);
             store(d_scores + count + i, lower_gradient);
             set_pair(d_scores_right, pair, count, i, upper_gradient, lower_gradient);
         }
     }
 
-    static Matrix<const T> rows(Matrix<const T> all, int64_t begin) {
-        const int64_t left = all.rows - begin;
-        return {all.data + begin * all.stride, left < QUERIES ? left : QUERIES, all.columns, all.stride};
+    // The block of at most QUERIES rows from `begin`.
+    static Matrix<const T> rows(Matrix<const T> matrix, int64_t begin) {
+        const int64_t remaining = matrix.rows - begin;
+        return {matrix.data + begin * matrix.stride, remaining < QUERIES ? remaining : QUERIES, matrix.columns,
+                matrix.stride};
     }
 };
 
-// --- Rows: LayerNorm, GELU ---
+// --- Row-wise operations: LayerNorm, GELU, dropout ---
 
-// Sums over rows are made for this many shares of them, and then over the shares.
-constexpr int64_t SHARES = 32;
+// Sums over rows are partial sums of this many chunks, added up in order: independent of the number of threads.
+constexpr int64_t CHUNKS = 32;
 
-inline int64_t share_begin(int64_t share, int64_t rows) { return share * rows / SHARES; }
+inline int64_t chunk_begin(int64_t chunk, int64_t rows) { return chunk * rows / CHUNKS; }
 
-// Add up the shares: sums [SHARES, width] to total [width].
-void add_shares(const float *sums, float *total, int64_t width) {
+// partials [CHUNKS, width] to total [width].
+void sum_partials(const float *partials, float *total, int64_t width) {
     memset(total, 0, width * sizeof(float));
-    for (int64_t share = 0; share < SHARES; share++)
+    for (int64_t chunk = 0; chunk < CHUNKS; chunk++)
 #pragma omp simd
-        for (int64_t c = 0; c < width; c++) total[c] += sums[share * width + c];
+        for (int64_t c = 0; c < width; c++) total[c] += partials[chunk * width + c];
 }
 
 template <class T>
 void norm_forward(const T *update, const float *bias, const T *residual, const float *norm_weight,
-                  const float *norm_bias, T *sum, T *output, float *mean, float *rstd, int64_t rows, uint32_t width,
+                  const float *norm_bias, T *sum, T *output, float *means, float *rstds, int64_t rows, uint32_t width,
                   float epsilon, Dropout dropout) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
@@ -309,62 +310,62 @@ void norm_forward(const T *update, const float *bias, const T *residual, const f
             store(s + c, x + load(r[c]));
             total += load(s[c]);
         }
-        const float center = total / width;
+        const float mean = total / width;
         float squares = 0;
 #pragma omp simd reduction(+ : squares)
         for (uint32_t c = 0; c < width; c++) {
-            const float x = load(s[c]) - center;
+            const float x = load(s[c]) - mean;
             squares += x * x;
         }
-        const float factor = 1.0f / __builtin_sqrtf(squares / width + epsilon);
+        const float rstd = 1.0f / __builtin_sqrtf(squares / width + epsilon);
 #pragma omp simd
-        for (uint32_t c = 0; c < width; c++)
-            store(o + c, (load(s[c]) - center) * factor * norm_weight[c] + norm_bias[c]);
-        mean[row] = center;
-        rstd[row] = factor;
+        for (uint32_t c = 0; c < width; c++) store(o + c, (load(s[c]) - mean) * rstd * norm_weight[c] + norm_bias[c]);
+        means[row] = mean;
+        rstds[row] = rstd;
     }
 }
 
 template <class T>
-void norm_backward(const T *d_output, const T *sum, const float *mean, const float *rstd, const float *norm_weight,
+void norm_backward(const T *d_output, const T *sum, const float *means, const float *rstds, const float *norm_weight,
                    T *d_update, T *d_residual, float *d_norm_weight, float *d_norm_bias, float *d_bias, int64_t rows,
                    uint32_t width, Dropout dropout) {
-    float *shares = static_cast<float *>(calloc(SHARES * 3 * width, sizeof(float)));
+    float *partials = static_cast<float *>(calloc(CHUNKS * 3 * width, sizeof(float)));
 #pragma omp parallel for schedule(static)
-    for (int64_t share = 0; share < SHARES; share++) {
-        float *gains = shares + share * width, *shifts = gains + SHARES * width, *biases = shifts + SHARES * width;
-        for (int64_t row = share_begin(share, rows); row < share_begin(share + 1, rows); row++) {
+    for (int64_t chunk = 0; chunk < CHUNKS; chunk++) {
+        float *weight_grads = partials + chunk * width, *norm_bias_grads = weight_grads + CHUNKS * width,
+              *bias_grads = norm_bias_grads + CHUNKS * width;
+        for (int64_t row = chunk_begin(chunk, rows); row < chunk_begin(chunk + 1, rows); row++) {
             const T *g = d_output + row * width, *s = sum + row * width;
             T *u = d_update + row * width, *r = d_residual + row * width;
             const uint32_t index = static_cast<uint32_t>(row * width);
-            const float center = mean[row], factor = rstd[row];
-            const Dropout own = dropout;
-            float first = 0, second = 0;
-#pragma omp simd reduction(+ : first, second)
+            const float mean = means[row], rstd = rstds[row];
+            const Dropout drop = dropout;
+            float mean_d = 0, mean_d_normed = 0;
+#pragma omp simd reduction(+ : mean_d, mean_d_normed)
             for (uint32_t c = 0; c < width; c++) {
-                const float normed = (load(s[c]) - center) * factor, d = load(g[c]);
-                gains[c] += d * normed;
-                shifts[c] += d;
-                first += d * norm_weight[c];
-                second += d * norm_weight[c] * normed;
+                const float normed = (load(s[c]) - mean) * rstd, d = load(g[c]);
+                weight_grads[c] += d * normed;
+                norm_bias_grads[c] += d;
+                mean_d += d * norm_weight[c];
+                mean_d_normed += d * norm_weight[c] * normed;
             }
-            first /= width;
-            second /= width;
+            mean_d /= width;
+            mean_d_normed /= width;
 #pragma omp simd
             for (uint32_t c = 0; c < width; c++) {
-                const float normed = (load(s[c]) - center) * factor;
-                const float d = (load(g[c]) * norm_weight[c] - first - normed * second) * factor;
-                const float kept = own(d, index + c);
+                const float normed = (load(s[c]) - mean) * rstd;
+                const float d = (load(g[c]) * norm_weight[c] - mean_d - normed * mean_d_normed) * rstd;
+                const float d_dropped = drop(d, index + c);
                 store(r + c, d);
-                store(u + c, kept);
-                biases[c] += kept;
+                store(u + c, d_dropped);
+                bias_grads[c] += d_dropped;
             }
         }
     }
-    add_shares(shares, d_norm_weight, width);
-    add_shares(shares + SHARES * width, d_norm_bias, width);
-    add_shares(shares + 2 * SHARES * width, d_bias, width);
-    free(shares);
+    sum_partials(partials, d_norm_weight, width);
+    sum_partials(partials + CHUNKS * width, d_norm_bias, width);
+    sum_partials(partials + 2 * CHUNKS * width, d_bias, width);
+    free(partials);
 }
 
 template <class T>
@@ -376,7 +377,7 @@ void gelu_forward(const T *input, const float *bias, T *output, int64_t rows, in
 #pragma omp simd
         for (int64_t c = 0; c < width; c++) {
             const float x = load(in[c]) + bias[c];
-            store(out + c, x * NormalOf<T>::type::below(x));
+            store(out + c, x * NormalOf<T>::type::cdf(x));
         }
     }
 }
@@ -384,41 +385,41 @@ void gelu_forward(const T *input, const float *bias, T *output, int64_t rows, in
 template <class T>
 void gelu_backward(const T *d_output, const T *input, const float *bias, T *d_input, float *d_bias, int64_t rows,
                    int64_t width) {
-    float *shares = static_cast<float *>(calloc(SHARES * width, sizeof(float)));
+    float *partials = static_cast<float *>(calloc(CHUNKS * width, sizeof(float)));
 #pragma omp parallel for schedule(static)
-    for (int64_t share = 0; share < SHARES; share++) {
-        float *biases = shares + share * width;
-        for (int64_t row = share_begin(share, rows); row < share_begin(share + 1, rows); row++) {
+    for (int64_t chunk = 0; chunk < CHUNKS; chunk++) {
+        float *biases = partials + chunk * width;
+        for (int64_t row = chunk_begin(chunk, rows); row < chunk_begin(chunk + 1, rows); row++) {
             const T *g = d_output + row * width, *in = input + row * width;
             T *d_in = d_input + row * width;
 #pragma omp simd
             for (int64_t c = 0; c < width; c++) {
                 const float x = load(in[c]) + bias[c];
-                const float d = load(g[c]) * NormalOf<T>::type::slope(x);
+                const float d = load(g[c]) * NormalOf<T>::type::gelu_derivative(x);
                 store(d_in + c, d);
                 biases[c] += d;
             }
         }
     }
-    add_shares(shares, d_bias, width);
-    free(shares);
+    sum_partials(partials, d_bias, width);
+    free(partials);
 }
 
-// --- Gradients of weights ---
+// --- Weight gradients ---
 
 #ifdef __AMX_BF16__
 
-// A task makes so many rows and columns of the gradient at most, from so many inner rows at once, of which it packs so
-// many columns of the left operand at a time: 1.7 MB, of the 2 MB of second-level cache that a core with AMX has.
-// The larger a task's block, the fewer times the operands are read, from a cache that all cores share.
+// Blocking: a task computes at most HEIGHT x WIDTH of the gradient, ROWS of the inner dimension at a time, and packs
+// SLICE columns of the left operand at a time. That is 1.7 MB, of the 2 MB of L2 cache of a core with AMX. Larger
+// blocks read the operands less often from the L3 cache.
 constexpr int64_t GRADIENT_HEIGHT = 768, GRADIENT_WIDTH = 384, GRADIENT_ROWS = 384, GRADIENT_SLICE = 128;
 
-// gradient [outputs, inputs] = d_output [rows, outputs], transposed, x input [rows, inputs].
+// gradient [outputs, inputs] = d_output [rows, outputs]^T @ input [rows, inputs].
 void weight_grad(const bf16 *d_output, const bf16 *input, float *gradient, int64_t rows, int64_t outputs,
                  int64_t inputs) {
     const int64_t across = (inputs + GRADIENT_WIDTH - 1) / GRADIENT_WIDTH;
-    // A task for each thread, where that is not too large; how it is cut changes no sum.
-    int64_t block = padded((outputs * across + omp_get_max_threads() - 1) / omp_get_max_threads());
+    // One task per thread if its block fits; the blocking changes no sum.
+    int64_t block = round_up((outputs * across + omp_get_max_threads() - 1) / omp_get_max_threads());
     block = block < GRADIENT_HEIGHT ? block : GRADIENT_HEIGHT;
     const int64_t down = (outputs + block - 1) / block;
 #pragma omp parallel
@@ -439,58 +440,58 @@ void weight_grad(const bf16 *d_output, const bf16 *input, float *gradient, int64
                 for (int64_t begin = 0; begin < height; begin += GRADIENT_SLICE) {
                     const int64_t slice = height - begin < GRADIENT_SLICE ? height - begin : GRADIENT_SLICE;
                     pack_left_transposed(left, {d_output + row * outputs + top + begin, count, slice, outputs});
-                    matmul(sums + begin * padded(width), left, right, padded(slice), padded(width), padded(count),
-                           row > 0);
+                    matmul(sums + begin * round_up(width), left, right, round_up(slice), round_up(width),
+                           round_up(count), row > 0);
                 }
             }
             for (int64_t i = 0; i < height; i++)
-                memcpy(gradient + (top + i) * inputs + start, sums + i * padded(width), width * sizeof(float));
+                memcpy(gradient + (top + i) * inputs + start, sums + i * round_up(width), width * sizeof(float));
         }
     }
 }
 
 #endif
 
-// What dropout leaves of numbers, and of their gradients.
+// Dropout, forward and backward.
 template <class T>
-void drop(const T *input, T *output, int64_t count, Dropout dropout) {
+void dropout(const T *input, T *output, int64_t count, Dropout mask) {
     constexpr int64_t PIECE = 4096;
 #pragma omp parallel for schedule(static)
     for (int64_t begin = 0; begin < count; begin += PIECE) {
         const uint32_t size = count - begin < PIECE ? count - begin : PIECE, index = static_cast<uint32_t>(begin);
-        const Dropout own = dropout;
+        const Dropout drop = mask;
         const T *in = input + begin;
         T *out = output + begin;
 #pragma omp simd
-        for (uint32_t i = 0; i < size; i++) store(out + i, own(load(in[i]), index + i));
+        for (uint32_t i = 0; i < size; i++) store(out + i, drop(load(in[i]), index + i));
     }
 }
 
 template <class T>
 void sum_rows(const T *input, float *sum, int64_t rows, int64_t width) {
-    float *shares = static_cast<float *>(calloc(SHARES * width, sizeof(float)));
+    float *partials = static_cast<float *>(calloc(CHUNKS * width, sizeof(float)));
 #pragma omp parallel for schedule(static)
-    for (int64_t share = 0; share < SHARES; share++) {
-        float *own = shares + share * width;
-        for (int64_t row = share_begin(share, rows); row < share_begin(share + 1, rows); row++) {
+    for (int64_t chunk = 0; chunk < CHUNKS; chunk++) {
+        float *sums = partials + chunk * width;
+        for (int64_t row = chunk_begin(chunk, rows); row < chunk_begin(chunk + 1, rows); row++) {
             const T *in = input + row * width;
 #pragma omp simd
-            for (int64_t c = 0; c < width; c++) own[c] += load(in[c]);
+            for (int64_t c = 0; c < width; c++) sums[c] += load(in[c]);
         }
     }
-    add_shares(shares, sum, width);
-    free(shares);
+    sum_partials(partials, sum, width);
+    free(partials);
 }
 
 }  // namespace
 
-// --- What kernels.py calls ---
+// --- The functions that bindings.py calls ---
 
 extern "C" {
 
-// Once a process. Returns whether this library may be used: whether the system lets the process use AMX's tiles.
+// Call once per process. Returns whether this library can be used: whether the system grants AMX tiles to the process.
 int prepare() {
-    // Keep what is freed: else each step gives some 100 MB back to the system and has them zeroed, page by page, anew.
+    // Keep freed memory: otherwise each step returns some 100 MB to the system and gets them back zeroed, page by page.
     mallopt(M_MMAP_MAX, 0);
     mallopt(M_TRIM_THRESHOLD, INT32_MAX);
 #ifdef __AMX_BF16__
@@ -501,74 +502,74 @@ int prepare() {
 #endif
 }
 
-#define FOR_EACH_NUMBER(DEFINE) DEFINE(float, fp32) DEFINE(bf16, bf16) DEFINE(fp16, fp16)
+#define FOR_EACH_DTYPE(DEFINE) DEFINE(float, fp32) DEFINE(bf16, bf16) DEFINE(fp16, fp16)
 
-#define DEFINE_FUNCTIONS(T, NAME)                                                                                   \
-    void attention_forward_##NAME(const T *query, const T *key, const T *value, int64_t query_stride,               \
-                                  int64_t key_stride, const int32_t *cu_seqlens, int64_t sequences,                 \
-                                  int64_t max_seqlen, int64_t heads, int64_t width, int first_only, float scale,    \
-                                  uint64_t seed, float probability, T *attended, float *lse) {                      \
-        Attention<T>{query,                                                                                         \
-                     key,                                                                                           \
-                     value,                                                                                         \
-                     query_stride,                                                                                  \
-                     key_stride,                                                                                    \
-                     cu_seqlens,                                                                                    \
-                     sequences,                                                                                     \
-                     max_seqlen,                                                                                    \
-                     heads,                                                                                         \
-                     width,                                                                                         \
-                     first_only != 0,                                                                               \
-                     scale,                                                                                         \
-                     Dropout(seed, probability)}                                                                    \
-            .forward(attended, lse);                                                                                \
-    }                                                                                                               \
-    void attention_backward_##NAME(const T *query, const T *key, const T *value, int64_t query_stride,              \
-                                   int64_t key_stride, const int32_t *cu_seqlens, int64_t sequences,                \
-                                   int64_t max_seqlen, int64_t heads, int64_t width, int first_only, float scale,   \
-                                   uint64_t seed, float probability, const T *attended, const float *lse,           \
-                                   const T *d_attended, T *d_query, T *d_key, T *d_value) {                         \
-        Attention<T>{query,                                                                                         \
-                     key,                                                                                           \
-                     value,                                                                                         \
-                     query_stride,                                                                                  \
-                     key_stride,                                                                                    \
-                     cu_seqlens,                                                                                    \
-                     sequences,                                                                                     \
-                     max_seqlen,                                                                                    \
-                     heads,                                                                                         \
-                     width,                                                                                         \
-                     first_only != 0,                                                                               \
-                     scale,                                                                                         \
-                     Dropout(seed, probability)}                                                                    \
-            .backward(d_attended, attended, lse, d_query, d_key, d_value);                                          \
-    }                                                                                                               \
-    void norm_forward_##NAME(const T *update, const float *bias, const T *residual, const float *norm_weight,       \
-                             const float *norm_bias, T *sum, T *output, float *mean, float *rstd, int64_t rows,     \
-                             int64_t width, float epsilon, uint64_t seed, float probability) {                      \
-        norm_forward(update, bias, residual, norm_weight, norm_bias, sum, output, mean, rstd, rows, width, epsilon, \
-                     Dropout(seed, probability));                                                                   \
-    }                                                                                                               \
-    void norm_backward_##NAME(const T *d_output, const T *sum, const float *mean, const float *rstd,                \
-                              const float *norm_weight, T *d_update, T *d_residual, float *d_norm_weight,           \
-                              float *d_norm_bias, float *d_bias, int64_t rows, int64_t width, uint64_t seed,        \
-                              float probability) {                                                                  \
-        norm_backward(d_output, sum, mean, rstd, norm_weight, d_update, d_residual, d_norm_weight, d_norm_bias,     \
-                      d_bias, rows, width, Dropout(seed, probability));                                             \
-    }                                                                                                               \
-    void gelu_forward_##NAME(const T *input, const float *bias, T *output, int64_t rows, int64_t width) {           \
-        gelu_forward(input, bias, output, rows, width);                                                             \
-    }                                                                                                               \
-    void gelu_backward_##NAME(const T *d_output, const T *input, const float *bias, T *d_input, float *d_bias,      \
-                              int64_t rows, int64_t width) {                                                        \
-        gelu_backward(d_output, input, bias, d_input, d_bias, rows, width);                                         \
-    }                                                                                                               \
-    void drop_##NAME(const T *input, T *output, int64_t count, uint64_t seed, float probability) {                  \
-        drop(input, output, count, Dropout(seed, probability));                                                     \
-    }                                                                                                               \
+#define DEFINE_FUNCTIONS(T, NAME)                                                                                    \
+    void attention_forward_##NAME(const T *query, const T *key, const T *value, int64_t query_stride,                \
+                                  int64_t key_stride, const int32_t *cu_seqlens, int64_t sequences,                  \
+                                  int64_t max_seqlen, int64_t heads, int64_t width, int has_one_query, float scale,  \
+                                  uint64_t seed, float probability, T *output, float *lse) {                         \
+        Attention<T>{query,                                                                                          \
+                     key,                                                                                            \
+                     value,                                                                                          \
+                     query_stride,                                                                                   \
+                     key_stride,                                                                                     \
+                     cu_seqlens,                                                                                     \
+                     sequences,                                                                                      \
+                     max_seqlen,                                                                                     \
+                     heads,                                                                                          \
+                     width,                                                                                          \
+                     has_one_query != 0,                                                                             \
+                     scale,                                                                                          \
+                     Dropout(seed, probability)}                                                                     \
+            .forward(output, lse);                                                                                   \
+    }                                                                                                                \
+    void attention_backward_##NAME(const T *query, const T *key, const T *value, int64_t query_stride,               \
+                                   int64_t key_stride, const int32_t *cu_seqlens, int64_t sequences,                 \
+                                   int64_t max_seqlen, int64_t heads, int64_t width, int has_one_query, float scale, \
+                                   uint64_t seed, float probability, const T *output, const float *lse,              \
+                                   const T *d_output, T *d_query, T *d_key, T *d_value) {                            \
+        Attention<T>{query,                                                                                          \
+                     key,                                                                                            \
+                     value,                                                                                          \
+                     query_stride,                                                                                   \
+                     key_stride,                                                                                     \
+                     cu_seqlens,                                                                                     \
+                     sequences,                                                                                      \
+                     max_seqlen,                                                                                     \
+                     heads,                                                                                          \
+                     width,                                                                                          \
+                     has_one_query != 0,                                                                             \
+                     scale,                                                                                          \
+                     Dropout(seed, probability)}                                                                     \
+            .backward(d_output, output, lse, d_query, d_key, d_value);                                               \
+    }                                                                                                                \
+    void norm_forward_##NAME(const T *update, const float *bias, const T *residual, const float *norm_weight,        \
+                             const float *norm_bias, T *sum, T *output, float *mean, float *rstd, int64_t rows,      \
+                             int64_t width, float epsilon, uint64_t seed, float probability) {                       \
+        norm_forward(update, bias, residual, norm_weight, norm_bias, sum, output, mean, rstd, rows, width, epsilon,  \
+                     Dropout(seed, probability));                                                                    \
+    }                                                                                                                \
+    void norm_backward_##NAME(const T *d_output, const T *sum, const float *mean, const float *rstd,                 \
+                              const float *norm_weight, T *d_update, T *d_residual, float *d_norm_weight,            \
+                              float *d_norm_bias, float *d_bias, int64_t rows, int64_t width, uint64_t seed,         \
+                              float probability) {                                                                   \
+        norm_backward(d_output, sum, mean, rstd, norm_weight, d_update, d_residual, d_norm_weight, d_norm_bias,      \
+                      d_bias, rows, width, Dropout(seed, probability));                                              \
+    }                                                                                                                \
+    void gelu_forward_##NAME(const T *input, const float *bias, T *output, int64_t rows, int64_t width) {            \
+        gelu_forward(input, bias, output, rows, width);                                                              \
+    }                                                                                                                \
+    void gelu_backward_##NAME(const T *d_output, const T *input, const float *bias, T *d_input, float *d_bias,       \
+                              int64_t rows, int64_t width) {                                                         \
+        gelu_backward(d_output, input, bias, d_input, d_bias, rows, width);                                          \
+    }                                                                                                                \
+    void dropout_##NAME(const T *input, T *output, int64_t count, uint64_t seed, float probability) {                \
+        dropout(input, output, count, Dropout(seed, probability));                                                   \
+    }                                                                                                                \
     void sum_rows_##NAME(const T *input, float *sum, int64_t rows, int64_t width) { sum_rows(input, sum, rows, width); }
 
-FOR_EACH_NUMBER(DEFINE_FUNCTIONS)
+FOR_EACH_DTYPE(DEFINE_FUNCTIONS)
 
 #ifdef __AMX_BF16__
 void weight_grad_bf16(const bf16 *d_output, const bf16 *input, float *gradient, int64_t rows, int64_t outputs,

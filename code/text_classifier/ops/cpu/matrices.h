@@ -1,4 +1,4 @@
-// Products of matrices, with AMX or with vectors, and how their operands are laid out.
+// Matmul with AMX or with vectors, and the packing of its operands.
 
 #pragma once
 
@@ -14,20 +14,19 @@
 
 namespace {
 
-// --- Products ---
+// --- Matmul ---
 
-// All dimensions are multiples of BLOCK; what is behind the real rows and columns is 0.
+// All dimensions are padded with zeros to multiples of BLOCK.
 constexpr int BLOCK = 32;
 
-inline int64_t padded(int64_t size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
+inline int64_t round_up(int64_t size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
 
-// What a T is multiplied as.
+// The dtype in which a T is multiplied.
 template <class T>
 struct OperandOf {
     using type = float;
 };
 
-// result [rows, columns] = or += left [rows, inner] x right [inner, columns].
 typedef float Vector __attribute__((vector_size(64), aligned(4)));
 
 #ifdef __AVX512F__
@@ -36,15 +35,15 @@ constexpr int TILE_ROWS = 8, TILE_VECTORS = 2;
 constexpr int TILE_ROWS = 4, TILE_VECTORS = 1;
 #endif
 
-// One tile of the result, which stays in registers: all loops over it are unrolled.
-inline void multiply_tile(float *result, const float *left, const float *right, int columns, int inner, bool adds) {
+// One tile of the result, kept in registers: all loops over it are unrolled.
+inline void matmul_tile(float *result, const float *left, const float *right, int columns, int inner, bool accumulate) {
     constexpr int WIDTH = sizeof(Vector) / sizeof(float);
     Vector sums[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 8
     for (int r = 0; r < TILE_ROWS; r++)
 #pragma GCC unroll 2
         for (int v = 0; v < TILE_VECTORS; v++)
-            sums[r][v] = adds ? *reinterpret_cast<Vector *>(result + r * columns + v * WIDTH) : Vector{};
+            sums[r][v] = accumulate ? *reinterpret_cast<Vector *>(result + r * columns + v * WIDTH) : Vector{};
     for (int k = 0; k < inner; k++) {
         const Vector *b = reinterpret_cast<const Vector *>(right + static_cast<int64_t>(k) * columns);
 #pragma GCC unroll 8
@@ -59,12 +58,13 @@ inline void multiply_tile(float *result, const float *left, const float *right, 
             *reinterpret_cast<Vector *>(result + r * columns + v * WIDTH) = sums[r][v];
 }
 
-void matmul(float *result, const float *left, const float *right, int rows, int columns, int inner, bool adds) {
+// result [rows, columns] = left [rows, inner] @ right [inner, columns], or += with `accumulate`.
+void matmul(float *result, const float *left, const float *right, int rows, int columns, int inner, bool accumulate) {
     constexpr int WIDTH = TILE_VECTORS * sizeof(Vector) / sizeof(float);
     for (int row = 0; row < rows; row += TILE_ROWS)
         for (int column = 0; column < columns; column += WIDTH)
-            multiply_tile(result + static_cast<int64_t>(row) * columns + column,
-                          left + static_cast<int64_t>(row) * inner, right + column, columns, inner, adds);
+            matmul_tile(result + static_cast<int64_t>(row) * columns + column, left + static_cast<int64_t>(row) * inner,
+                        right + column, columns, inner, accumulate);
 }
 
 #ifdef __AMX_BF16__
@@ -74,7 +74,7 @@ struct OperandOf<bf16> {
     using type = bf16;
 };
 
-// Each thread's tiles: eight of 16 rows by 64 bytes.
+// Configures the calling thread's eight tiles: 16 rows of 64 bytes each.
 struct Tiles {
     Tiles() {
         struct {
@@ -91,14 +91,14 @@ struct Tiles {
     ~Tiles() { _tile_release(); }
 };
 
-void matmul(float *result, const bf16 *left, const bf16 *right, int rows, int columns, int inner, bool adds) {
+void matmul(float *result, const bf16 *left, const bf16 *right, int rows, int columns, int inner, bool accumulate) {
     const int64_t result_bytes = columns * sizeof(float), left_bytes = inner * sizeof(bf16);
     const int64_t right_bytes = 2 * columns * sizeof(bf16);
     for (int row = 0; row < rows; row += 32) {
         for (int column = 0; column < columns; column += 32) {
             float *upper = result + static_cast<int64_t>(row) * columns + column;
             float *lower = upper + 16 * columns;
-            if (adds) {
+            if (accumulate) {
                 _tile_loadd(0, upper, result_bytes);
                 _tile_loadd(1, upper + 16, result_bytes);
                 _tile_loadd(2, lower, result_bytes);
@@ -137,9 +137,9 @@ struct Tiles {
 
 #endif
 
-// --- Operands ---
+// --- Packing of operands ---
 
-// A matrix in memory: rows of `columns` numbers, `stride` apart.
+// A matrix in memory: rows of `columns` elements, `stride` elements apart.
 template <class T>
 struct Matrix {
     T *data;
@@ -151,76 +151,76 @@ inline void convert(float *to, bf16 x) { *to = load(x); }
 inline void convert(float *to, fp16 x) { *to = load(x); }
 inline void convert(bf16 *to, bf16 x) { *to = x; }
 
-// Fetch what is used soon: rows of a part of a larger matrix are too far apart for the processor to guess the next.
-enum class For { reading, writing };
+// The rows of a slice of a larger matrix are too far apart for the hardware prefetcher.
+enum class Access { read, write };
 
-template <For USE, class T>
+template <Access ACCESS, class T>
 inline void prefetch(Matrix<T> matrix) {
     for (int64_t row = 0; row < matrix.rows; row++)
         for (int64_t column = 0; column < matrix.columns; column += 64 / sizeof(T))
-            __builtin_prefetch(matrix.data + row * matrix.stride + column, USE == For::writing);
+            __builtin_prefetch(matrix.data + row * matrix.stride + column, ACCESS == Access::write);
 }
 
 template <class Operand>
-inline void clear(Operand *from, int64_t count) {
-    memset(static_cast<void *>(from), 0, count * sizeof(Operand));
+inline void fill_zero(Operand *to, int64_t count) {
+    memset(static_cast<void *>(to), 0, count * sizeof(Operand));
 }
 
-// A left operand [padded rows, padded columns].
+// A left operand [padded rows, padded columns], row-major.
 template <class Operand, class T>
 void pack_left(Operand *to, Matrix<const T> from) {
-    const int64_t width = padded(from.columns);
+    const int64_t width = round_up(from.columns);
     for (int64_t row = 0; row < from.rows; row++, to += width) {
         for (int64_t column = 0; column < from.columns; column++)
             convert(to + column, from.data[row * from.stride + column]);
-        clear(to + from.columns, width - from.columns);
+        fill_zero(to + from.columns, width - from.columns);
     }
-    clear(to, (padded(from.rows) - from.rows) * width);
+    fill_zero(to, (round_up(from.rows) - from.rows) * width);
 }
 
-// The left operand of the transposed matrix: [padded columns, padded rows].
+// The transposed matrix as a left operand [padded columns, padded rows].
 template <class Operand, class T>
 void pack_left_transposed(Operand *to, Matrix<const T> from) {
-    const int64_t width = padded(from.rows);
+    const int64_t width = round_up(from.rows);
     for (int64_t column = 0; column < from.columns; column++, to += width) {
         for (int64_t row = 0; row < from.rows; row++) convert(to + row, from.data[row * from.stride + column]);
-        clear(to + from.rows, width - from.rows);
+        fill_zero(to + from.rows, width - from.rows);
     }
-    clear(to, (padded(from.columns) - from.columns) * width);
+    fill_zero(to, (round_up(from.columns) - from.columns) * width);
 }
 
-// A right operand [padded rows, padded columns]: row by row.
+// A right operand [padded rows, padded columns]: row-major for fp32.
 template <class T>
 void pack_right(float *to, Matrix<const T> from) {
     pack_left(to, from);
 }
 
-// The right operand of the transposed matrix: [padded columns, padded rows].
+// The transposed matrix as a right operand [padded columns, padded rows].
 template <class T>
 void pack_right_transposed(float *to, Matrix<const T> from) {
     pack_left_transposed(to, from);
 }
 
-// Rows 2 * pair and 2 * pair + 1 of a right operand, at one column.
+// Set rows 2 * pair and 2 * pair + 1 of a right operand at one column.
 inline void set_pair(float *right, int64_t pair, int64_t width, int64_t column, float upper, float lower) {
     right[2 * pair * width + column] = upper;
     right[(2 * pair + 1) * width + column] = lower;
 }
 
-// A product [padded rows, padded columns], to a matrix in memory.
+// Store a result [padded rows, padded columns] to a matrix in memory.
 template <class T>
 void unpack(Matrix<T> to, const float *from) {
-    const int64_t width = padded(to.columns);
+    const int64_t width = round_up(to.columns);
     for (int64_t row = 0; row < to.rows; row++)
 #pragma omp simd
         for (int64_t column = 0; column < to.columns; column++)
             store(to.data + row * to.stride + column, from[row * width + column]);
 }
 
-// The transposed of a product [padded columns, padded rows], to a matrix in memory.
+// Store the transpose of a result [padded columns, padded rows] to a matrix in memory.
 template <class T>
 void unpack_transposed(Matrix<T> to, const float *from) {
-    const int64_t width = padded(to.rows);
+    const int64_t width = round_up(to.rows);
     for (int64_t row = 0; row < to.rows; row++)
         for (int64_t column = 0; column < to.columns; column++)
             store(to.data + row * to.stride + column, from[column * width + row]);
@@ -228,47 +228,48 @@ void unpack_transposed(Matrix<T> to, const float *from) {
 
 #ifdef __AMX_BF16__
 
-// As AMX wants a right operand: in pairs of rows, row 0 and row 1 of column 0, the same of column 1, and so on.
+// AMX takes a right operand in pairs of rows: rows 0 and 1 of column 0, rows 0 and 1 of column 1, and so on.
 inline void set_pair(bf16 *right, int64_t pair, int64_t width, int64_t column, float upper, float lower) {
-    reinterpret_cast<uint32_t *>(right)[pair * width + column] = rounded(upper) >> 16 | (rounded(lower) & 0xffff0000);
+    reinterpret_cast<uint32_t *>(right)[pair * width + column] =
+        round_to_bf16(upper) >> 16 | (round_to_bf16(lower) & 0xffff0000);
 }
 
 void pack_right(bf16 *to, Matrix<const bf16> from) {
     uint32_t *pairs = reinterpret_cast<uint32_t *>(to);
-    const int64_t width = padded(from.columns);
+    const int64_t width = round_up(from.columns);
     for (int64_t row = 0; row < from.rows; row += 2, pairs += width) {
         const bf16 *upper = from.data + row * from.stride, *lower = upper + from.stride;
-        prefetch<For::reading>(Matrix<const bf16>{upper + 8 * from.stride, 2, from.columns, from.stride});
+        prefetch<Access::read>(Matrix<const bf16>{upper + 8 * from.stride, 2, from.columns, from.stride});
         const uint32_t has_lower = row + 1 < from.rows ? 0xffff0000 : 0;
         lower = has_lower ? lower : upper;
 #pragma omp simd
         for (int64_t column = 0; column < from.columns; column++)
             pairs[column] = upper[column].bits | (static_cast<uint32_t>(lower[column].bits) << 16 & has_lower);
-        clear(pairs + from.columns, width - from.columns);
+        fill_zero(pairs + from.columns, width - from.columns);
     }
-    clear(pairs, (padded(from.rows) - from.rows) / 2 * width);
+    fill_zero(pairs, (round_up(from.rows) - from.rows) / 2 * width);
 }
 
-// 16 vectors of 16 numbers of 32 bits, transposed.
-inline void transpose(__m512i numbers[16]) {
-    __m512i other[16];
+// Transpose 16 x 16 elements of 32 bits.
+inline void transpose(__m512i rows[16]) {
+    __m512i buffer[16];
     for (int i = 0; i < 16; i += 2) {
-        other[i] = _mm512_unpacklo_epi32(numbers[i], numbers[i + 1]);
-        other[i + 1] = _mm512_unpackhi_epi32(numbers[i], numbers[i + 1]);
+        buffer[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+        buffer[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
     }
     for (int i = 0; i < 16; i += 4)
         for (int j = 0; j < 2; j++) {
-            numbers[i + 2 * j] = _mm512_unpacklo_epi64(other[i + j], other[i + j + 2]);
-            numbers[i + 2 * j + 1] = _mm512_unpackhi_epi64(other[i + j], other[i + j + 2]);
+            rows[i + 2 * j] = _mm512_unpacklo_epi64(buffer[i + j], buffer[i + j + 2]);
+            rows[i + 2 * j + 1] = _mm512_unpackhi_epi64(buffer[i + j], buffer[i + j + 2]);
         }
     for (int i = 0; i < 16; i += 8)
         for (int j = 0; j < 4; j++) {
-            other[i + j] = _mm512_shuffle_i32x4(numbers[i + j], numbers[i + j + 4], 0x88);
-            other[i + j + 4] = _mm512_shuffle_i32x4(numbers[i + j], numbers[i + j + 4], 0xdd);
+            buffer[i + j] = _mm512_shuffle_i32x4(rows[i + j], rows[i + j + 4], 0x88);
+            buffer[i + j + 4] = _mm512_shuffle_i32x4(rows[i + j], rows[i + j + 4], 0xdd);
         }
     for (int j = 0; j < 8; j++) {
-        numbers[j] = _mm512_shuffle_i32x4(other[j], other[j + 8], 0x88);
-        numbers[j + 8] = _mm512_shuffle_i32x4(other[j], other[j + 8], 0xdd);
+        rows[j] = _mm512_shuffle_i32x4(buffer[j], buffer[j + 8], 0x88);
+        rows[j + 8] = _mm512_shuffle_i32x4(buffer[j], buffer[j + 8], 0xdd);
     }
 }
 
@@ -276,7 +277,7 @@ inline void transpose(__m512i numbers[16]) {
 inline uint32_t first_lanes(int64_t count) { return count < 32 ? (1u << count) - 1 : 0xffffffff; }
 
 void pack_right_transposed(bf16 *to, Matrix<const bf16> from) {
-    const int64_t width = padded(from.rows), height = padded(from.columns);
+    const int64_t width = round_up(from.rows), height = round_up(from.columns);
     for (int64_t row = 0; row < width; row += 16)
         for (int64_t column = 0; column < height; column += 32) {
             const __mmask32 mask = first_lanes(from.columns - column);
@@ -290,9 +291,9 @@ void pack_right_transposed(bf16 *to, Matrix<const bf16> from) {
 }
 
 void pack_left_transposed(bf16 *to, Matrix<const bf16> from) {
-    const int64_t width = padded(from.rows), height = padded(from.columns);
+    const int64_t width = round_up(from.rows), height = round_up(from.columns);
     for (int64_t row = 0; row < width; row += 32) {
-        prefetch<For::reading>(Matrix<const bf16>{from.data + (row + 32) * from.stride, 32, from.columns, from.stride});
+        prefetch<Access::read>(Matrix<const bf16>{from.data + (row + 32) * from.stride, 32, from.columns, from.stride});
         for (int64_t column = 0; column < height; column += 16) {
             const __mmask16 mask = column < from.columns ? first_lanes(from.columns - column) : 0;
             __m512i block[16];
@@ -311,7 +312,7 @@ void pack_left_transposed(bf16 *to, Matrix<const bf16> from) {
 }
 
 void unpack_transposed(Matrix<bf16> to, const float *from) {
-    const int64_t width = padded(to.rows);
+    const int64_t width = round_up(to.rows);
     for (int64_t row = 0; row < to.rows; row += 16)
         for (int64_t column = 0; column < to.columns; column += 16) {
             const __mmask16 mask = first_lanes(to.columns - column);
@@ -320,7 +321,7 @@ void unpack_transposed(Matrix<bf16> to, const float *from) {
             for (int64_t i = 0; i < 16; i++) block[i] = _mm512_loadu_si512(from + (column + i) * width + row);
             transpose(block);
             for (int64_t i = 0; i < count; i++) {
-                // As `rounded`.
+                // As round_to_bf16().
                 const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(block[i], 16), _mm512_set1_epi32(1));
                 const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(block[i], odd), _mm512_set1_epi32(0x7fff));
                 _mm256_mask_storeu_epi16(to.data + (row + i) * to.stride + column, mask,
@@ -331,7 +332,7 @@ void unpack_transposed(Matrix<bf16> to, const float *from) {
 
 #endif
 
-// A thread's memory, handed out piece by piece.
+// A thread's scratch memory: a bump allocator.
 class Scratch {
 public:
     explicit Scratch(int64_t bytes) : begin_(static_cast<char *>(aligned_alloc(64, bytes))), next_(begin_) {}
@@ -340,9 +341,9 @@ public:
 
     template <class U>
     U *take(int64_t count) {
-        U *taken = reinterpret_cast<U *>(next_);
+        U *result = reinterpret_cast<U *>(next_);
         next_ += (count * sizeof(U) + 63) / 64 * 64;
-        return taken;
+        return result;
     }
     void reset() { next_ = begin_; }
 
