@@ -1,4 +1,4 @@
-"""cuda_kernels.py on CPU tensors: its kernels compiled for the processor, their threads run one after the other."""
+"""Runs ops/cuda on CPU tensors: its kernels compiled for the CPU, their threads one after the other."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ from support.emulator.libraries import Sizes, library
 
 
 class Driver:
-    """What cuda_driver.py uses of CUDA's driver."""
+    """The function of CUDA's driver that `launch` calls."""
 
-    def __init__(self, part: str, form: str, sizes: Sizes) -> None:
-        self._library = ctypes.CDLL(str(library(part, form, sizes)))
+    def __init__(self, part: str, dtype: str, sizes: Sizes) -> None:
+        self._library = ctypes.CDLL(str(library(part, dtype, sizes)))
 
     def cuLaunchKernel(
         self, kernel: str, across: int, down: int, _: int, threads: int, __: int, ___: int, shared_bytes: int,
         stream: int, arguments: int, extra: int,
     ) -> tuple[int]:  # fmt: skip
-        """Run a kernel, and wait for it."""
+        """Run a kernel to its end."""
         launch = self._library[f"launch_{kernel.rpartition('_')[2]}"]
         launch(across, down, threads, shared_bytes, ctypes.c_void_p(arguments))
         return (0,)
 
 
 def install(monkeypatch: Any) -> None:
-    """Let cuda_kernels.py work on CPU tensors."""
-    from text_classifier.ops.cuda import bindings as cuda_kernels
-    from text_classifier.ops.cuda import driver as cuda_driver
+    """Let ops/cuda work on CPU tensors."""
+    from text_classifier.ops.cuda import bindings, driver
 
-    drivers = functools.cache(Driver)
+    libraries = functools.cache(Driver)
 
     def compiled(name: str, dtype: Any, sizes: Sizes, shared_bytes: int, device: Any) -> tuple[Driver, str]:
-        return drivers(name.partition("_")[0], str(dtype).removeprefix("torch."), sizes), name
+        return libraries(name.partition("_")[0], str(dtype).removeprefix("torch."), sizes), name
 
-    monkeypatch.setattr(cuda_driver, "_compiled", compiled)
-    monkeypatch.setattr(cuda_driver, "_stream", lambda device: 0)
-    monkeypatch.setattr(cuda_kernels, "multiprocessors", lambda device: 2)
+    monkeypatch.setattr(driver, "_compiled", compiled)
+    monkeypatch.setattr(driver, "_stream", lambda device: 0)
+    monkeypatch.setattr(bindings, "multiprocessors", lambda device: 2)

@@ -1,4 +1,4 @@
-// A part of code/*.cu for the emulator: its kernels, and for each a function launch_... that runs it.
+// One of ops/cuda/*.cu compiled for the emulator: its kernels, and a function launch_... for each.
 
 #include PART_FILE
 

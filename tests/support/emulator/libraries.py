@@ -1,6 +1,6 @@
-"""The kernels of code/*.cu as libraries for a CPU: python libraries.py FOLDER.
+"""Compiles the kernels in ops/cuda for a CPU: PYTHONPATH=code python libraries.py FOLDER.
 
-The test image's build does so, because the image has no compiler. Elsewhere `library` does.
+The test image's build runs it, because the image has no compiler. Elsewhere `library` compiles on demand.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from text_classifier.ops.cuda.constants import definitions
+
 HERE = Path(__file__).parent
 CODE = HERE.parents[2] / "code" / "text_classifier" / "ops" / "cuda"
 
-#: Where the test image has them.
+#: The libraries in the test image.
 READY = Path("/opt/test-tools/emulator")
 
 #: The kernels of each file.
@@ -24,22 +26,21 @@ KERNELS = {
     "norm": ("forward", "backward"), "sums": ("columns",),
 }  # fmt: skip
 
-#: As in ptx.cuh.
-DTYPES = {"float32": 0, "bfloat16": 1, "float16": 2}
+DTYPES = ("float32", "bfloat16", "float16")
 
 Sizes = tuple[tuple[str, int], ...]
 
-#: What the tests want: files, formats and sizes.
+#: The tests' variants: file, dtype and sizes.
 VARIANTS: tuple[tuple[str, str, Sizes], ...] = (
     ("sums", "float32", ()),
-    *(("adamw", form, ()) for form in DTYPES),
-    *(("norm", form, (("WIDTH", width),)) for form in DTYPES for width in (31, 384)),
+    *(("adamw", dtype, ()) for dtype in DTYPES),
+    *(("norm", dtype, (("WIDTH", width),)) for dtype in DTYPES for width in (31, 384)),
     *(("norm", "bfloat16", (("WIDTH", width),)) for width in (16, 64)),
-    *(("gelu", form, (("WIDTH", width),)) for form in DTYPES for width in (31, 1536)),
+    *(("gelu", dtype, (("WIDTH", width),)) for dtype in DTYPES for width in (31, 1536)),
     ("gelu", "bfloat16", (("WIDTH", 128),)),
     *(
-        ("attention", form, (("WIDTH", width), ("TOKENS", tokens)))
-        for form, width, tokens in (
+        ("attention", dtype, (("WIDTH", width), ("TOKENS", tokens)))
+        for dtype, width, tokens in (
             ("bfloat16", 64, 128), ("bfloat16", 32, 64), ("bfloat16", 16, 32), ("float16", 32, 128),
             ("float16", 16, 16),
         )
@@ -47,22 +48,21 @@ VARIANTS: tuple[tuple[str, str, Sizes], ...] = (
 )  # fmt: skip
 
 
-def library(part: str, form: str, sizes: Sizes) -> Path:
+def library(part: str, dtype: str, sizes: Sizes) -> Path:
     """The library of one of VARIANTS."""
-    assert (part, form, sizes) in VARIANTS, "add it to VARIANTS"
-    ready = READY / _file_name(part, form, sizes)
-    return ready if ready.exists() else compile_library(_folder(), part, form, sizes)
+    assert (part, dtype, sizes) in VARIANTS, "add it to VARIANTS"
+    ready = READY / _file_name(part, dtype, sizes)
+    return ready if ready.exists() else compile_library(_folder(), part, dtype, sizes)
 
 
-def compile_library(folder: Path, part: str, form: str, sizes: Sizes) -> Path:
+def compile_library(folder: Path, part: str, dtype: str, sizes: Sizes) -> Path:
     """Write one of VARIANTS to `folder`. Raises CalledProcessError."""
-    file = folder / _file_name(part, form, sizes)
-    defined = {"PART_FILE": f'"{part}.cu"', "DTYPE": DTYPES[form], **dict(sizes)}
-    for number, name in enumerate(KERNELS[part]):
-        defined |= {f"KERNEL_{number}": f"{part}_{name}", f"LAUNCH_{number}": f"launch_{name}"}
+    file = folder / _file_name(part, dtype, sizes)
     flags = ["-std=c++17", "-O2", "-fPIC", "-shared", "-march=x86-64-v3", "-Wno-unknown-pragmas"]
-    definitions = [f"-D{name}={value}" for name, value in defined.items()]
-    command = ["g++", *flags, *definitions, f"-I{HERE}", f"-I{CODE}", str(HERE / "kernels.cpp"), "-o", str(file)]
+    flags += [*definitions(part, dtype, dict(sizes)), f'-DPART_FILE="{part}.cu"']
+    for number, name in enumerate(KERNELS[part]):
+        flags += [f"-DKERNEL_{number}={part}_{name}", f"-DLAUNCH_{number}=launch_{name}"]
+    command = ["g++", *flags, f"-I{HERE}", f"-I{CODE}", str(HERE / "kernels.cpp"), "-o", str(file)]
     subprocess.run(command, check=True)
     return file
 
@@ -72,8 +72,8 @@ def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="emulator-"))
 
 
-def _file_name(part: str, form: str, sizes: Sizes) -> str:
-    return "-".join([part, form, *(str(value) for _, value in sizes)]) + ".so"
+def _file_name(part: str, dtype: str, sizes: Sizes) -> str:
+    return "-".join([part, dtype, *(str(value) for _, value in sizes)]) + ".so"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-// In the place of code/ptx.cuh: a GPU's instructions on a CPU, so that the kernels can be tested where no GPU is.
+// Replaces ops/cuda/ptx.cuh: a GPU's instructions on a CPU, so that the kernels can be tested without a GPU.
 //
-// A block's threads are fibers that take turns, and wait where threads of a GPU wait for each other. What a thread
-// reads before it was written is not a number: shared memory is full of NaN at first, and copies arrive when they are
-// waited for.
+// A block's threads are fibers that take turns and yield where threads of a GPU wait for each other. Reading shared
+// memory before it was written gives NaN: it is filled with NaN at first, and asynchronous copies arrive only when they
+// are waited for.
 
 #include <immintrin.h>
 #include <ucontext.h>
@@ -12,10 +12,6 @@
 #include <memory>
 #include <utility>
 #include <vector>
-
-#define FP32 0
-#define BF16 1
-#define FP16 2
 
 #define __device__ inline
 #define __global__
@@ -41,21 +37,21 @@ constexpr int STACK_BYTES = 1 << 17;
 
 struct Copy {
     uint4 *to;
-    uint4 what;
+    uint4 value;
 };
 
 struct Thread {
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[STACK_BYTES]};
-    std::vector<std::vector<Copy>> copies;  // begun, by group
+    std::vector<std::vector<Copy>> copies;  // in flight, by group
     bool is_done;
 };
 
-// What a warp's lanes show each other, once and once more: a lane may be ahead by one.
+// A warp's lanes exchange values through two slots in turn: a lane may be one exchange ahead of another.
 struct Warp {
-    char shown[2][LANES][64];
+    char slots[2][LANES][64];
     int arrived = 0;
-    uint64 times = 0;
+    uint64 exchanges = 0;
 };
 
 inline ucontext_t scheduler;
@@ -69,20 +65,20 @@ inline Thread &self() { return threads[threadIdx.x]; }
 
 inline void yield() { swapcontext(&self().context, &scheduler); }
 
-// Show `mine` to the other lanes of the warp, and see what each of them shows.
+// The values of all lanes of the warp; every lane must call this.
 template <class T>
-std::vector<T> exchange(const T &mine) {
-    static_assert(sizeof(T) <= sizeof(Warp::shown[0][0]));
+std::vector<T> exchange(const T &value) {
+    static_assert(sizeof(T) <= sizeof(Warp::slots[0][0]));
     Warp &warp = warps[threadIdx.x / LANES];
-    const uint64 time = warp.times;
-    std::memcpy(warp.shown[time % 2][threadIdx.x % LANES], &mine, sizeof(T));
+    const uint64 number = warp.exchanges;
+    std::memcpy(warp.slots[number % 2][threadIdx.x % LANES], &value, sizeof(T));
     if (++warp.arrived == LANES) {
         warp.arrived = 0;
-        warp.times++;
+        warp.exchanges++;
     }
-    while (warp.times == time) yield();
+    while (warp.exchanges == number) yield();
     std::vector<T> all(LANES);
-    for (int lane = 0; lane < LANES; lane++) std::memcpy(&all[lane], warp.shown[time % 2][lane], sizeof(T));
+    for (int lane = 0; lane < LANES; lane++) std::memcpy(&all[lane], warp.slots[number % 2][lane], sizeof(T));
     return all;
 }
 
@@ -104,16 +100,16 @@ void call(void (*kernel)(Arguments...), void **arguments, std::index_sequence<I.
     kernel(*static_cast<std::remove_reference_t<Arguments> *>(arguments[I])...);
 }
 
-// Run a kernel as cuLaunchKernel() does: `arguments` points to each argument.
+// Run a kernel as cuLaunchKernel() does: `arguments` are pointers to the arguments.
 template <class... Arguments>
 void launch(void (*kernel)(Arguments...), uint32 across, uint32 down, uint32 size, uint32 shared_bytes,
             void **arguments) {
-    static void (*the_kernel)(Arguments...);
-    static void **the_arguments;
-    the_kernel = kernel;
-    the_arguments = arguments;
+    static void (*launched_kernel)(Arguments...);
+    static void **launched_arguments;
+    launched_kernel = kernel;
+    launched_arguments = arguments;
     const auto entry = +[] {
-        call(the_kernel, the_arguments, std::index_sequence_for<Arguments...>());
+        call(launched_kernel, launched_arguments, std::index_sequence_for<Arguments...>());
         self().is_done = true;
         running--;
         yield();
@@ -165,16 +161,16 @@ inline void __syncthreads() { emulator::barrier(); }
 inline float to_float(float number) { return number; }
 inline void from_float(float x, float &number) { number = x; }
 
-#if DTYPE == FP32
+#if defined(DTYPE_FLOAT32)
 typedef float scalar_t;
-#elif DTYPE == BF16
+#elif defined(DTYPE_BFLOAT16)
 typedef unsigned short scalar_t;
 inline float to_float(scalar_t number) { return __uint_as_float(static_cast<uint32>(number) << 16); }
 inline void from_float(float x, scalar_t &number) {
     const uint32 bits = __float_as_uint(x);
     number = x == x ? static_cast<scalar_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : 0x7fff;
 }
-#elif DTYPE == FP16
+#elif defined(DTYPE_FLOAT16)
 typedef unsigned short scalar_t;
 inline float to_float(scalar_t number) { return _cvtsh_ss(number); }
 inline void from_float(float x, scalar_t &number) { number = _cvtss_sh(x, 0); }
@@ -186,19 +182,19 @@ inline float rcp_approx(float x) { return 1 / x; }
 
 inline uint4 *shared_memory() { return emulator::shared.data(); }
 
-inline void cp_async(uint4 *to, const void *from, bool is_there) {
+inline void cp_async(uint4 *to, const void *from, bool is_valid) {
     emulator::Copy copy{to, {0, 0, 0, 0}};
-    if (is_there) std::memcpy(&copy.what, from, sizeof copy.what);
+    if (is_valid) std::memcpy(&copy.value, from, sizeof copy.value);
     emulator::self().copies.back().push_back(copy);
 }
 
 inline void cp_async_commit() { emulator::self().copies.emplace_back(); }
 
-template <int LAST>
+template <int PENDING>
 void cp_async_wait() {
     auto &groups = emulator::self().copies;
-    while (groups.size() > LAST + 1) {
-        for (const emulator::Copy &copy : groups.front()) *copy.to = copy.what;
+    while (groups.size() > PENDING + 1) {
+        for (const emulator::Copy &copy : groups.front()) *copy.to = copy.value;
         groups.erase(groups.begin());
     }
 }
@@ -207,7 +203,7 @@ inline void ldmatrix_x4(uint32 (&to)[4], const uint4 *row) {
     const auto rows = emulator::exchange(row);
     const int lane = threadIdx.x % emulator::LANES;
     for (int i = 0; i < 4; i++) to[i] = reinterpret_cast<const uint32 *>(rows[8 * i + lane / 4])[lane % 4];
-    emulator::exchange(0);  // all have read
+    emulator::exchange(0);  // all lanes have read
 }
 
 inline void ldmatrix_x4_trans(uint32 (&to)[4], const uint4 *row) {
@@ -220,19 +216,19 @@ inline void ldmatrix_x4_trans(uint32 (&to)[4], const uint4 *row) {
     emulator::exchange(0);
 }
 
-#if DTYPE != FP32
-inline void mma_m16n8k16(float (&sum)[4], const uint32 (&left)[4], uint32 right_top, uint32 right_bottom) {
+#ifndef DTYPE_FLOAT32
+inline void mma_m16n8k16(float (&c)[4], const uint32 (&a)[4], uint32 b_top, uint32 b_bottom) {
     struct Operands {
-        uint32 left[4], right[2];
+        uint32 a[4], b[2];
     };
-    const auto of = emulator::exchange(Operands{{left[0], left[1], left[2], left[3]}, {right_top, right_bottom}});
+    const auto lanes = emulator::exchange(Operands{{a[0], a[1], a[2], a[3]}, {b_top, b_bottom}});
     const auto half = [](uint32 pair, int upper) { return to_float(static_cast<scalar_t>(upper ? pair >> 16 : pair)); };
     const int lane = threadIdx.x % emulator::LANES;
     for (int i = 0; i < 4; i++) {
         const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
         for (int k = 0; k < 16; k++)
-            sum[i] += half(of[row % 8 * 4 + k % 8 / 2].left[row / 8 + k / 8 * 2], k % 2) *
-                      half(of[column * 4 + k % 8 / 2].right[k / 8], k % 2);
+            c[i] += half(lanes[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k % 2) *
+                    half(lanes[column * 4 + k % 8 / 2].b[k / 8], k % 2);
     }
 }
 #endif

@@ -1,9 +1,8 @@
-"""A packed batch on a CPU, in kernels.cpp: attention, LayerNorm and GELU with what goes with them.
+"""The operations of a packed batch on a CPU, in kernels.cpp: attention, LayerNorm and GELU fused with their neighbors.
 
-Each is a function of tensors with a gradient. Numbers are fp32, bf16 or fp16 in memory and fp32 where they are
-computed; parameters (biases, gains) are fp32. Dropout draws its seed from torch's generator, so that a restored
-generator repeats it; the mask is computed again for the gradient instead of kept. The same inputs give the same bits on
-any number of threads.
+All are differentiable. Activations are fp32, bf16 or fp16, computed in fp32; parameters (biases, LayerNorm) are fp32.
+Dropout draws its seed from torch's generator, so restoring the generator's state repeats it, and recomputes the mask in
+the backward pass instead of storing it. Results do not depend on the number of threads, bit by bit.
 """
 
 from __future__ import annotations
@@ -29,47 +28,43 @@ def attention(
     cu_seqlens: torch.Tensor,
     max_seqlen: int,
     heads: int,
-    probability: float,
+    dropout_p: float,
 ) -> torch.Tensor:
-    """Softmax attention within each sequence: [queries, width]. Weights drop out with `probability`.
+    """Softmax attention within each sequence, with dropout of the probabilities: [queries, width].
 
-    qkv [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one
-    for each sequence, it is [tokens, 2 * width], without queries. cu_seqlens: int32 [sequences + 1], first tokens.
+    qkv: [tokens, 3 * width], queries, keys and values side by side. With `query` [sequences, width], one query per
+    sequence, it is [tokens, 2 * width]: keys and values. cu_seqlens: int32 [sequences + 1].
     """
-    output: torch.Tensor = _Attention.apply(query, qkv, cu_seqlens, max_seqlen, heads, probability)
-    return output
+    return _Attention.apply(query, qkv, cu_seqlens, max_seqlen, heads, dropout_p)
 
 
 def add_and_norm(
-    update: torch.Tensor, bias: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, probability: float
+    update: torch.Tensor, bias: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, dropout_p: float
 ) -> torch.Tensor:
-    """LayerNorm(residual + dropout(update + bias)): [rows, width], as update and residual are."""
-    output: torch.Tensor = _AddAndNorm.apply(update, bias, residual, norm.weight, norm.bias, norm.eps, probability)
-    return output
+    """LayerNorm(residual + dropout(update + bias)); update, residual and result [rows, width]."""
+    return _AddAndNorm.apply(update, bias, residual, norm.weight, norm.bias, norm.eps, dropout_p)
 
 
 def gelu(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """gelu(x + bias), by the normal distribution: [rows, width]."""
-    output: torch.Tensor = _Gelu.apply(x, bias)
-    return output
+    """gelu(x + bias), without the tanh approximation: [rows, width]."""
+    return _Gelu.apply(x, bias)
 
 
-def dropout(x: torch.Tensor, probability: float) -> torch.Tensor:
-    """Zero elements with `probability` and scale the rest, so that the mean stays."""
-    output: torch.Tensor = _Dropout.apply(x, probability) if probability else x
+def dropout(x: torch.Tensor, dropout_p: float) -> torch.Tensor:
+    """As torch.nn.functional.dropout in training."""
+    output: torch.Tensor = _Dropout.apply(x, dropout_p) if dropout_p else x
     return output
 
 
 def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
     """The rows of the table: [ids, width]."""
-    rows: torch.Tensor = table(ids)
-    return rows
+    return table(ids)
 
 
 def weight_grad(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """fp32 [outputs, inputs], from [rows, outputs] and [rows, inputs].
+    """d_output^T @ x: float32 [outputs, inputs], from [rows, outputs] and [rows, inputs].
 
-    torch multiplies 16 bits that lie across memory at a third of what AMX can.
+    torch's bf16 matmul with a transposed left operand runs at a third of the speed of kernels.cpp's with AMX.
     """
     if x.dtype != torch.bfloat16 or not _has_amx():
         return (d_output.t() @ x).float()
@@ -79,7 +74,7 @@ def weight_grad(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def bias_grad(d_output: torch.Tensor) -> torch.Tensor:
-    """The sum of all rows, fp32 [outputs]."""
+    """The sum of d_output [rows, outputs] over its rows: float32 [outputs]."""
     gradient = torch.empty(d_output.shape[1])
     _kernel("sum_rows", d_output.dtype)(d_output, gradient, *d_output.shape)
     return gradient
@@ -94,7 +89,7 @@ class _Attention(torch.autograd.Function):
         cu_seqlens: torch.Tensor,
         max_seqlen: int,
         heads: int,
-        probability: float,
+        dropout_p: float,
     ) -> torch.Tensor:
         qkv = qkv.contiguous()
         query = None if query is None else query.contiguous()
@@ -105,7 +100,7 @@ class _Attention(torch.autograd.Function):
         head_width = width // heads
         arguments = (
             cu_seqlens, len(cu_seqlens) - 1, max_seqlen, heads, head_width, query is not None, head_width**-0.5,
-            _seed(probability), probability,
+            _seed(dropout_p), dropout_p,
         )  # fmt: skip
         strides = parts[0].stride(0), parts[1].stride(0)
         _kernel("attention_forward", qkv.dtype)(*parts, *strides, *arguments, output, lse)
@@ -135,29 +130,18 @@ class _AddAndNorm(torch.autograd.Function):
         norm_weight: torch.Tensor,
         norm_bias: torch.Tensor,
         epsilon: float,
-        probability: float,
+        dropout_p: float,
     ) -> torch.Tensor:
         update, residual = update.contiguous(), residual.contiguous()
         total, output = torch.empty_like(update), torch.empty_like(update)
         mean, rstd = torch.empty(len(update)), torch.empty(len(update))
-        seed = _seed(probability)
+        seed = _seed(dropout_p)
         _kernel("norm_forward", update.dtype)(
-            update,
-            bias,
-            residual,
-            norm_weight,
-            norm_bias,
-            total,
-            output,
-            mean,
-            rstd,
-            *update.shape,
-            epsilon,
-            seed,
-            probability,
-        )
+            update, bias, residual, norm_weight, norm_bias, total, output, mean, rstd,
+            *update.shape, epsilon, seed, dropout_p,
+        )  # fmt: skip
         ctx.save_for_backward(total, mean, rstd, norm_weight)
-        ctx.dropout = seed, probability
+        ctx.dropout = seed, dropout_p
         return output
 
     @staticmethod
@@ -192,8 +176,8 @@ class _Gelu(torch.autograd.Function):
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, probability: float) -> torch.Tensor:
-        ctx.dropout = _seed(probability), probability
+    def forward(ctx: Any, x: torch.Tensor, dropout_p: float) -> torch.Tensor:
+        ctx.dropout = _seed(dropout_p), dropout_p
         return _dropped(x, *ctx.dropout)
 
     @staticmethod
@@ -201,10 +185,10 @@ class _Dropout(torch.autograd.Function):
         return _dropped(gradients[0], *ctx.dropout), None
 
 
-def _dropped(x: torch.Tensor, seed: int, probability: float) -> torch.Tensor:
+def _dropped(x: torch.Tensor, seed: int, dropout_p: float) -> torch.Tensor:
     x = x.contiguous()
     output = torch.empty_like(x)
-    _kernel("dropout", x.dtype)(x, output, x.numel(), seed, probability)
+    _kernel("dropout", x.dtype)(x, output, x.numel(), seed, dropout_p)
     return output
 
 
@@ -212,12 +196,15 @@ def _has_amx() -> bool:
     return hasattr(_library(), "weight_grad_bf16")
 
 
-def _seed(probability: float) -> int:
-    return int(torch.randint(1 << 62, ()).item()) if probability else 0
+def _seed(dropout_p: float) -> int:
+    return int(torch.randint(1 << 62, ()).item()) if dropout_p else 0
 
 
 def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    """A function of the library that takes tensors (of contiguous rows), ints and floats."""
+    """The library's function for a dtype. It takes contiguous tensors, ints and floats.
+
+    Arguments are passed by their Python type, as pointer, int64 and float: nothing checks that the C++ function agrees.
+    """
     function = getattr(_library(), f"{name}_{_NAMES[dtype]}")
 
     def call(*arguments: torch.Tensor | int | float) -> None:
@@ -233,10 +220,10 @@ def _argument(value: torch.Tensor | int | float) -> Any:
 
 
 def runnable() -> list[str]:
-    """Those of PROCESSORS whose instructions this one has, the fastest first."""
-    needed = {"amx": "amx_bf16", "avx512": "avx512_f", "avx2": "avx2"}
-    able = torch.cpu.get_capabilities()
-    return [processor for processor in PROCESSORS if able.get(needed[processor])]
+    """The entries of PROCESSORS that this processor can run, the fastest first."""
+    required = {"amx": "amx_bf16", "avx512": "avx512_f", "avx2": "avx2"}
+    capabilities = torch.cpu.get_capabilities()
+    return [processor for processor in PROCESSORS if capabilities.get(required[processor])]
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""AdamW on a GPU: one pass over all weights, which also renews the copies of them that products read (products.py)."""
+"""AdamW on a GPU: one pass over all weights, which also refreshes the shadow weights (ops/linear.py)."""
 
 from __future__ import annotations
 
@@ -9,60 +9,61 @@ from typing import Any
 
 import torch
 
+from text_classifier.ops.cuda.constants import CONSTANTS
 from text_classifier.ops.cuda.driver import launch
 
 BETAS = (0.9, 0.999)
 
-#: As in adamw.cu: threads and numbers of a block, tensors of a launch, whose arguments may have 4 KB.
-THREADS = 256
-NUMBERS = THREADS * 4 * 2
-TENSORS = 64
+THREADS, TENSORS = CONSTANTS["adamw"]["THREADS"], CONSTANTS["adamw"]["TENSORS"]
+ELEMENTS_PER_BLOCK = THREADS * CONSTANTS["adamw"]["ELEMENTS_PER_THREAD"]
 
 
 class _Tensor(ctypes.Structure):
+    """The layout of Tensor in adamw.cu; _Tensors too."""
+
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("weights", "gradients", "means", "squares", "copies")),
-        ("size", ctypes.c_uint32), ("first_block", ctypes.c_uint32), ("decay", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("weights", "gradients", "exp_avg", "exp_avg_sq", "shadow")),
+        ("size", ctypes.c_uint32), ("first_block", ctypes.c_uint32), ("weight_decay", ctypes.c_float),
     ]  # fmt: skip
 
 
 class _Tensors(ctypes.Structure):
-    _fields_ = [("of", _Tensor * TENSORS)]
+    _fields_ = [("tensors", _Tensor * TENSORS)]
 
 
 class AdamW(torch.optim.Optimizer):
-    """The steps of torch.optim.AdamW, with the learning rate as a tensor on the GPU.
+    """The updates of torch.optim.AdamW, with the learning rate as a tensor on the GPU.
 
-    `copies` has narrow copies of some parameters. As torch's fused optimizers have it, gradients are divided by
-    `grad_scale`, and a step whose `found_inf` is 1.0 changes nothing.
+    `shadow_weights` maps some parameters to their 16-bit copies. As in torch's fused optimizers, gradients are divided
+    by `grad_scale`, and a step with `found_inf` 1.0 changes nothing.
     """
 
     def __init__(
         self,
         groups: Iterable[dict[str, Any]],
-        rate: torch.Tensor,
+        lr: torch.Tensor,
         epsilon: float,
-        copies: Mapping[torch.Tensor, torch.Tensor],
+        shadow_weights: Mapping[torch.Tensor, torch.Tensor],
     ) -> None:
-        super().__init__(groups, {"lr": rate, "eps": epsilon, "weight_decay": 0.0})
+        super().__init__(groups, {"lr": lr, "eps": epsilon, "weight_decay": 0.0})
         self.grad_scale: torch.Tensor | None = None
         self.found_inf: torch.Tensor | None = None
-        self._rate = rate
+        self._lr = lr
         self._epsilon = epsilon
-        self._copies = copies
-        self._like = next(iter(copies.values()), rate)  # of the copies' format
-        self._betas = torch.tensor(BETAS, dtype=torch.float64, device=rate.device)
-        self._steps = torch.zeros((), dtype=torch.float32, device=rate.device)  # one for all
+        self._shadow_weights = shadow_weights
+        self._like = next(iter(shadow_weights.values()), lr)  # of the shadow weights' dtype
+        self._betas = torch.tensor(BETAS, dtype=torch.float64, device=lr.device)
+        self._steps = torch.zeros((), dtype=torch.float32, device=lr.device)  # shared by all parameters
         for group in self.param_groups:
             for parameter in group["params"]:
                 moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
                 self.state[parameter] = {"step": self._steps, **moments}
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
-        """Change the weights. Those without a gradient stay as they are."""
+    def step(self, closure: Any = None) -> Any:
+        """Update the weights that have a gradient. Takes no closure: the parameter is torch's."""
         self._steps += 1 if self.found_inf is None else 1 - self.found_inf
-        powers = self._betas**self._steps
+        beta_powers = self._betas**self._steps
         with_gradient = [
             (parameter, group["weight_decay"])
             for group in self.param_groups
@@ -70,19 +71,21 @@ class AdamW(torch.optim.Optimizer):
             if parameter.grad is not None
         ]
         for start in range(0, len(with_gradient), TENSORS):
-            some = with_gradient[start : start + TENSORS]
+            batch = with_gradient[start : start + TENSORS]
             table, blocks = _Tensors(), 0
-            gradients = [parameter.grad.contiguous() for parameter, _ in some]
-            for entry, gradient, (parameter, decay) in zip(table.of, gradients, some, strict=False):
-                moments = self.state[parameter]
-                copy = self._copies.get(parameter)
+            gradients = [parameter.grad.contiguous() for parameter, _ in batch]
+            for entry, gradient, (parameter, weight_decay) in zip(table.tensors, gradients, batch, strict=False):
+                moments, shadow = self.state[parameter], self._shadow_weights.get(parameter)
                 entry.weights, entry.gradients = parameter.data_ptr(), gradient.data_ptr()
-                entry.means, entry.squares = moments["exp_avg"].data_ptr(), moments["exp_avg_sq"].data_ptr()
-                entry.copies = None if copy is None else copy.data_ptr()
-                entry.size, entry.first_block, entry.decay = parameter.numel(), blocks, decay
-                blocks += math.ceil(parameter.numel() / NUMBERS)
+                entry.exp_avg, entry.exp_avg_sq = moments["exp_avg"].data_ptr(), moments["exp_avg_sq"].data_ptr()
+                entry.shadow = None if shadow is None else shadow.data_ptr()
+                entry.size, entry.first_block, entry.weight_decay = parameter.numel(), blocks, weight_decay
+                blocks += math.ceil(parameter.numel() / ELEMENTS_PER_BLOCK)
             launch(
-                "adamw_step", self._like, {}, (blocks, 1), THREADS,
-                table, len(some), powers, self._rate, self.grad_scale, self.found_inf,
-                *(1 - beta for beta in BETAS), self._epsilon,
+                "adamw_step",
+                (
+                    table, len(batch), beta_powers, self._lr, self.grad_scale, self.found_inf,
+                    *(1 - beta for beta in BETAS), self._epsilon,
+                ),
+                like=self._like, grid=(blocks, 1), threads=THREADS,
             )  # fmt: skip

@@ -1,43 +1,41 @@
-"""A packed batch on a GPU: what kernels.py is on a CPU, with the same functions of the same promises.
+"""The operations of a packed batch on a GPU: the functions of cpu/bindings.py.
 
-Products of matrices are cuBLAS's; attention of short sequences, LayerNorm and GELU are in attention.cu, norm.cu,
-gelu.cu and sums.cu. Nothing here waits for the GPU, and all of it can be recorded in a CUDA graph.
+Matmuls are cuBLAS's; attention for short sequences, LayerNorm and GELU are in attention.cu, norm.cu, gelu.cu and
+sums.cu. Nothing here synchronizes with the GPU, so all of it can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from text_classifier.ops.cuda.constants import CONSTANTS, WARP
 from text_classifier.ops.cuda.driver import capability, launch, multiprocessors
 from text_classifier.ops.qkv import split_qkv
 
-#: Threads of a block of norm.cu and gelu.cu, and rows that its warps norm at once.
-THREADS, ROWS_OF_BLOCK = 128, 4
-
-#: What attention.cu can do: tokens of a sequence, widths of a head, GPUs.
-LONGEST_SEQUENCE = 128
+#: Limits of attention.cu: tokens per sequence, head widths, compute capability (Ampere).
+MAX_SEQLEN = 128
 HEAD_WIDTHS = (16, 32, 64)
-AMPERE = (8, 0)
+MIN_CAPABILITY = (8, 0)
 
-#: Threads of a block of sums.cu, and the columns that it sums.
-THREADS_OF_SUMS, COLUMNS_OF_BLOCK = 256, 32
+#: norm.cu computes a row per warp.
+ROWS_PER_BLOCK = CONSTANTS["norm"]["THREADS"] // WARP
 
-#: Blocks for each multiprocessor. Those of the gradients are fewer, because each leaves a row of sums.
-BLOCKS_OF_NORM_GRADIENT = 2
-BLOCKS_OF_GELU = 16
-BLOCKS_OF_GELU_GRADIENT = 8
+#: Blocks per multiprocessor. The backward passes take fewer, because each block leaves a row of partial sums.
+NORM_BACKWARD_BLOCKS = 2
+GELU_FORWARD_BLOCKS = 16
+GELU_BACKWARD_BLOCKS = 8
 
 
 def supports_attention(qkv: torch.Tensor, head_width: int, max_seqlen: int) -> bool:
-    """Whether `attention` is for such a batch."""
-    is_new = capability(qkv.device) >= AMPERE
-    is_short = max_seqlen <= LONGEST_SEQUENCE and head_width in HEAD_WIDTHS
-    return is_new and is_short and qkv.dtype != torch.float32
+    """Whether `attention` can compute this batch."""
+    is_short = max_seqlen <= MAX_SEQLEN and head_width in HEAD_WIDTHS
+    return is_short and qkv.dtype != torch.float32 and capability(qkv.device) >= MIN_CAPABILITY
 
 
 def attention(
@@ -46,50 +44,47 @@ def attention(
     cu_seqlens: torch.Tensor,
     max_seqlen: int,
     heads: int,
-    probability: float,
+    dropout_p: float,
 ) -> torch.Tensor:
-    """Softmax attention within each sequence: [queries, width]. Weights drop out with `probability`.
+    """Softmax attention within each sequence, with dropout of the probabilities: [queries, width].
 
-    qkv [tokens, 3 * width] is the queries, keys and values of each token. With `query` [sequences, width], one
-    for each sequence, it is [tokens, 2 * width], without queries. cu_seqlens: int32 [sequences + 1], first tokens.
+    qkv: [tokens, 3 * width], queries, keys and values side by side. With `query` [sequences, width], one query per
+    sequence, it is [tokens, 2 * width]: keys and values. cu_seqlens: int32 [sequences + 1].
     """
-    output: torch.Tensor = _Attention.apply(query, qkv, cu_seqlens, max_seqlen, heads, probability)
-    return output
+    return _Attention.apply(query, qkv, cu_seqlens, max_seqlen, heads, dropout_p)
 
 
 def add_and_norm(
-    update: torch.Tensor, bias: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, probability: float
+    update: torch.Tensor, bias: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, dropout_p: float
 ) -> torch.Tensor:
-    """LayerNorm(residual + dropout(update + bias)): [rows, width], as update and residual are."""
-    output: torch.Tensor = _AddAndNorm.apply(update, bias, residual, norm.weight, norm.bias, norm.eps, probability)
-    return output
+    """LayerNorm(residual + dropout(update + bias)); update, residual and result [rows, width]."""
+    return _AddAndNorm.apply(update, bias, residual, norm.weight, norm.bias, norm.eps, dropout_p)
 
 
 def gelu(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """gelu(x + bias), by the normal distribution: [rows, width]."""
-    output: torch.Tensor = _Gelu.apply(x, bias)
-    return output
+    """gelu(x + bias), without the tanh approximation: [rows, width]."""
+    return _Gelu.apply(x, bias)
 
 
-def dropout(x: torch.Tensor, probability: float) -> torch.Tensor:
-    """Zero elements with `probability` and scale the rest, so that the mean stays."""
-    return functional.dropout(x, probability)
+def dropout(x: torch.Tensor, dropout_p: float) -> torch.Tensor:
+    """As torch.nn.functional.dropout in training."""
+    return functional.dropout(x, dropout_p)
 
 
 def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
-    """The rows of the table: [ids, width]. Their gradients are added up as they come, which needs no sorting."""
+    """The rows of the table: [ids, width]. index_select's backward uses atomic adds; nn.Embedding's sorts the ids."""
     return table.weight.index_select(0, ids)
 
 
 def weight_grad(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """fp32 [outputs, inputs], from [rows, outputs] and [rows, inputs]."""
+    """d_output^T @ x: float32 [outputs, inputs], from [rows, outputs] and [rows, inputs]."""
     if x.dtype == torch.float32:
         return d_output.t() @ x
     return torch.mm(d_output.t(), x, out_dtype=torch.float32)
 
 
 def bias_grad(d_output: torch.Tensor) -> torch.Tensor:
-    """The sum of all rows, fp32 [outputs]."""
+    """The sum of d_output [rows, outputs] over its rows: float32 [outputs]."""
     return d_output.sum(0, dtype=torch.float32)
 
 
@@ -102,24 +97,29 @@ class _Attention(torch.autograd.Function):
         cu_seqlens: torch.Tensor,
         max_seqlen: int,
         heads: int,
-        probability: float,
+        dropout_p: float,
     ) -> torch.Tensor:
         qkv = qkv.contiguous()
         query = None if query is None else query.contiguous()
         parts = split_qkv(query, qkv)
         width = parts[0].shape[1] // heads
-        tokens = max(16, 1 << (max_seqlen - 1).bit_length())  # as attention.cu wants it
+        tokens = max(16, 1 << (max_seqlen - 1).bit_length())  # attention.cu is compiled for powers of two
         output = qkv.new_empty(len(parts[0]), heads * width)
         lse = qkv.new_empty(len(output), heads, dtype=torch.float32)
-        dropping = _dropping(probability, qkv.device, bits=16)
         arguments = (
-            parts[0].stride(0), parts[1].stride(0), cu_seqlens, heads, query is not None, width**-0.5, *dropping,
+            parts[0].stride(0), parts[1].stride(0), cu_seqlens, heads, query is not None, width**-0.5,
+            *_dropout_arguments(dropout_p, qkv.device, bits=16),
         )  # fmt: skip
         sizes = {"WIDTH": width, "TOKENS": tokens}
         launch(
-            "attention_forward", qkv, sizes, ((len(cu_seqlens) - 1) * heads, 1), 2 * tokens,
-            *parts, *arguments, output, lse, shared_bytes=2 * 3 * tokens * width,
-        )  # fmt: skip
+            "attention_forward",
+            (*parts, *arguments, output, lse),
+            like=qkv,
+            sizes=sizes,
+            grid=((len(cu_seqlens) - 1) * heads, 1),
+            threads=2 * tokens,
+            shared_bytes=2 * 3 * tokens * width,
+        )
         ctx.save_for_backward(query, qkv, output, lse)
         ctx.arguments, ctx.sizes = arguments, sizes
         return output
@@ -132,9 +132,13 @@ class _Attention(torch.autograd.Function):
         d_query = None if query is None else torch.empty_like(query)
         d_qkv = torch.empty_like(qkv)
         launch(
-            "attention_backward", qkv, ctx.sizes, ((len(cu_seqlens) - 1) * heads, 1), 2 * tokens,
-            *split_qkv(query, qkv), *ctx.arguments, output, lse, gradients[0].contiguous(),
-            *split_qkv(d_query, d_qkv), shared_bytes=2 * (4 * tokens * width + tokens**2) + 2 * 4 * tokens,
+            "attention_backward",
+            (
+                *split_qkv(query, qkv), *ctx.arguments, output, lse, gradients[0].contiguous(),
+                *split_qkv(d_query, d_qkv),
+            ),
+            like=qkv, sizes=ctx.sizes, grid=((len(cu_seqlens) - 1) * heads, 1), threads=2 * tokens,
+            shared_bytes=2 * (4 * tokens * width + tokens**2) + 2 * 4 * tokens,
         )  # fmt: skip
         return d_query, d_qkv, None, None, None, None
 
@@ -149,19 +153,23 @@ class _AddAndNorm(torch.autograd.Function):
         norm_weight: torch.Tensor,
         norm_bias: torch.Tensor,
         epsilon: float,
-        probability: float,
+        dropout_p: float,
     ) -> torch.Tensor:
         update, residual = update.contiguous(), residual.contiguous()
         rows = len(update)
         total, output = torch.empty_like(update), torch.empty_like(update)
         mean, rstd = update.new_empty(2, rows, dtype=torch.float32)
-        dropping = _dropping(probability, update.device)
+        dropout = _dropout_arguments(dropout_p, update.device)
         launch(
-            "norm_forward", update, {"WIDTH": update.shape[1]}, (math.ceil(rows / ROWS_OF_BLOCK), 1), THREADS,
-            update, bias, residual, norm_weight, norm_bias, total, output, mean, rstd, rows, epsilon, *dropping,
-        )  # fmt: skip
+            "norm_forward",
+            (update, bias, residual, norm_weight, norm_bias, total, output, mean, rstd, rows, epsilon, *dropout),
+            like=update,
+            sizes={"WIDTH": update.shape[1]},
+            grid=(math.ceil(rows / ROWS_PER_BLOCK), 1),
+            threads=CONSTANTS["norm"]["THREADS"],
+        )
         ctx.save_for_backward(total, mean, rstd, norm_weight)
-        ctx.dropping = dropping
+        ctx.dropout = dropout
         return output
 
     @staticmethod
@@ -169,13 +177,17 @@ class _AddAndNorm(torch.autograd.Function):
         total, mean, rstd, norm_weight = ctx.saved_tensors
         rows, width = total.shape
         d_update, d_residual = torch.empty_like(total), torch.empty_like(total)
-        blocks = min(math.ceil(rows / ROWS_OF_BLOCK), BLOCKS_OF_NORM_GRADIENT * multiprocessors(total.device))
+        blocks = min(math.ceil(rows / ROWS_PER_BLOCK), NORM_BACKWARD_BLOCKS * multiprocessors(total.device))
         sums = norm_weight.new_empty(blocks, 3, width)
         launch(
-            "norm_backward", total, {"WIDTH": width}, (blocks, 1), THREADS,
-            gradients[0].contiguous(), total, mean, rstd, norm_weight, d_update, d_residual, sums, rows, *ctx.dropping,
+            "norm_backward",
+            (
+                gradients[0].contiguous(), total, mean, rstd, norm_weight, d_update, d_residual, sums, rows,
+                *ctx.dropout,
+            ),
+            like=total, sizes={"WIDTH": width}, grid=(blocks, 1), threads=CONSTANTS["norm"]["THREADS"],
         )  # fmt: skip
-        d_norm_weight, d_norm_bias, d_bias = _sums_of_columns(sums.flatten(1)).unflatten(0, (3, width))
+        d_norm_weight, d_norm_bias, d_bias = _column_sums(sums.flatten(1)).unflatten(0, (3, width))
         return d_update, d_bias, d_residual, d_norm_weight, d_norm_bias, None, None
 
 
@@ -184,8 +196,7 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         x = x.contiguous()
         output = torch.empty_like(x)
-        strips = _strips(x, BLOCKS_OF_GELU)
-        launch("gelu_forward", x, {"WIDTH": x.shape[1]}, strips, THREADS, x, bias, output, len(x))
+        _launch_gelu("gelu_forward", (x, bias, output, len(x)), _gelu_grid(x, GELU_FORWARD_BLOCKS), x)
         ctx.save_for_backward(x, bias)
         return output
 
@@ -193,34 +204,44 @@ class _Gelu(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, bias = ctx.saved_tensors
         d_x = torch.empty_like(x)
-        strips = _strips(x, BLOCKS_OF_GELU_GRADIENT)
-        sums = bias.new_empty(strips[1], x.shape[1])
-        launch(
-            "gelu_backward", x, {"WIDTH": x.shape[1]}, strips, THREADS,
-            gradients[0].contiguous(), x, bias, d_x, sums, len(x),
-        )  # fmt: skip
-        return d_x, _sums_of_columns(sums)
+        grid = _gelu_grid(x, GELU_BACKWARD_BLOCKS)
+        sums = bias.new_empty(grid[1], x.shape[1])
+        _launch_gelu("gelu_backward", (gradients[0].contiguous(), x, bias, d_x, sums, len(x)), grid, x)
+        return d_x, _column_sums(sums)
 
 
-def _sums_of_columns(rows: torch.Tensor) -> torch.Tensor:
-    """fp32, of a matrix of few rows."""
+def _launch_gelu(name: str, arguments: Sequence[torch.Tensor | int], grid: tuple[int, int], x: torch.Tensor) -> None:
+    launch(name, arguments, like=x, sizes={"WIDTH": x.shape[1]}, grid=grid, threads=CONSTANTS["gelu"]["THREADS"])
+
+
+def _gelu_grid(x: torch.Tensor, blocks_per_multiprocessor: int) -> tuple[int, int]:
+    """Blocks over the columns, and blocks that share the rows."""
+    pack = 16 // x.element_size()
+    across = math.ceil(x.shape[1] / (CONSTANTS["gelu"]["THREADS"] * (1 if x.shape[1] % pack else pack)))
+    return across, min(len(x), math.ceil(blocks_per_multiprocessor * multiprocessors(x.device) / across))
+
+
+def _column_sums(rows: torch.Tensor) -> torch.Tensor:
+    """The sums over the rows of a float32 matrix with few rows."""
     count, columns = rows.shape
     sums = rows.new_empty(columns)
-    blocks = math.ceil(columns / COLUMNS_OF_BLOCK)
-    launch("sums_columns", rows, {}, (blocks, 1), THREADS_OF_SUMS, rows, sums, count, columns)
+    launch(
+        "sums_columns",
+        (rows, sums, count, columns),
+        like=rows,
+        grid=(math.ceil(columns / WARP), 1),
+        threads=CONSTANTS["sums"]["THREADS"],
+    )
     return sums
 
 
-def _dropping(probability: float, device: torch.device, bits: int = 32) -> tuple[torch.Tensor | None, int, float]:
-    """The seed, drawn on the GPU so that each replay of a graph has another; the threshold below which so many random
-    bits drop an element; what the others are multiplied by."""
-    threshold = round(probability * 2**bits)
+def _dropout_arguments(
+    dropout_p: float, device: torch.device, bits: int = 32
+) -> tuple[torch.Tensor | None, int, float]:
+    """Seed, threshold and scale of the kernels' Dropout: elements whose random `bits` are below the threshold become 0.
+
+    The seed is drawn on the GPU, so that each replay of a CUDA graph has another.
+    """
+    threshold = round(dropout_p * 2**bits)
     seed = torch.randint(1 << 62, (), device=device) if threshold else None
     return seed, threshold, 1 / (1 - threshold / 2**bits)
-
-
-def _strips(x: torch.Tensor, blocks: int) -> tuple[int, int]:
-    """Blocks side by side for the columns, and how many share the rows."""
-    pack = 16 // x.element_size()
-    across = math.ceil(x.shape[1] / (THREADS * (1 if x.shape[1] % pack else pack)))
-    return across, min(len(x), math.ceil(blocks * multiprocessors(x.device) / across))

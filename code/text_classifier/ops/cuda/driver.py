@@ -1,4 +1,4 @@
-"""CUDA C++ that lies beside this file: compiled when it is first used, and run behind what torch gave the GPU."""
+"""Compiles this folder's CUDA C++ with NVRTC on first use, and launches its kernels on torch's current stream."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 
-CODE = Path(__file__).parent
+from text_classifier.ops.cuda.constants import definitions
 
-#: As in ptx.cuh.
-DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+CODE = Path(__file__).parent
 
 
 @functools.cache
 def multiprocessors(device: torch.device) -> int:
-    """How many the GPU has."""
+    """Number of streaming multiprocessors of the GPU."""
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
@@ -29,7 +28,7 @@ def capability(device: torch.device) -> tuple[int, int]:
 
 
 def _stream(device: torch.device) -> int:
-    """The current one; the calling thread, one of autograd's perhaps, is made to work in the device's context."""
+    """torch's current stream. Also makes the device's context current: the calling thread may be one of autograd's."""
     from cuda.bindings import driver
 
     _require(driver.cuCtxSetCurrent(_context(device)))
@@ -48,23 +47,25 @@ def _context(device: torch.device) -> Any:
 
 def launch(
     name: str,
+    arguments: Sequence[torch.Tensor | int | float | ctypes.Structure | None],
+    *,
     like: torch.Tensor,
-    sizes: Mapping[str, int],
-    blocks: tuple[int, int],
+    grid: tuple[int, int],
     threads: int,
-    *arguments: torch.Tensor | int | float | ctypes.Structure | None,
+    sizes: Mapping[str, int] | None = None,
     shared_bytes: int = 0,
 ) -> None:
-    """Run a kernel on numbers like those of a tensor, behind what the GPU was given before.
+    """Launch the kernel `name`, compiled for the dtype of `like` and for `sizes`, on its device's current stream.
 
-    `sizes` are what it is compiled for.
+    Arguments are passed by their Python type: a tensor as a pointer, None as null, int as uint32, float as float. The
+    kernel's parameters must match: nothing checks them.
     """
     stream = _stream(like.device)
-    driver, kernel = _compiled(name, like.dtype, tuple(sizes.items()), shared_bytes, like.device)
+    driver, kernel = _compiled(name, like.dtype, tuple((sizes or {}).items()), shared_bytes, like.device)
     values = [_argument(argument) for argument in arguments]
     pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
-    grid = (*blocks, 1, threads, 1, 1)
-    _require(driver.cuLaunchKernel(kernel, *grid, shared_bytes, stream, ctypes.addressof(pointers), 0))
+    dimensions = (*grid, 1, threads, 1, 1)
+    _require(driver.cuLaunchKernel(kernel, *dimensions, shared_bytes, stream, ctypes.addressof(pointers), 0))
 
 
 def _argument(value: torch.Tensor | int | float | ctypes.Structure | None) -> Any:
@@ -81,7 +82,7 @@ def _argument(value: torch.Tensor | int | float | ctypes.Structure | None) -> An
 def _compiled(
     name: str, dtype: torch.dtype, sizes: tuple[tuple[str, int], ...], shared_bytes: int, device: torch.device
 ) -> tuple[Any, Any]:
-    """The driver's interface, and a kernel that may have so much shared memory."""
+    """CUDA's driver API, and a kernel that may use `shared_bytes` of dynamic shared memory."""
     from cuda.bindings import driver
 
     (kernel,) = _require(
@@ -96,23 +97,18 @@ def _compiled(
 def _module(part: str, dtype: torch.dtype, sizes: tuple[tuple[str, int], ...], device: torch.device) -> Any:
     from cuda.bindings import driver
 
-    (module,) = _require(
-        driver.cuModuleLoadData(machine_code(part, dtype, dict(sizes), "".join(map(str, capability(device)))))
-    )
+    cubin = compile_cubin(part, dtype, dict(sizes), "".join(map(str, capability(device))))
+    (module,) = _require(driver.cuModuleLoadData(cubin))
     return module
 
 
-def machine_code(part: str, dtype: torch.dtype, sizes: dict[str, int], capability: str) -> bytes:
-    """A file of CUDA C++ here, such as norm.cu, compiled for such sizes on GPUs of a capability such as "90".
-
-    No GPU is needed.
-    """
+def compile_cubin(part: str, dtype: torch.dtype, sizes: Mapping[str, int], capability: str) -> bytes:
+    """`part`.cu compiled for GPUs of a compute capability such as "90"; needs no GPU. Raises RuntimeError."""
     from cuda.bindings import nvrtc
 
     source = CODE / f"{part}.cu"
-    defined = {"DTYPE": DTYPES[dtype], **sizes}
     options = [f"--gpu-architecture=sm_{capability}", f"--include-path={CODE}"]
-    options += [f"-D{name}={value}" for name, value in defined.items()]
+    options += definitions(part, str(dtype).removeprefix("torch."), sizes)
     (program,) = _require(nvrtc.nvrtcCreateProgram(source.read_bytes(), source.name.encode(), 0, [], []))
     try:
         _require(nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options]))
@@ -122,14 +118,14 @@ def machine_code(part: str, dtype: torch.dtype, sizes: dict[str, int], capabilit
         _require(nvrtc.nvrtcGetProgramLog(program, log))
         raise RuntimeError(f"{source.name} cannot be compiled with {options}:\n{log.decode()}") from error
     (size,) = _require(nvrtc.nvrtcGetCUBINSize(program))
-    code = b" " * size
-    _require(nvrtc.nvrtcGetCUBIN(program, code))
+    cubin = b" " * size
+    _require(nvrtc.nvrtcGetCUBIN(program, cubin))
     _require(nvrtc.nvrtcDestroyProgram(program))
-    return code
+    return cubin
 
 
-def _require(answer: Sequence[Any]) -> Sequence[Any]:
-    """What a function of CUDA returns behind its status. Raises RuntimeError."""
-    if answer[0]:
-        raise RuntimeError(f"CUDA: {answer[0]!r}")
-    return answer[1:]
+def _require(result: Sequence[Any]) -> Sequence[Any]:
+    """The values after the status code that each CUDA function returns first. Raises RuntimeError on failure."""
+    if result[0]:
+        raise RuntimeError(f"CUDA: {result[0]!r}")
+    return result[1:]

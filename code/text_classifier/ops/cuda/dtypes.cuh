@@ -1,37 +1,36 @@
-// What the kernels have in common: numbers in memory, sums of a warp, random bits. DTYPE is what numbers are in
-// memory; all is computed in fp32.
+// Shared by the kernels: vectorized loads and stores of scalar_t, warp reductions, dropout. All is computed in fp32.
 
 #include <ptx.cuh>
 
 constexpr int WARP = 32;
 
-// As many numbers as 16 bytes hold.
+// Elements in 16 bytes, the widest load or store of a thread.
 constexpr int ELEMENTS_PER_CHUNK = 16 / static_cast<int>(sizeof(scalar_t));
 
 __device__ float infinity() { return __uint_as_float(0x7f800000u); }
 
-// PACK numbers of any format that a thread reads or writes at once.
-template <class T, int PACK>
-struct alignas(PACK * sizeof(T)) Pack {
-    T numbers[PACK];
+// N elements that a thread loads or stores with one instruction.
+template <class T, int N>
+struct alignas(N * sizeof(T)) Pack {
+    T elements[N];
 };
 
-template <class T, int PACK>
-__device__ void load(const T *from, float (&to)[PACK]) {
-    const Pack<T, PACK> pack = *reinterpret_cast<const Pack<T, PACK> *>(from);
+template <class T, int N>
+__device__ void load(const T *from, float (&to)[N]) {
+    const Pack<T, N> pack = *reinterpret_cast<const Pack<T, N> *>(from);
 #pragma unroll
-    for (int i = 0; i < PACK; i++) to[i] = to_float(pack.numbers[i]);
+    for (int i = 0; i < N; i++) to[i] = to_float(pack.elements[i]);
 }
 
-template <class T, int PACK>
-__device__ void store(T *to, const float (&from)[PACK]) {
-    Pack<T, PACK> pack;
+template <class T, int N>
+__device__ void store(T *to, const float (&from)[N]) {
+    Pack<T, N> pack;
 #pragma unroll
-    for (int i = 0; i < PACK; i++) from_float(from[i], pack.numbers[i]);
-    *reinterpret_cast<Pack<T, PACK> *>(to) = pack;
+    for (int i = 0; i < N; i++) from_float(from[i], pack.elements[i]);
+    *reinterpret_cast<Pack<T, N> *>(to) = pack;
 }
 
-// The sum of x over GROUP lanes that stand side by side, in each of them.
+// The sum of x over each group of GROUP neighboring lanes, in all of its lanes.
 template <int GROUP>
 __device__ float warp_reduce_sum(float x) {
 #pragma unroll
@@ -39,11 +38,11 @@ __device__ float warp_reduce_sum(float x) {
     return x;
 }
 
-// --- Dropout: the same mask again from the same seed ---
+// --- Dropout: counter-based, so the backward pass recomputes the mask from the seed ---
 
 struct Dropout {
-    uint32 first, second, threshold;  // of `threshold` 0 nothing is dropped
-    float scale;                      // of what is kept
+    uint32 first, second, threshold;  // threshold 0: no dropout
+    float scale;                      // of the elements that are kept
 
     __device__ Dropout(const uint64 *seed, uint32 threshold, float scale)
         : first(threshold ? static_cast<uint32>(*seed) : 0),
@@ -51,7 +50,7 @@ struct Dropout {
           threshold(threshold),
           scale(scale) {}
 
-    // Random bits of a number: Chris Wellons's "lowbias32".
+    // Random bits for an element's index: Chris Wellons's "lowbias32".
     __device__ uint32 bits(uint32 index) const {
         uint32 bits = index + first;
         bits = (bits ^ (bits >> 16)) * 0x7feb352du;
@@ -60,10 +59,10 @@ struct Dropout {
         return bits ^ (bits >> 16);
     }
 
-    // Whether a number with such bits is dropped, as many as the threshold is of.
+    // `bits`: as many as the threshold was computed for (bindings.py, _dropout_arguments).
     __device__ bool drops(uint32 bits) const { return bits < threshold; }
 
-    // What a number is multiplied by, whose bits are these or whose index is this.
+    // The dropout factor for these random bits, or for the element with this index.
     __device__ float factor(uint32 bits) const { return drops(bits) ? 0.0f : scale; }
     __device__ float factor_of(uint32 index) const { return threshold ? factor(bits(index)) : scale; }
 };

@@ -1,19 +1,19 @@
-// LayerNorm(residual + dropout(update + bias)) of rows of WIDTH numbers, in one pass over memory: a warp for each row.
+// LayerNorm(residual + dropout(update + bias)) for rows of WIDTH elements, in one pass over memory: a warp per row.
 //
-// Sums over rows are left as one row for each block, in an order that does not depend on which block comes first.
+// Each block leaves its partial sums over rows as one row of `sums`, so the result does not depend on the order in
+// which blocks run.
 
 #include "dtypes.cuh"
 
-constexpr int WARPS = 4;  // of a block; as in cuda_kernels.py
-constexpr int THREADS = WARP * WARPS;
+constexpr int WARPS = THREADS / WARP;
 constexpr int PACK = WIDTH % ELEMENTS_PER_CHUNK ? 1 : ELEMENTS_PER_CHUNK;
-constexpr int PARTS = (WIDTH + WARP * PACK - 1) / (WARP * PACK);  // of a row, for each thread of the warp
+constexpr int PARTS = (WIDTH + WARP * PACK - 1) / (WARP * PACK);  // of a row, per lane
 
 __device__ int column_of(int part) { return (part * WARP + static_cast<int>(threadIdx.x) % WARP) * PACK; }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     norm_forward(const scalar_t *update, const float *bias, const scalar_t *residual, const float *norm_weight,
-                 const float *norm_bias, scalar_t *total, scalar_t *output, float *mean, float *rstd, int rows,
+                 const float *norm_bias, scalar_t *total, scalar_t *output, float *means, float *rstds, int rows,
                  float epsilon, const uint64 *seed, uint32 threshold, float scale) {
     const int row = blockIdx.x * WARPS + threadIdx.x / WARP;
     if (row >= rows) return;
@@ -35,32 +35,32 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
         store(total + start + column, x[part]);
     }
-    const float center = warp_reduce_sum<WARP>(sum) / WIDTH;
+    const float mean = warp_reduce_sum<WARP>(sum) / WIDTH;
     float squares = 0;
 #pragma unroll
     for (int part = 0; part < PARTS; part++) {
         if (column_of(part) >= WIDTH) continue;
 #pragma unroll
-        for (int i = 0; i < PACK; i++) squares += (x[part][i] - center) * (x[part][i] - center);
+        for (int i = 0; i < PACK; i++) squares += (x[part][i] - mean) * (x[part][i] - mean);
     }
-    const float factor = rsqrtf(warp_reduce_sum<WARP>(squares) / WIDTH + epsilon);
+    const float rstd = rsqrtf(warp_reduce_sum<WARP>(squares) / WIDTH + epsilon);
 #pragma unroll
     for (int part = 0; part < PARTS; part++) {
         const int column = column_of(part);
         if (column >= WIDTH) continue;
 #pragma unroll
         for (int i = 0; i < PACK; i++)
-            x[part][i] = (x[part][i] - center) * factor * norm_weight[column + i] + norm_bias[column + i];
+            x[part][i] = (x[part][i] - mean) * rstd * norm_weight[column + i] + norm_bias[column + i];
         store(output + start + column, x[part]);
     }
     if (threadIdx.x % WARP == 0) {
-        mean[row] = center;
-        rstd[row] = factor;
+        means[row] = mean;
+        rstds[row] = rstd;
     }
 }
 
-// Write the sum over the block's warps of what each thread has of each column.
-__device__ void sum_of_block(const float (&own)[PARTS][PACK], float *to) {
+// Sum each thread's `partial` over the block's warps, to WIDTH columns.
+__device__ void block_reduce_sum(const float (&partial)[PARTS][PACK], float *to) {
     __shared__ float shared[WARPS][WIDTH];
     __syncthreads();
 #pragma unroll
@@ -68,7 +68,7 @@ __device__ void sum_of_block(const float (&own)[PARTS][PACK], float *to) {
         const int column = column_of(part);
         if (column >= WIDTH) continue;
 #pragma unroll
-        for (int i = 0; i < PACK; i++) shared[threadIdx.x / WARP][column + i] = own[part][i];
+        for (int i = 0; i < PACK; i++) shared[threadIdx.x / WARP][column + i] = partial[part][i];
     }
     __syncthreads();
     for (int column = threadIdx.x; column < WIDTH; column += THREADS) {
@@ -78,18 +78,18 @@ __device__ void sum_of_block(const float (&own)[PARTS][PACK], float *to) {
     }
 }
 
-// sums: [blocks, 3, WIDTH], the gradients of norm_weight, norm_bias and bias.
+// sums: float [blocks, 3, WIDTH], partial gradients of norm_weight, norm_bias and bias.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    norm_backward(const scalar_t *d_output, const scalar_t *total, const float *mean, const float *rstd,
+    norm_backward(const scalar_t *d_output, const scalar_t *total, const float *means, const float *rstds,
                   const float *norm_weight, scalar_t *d_update, scalar_t *d_residual, float *sums, int rows,
                   const uint64 *seed, uint32 threshold, float scale) {
     const Dropout drop(seed, threshold, scale);
     float d_norm_weight[PARTS][PACK] = {}, d_norm_bias[PARTS][PACK] = {}, d_bias[PARTS][PACK] = {};
     for (int row = blockIdx.x * WARPS + threadIdx.x / WARP; row < rows; row += gridDim.x * WARPS) {
         const uint64 start = static_cast<uint64>(row) * WIDTH;
-        const float center = mean[row], factor = rstd[row];
+        const float mean = means[row], rstd = rstds[row];
         float normed[PARTS][PACK], gradient[PARTS][PACK];
-        float sum = 0, product = 0;
+        float mean_d = 0, mean_d_normed = 0;
 #pragma unroll
         for (int part = 0; part < PARTS; part++) {
             const int column = column_of(part);
@@ -98,23 +98,23 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             load(d_output + start + column, gradient[part]);
 #pragma unroll
             for (int i = 0; i < PACK; i++) {
-                normed[part][i] = (normed[part][i] - center) * factor;
+                normed[part][i] = (normed[part][i] - mean) * rstd;
                 d_norm_weight[part][i] += gradient[part][i] * normed[part][i];
                 d_norm_bias[part][i] += gradient[part][i];
                 gradient[part][i] *= norm_weight[column + i];
-                sum += gradient[part][i];
-                product += gradient[part][i] * normed[part][i];
+                mean_d += gradient[part][i];
+                mean_d_normed += gradient[part][i] * normed[part][i];
             }
         }
-        sum = warp_reduce_sum<WARP>(sum) / WIDTH;
-        product = warp_reduce_sum<WARP>(product) / WIDTH;
+        mean_d = warp_reduce_sum<WARP>(mean_d) / WIDTH;
+        mean_d_normed = warp_reduce_sum<WARP>(mean_d_normed) / WIDTH;
 #pragma unroll
         for (int part = 0; part < PARTS; part++) {
             const int column = column_of(part);
             if (column >= WIDTH) continue;
 #pragma unroll
             for (int i = 0; i < PACK; i++)
-                gradient[part][i] = (gradient[part][i] - sum - normed[part][i] * product) * factor;
+                gradient[part][i] = (gradient[part][i] - mean_d - normed[part][i] * mean_d_normed) * rstd;
             store(d_residual + start + column, gradient[part]);
 #pragma unroll
             for (int i = 0; i < PACK; i++) {
@@ -125,7 +125,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
     }
     float *to = sums + static_cast<uint64>(blockIdx.x) * 3 * WIDTH;
-    sum_of_block(d_norm_weight, to);
-    sum_of_block(d_norm_bias, to + WIDTH);
-    sum_of_block(d_bias, to + 2 * WIDTH);
+    block_reduce_sum(d_norm_weight, to);
+    block_reduce_sum(d_norm_bias, to + WIDTH);
+    block_reduce_sum(d_bias, to + 2 * WIDTH);
 }

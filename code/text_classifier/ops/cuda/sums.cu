@@ -1,10 +1,8 @@
-// The sums of the columns of a matrix of few rows, always in the same order.
+// The sums of the columns of a matrix of few rows, always in the same order. A block sums a column per lane of a warp.
 
 #include "dtypes.cuh"
 
-constexpr int WARPS = 8;
-constexpr int THREADS =
-    WARP * WARPS;  // of a block, which sums as many columns as a warp has lanes; as in cuda_kernels.py
+constexpr int WARPS = THREADS / WARP;
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     sums_columns(const float *__restrict__ from, float *__restrict__ to, int rows, int columns) {

@@ -1,4 +1,4 @@
-"""The CPU's kernels give what torch computes in double precision, in each library that this processor can run."""
+"""The CPU's operations match torch's in double precision, in each library that this processor can run."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from torch.nn import functional
 
 from text_classifier.contract.errors import SettingsError
 from text_classifier.ops.compile import library_path
-from text_classifier.ops.cpu import bindings as kernels
+from text_classifier.ops.cpu import bindings as cpu_ops
 from text_classifier.ops.linear import fused_linear
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
-#: More queries than are worked on at once, and a single token.
+#: More queries than a block holds, and a single token.
 LENGTHS = [150, 64, 33, 1]
 HEADS = 3
 
 
-@pytest.fixture(autouse=True, params=kernels.runnable())
+@pytest.fixture(autouse=True, params=cpu_ops.runnable())
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each library that this processor can run, in turn."""
     loaded = ctypes.CDLL(str(library_path(f"kernels-{request.param}")))
     assert loaded.prepare()
-    monkeypatch.setattr(kernels, "_library", lambda: loaded)
+    monkeypatch.setattr(cpu_ops, "_library", lambda: loaded)
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """Of a result of about 1: the inputs of sums are rounded to the format, the sums are not."""
+    """For results near 1: the terms of sums are rounded to the dtype, the sums are not."""
     return {torch.float32: 2e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}[dtype]
 
 
@@ -65,7 +65,7 @@ def test_attention_and_its_gradient(dtype: torch.dtype, width: int) -> None:
         if qkv.dtype == torch.double:
             output = attention_in_double(qkv, width)
         else:
-            output = kernels.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
+            output = cpu_ops.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
         output.backward(gradient.to(output.dtype))
         both.append((output.detach(), qkv.grad))
     for found, expected in zip(*both, strict=True):
@@ -73,28 +73,28 @@ def test_attention_and_its_gradient(dtype: torch.dtype, width: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_query_a_sequence_gives_what_all_queries_give_for_it(dtype: torch.dtype) -> None:
+def test_one_query_per_sequence_gives_what_all_queries_give_for_it(dtype: torch.dtype) -> None:
     torch.manual_seed(2)
     cu_seqlens, width = cu_seqlens_of(LENGTHS), HEADS * 32
     firsts = cu_seqlens[:-1].long()
     qkv = torch.randn(sum(LENGTHS), 3 * width).to(dtype)
     gradient = torch.randn(len(LENGTHS), width).to(dtype)
     full = qkv.clone().requires_grad_()
-    expected = kernels.attention(None, full, cu_seqlens, LENGTHS[0], HEADS, 0.0)[firsts]
+    expected = cpu_ops.attention(None, full, cu_seqlens, LENGTHS[0], HEADS, 0.0)[firsts]
     expected.backward(gradient)
     query = qkv[firsts, :width].clone().requires_grad_()
     rest = qkv[:, width:].clone().requires_grad_()
-    found = kernels.attention(query, rest, cu_seqlens, LENGTHS[0], HEADS, 0.0)
+    found = cpu_ops.attention(query, rest, cu_seqlens, LENGTHS[0], HEADS, 0.0)
     found.backward(gradient)
     assert_near(found.detach(), expected.detach().double(), dtype)
     assert_near(query.grad, full.grad[firsts, :width].double(), dtype)
     assert_near(rest.grad, full.grad[:, width:].double(), dtype)
 
 
-def test_attention_has_the_scores_of_any_size() -> None:
-    """Scores up to some thousands: the largest is taken off before the exponential."""
+def test_attention_takes_scores_of_any_size() -> None:
+    """Scores of some thousands: the maximum is subtracted before the exponential."""
     qkv = 60 * torch.randn(sum(LENGTHS), 3 * HEADS * 32)
-    output = kernels.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
+    output = cpu_ops.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
     expected = attention_in_double(qkv.double(), 32)
     assert (output - expected).abs().max() < 1e-3 * expected.abs().max()
 
@@ -119,22 +119,22 @@ def test_the_gradient_of_dropout_has_the_mask_of_the_output() -> None:
     cu_seqlens, norm = cu_seqlens_of(LENGTHS), torch.nn.LayerNorm(96)
     residual, bias = torch.randn(sum(LENGTHS), 96), torch.randn(96)
     by_gradient, by_difference = slope(
-        lambda x: kernels.attention(None, x, cu_seqlens, LENGTHS[0], HEADS, 0.4), torch.randn(sum(LENGTHS), 3 * 96)
+        lambda x: cpu_ops.attention(None, x, cu_seqlens, LENGTHS[0], HEADS, 0.4), torch.randn(sum(LENGTHS), 3 * 96)
     )
     assert by_gradient == pytest.approx(by_difference, rel=2e-2)
-    by_gradient, by_difference = slope(lambda x: kernels.add_and_norm(x, bias, residual, norm, 0.4), residual.clone())
+    by_gradient, by_difference = slope(lambda x: cpu_ops.add_and_norm(x, bias, residual, norm, 0.4), residual.clone())
     assert by_gradient == pytest.approx(by_difference, rel=2e-2)
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5])
-def test_dropout_of_attention_drops_so_many_and_keeps_the_mean(probability: float) -> None:
-    """With equal scores and a value of 1 for one key alone, an output is that key's weight."""
+def test_dropout_of_attention_drops_its_share_and_keeps_the_mean(probability: float) -> None:
+    """With equal scores and values that are 1 for a single key, each output is that key's probability."""
     torch.manual_seed(4)
     length, width = 128, 32
     qkv = torch.zeros(length, 3 * width)
     qkv[torch.arange(width), 2 * width + torch.arange(width)] = 1.0
     cu_seqlens = cu_seqlens_of([length])
-    weights = torch.stack([kernels.attention(None, qkv, cu_seqlens, length, 1, probability) for _ in range(50)])
+    weights = torch.stack([cpu_ops.attention(None, qkv, cu_seqlens, length, 1, probability) for _ in range(50)])
     assert (weights == 0).float().mean().item() == pytest.approx(probability, abs=5e-3)
     assert weights.mean().item() == pytest.approx(1 / length, rel=1e-2)
     kept = (weights != 0).float()
@@ -147,16 +147,16 @@ def test_dropout_of_attention_drops_so_many_and_keeps_the_mean(probability: floa
 def test_dropout(probability: float, dtype: torch.dtype) -> None:
     torch.manual_seed(6)
     x = torch.ones(1000, 1003, dtype=dtype, requires_grad=True)
-    output = kernels.dropout(x, probability)
+    output = cpu_ops.dropout(x, probability)
     output.backward(torch.ones_like(x))
     assert torch.equal(x.grad, output.detach())
     dropped = (output == 0).float()
     assert dropped.mean().item() == pytest.approx(probability, abs=2e-3)
     assert output[output != 0].unique().item() == pytest.approx(1 / (1 - probability), rel=tolerance(dtype))
     assert torch.corrcoef(dropped[:, :20].T).fill_diagonal_(0).abs().max() < 0.15
-    again = kernels.dropout(x, probability)
-    assert ((again == 0) & (output == 0)).float().mean().item() == pytest.approx(probability**2, abs=2e-3)
-    assert kernels.dropout(x, 0.0) is x
+    second = cpu_ops.dropout(x, probability)
+    assert ((second == 0) & (output == 0)).float().mean().item() == pytest.approx(probability**2, abs=2e-3)
+    assert cpu_ops.dropout(x, 0.0) is x
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -172,18 +172,18 @@ def test_norm_and_gelu(dtype: torch.dtype) -> None:
     both = []
     for double in (False, True):
         update, residual, gradient = (x.double() if double else x.clone() for x in given)
-        bias, gain, shift = (p.double() if double else p.clone() for p in parameters)
+        bias, weight, norm_bias = (p.double() if double else p.clone() for p in parameters)
         norm = torch.nn.LayerNorm(width, eps=1e-6, dtype=bias.dtype)
         with torch.no_grad():
-            norm.weight.copy_(gain)
-            norm.bias.copy_(shift)
+            norm.weight.copy_(weight)
+            norm.bias.copy_(norm_bias)
         for tensor in (update, residual, bias):
             tensor.requires_grad_()
         if double:
             normed, activated = norm(update + bias + residual), functional.gelu(3 * update + bias)
         else:
-            normed = kernels.add_and_norm(update, bias, residual, norm, 0.0)
-            activated = kernels.gelu(3 * update, bias)
+            normed = cpu_ops.add_and_norm(update, bias, residual, norm, 0.0)
+            activated = cpu_ops.gelu(3 * update, bias)
         normed.backward(gradient, retain_graph=True)
         found = [normed, update.grad, residual.grad, bias.grad, norm.weight.grad, norm.bias.grad]
         update.grad = bias.grad = None
@@ -205,7 +205,7 @@ def test_the_gradients_of_linear(dtype: torch.dtype, shape: tuple[int, int, int]
     assert_near(x.grad, gradient.double() @ weight, dtype)
     d_weight = torch.cat([module.weight.grad for module in modules])
     d_bias = torch.cat([module.bias.grad for module in modules])
-    assert_near(d_weight, gradient.double().T @ x.detach().double(), torch.float32 if kernels._has_amx() else dtype)
+    assert_near(d_weight, gradient.double().T @ x.detach().double(), torch.float32 if cpu_ops._has_amx() else dtype)
     assert_near(d_bias, gradient.double().sum(0), torch.float32)
 
 
@@ -216,11 +216,11 @@ def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
         width = HEADS * 32
         x = torch.randn(sum(LENGTHS), width).to(dtype).requires_grad_()
         norm, project = torch.nn.LayerNorm(width), torch.nn.Linear(width, 3 * width)
-        attended = kernels.attention(
+        attended = cpu_ops.attention(
             None, fused_linear(x, [project], has_bias=True)[0], cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.2
         )
-        normed = kernels.add_and_norm(attended, norm.bias, x, norm, 0.2)
-        output = kernels.dropout(kernels.gelu(normed, norm.bias), 0.2)
+        normed = cpu_ops.add_and_norm(attended, norm.bias, x, norm, 0.2)
+        output = cpu_ops.dropout(cpu_ops.gelu(normed, norm.bias), 0.2)
         output.float().square().sum().backward()
         return [output.detach(), x.grad, norm.weight.grad, norm.bias.grad, project.weight.grad, project.bias.grad]
 
@@ -242,19 +242,19 @@ def test_what_is_not_finite_stays_so(wrong: float, dtype: torch.dtype) -> None:
     width = HEADS * 32
     qkv = torch.randn(sum(LENGTHS), 3 * width).to(dtype)
     qkv[10, 2 * width + 3] = wrong  # a value of the first sequence
-    output = kernels.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
+    output = cpu_ops.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
     assert not output[: LENGTHS[0], 3].isfinite().any()
     assert output[LENGTHS[0] :].isfinite().all()
     qkv[10, width + 3] = torch.nan  # a key
-    output = kernels.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
+    output = cpu_ops.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
     assert not output[: LENGTHS[0], :32].isfinite().any()
     x = torch.randn(4, width).to(dtype)
     x[1, 5] = wrong
     norm = torch.nn.LayerNorm(width)
-    normed = kernels.add_and_norm(x, torch.zeros(width), x, norm, 0.1)
+    normed = cpu_ops.add_and_norm(x, torch.zeros(width), x, norm, 0.1)
     assert not normed[1].isfinite().any()
     assert normed[0].isfinite().all()
-    assert kernels.gelu(x, torch.zeros(width))[1, 5].isfinite().logical_not()
+    assert cpu_ops.gelu(x, torch.zeros(width))[1, 5].isfinite().logical_not()
 
 
 def test_without_a_library_or_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

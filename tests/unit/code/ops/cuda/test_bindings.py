@@ -1,5 +1,5 @@
-"""The kernels of a GPU compile for each generation. Each function of cuda_kernels.py is compared with torch's own in
-fp64: on a GPU, or where there is none on a CPU that takes its place (emulator)."""
+"""The CUDA kernels compile for each generation of GPUs, and each operation matches torch's own in fp64: on a GPU, or
+where there is none in the emulator on a CPU."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from text_classifier.modeling.packed import Encoder, PackedClassifier, encoder
 from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
 from text_classifier.ops.attention import Sequences
-from text_classifier.ops.cpu import bindings as kernels
-from text_classifier.ops.cuda import bindings as cuda_kernels
+from text_classifier.ops.cpu import bindings as cpu_ops
+from text_classifier.ops.cuda import bindings as cuda_ops
 from text_classifier.ops.cuda.adamw import AdamW
 from text_classifier.ops.cuda.bindings import HEAD_WIDTHS
-from text_classifier.ops.cuda.driver import machine_code
+from text_classifier.ops.cuda.driver import compile_cubin
 from text_classifier.training.batches import collate
 
 HAS_GPU = DEVICE.type == "cuda"
@@ -49,7 +49,7 @@ def test_add_and_norm(rows: int, width: int, dtype: torch.dtype) -> None:
     norm = nn.LayerNorm(width, eps=1e-12, device=DEVICE)
     with torch.no_grad():
         norm.weight += 0.1 * numbers(width, seed=5)
-    output = cuda_kernels.add_and_norm(update, bias, residual, norm, 0.0)
+    output = cuda_ops.add_and_norm(update, bias, residual, norm, 0.0)
     output.backward(gradient)
     own = (update, bias, residual, norm.weight, norm.bias)
     theirs = exact(*own)
@@ -64,7 +64,7 @@ def test_add_and_norm(rows: int, width: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("rows", "width"), ACTIVATED)
 def test_gelu(rows: int, width: int, dtype: torch.dtype) -> None:
     x, bias, gradient = numbers(rows, width, dtype=dtype), numbers(width, seed=2), numbers(rows, width, seed=3)
-    output = cuda_kernels.gelu(x, bias)
+    output = cuda_ops.gelu(x, bias)
     output.backward(gradient.to(dtype))
     theirs = exact(x, bias)
     expected = functional.gelu(theirs[0] + theirs[1])
@@ -87,7 +87,7 @@ def test_dropout_keeps_the_mean_and_the_gradient_has_the_same_mask(probability: 
     masks = []
     for _ in range(2):
         update.grad = None
-        output = cuda_kernels.add_and_norm(update, bias, residual, norm, probability)
+        output = cuda_ops.add_and_norm(update, bias, residual, norm, probability)
         output.sum().backward()  # a norm's sum is constant: what reaches a kept element is next to 0, but not 0
         kept = output.abs() > 0.5
         masks.append(kept)
@@ -95,14 +95,14 @@ def test_dropout_keeps_the_mean_and_the_gradient_has_the_same_mask(probability: 
         assert kept.float().mean(0).sub(1 - probability).abs().max() < 0.2  # of so few rows
         update.grad = None
         torch.manual_seed(4)
-        output = cuda_kernels.add_and_norm(update, bias, residual, norm, probability)
+        output = cuda_ops.add_and_norm(update, bias, residual, norm, probability)
         output.square().mul(numbers(rows, width, seed=9)).sum().backward()
         assert torch.equal(update.grad != 0, output.abs() > 0.5)
         torch.manual_seed(5)
     assert not torch.equal(*masks)
 
 
-#: Widths of a head, lengths, formats.
+#: Head widths, lengths, dtypes.
 ATTENDED = [
     (64, [128, 113, 17, 1], torch.bfloat16),
     (32, [64, 33, 5], torch.bfloat16),
@@ -121,7 +121,7 @@ def test_attention(width: int, lengths: list[int], dtype: torch.dtype, has_one_q
     cu_seqlens = Sequences.from_lengths(np.array(lengths)).cu_seqlens.to(DEVICE)
     own = [qkv] if query is None else [qkv, query]
     theirs = exact(*own)
-    output = cuda_kernels.attention(query, qkv, cu_seqlens, max(lengths), heads, 0.0)
+    output = cuda_ops.attention(query, qkv, cu_seqlens, max(lengths), heads, 0.0)
     output.backward(gradient)
     expected = attended(theirs[0], theirs[1] if has_one_query else None, lengths, heads)
     expected.backward(gradient.double())
@@ -130,7 +130,7 @@ def test_attention(width: int, lengths: list[int], dtype: torch.dtype, has_one_q
         assert_near(one.grad, other.grad, dtype)
 
 
-def test_attention_drops_weights_and_the_gradient_has_the_same_mask() -> None:
+def test_attention_drops_probabilities_and_the_gradient_has_the_same_mask() -> None:
     width, length, probability = 64, 60, 0.25
     lengths = [length, length]
     cu_seqlens = Sequences.from_lengths(np.array(lengths)).cu_seqlens.to(DEVICE)
@@ -139,11 +139,11 @@ def test_attention_drops_weights_and_the_gradient_has_the_same_mask() -> None:
     def run(value: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(seed)
         qkv = torch.cat([queries_and_keys, value], 1).to(torch.bfloat16).detach().requires_grad_()
-        return cuda_kernels.attention(None, qkv, cu_seqlens, 128, 1, probability), qkv
+        return cuda_ops.attention(None, qkv, cu_seqlens, 128, 1, probability), qkv
 
     masks = []
     for seed in (1, 2):
-        # With values of which each has one number, the output is the weights.
+        # The values are the identity, so the output is the probabilities.
         masks.append(torch.stack([part[:, :length] != 0 for part in run(one_of_each, seed)[0].split(lengths)]))
         assert masks[-1].float().mean().item() == pytest.approx(1 - probability, abs=0.02)
     assert not torch.equal(*masks)
@@ -171,18 +171,18 @@ def test_attention_drops_weights_and_the_gradient_has_the_same_mask() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_adamw_takes_the_steps_of_torchs_and_renews_copies(dtype: torch.dtype) -> None:
-    shapes = [(33, 70), (70,), (1,), (9, 1030), *[(3,)] * 70]  # more than a launch takes
+def test_adamw_takes_the_steps_of_torchs_and_refreshes_the_shadow_weights(dtype: torch.dtype) -> None:
+    shapes = [(33, 70), (70,), (1,), (9, 1030), *[(3,)] * 70]  # more than one launch takes
     own, theirs = (
         [numbers(*shape, seed=seed).detach().requires_grad_() for seed, shape in enumerate(shapes)] for _ in range(2)
     )
-    copies = {parameter: parameter.detach().to(dtype) for parameter in own[:2]}
+    shadow_weights = {parameter: parameter.detach().to(dtype) for parameter in own[:2]}
     rate = torch.tensor(1e-2, device=DEVICE)
 
     def groups(parameters: list[torch.Tensor]) -> list[dict[str, object]]:
         return [{"params": parameters[:1], "weight_decay": 0.1}, {"params": parameters[1:], "weight_decay": 0.0}]
 
-    optimizer = AdamW(groups(own), rate, 1e-8, copies if dtype != torch.float32 else {})
+    optimizer = AdamW(groups(own), rate, 1e-8, shadow_weights if dtype != torch.float32 else {})
     reference = torch.optim.AdamW(groups(theirs), 1e-2, eps=1e-8)
     for step in range(4):
         rate.fill_(1e-2 / (1 + step))
@@ -208,21 +208,21 @@ def test_adamw_takes_the_steps_of_torchs_and_renews_copies(dtype: torch.dtype) -
             for name in ("exp_avg", "exp_avg_sq"):
                 assert_near(moments[name], reference.state[other][name].double(), torch.float32)
     if dtype != torch.float32:
-        for parameter, copy in copies.items():
-            assert torch.equal(copy, parameter.detach().to(dtype))
+        for parameter, shadow in shadow_weights.items():
+            assert torch.equal(shadow, parameter.detach().to(dtype))
 
 
 @pytest.fixture
 def precision(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """bf16 on a GPU, or what a classifier takes for that."""
+    """bf16 on a GPU, or a fake of it."""
     if HAS_GPU:
         return Precision("bf16", DEVICE)
-    monkeypatch.setattr(kernels, "attention", cuda_kernels.attention)
+    monkeypatch.setattr(cpu_ops, "attention", cuda_ops.attention)
     return SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_training_reads_copies_of_the_weights_that_each_step_renews(family: str, precision: Any) -> None:
+def test_training_reads_the_shadow_weights_that_each_step_refreshes(family: str, precision: Any) -> None:
     width = {"dim": 64, "hidden_dim": 128} if family == "distilbert" else {"hidden_size": 64, "intermediate_size": 128}
     model = model_of(family, **width).to(DEVICE)
     split = split_of([30, 17, 5])
@@ -255,7 +255,7 @@ def test_training_reads_copies_of_the_weights_that_each_step_renews(family: str,
         parameter.grad = own.get(name)
     packed.train()
     optimizer.step()
-    after = forwards(packed)  # by the copies
+    after = forwards(packed)  # by the shadow weights
     assert (after - ours).abs().max() > 0.1
     assert torch.equal(after, logits(packed, mode=False))  # by the weights themselves
     with torch.no_grad():
@@ -270,14 +270,14 @@ GENERATIONS = ["75", "80", "86", "89", "90", "100", "120"]
 @pytest.mark.parametrize("capability", GENERATIONS)
 @pytest.mark.parametrize(("part", "width"), [("norm", 768), ("gelu", 3072), ("adamw", 0), ("sums", 0)])
 def test_it_compiles_for_every_generation(part: str, width: int, capability: str) -> None:
-    assert machine_code(part, torch.float16, {"WIDTH": width}, capability).startswith(b"\x7fELF")
+    assert compile_cubin(part, torch.float16, {"WIDTH": width}, capability).startswith(b"\x7fELF")
 
 
 @pytest.mark.parametrize("capability", ["75", "90"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("part", "width"), [("norm", 31), ("norm", 1024), ("gelu", 31)])
-def test_it_compiles_for_every_format_and_any_width(part: str, width: int, dtype: torch.dtype, capability: str) -> None:
-    assert machine_code(part, dtype, {"WIDTH": width}, capability).startswith(b"\x7fELF")
+def test_it_compiles_for_every_dtype_and_any_width(part: str, width: int, dtype: torch.dtype, capability: str) -> None:
+    assert compile_cubin(part, dtype, {"WIDTH": width}, capability).startswith(b"\x7fELF")
 
 
 @pytest.mark.parametrize("capability", GENERATIONS[1:])
@@ -285,9 +285,9 @@ def test_it_compiles_for_every_format_and_any_width(part: str, width: int, dtype
 @pytest.mark.parametrize("width", HEAD_WIDTHS)
 def test_attention_compiles_from_ampere_on(width: int, dtype: torch.dtype, capability: str) -> None:
     for tokens in (16, 128):
-        assert machine_code("attention", dtype, {"WIDTH": width, "TOKENS": tokens}, capability).startswith(b"\x7fELF")
+        assert compile_cubin("attention", dtype, {"WIDTH": width, "TOKENS": tokens}, capability).startswith(b"\x7fELF")
 
 
 def test_what_cannot_be_compiled_is_shown() -> None:
     with pytest.raises(RuntimeError, match="norm.cu cannot be compiled.*\n.*error"):
-        machine_code("norm", torch.float32, {"WIDTH": 0}, "90")
+        compile_cubin("norm", torch.float32, {"WIDTH": 0}, "90")

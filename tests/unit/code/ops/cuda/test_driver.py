@@ -1,4 +1,4 @@
-"""What cuda_driver.py asks of torch and of CUDA's driver; tests/gpu asks the real ones."""
+"""The driver's calls to torch and to CUDA, which are faked here; tests/gpu makes the real ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def test_a_kernel_is_compiled_for_the_gpu_and_run_on_its_current_stream(monkeypa
     ]  # fmt: skip
     try:
         like = cast(torch.Tensor, SimpleNamespace(dtype=torch.float32, device=device))
-        cuda_driver.launch("sums_columns", like, {}, (5, 1), 256, torch.zeros(1), 3, 1.5, None, shared_bytes=64)
+        cuda_driver.launch(
+            "sums_columns", (torch.zeros(1), 3, 1.5, None), like=like, grid=(5, 1), threads=256, shared_bytes=64
+        )
         assert cuda_driver.multiprocessors(device) == 132
     finally:
         for cache in caches:

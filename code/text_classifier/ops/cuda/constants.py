@@ -1,0 +1,23 @@
+"""Compile-time constants that kernels and their callers share, passed as -D definitions (by driver.py; by the tests'
+emulator, for a CPU). Imports nothing, so that the emulator can be built without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Lanes of a warp.
+WARP = 32
+
+#: By source file. THREADS: of a block. adamw.cu: tensors per launch, whose arguments may take 4 KB.
+CONSTANTS = {
+    "adamw": {"THREADS": 256, "ELEMENTS_PER_THREAD": 8, "TENSORS": 64},
+    "gelu": {"THREADS": 128},
+    "norm": {"THREADS": 128},
+    "sums": {"THREADS": 256},
+}
+
+
+def definitions(part: str, dtype: str, sizes: Mapping[str, int]) -> list[str]:
+    """The compiler's -D flags for `part`.cu. dtype: torch's name of scalar_t, such as "bfloat16"."""
+    defined = {f"DTYPE_{dtype.upper()}": 1, **CONSTANTS.get(part, {}), **sizes}
+    return [f"-D{name}={value}" for name, value in defined.items()]
