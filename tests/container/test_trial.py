@@ -21,6 +21,6 @@ def test_a_trial_writes_its_checkpoints_to_a_folder_of_its_own(ready_job: Make, 
     environment = {"OMP_NUM_THREADS": "1", "TRAINING_JOB_NAME": "search-002-bb"}
     with running(job, mounts={"checkpoints": checkpoints}, environment=environment):
         assert job.wait() == {"algo-1": 0}, job.log()
-        assert "Going on from" not in job.log()
+        assert "Resuming from" not in job.log()
     assert {path.name for path in checkpoints.iterdir()} == {"search-001-aa", "search-002-bb"}
     assert [path.name for path in (checkpoints / "search-002-bb").glob("step-*")] != []

@@ -157,7 +157,7 @@ def full_disks(bench: Bench) -> None:
             warned += "could not be written" in chain.log
             holder.exec_run(["rm", "/disk/ballast"])
             weights, complaint = chain.finish()
-            if "Going on from the checkpoint of step" not in chain.log:
+            if "Resuming from the checkpoint of step" not in chain.log:
                 complaint += " began anew"
             if complaint or weights != expected:
                 complaints.append(complaint or f"other weights: {weights}, not {expected}")

@@ -8,11 +8,11 @@ import torch
 
 @pytest.fixture(scope="session", autouse=True)
 def own_stream() -> None:
-    """As in a job (cluster.py)."""
+    """As in a job (training/device.py)."""
     torch.cuda.set_stream(torch.cuda.Stream())
 
 
 @pytest.fixture(autouse=True)
-def exact_products() -> None:
+def exact_matmuls() -> None:
     """fp32 is fp32."""
     torch.set_float32_matmul_precision("highest")

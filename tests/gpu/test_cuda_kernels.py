@@ -1,5 +1,4 @@
-"""What cuda_kernels.py, products.py and attention.py do on a GPU alone; tests/unit/code/test_cuda_kernels.py has the
-rest."""
+"""What ops/ does on a GPU only; tests/unit/code/ops/cuda has the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from torch.nn import functional
 
 from support.exact import DEVICE, DTYPES, assert_near, attended, exact, numbers
 from text_classifier.ops.attention import Sequences, attend
-from text_classifier.ops.cuda import bindings as cuda_kernels
+from text_classifier.ops.cuda import bindings as cuda_ops
 from text_classifier.ops.linear import fused_linear
 
 
@@ -55,20 +54,20 @@ def test_attention(width: int, dtype: torch.dtype) -> None:
     assert_near(attend(query, rest, heads, sequences, 0.0), expected[firsts], dtype)
 
 
-def test_random_numbers_and_kernels_can_be_recorded() -> None:
+def test_random_numbers_and_kernels_can_be_captured() -> None:
     update, residual = numbers(64, 384), numbers(64, 384, seed=2)
     bias, norm = torch.zeros(384, device=DEVICE), nn.LayerNorm(384, device=DEVICE)
     outputs = []
     with torch.no_grad():
-        cuda_kernels.add_and_norm(update, bias, residual, norm, 0.5)
+        cuda_ops.add_and_norm(update, bias, residual, norm, 0.5)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
-            output = cuda_kernels.add_and_norm(update, bias, residual, norm, 0.5)
+            output = cuda_ops.add_and_norm(update, bias, residual, norm, 0.5)
         torch.manual_seed(1)
         for _ in range(2):
             graph.replay()
             outputs.append(output.clone())
         torch.manual_seed(1)
-        outputs.append(cuda_kernels.add_and_norm(update, bias, residual, norm, 0.5))
+        outputs.append(cuda_ops.add_and_norm(update, bias, residual, norm, 0.5))
     assert not torch.equal(outputs[0], outputs[1])
     assert torch.equal(outputs[0], outputs[2])

@@ -68,7 +68,7 @@ def losses_of(steps: int, is_graphed: bool, precision: str, dropout: float) -> t
     layout = make_classifier(model, 0, Precision(precision, GPU)).train()
     split = split_of([int(n) for n in np.random.default_rng(5).integers(2, 60, 64)])
     optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
-    step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), 1.0, 1)
+    step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
     graphed = GraphedStep(step, GPU)
     torch.manual_seed(2)
     found = []
@@ -80,19 +80,19 @@ def losses_of(steps: int, is_graphed: bool, precision: str, dropout: float) -> t
         assert is_finite.isfinite()
         found.append(loss.item() / len(rows))
     if is_graphed:
-        assert sum(recording is not None for recording in graphed._recordings.values()) >= 4
+        assert sum(step is not None for step in graphed._captured.values()) >= 4
     return found, copy.deepcopy(model.state_dict())
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_recorded_steps_do_what_ordinary_ones_do(precision: str, dropout: float) -> None:
-    (ordinary, weights), (recorded, recorded_weights) = (losses_of(50, on, precision, dropout) for on in (False, True))
-    assert recorded == pytest.approx(ordinary, rel=1e-4 if precision == "fp32" else 2e-2)
+def test_captured_steps_do_what_eager_ones_do(precision: str, dropout: float) -> None:
+    (eager, weights), (captured, captured_weights) = (losses_of(50, on, precision, dropout) for on in (False, True))
+    assert captured == pytest.approx(eager, rel=1e-4 if precision == "fp32" else 2e-2)
     for name, weight in weights.items():
         if name.endswith("key.bias"):  # changes no result: its gradient is rounding noise, which AdamW scales up
             continue
-        assert torch.allclose(weight, recorded_weights[name], atol=1e-4 if precision == "fp32" else 5e-3), name
+        assert torch.allclose(weight, captured_weights[name], atol=1e-4 if precision == "fp32" else 5e-3), name
 
 
 def test_fifty_steps_give_the_losses_of_a_plain_loop() -> None:
@@ -123,7 +123,7 @@ def test_no_step_waits_for_the_gpu() -> None:
     layout = make_classifier(model, 0, Precision("bf16", GPU)).train()
     split = split_of([20, 15, 12, 9, 7, 5, 4, 2])
     optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
-    step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), 1.0, 1)
+    step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
     graphed = GraphedStep(step, GPU)
 
     def three(take: Callable[[Batch], object]) -> None:
@@ -167,7 +167,7 @@ def test_a_job_learns_and_goes_on_from_its_checkpoint(job: Job) -> None:
     assert "packed batches, cuda, bf16" in first.stdout
     second = train(job, epochs=4, **settings)
     assert second.returncode == 0, second.stdout + second.stderr
-    assert "Going on from the checkpoint of step" in second.stdout
+    assert "Resuming from the checkpoint of step" in second.stdout
     metrics = json.loads((job.base / "output" / "data" / "metrics.json").read_text())
     assert metrics["accuracy"] > 0.9
 

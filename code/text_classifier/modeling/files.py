@@ -1,4 +1,4 @@
-"""Which files of a model are read: safetensors and JSON, from within the channel, and never a pickle."""
+"""Safe loading of a model channel: safetensors and JSON only, from inside the channel, never a pickle."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from text_classifier.contract.errors import SettingsError
 
 
 def model_directory(channel: Path) -> Path:
-    """The folder with config.json: the channel itself or the one folder in it that has it.
+    """The folder with config.json: the channel itself or a folder in it.
 
-    Pickled weights beside safetensors are left unread, as people keep both. Raises SettingsError when there are only
-    pickled ones, or a link leads out of the channel.
+    Pickled weights next to safetensors are ignored, as people keep both. Raises SettingsError if there are only pickled
+    weights, or if a link points outside the channel.
     """
     for path in sorted(channel.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(channel.resolve()):
             raise SettingsError(
-                f"the channel 'model' has a link that leads out of it, {path.relative_to(channel)}; put the file "
-                "itself in its place"
+                f"the channel 'model' has a link that points outside it, {path.relative_to(channel)}; replace it with "
+                "the file itself"
             )
-    found = sorted(path.parent for path in channel.glob("**/config.json"))
-    if not found:
+    folders = sorted(path.parent for path in channel.glob("**/config.json"))
+    if not folders:
         raise SettingsError(
-            "the channel 'model' holds no config.json; give it a model folder as save_pretrained writes it: "
+            "the channel 'model' has no config.json; provide a model folder as save_pretrained writes it: "
             "config.json, model.safetensors and the tokenizer's files"
         )
-    if not list(found[0].glob("*.safetensors")):
+    if not list(folders[0].glob("*.safetensors")):
         raise SettingsError(
-            "the channel 'model' holds no .safetensors weights; save them with save_pretrained (pickled .bin and .pt "
-            "files can run code when read, so they are not)"
+            "the channel 'model' has no .safetensors weights; save them with save_pretrained (pickled .bin and .pt "
+            "files are not read, because they can run code)"
         )
-    return found[0]
+    return folders[0]
 
 
 @contextmanager
 def no_pickles() -> Iterator[None]:
-    """Within, torch.load raises ValueError.
+    """A context in which torch.load raises ValueError.
 
-    transformers calls it, whatever `use_safetensors` says, for the .bin files that an index of safetensors names, and
-    for the one that `transformers_weights` in config.json may name.
+    Despite `use_safetensors`, transformers calls torch.load for .bin files named by a safetensors index, and for the
+    file named by `transformers_weights` in config.json.
     """
-    before = torch.load  # noqa: TID251
+    original = torch.load  # noqa: TID251
     torch.load = _refuse  # noqa: TID251
     try:
         yield
     finally:
-        torch.load = before  # noqa: TID251
+        torch.load = original  # noqa: TID251
 
 
-def _refuse(file: Any, *_: Any, **__: Any) -> None:
-    raise ValueError(f"{Path(file).name} is a pickle, which can run code when it is read")
+def _refuse(f: Any, *_: Any, **__: Any) -> Any:
+    raise ValueError(f"{Path(f).name} is a pickle, which can run code when it is read")

@@ -1,4 +1,4 @@
-"""Whether the Hugging Face hub answers, as far as a job needs it; before torch is loaded."""
+"""Checks early, before torch is imported, that the Hugging Face hub answers if the job needs it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from pathlib import Path
 
 from text_classifier.contract.errors import SettingsError
 
-#: Of one attempt. The hub's own library makes six, with pauses: half a minute until it says that there is no network.
+#: Per attempt. huggingface_hub makes six with pauses: it takes half a minute to report that there is no network.
 ANSWER_SECONDS = 3.0
 ATTEMPTS = 2
 
 
 def require_answer(model_name: str) -> None:
-    """Raise SettingsError when the model is not on this machine and the hub does not answer.
+    """Raise SettingsError if the model is not on this machine and the hub does not answer.
 
-    What it answers does not matter here: transformers says what is wrong with a model, or finds that there is none.
+    Any answer will do, errors included: transformers reports a missing or broken model itself.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    is_here = Path(model_name).is_dir() or constants.HF_HUB_OFFLINE
+    is_local = Path(model_name).is_dir() or constants.HF_HUB_OFFLINE
     try:
-        if is_here or isinstance(try_to_load_from_cache(model_name, "config.json"), str):
+        if is_local or isinstance(try_to_load_from_cache(model_name, "config.json"), str):
             return
         url = hf_hub_url(model_name, "config.json")
         for _ in range(ATTEMPTS):
@@ -30,11 +30,11 @@ def require_answer(model_name: str) -> None:
                 return
             except HfHubHTTPError:
                 return
-            except Exception as error:  # of the HTTP library, whichever the hub's has: there was no answer
+            except Exception as error:  # whatever the hub's HTTP library raises without an answer
                 reason = error
     except HFValidationError:
         return
     raise SettingsError(
         f"model_name={model_name!r} cannot be loaded from the hub: {constants.ENDPOINT} does not answer ({reason}); "
-        "let the job reach it, or give it a `model` channel"
+        "give the job network access to it, or a `model` channel"
     )

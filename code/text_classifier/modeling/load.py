@@ -32,11 +32,11 @@ def load_model(
     max_sequence_length: int,
     first_bias: float | None = None,
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """Load weights as fp32, with a new head for `classes`. With a channel nothing is looked up on the network.
+    """Load weights as fp32, with a new head for `classes`. With a channel the network is not used.
 
-    `problem_type` is transformers' name of the task; a head of one output that is new starts at `first_bias`.
+    `problem_type` is transformers' name of the task. A new head with one output gets the bias `first_bias`.
 
-    Raises SettingsError when there is no such model or its positions are fewer than `max_sequence_length`.
+    Raises SettingsError if the model cannot be loaded or has fewer positions than `max_sequence_length`.
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -66,12 +66,12 @@ def load_model(
     _require_positions(config, tokenizer, max_sequence_length)
     if first_bias is not None:
         mismatched = (key[0] for key in loaded["mismatched_keys"])
-        _start_at(model, first_bias, {*loaded["missing_keys"], *mismatched})
+        _set_head_bias(model, first_bias, {*loaded["missing_keys"], *mismatched})
     return tokenizer, model
 
 
-def _start_at(model: PreTrainedModel, value: float, new: set[str]) -> None:
-    """Let the last layer of one output answer about `value`, if its weights are new."""
+def _set_head_bias(model: PreTrainedModel, value: float, new: set[str]) -> None:
+    """Set the bias of a last layer with one output if it is among the `new` weights: it starts at about `value`."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and module.out_features == 1 and f"{name}.bias" in new:
             nn.init.constant_(module.bias, value)
@@ -81,7 +81,7 @@ Classifier = PackedClassifier | PaddedClassifier
 
 
 def make_classifier(model: PreTrainedModel, pad_id: int, precision: Precision) -> Classifier:
-    """The fastest way to run this model: without padding where its family is known, else padded."""
+    """A packed classifier if the model's family is supported, else a padded one."""
     parts = encoder(model)
     if parts is None:
         return PaddedClassifier(model, pad_id, precision)
@@ -94,13 +94,13 @@ def _no_model(source: str, channel: Path | None, error: Exception) -> str:
         return f"the model in the channel 'model' cannot be loaded ({reason}); save it again with save_pretrained"
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
     return (
-        f"model_name={source!r} cannot be loaded from the hub{offline}: {reason}; mind the spelling, or give the job "
-        "a `model` channel when it has no network"
+        f"model_name={source!r} cannot be loaded from the hub{offline}: {reason}; check the spelling, or give the job "
+        "a `model` channel if it has no network"
     )
 
 
-def _require_positions(config: Any, tokenizer: PreTrainedTokenizerBase, wanted: int) -> None:
-    # RoBERTa's position numbers start behind its padding id, so its tokenizer's limit is the smaller of the two.
-    positions = min(getattr(config, "max_position_embeddings", wanted), tokenizer.model_max_length)
-    if wanted > positions:
-        raise SettingsError(f"max_sequence_length={wanted} is more than the model's {positions} positions; lower it")
+def _require_positions(config: Any, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    # RoBERTa's positions start after its padding id, so its tokenizer's limit is the smaller of the two.
+    positions = min(getattr(config, "max_position_embeddings", max_length), tokenizer.model_max_length)
+    if max_length > positions:
+        raise SettingsError(f"max_sequence_length={max_length} exceeds the model's {positions} positions; lower it")

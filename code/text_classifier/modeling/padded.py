@@ -15,15 +15,15 @@ class PaddedClassifier(nn.Module):
     """A transformers sequence classifier that reads batches padded to their longest row."""
 
     name = "padded"
-    groups_by_length = True
-    has_few_shapes = False
+    is_length_grouped = True
+    supports_cuda_graphs = False
 
     def __init__(self, model: PreTrainedModel, pad_id: int, precision: Precision) -> None:
         super().__init__()
         self.model = model
         self.pad_id = pad_id
         self.precision = precision
-        self.shadow_weights: dict[torch.Tensor, torch.Tensor] = {}  #: of parameters: none
+        self.shadow_weights: dict[torch.Tensor, torch.Tensor] = {}  #: none
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """`forward`'s arguments: input_ids and attention_mask (1 for a token), both int64 [rows, longest]."""
@@ -39,5 +39,4 @@ class PaddedClassifier(nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Logits, float32 [rows, classes]."""
         with self.precision.autocast():
-            logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-        return logits.float()
+            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits.float()

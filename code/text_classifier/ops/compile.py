@@ -1,6 +1,6 @@
-"""Compiles this project's C++ to libraries: python compile.py FOLDER.
+"""Compiles this project's C++ to shared libraries: python compile.py FOLDER.
 
-The image does so when it is built. Elsewhere `library` does, where there is a C++ compiler.
+The image's build runs it. Elsewhere `library_path` compiles on demand, where there is a C++ compiler.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-#: Where text_classifier/ lies; while the image is built these files alone are there.
+#: The folder text_classifier/. While the image is built it holds only this file and the C++ sources.
 PACKAGE = Path(__file__).parents[1]
 
-#: What kernels.cpp is compiled for. Newest first: the first that a processor can run is the fastest.
+#: Instruction sets that kernels.cpp is compiled for, the fastest first.
 PROCESSORS = {
     "amx": ("-march=x86-64-v4", "-mamx-tile", "-mamx-bf16"),
     "avx512": ("-march=x86-64-v4",),
     "avx2": ("-march=x86-64-v3",),
 }
 
-#: The libraries: their sources and flags of their own.
+#: Source and additional flags of each library.
 LIBRARIES = {f"kernels-{name}": ("ops/cpu/kernels.cpp", flags) for name, flags in PROCESSORS.items()} | {
     "wordpiece": ("tokenization/wordpiece.cpp", ("-march=x86-64-v2",))
 }
 
-#: Faster, as far as a NaN stays one, and a sum keeps its order.
+#: Not -ffast-math: a NaN must stay one, and a sum keep its order.
 FLAGS = (
     "-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fno-exceptions",
     "-fno-rtti", "-mprefer-vector-width=512",
@@ -33,11 +33,11 @@ FLAGS = (
 
 
 def compile_library(folder: Path, name: str) -> Path:
-    """Write one of LIBRARIES to `folder`. Raises OSError or CalledProcessError, with g++'s words."""
+    """Write one of LIBRARIES to `folder`. Raises OSError, or CalledProcessError with g++'s output."""
     source, flags = LIBRARIES[name]
     library = folder / f"{name}.so"
     compiled = folder / f"{name}.o"
-    # Compiled for OpenMP but not linked with it: torch has its threads, and a second library would have others.
+    # Compiled with OpenMP but not linked against it: torch brings its OpenMP, and a second one would add threads.
     subprocess.run(
         ["g++", *FLAGS, "-fopenmp", *flags, "-c", PACKAGE / source, "-o", compiled],
         check=True, capture_output=True, text=True,
@@ -51,8 +51,8 @@ def compile_library(folder: Path, name: str) -> Path:
 
 
 def library_path(name: str) -> Path:
-    """The image's, or one that is compiled now. Raises SettingsError where it cannot be."""
-    from text_classifier.contract.errors import SettingsError  # not there yet when the image is built
+    """The image's library, or one that is compiled now. Raises SettingsError if it cannot be."""
+    from text_classifier.contract.errors import SettingsError  # not in the image's build stage
 
     ready = Path(sys.prefix) / "lib" / f"{name}.so"
     if ready.exists():

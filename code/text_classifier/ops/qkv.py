@@ -1,4 +1,4 @@
-"""How queries, keys and values lie in one tensor."""
+"""The layout of queries, keys and values in one tensor."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which rows make which batch, and a batch as tensors.
+"""The rows of each batch, and a batch as tensors.
 
-The order of an epoch is a pure function of the rows' lengths, the batch size, the seed and the epoch's number: it needs
-no state to be repeated, on any number of hosts.
+The order of an epoch is a pure function of the rows' lengths, the batch size, the seed and the epoch's number: any
+number of hosts can repeat it without stored state.
 """
 
 from __future__ import annotations
@@ -15,67 +15,67 @@ import torch
 
 from text_classifier.tokenization.tokens import Tokens
 
-#: Batches that are sorted by length together. More waste less padding, fewer mix the rows better.
+#: Batches whose rows are sorted by length together. More of them waste less padding, fewer shuffle better.
 BATCHES_IN_GROUP = 50
 
 
 class Inputs(Protocol):
-    """What a classifier reads besides tensors."""
+    """An input of a classifier other than a tensor."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What must be equal in batches that are computed by the same operations."""
+        """Equal in batches that one CUDA graph can compute."""
 
     def to(self, device: torch.device, *, non_blocking: bool) -> Inputs:
-        """The same on `device`."""
+        """A copy on `device`."""
 
     def pin_memory(self) -> Inputs:
-        """The same in memory that a GPU reads by itself, while the host goes on."""
+        """A copy in pinned memory, which a GPU reads asynchronously."""
 
     def copy_(self, other: Any, *, non_blocking: bool) -> object:
-        """Become what another of the same shape is."""
+        """Overwrite the content with that of another of the same shape."""
 
 
 class Layout(Protocol):
-    """How a classifier wants its batches laid out."""
+    """How a classifier wants its batches."""
 
-    groups_by_length: bool  #: whether rows of like length should make a batch
+    is_length_grouped: bool  #: whether a batch should have rows of similar length
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> Mapping[str, torch.Tensor | Inputs]:
-        """The classifier's arguments for these rows, which stand in falling order of their lengths."""
+        """The classifier's arguments for these rows, which are in descending order of their lengths."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """One rank's share of a step.
 
-    `weight` is what a row counts in the loss: the weight of its class, 0 for one that only fills an empty share. The
-    mean of the class weights over the training rows is 1, so the loss of a step stays a sum divided by its rows.
+    `weight` is a row's weight in the loss: that of its class, or 0 for a dummy row in an empty share. Class weights
+    have a mean of 1 over the training rows, so the loss of a step stays a sum divided by its rows.
     """
 
     rows: np.ndarray  #: indices in the split, int64 [rows]
     inputs: Mapping[str, torch.Tensor | Inputs]
-    targets: torch.Tensor  #: as the task has them (task.py), a row for each row
+    targets: torch.Tensor  #: the task's targets (tasks/base.py), one per row
     weight: torch.Tensor  #: float32 [rows]
     rows_of_all_ranks: int
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """Equal for batches that are computed by the same operations."""
+        """Equal for batches that one CUDA graph can compute."""
         return self.rows_of_all_ranks, *(tuple(part.shape) for part in self._parts())
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`. From pinned memory a GPU copies it by itself, while the host goes on."""
+        """A copy on `device`; from pinned memory to a GPU it is asynchronous."""
         return self._with(lambda part: part.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
-        """The same batch in pinned memory."""
+        """A copy in pinned memory."""
         return self._with(lambda part: part.pin_memory())
 
     def copy_(self, other: Batch) -> None:
         """Overwrite the tensors with those of another batch of the same shape, but not `rows`."""
-        for part, others in zip(self._parts(), other._parts(), strict=True):
-            part.copy_(others, non_blocking=True)
+        for part, new in zip(self._parts(), other._parts(), strict=True):
+            part.copy_(new, non_blocking=True)
 
     def _with(self, change: Callable[[Any], Any]) -> Batch:
         inputs = {name: change(value) for name, value in self.inputs.items()}
@@ -92,27 +92,27 @@ class Batch:
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one split: their tokens and targets (task.py), and the weight of each class (float32)."""
+    """The rows of one split: tokens, targets (tasks/base.py) and class weights."""
 
     tokens: Tokens
     targets: np.ndarray
-    class_weights: np.ndarray | None = None  #: where targets are classes; None: all 1
+    class_weights: np.ndarray | None = None  #: float32 [classes]; None: all 1
 
     def __len__(self) -> int:
         return len(self.targets)
 
 
 def epoch_rows(
-    lengths: np.ndarray, batch_size: int, seed: int, epoch: int, *, groups_by_length: bool
+    lengths: np.ndarray, batch_size: int, seed: int, epoch: int, *, is_length_grouped: bool
 ) -> list[np.ndarray]:
     """Row indices of each batch of an epoch: every row once, in random order.
 
-    With `groups_by_length` rows of like length stand together, and the batches are in random order. `batch_size` counts
-    the rows of all ranks. Only the last batch may be smaller.
+    With `is_length_grouped` the rows of a batch have similar lengths; batches stay in random order. `batch_size`:
+    of all ranks together. Only the last batch may be smaller.
     """
     random = np.random.default_rng((seed, 2, epoch))
     order = random.permutation(len(lengths))
-    if groups_by_length:
+    if is_length_grouped:
         group = batch_size * BATCHES_IN_GROUP
         grouped = [order[start : start + group] for start in range(0, len(order), group)]
         order = np.concatenate([rows[np.argsort(-lengths[rows], kind="stable")] for rows in grouped])
@@ -124,14 +124,14 @@ def epoch_rows(
 def training_batches(
     layout: Layout, split: Split, batches: Iterable[np.ndarray], rank: int, world_size: int
 ) -> Iterator[Batch]:
-    """This rank's share of each batch of rows. The shares are disjoint and make up the batch."""
+    """This rank's share of each batch. The shares of all ranks are disjoint and make up the batch."""
     for rows in batches:
         share = rows[rank::world_size]
-        yield collate(layout, split, share if len(share) else rows[:1], len(rows), counts=len(share) > 0)
+        yield collate(layout, split, share if len(share) else rows[:1], len(rows), is_dummy=not len(share))
 
 
 def evaluation_rows(split: Split, batch_size: int, rank: int, world_size: int) -> list[np.ndarray]:
-    """Row indices of this rank's evaluation batches, longest rows first: memory runs out at once or never.
+    """Row indices of this rank's evaluation batches, longest rows first: memory runs out in the first batch or never.
 
     All ranks have the same number of batches; the last one may be empty.
     """
@@ -140,10 +140,10 @@ def evaluation_rows(split: Split, batch_size: int, rank: int, world_size: int) -
     return [order[start : start + group][rank::world_size] for start in range(0, len(order), group)]
 
 
-def collate(layout: Layout, split: Split, rows: np.ndarray, rows_of_all_ranks: int, *, counts: bool = True) -> Batch:
-    """Rows as the classifier reads them. They are sorted by length first, which changes no sum over them."""
+def collate(layout: Layout, split: Split, rows: np.ndarray, rows_of_all_ranks: int, *, is_dummy: bool = False) -> Batch:
+    """The batch of these rows, sorted by length. A dummy batch has weight 0 in the loss."""
     rows = rows[np.argsort(-split.tokens.lengths[rows], kind="stable")]
-    weight = np.full(len(rows), counts, dtype=np.float32)
+    weight = np.full(len(rows), not is_dummy, dtype=np.float32)
     if split.class_weights is not None:
         weight *= split.class_weights[split.targets[rows]]
     return Batch(

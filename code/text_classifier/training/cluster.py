@@ -1,4 +1,4 @@
-"""The processes of a job as torch.distributed sees them. One process alone needs none of it and starts none."""
+"""The processes of a job: rendezvous and collectives by torch.distributed. A single process starts none of it."""
 
 from __future__ import annotations
 
@@ -11,38 +11,40 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined,unused-ignore]  # public, but not in __all__
+from torch.distributed.distributed_c10d import Store
 
-from text_classifier.contract.errors import JobError, PeerError, PlatformError, describe, first_line
-from text_classifier.runtime import gpu
 from text_classifier.runtime.hosts import Hosts
-from text_classifier.runtime.stop import Stopped, StopSignal
+from text_classifier.runtime.stop import StopSignal
+from text_classifier.training.device import select_device
+from text_classifier.training.diagnosis import Diagnosis
 from text_classifier.training.peers import Peers
 
 #: Hosts of a job do not start at the same time.
 RENDEZVOUS_SECONDS = 300
 
-#: Given to what else waits for the others, so that it comes second: NCCL's own watchdog, which ends a process without a
-#: word, behind the check that all make at each step; the end of `join` behind its parts.
+#: Extra seconds for NCCL's watchdog and for `join`, so that our own checks, which can name the lost host, fire first.
 GRACE_SECONDS = 10
 
 
 class Cluster:
-    """This process's rank, how many there are, its device, and what they do together.
+    """This process's rank and device, and the collectives of all processes.
 
-    Raises PlatformError when there are GPUs that torch cannot use.
+    Raises PlatformError if the host has GPUs that torch cannot use.
     """
 
     def __init__(self, hosts: Hosts, collective_timeout_seconds: int) -> None:
         self.rank = int(os.environ.get("RANK", "0"))
         self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
-        self.device = _device()
+        self.device = select_device()
         self._hosts = hosts
         self._timeout = timedelta(seconds=collective_timeout_seconds)
+        self._diagnosis = Diagnosis(hosts, self.world_size, collective_timeout_seconds)
         self._peers: Peers | None = None
         self._control: dist.ProcessGroup | None = None  # None: the default one
 
     def join(self) -> None:
-        """Meet the other processes. Raises PlatformError that names the hosts that did not come."""
+        """Connect to the other processes. Raises PlatformError naming the hosts that did not join."""
         if self.world_size == 1:
             return
         self._peers = peers = Peers(self.rank)
@@ -50,13 +52,13 @@ class Cluster:
         try:
             _within(patience, lambda: self._join(peers))
         except TimeoutError as error:
-            raise self._lost(peers.silent() or [0], error) from None
+            raise self._diagnosis.lost(peers.unreachable() or [0], error) from None
 
     def _join(self, peers: Peers) -> None:
         store = self._meet(peers)
         self._choose_interface()
         if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)  # each thread has its own
+            torch.cuda.set_device(self.device)  # per thread
             patience = self._timeout + timedelta(seconds=GRACE_SECONDS)
             dist.init_process_group(
                 "nccl", store=store, rank=self.rank, world_size=self.world_size, timeout=patience, device_id=self.device
@@ -68,16 +70,16 @@ class Cluster:
             )
         self.barrier()
 
-    def _meet(self, peers: Peers) -> dist.Store:
-        """Wait until every process has said where it answers. A leader that answered and is gone is not waited for."""
+    def _meet(self, peers: Peers) -> Store:
+        """Exchange all processes' addresses. Fails at once when the leader answered and then went away."""
         leader, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         deadline = time.monotonic() + RENDEZVOUS_SECONDS
         if self.rank and not _answers((leader, port), deadline):
-            raise self._missing([0])
+            raise self._diagnosis.missing([0], RENDEZVOUS_SECONDS)
         try:
-            store = dist.TCPStore(leader, port, None, self.rank == 0, timeout=self._timeout, wait_for_workers=False)
+            store = TCPStore(leader, port, None, self.rank == 0, timeout=self._timeout, wait_for_workers=False)
         except dist.DistError as error:
-            raise self._lost([0], error) from None
+            raise self._diagnosis.lost([0], error) from None
         name = self._hosts.of_rank(self.rank, self.world_size) if len(self._hosts.names) > 1 else leader
         keys = [f"address/{rank}" for rank in range(self.world_size)]
         try:
@@ -85,27 +87,14 @@ class Cluster:
             store.wait(keys, timedelta(seconds=max(1.0, deadline - time.monotonic())))
             addresses = [store.get(key).decode().rpartition(":") for key in keys]
         except dist.DistNetworkError as error:
-            raise self._lost([0], error) from None
+            raise self._diagnosis.lost([0], error) from None
         except dist.DistError:
-            raise self._missing(_absent(store, keys)) from None
-        peers.know({rank: (host, int(port)) for rank, (host, _, port) in enumerate(addresses)})
+            raise self._diagnosis.missing(_absent(store, keys), RENDEZVOUS_SECONDS) from None
+        peers.set_addresses({rank: (host, int(port)) for rank, (host, _, port) in enumerate(addresses)})
         return store
 
-    def _missing(self, ranks: Sequence[int]) -> PlatformError:
-        return PlatformError(
-            f"{self._names(ranks)} did not join within {RENDEZVOUS_SECONDS} s; look at its log for the cause, "
-            "then start the job again"
-        )
-
-    def _names(self, ranks: Sequence[int]) -> str:
-        """The processes as a person knows them: by host."""
-        names = dict.fromkeys(self._hosts.of_rank(rank, self.world_size) for rank in ranks)
-        word = "host" if len(names) == 1 else "hosts"
-        process = f" (process {', '.join(map(str, ranks))})" if self.world_size > len(self._hosts.names) else ""
-        return f"{word} {', '.join(names)}{process}"
-
     def _choose_interface(self) -> None:
-        """For gloo and NCCL, unless the user has chosen."""
+        """Set the network interface of gloo and NCCL, unless the user has."""
         if len(self._hosts.names) == 1:
             return
         interface, warning = self._hosts.reachable_interface(os.environ["MASTER_ADDR"])
@@ -121,7 +110,7 @@ class Cluster:
         return self.rank == 0
 
     def print0(self, text: str) -> None:
-        """Print on rank 0 alone."""
+        """Print on rank 0 only."""
         if self.is_rank_zero:
             print(text, flush=True)
 
@@ -132,109 +121,64 @@ class Cluster:
         return tensor
 
     def any_rank_each(self, *claims: bool) -> list[bool]:
-        """For each claim, whether it holds on at least one rank: all ranks get the same answers."""
-        return (
-            list(claims)
-            if self.world_size == 1
-            else self.all_reduce(torch.tensor(claims, dtype=torch.int32)).bool().tolist()
-        )
+        """For each claim, whether it holds on at least one rank; the same on all ranks."""
+        if self.world_size == 1:
+            return list(claims)
+        return self.all_reduce(torch.tensor(claims, dtype=torch.int32)).bool().tolist()
 
     def any_rank(self, claim: bool) -> bool:
-        """Whether the claim holds on at least one rank."""
+        """Whether the claim holds on at least one rank; the same on all ranks."""
         return self.any_rank_each(claim)[0]
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensors of all ranks, of one shape and on the CPU, stacked in the order of the ranks."""
+        """The tensors of all ranks (equal shapes, on the CPU), stacked by rank."""
         gathered = torch.zeros(self.world_size, *tensor.shape, dtype=tensor.dtype)
         gathered[self.rank] = tensor
         return self.all_reduce(gathered)
 
     def barrier(self) -> None:
-        """Wait until every rank is here."""
+        """Wait for every rank."""
         self.any_rank(False)
 
     def leave(self) -> None:
-        """Part from the others in order."""
+        """Disconnect from the other processes, after all have come here."""
         if self.world_size > 1:
             self.barrier()
             dist.destroy_process_group()
 
     def diagnose(self, error: Exception, stop: StopSignal) -> Exception:
-        """Say what an error on this process means for the job: tell the others, or find out which of them is gone."""
-        if self._peers is None or isinstance(error, Stopped):
-            return error
-        if not _is_lost_connection(error):
-            self._peers.tell(first_line(error))
-            return error
-        silent = self._peers.silent()
-        if stop.requested:
-            return Stopped(f"stopped; {self._names(silent)} had ended before" if silent else "stopped")
-        if self._peers.heard:
-            rank, reason = next(iter(self._peers.heard.items()))
-            return PeerError(reason, self._hosts.of_rank(rank, self.world_size))
-        found = self._lost(silent, error)
-        self._peers.tell(describe(found))
-        return found
-
-    def _lost(self, silent: Sequence[int], error: Exception) -> JobError:
-        detail = " ".join(str(error).split())
-        if not silent:
-            return PlatformError(
-                f"the hosts lost touch with each other, though all of them answer; start the job again\n{detail}"
-            )
-        verb, log = ("was", "its log") if len(silent) == 1 else ("were", "their logs")
-        seconds = self._timeout.total_seconds()
-        is_timeout = "Timed out" in detail or "wait timeout" in detail  # gloo's words, and the store's
-        after = f"no answer for {seconds:g} s" if is_timeout else "the connection was closed"
-        return PlatformError(
-            f"{self._names(silent)} {verb} lost: {after}; look at the end of {log} (out of memory? reclaimed?), "
-            f"then start the job again\n{detail}"
-        )
-
-
-def _device() -> torch.device:
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-        torch.cuda.set_stream(torch.cuda.Stream(device))  # what is on the default one cannot be recorded (step.py)
-        return device
-    if gpu.count(gpu.capabilities()):
-        try:
-            torch.cuda.init()
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise PlatformError(f"torch cannot use the host's GPUs ({reason}); start the job again") from None
-    return torch.device("cpu")
+        """The error that ends the job, given one on this process: see Diagnosis.explain."""
+        return error if self._peers is None else self._diagnosis.explain(error, self._peers, stop)
 
 
 def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Do the work in a thread, and leave that behind with a TimeoutError when it is not done in time.
+    """Run `work` in a thread. Raises its error, or TimeoutError when time is up, and then abandons the thread.
 
-    torch's store waits without end for a leader that falls silent, as a host does whose power is cut.
+    torch's store waits forever for a leader that stops responding, such as a host that lost power.
     """
-    ends: list[Exception | None] = []
+    outcome: list[Exception | None] = []
 
     def run() -> None:
         try:
             work()
-            ends.append(None)
+            outcome.append(None)
         except Exception as error:
-            ends.append(error)
+            outcome.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if not ends:
+    if not outcome:
         raise TimeoutError("Timed out while the hosts joined")
-    if ends[0]:
-        raise ends[0]
+    if outcome[0]:
+        raise outcome[0]
 
 
 def _answers(address: tuple[str, int], deadline: float) -> bool:
-    """Wait until a port takes connections, and return whether it did by the deadline.
+    """Wait until a port accepts connections; False if it does not by the deadline.
 
-    TCPStore can wait, too, but for up to twice as long as it is told: an attempt gives up before its time is over, and
-    the next one gets all of it again. For a host whose name is gone 300 s became 618.
+    TCPStore could wait too, but for up to twice its timeout: an attempt that gives up early is followed by one with the
+    full timeout. For a host whose name does not resolve 300 s became 618.
     """
     while (left := deadline - time.monotonic()) > 0:
         try:
@@ -245,13 +189,9 @@ def _answers(address: tuple[str, int], deadline: float) -> bool:
     return False
 
 
-def _absent(store: dist.Store, keys: Sequence[str]) -> list[int]:
-    """The ranks whose keys are not there. When the store does not answer it is the leader that is gone."""
+def _absent(store: Store, keys: Sequence[str]) -> list[int]:
+    """The ranks without a key; the leader if the store does not answer."""
     try:
         return [rank for rank, key in enumerate(keys) if not store.check([key])] or [0]
     except dist.DistError:
         return [0]
-
-
-def _is_lost_connection(error: Exception) -> bool:
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/" in str(error))

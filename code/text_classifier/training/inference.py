@@ -21,24 +21,26 @@ def predict(
     *,
     setting: str = "eval_batch_size",
 ) -> np.ndarray | None:
-    """Logits of all rows in their order, float32 [rows, outputs], the same on every rank; None when stopped.
+    """Logits of all rows in order, float32 [rows, outputs], equal on all ranks; None if stopped.
 
-    Raises SettingsError that names `setting`, where `batch_size` comes from, when a batch does not fit into the GPU.
+    Raises SettingsError if a batch does not fit into GPU memory; it names `setting`, the source of `batch_size`.
     """
     try:
         return _predict(classifier, split, batch_size, cluster, stop)
     except Exception as error:
-        known = explain(error, setting, batch_size)
-        if known is error:
+        explained = explain(error, setting, batch_size)
+        if explained is error:
             raise
-        raise known from error
+        raise explained from error
 
 
 def _predict(
     classifier: Classifier, split: Split, batch_size: int, cluster: Cluster, stop: StopSignal
 ) -> np.ndarray | None:
     classifier.eval()
-    logits = torch.zeros(len(split), classifier.model.config.num_labels, device=cluster.device)
+    outputs = classifier.model.config.num_labels
+    assert outputs is not None
+    logits = torch.zeros(len(split), outputs, device=cluster.device)
     with torch.inference_mode():
         for rows in evaluation_rows(split, batch_size, cluster.rank, cluster.world_size):
             if cluster.any_rank(stop.requested):

@@ -35,8 +35,8 @@ def train(
 ) -> Training:
     """Train for `settings.epochs`, or until the stop signal; evaluate after each epoch.
 
-    Goes on from the newest checkpoint when there is one. Raises LossNotFinite, or SettingsError when the weights are
-    not finite.
+    Resumes from the newest checkpoint if there is one. Raises LossNotFinite, or SettingsError if the weights are not
+    finite.
     """
     batch_size = settings.train_batch_size * cluster.world_size
     steps_per_epoch = math.ceil(len(training) / batch_size)
@@ -48,13 +48,20 @@ def train(
     saver.resume(state)
     saver.require_space(state)
     parallel = DistributedDataParallel(classifier) if cluster.world_size > 1 else classifier
-    step = Step(parallel, task, optimizer, loss_scale, settings.max_grad_norm, cluster.world_size)
+    step = Step(
+        parallel,
+        task,
+        optimizer,
+        loss_scale,
+        max_grad_norm=settings.max_grad_norm,
+        world_size=cluster.world_size,
+    )
     take_step = _on_device(step, classifier, cluster)
     progress = Progress(state.steps, total_steps, steps_per_epoch, settings.log_seconds, is_shown=cluster.is_rank_zero)
 
     def rows_of(epoch: int) -> list[np.ndarray]:
-        grouped = classifier.groups_by_length
-        return epoch_rows(training.tokens.lengths, batch_size, settings.seed, epoch, groups_by_length=grouped)
+        grouped = classifier.is_length_grouped
+        return epoch_rows(training.tokens.lengths, batch_size, settings.seed, epoch, is_length_grouped=grouped)
 
     losses = LossWatch(
         cluster.device,
@@ -107,7 +114,7 @@ def train(
 
 
 def _stop(state: Training, losses: LossWatch, saver: Saver, progress: Progress) -> Training:
-    """End here, with a checkpoint of all that was done."""
+    """End training with a checkpoint."""
     losses.check()
     if state.steps:
         saver.save(state)
@@ -118,16 +125,16 @@ def _stop(state: Training, losses: LossWatch, saver: Saver, progress: Progress) 
 
 
 def _on_device(step: Step, classifier: Classifier, cluster: Cluster) -> TakeStep:
-    """The step for batches that are on the host."""
+    """The step, taking batches on the host."""
     if cluster.device.type == "cpu":
         return step
-    if cluster.world_size == 1 and classifier.has_few_shapes:
+    if cluster.world_size == 1 and classifier.supports_cuda_graphs:
         return GraphedStep(step, cluster.device)
     return lambda batch: step(batch.pinned().to(cluster.device))
 
 
 def _finish_epoch(state: Training, train_loss: float, measured: dict[str, float], metric: str) -> None:
-    """Add the epoch's values, and keep its weights when it is the best so far; of equals the earlier one stays."""
+    """Add the epoch's metrics, and keep its weights if it is the best so far; on ties the earlier epoch stays."""
     values = {"train_loss": train_loss, "validation_loss": measured.pop("loss"), **measured}
     state.epochs.append(values)
     state.loss_sum.zero_()

@@ -1,4 +1,4 @@
-"""The losses of the steps: the first that is not finite, with the rows it was computed on, and the curve of all."""
+"""Losses of the steps: detects the first that is not finite, with its rows, and records the loss curve."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-#: On a GPU reading a loss makes the host wait for it, so many are read at once.
+#: Reading a loss from a GPU waits for its step, so losses are read in groups.
 STEPS_BETWEEN_CHECKS_ON_GPU = 25
 
-#: Points of the curve, at most; there are at least half as many once there are so many steps.
+#: Maximum number of points of the curve; at least half of it is used once there are as many steps.
 POINTS = 400
 
 
 class LossNotFinite(Exception):
-    """The loss of a step is NaN or infinite; `rows` are the indices of the training rows of that step."""
+    """The loss of a step is NaN or infinite; `rows`: indices of its training rows."""
 
     def __init__(self, loss: float, step: int, rows: Sequence[int]) -> None:
         super().__init__(f"loss {loss} at step {step}")
@@ -27,7 +27,7 @@ class LossNotFinite(Exception):
         self.rows = rows
 
     def sentence(self, places: Sequence[str], learning_rate: float) -> str:
-        """Say it to a person; `places` are where the rows stand in the files."""
+        """The message for the user; `places`: file and line of each row."""
         others = f" and {len(places) - 1} other rows" if len(places) > 1 else ""
         return (
             f"the loss is {self.loss} at step {self.step}, on {places[0]}{others}; lower learning_rate="
@@ -36,9 +36,9 @@ class LossNotFinite(Exception):
 
 
 class LossCurve:
-    """The mean loss of a row over the steps, as at most POINTS points of equally many steps each.
+    """The mean loss per row over the steps, as at most POINTS points that cover equally many steps.
 
-    When there would be more, two at a time become one. A checkpoint keeps it whole.
+    When there are more, neighboring points are merged in pairs.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class LossCurve:
         self._rows: list[int] = []
 
     def add(self, loss: float, rows: int) -> None:
-        """Take in the next step: the sum of the losses of its rows, and their number."""
+        """Add the next step: the sum of the losses of its rows, and their number."""
         if self.steps % self._steps_of_point == 0:
             self._sums.append(0.0)
             self._rows.append(0)
@@ -69,19 +69,19 @@ class LossCurve:
         }
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: a copy, which is written while the curve goes on."""
+        """The state for a checkpoint: a copy, because it is written while training goes on."""
         return copy.deepcopy(vars(self))
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Restore `state()`."""
         vars(self).update(state)
 
 
 class LossWatch:
-    """Takes in the loss of each step, and hands it to the curve when it is read from the device.
+    """Collects the loss of each step and adds it to the curve once it is read from the device.
 
-    `rows_of_step` gives the row indices of a step, counted from 1. On a GPU losses are read a while after their steps,
-    so that the GPU always has work to go on with.
+    `rows_of_step` maps a step, counted from 1, to its row indices. On a GPU losses are read some steps later, so that
+    the GPU never waits for the host.
     """
 
     def __init__(self, device: torch.device, rows_of_step: Callable[[int], np.ndarray], curve: LossCurve) -> None:
@@ -92,7 +92,7 @@ class LossWatch:
         self._in_flight: _Losses | None = None
 
     def add(self, step: int, loss: torch.Tensor, rows: int) -> None:
-        """Remember the sum of the losses of so many rows; now and then check some. Raises LossNotFinite."""
+        """Add a step's sum of losses over `rows` rows; checks pending losses now and then. Raises LossNotFinite."""
         self._pending.append((step, loss, rows))
         if self._on_host:
             self.check()
@@ -100,7 +100,7 @@ class LossWatch:
             self._send()
 
     def check(self) -> None:
-        """Raise LossNotFinite if one of the losses not yet checked is not finite. After it the curve is complete."""
+        """Check all pending losses; then the curve is complete. Raises LossNotFinite."""
         self._send()
         self._read()
 
@@ -121,18 +121,18 @@ class LossWatch:
 
 
 class _Losses:
-    """Losses of some steps, on their way from the device."""
+    """Losses that are being copied from the device."""
 
     def __init__(self, pending: Sequence[tuple[int, torch.Tensor, int]]) -> None:
         self._steps, losses, self._rows = zip(*pending, strict=True)
-        together = torch.stack(losses)
-        self._arrived = torch.cuda.Event() if together.is_cuda else None
-        self._losses = together.to("cpu", non_blocking=True)
+        stacked = torch.stack(losses)
+        self._arrived = torch.cuda.Event() if stacked.is_cuda else None
+        self._losses = stacked.to("cpu", non_blocking=True)
         if self._arrived:
             self._arrived.record()
 
     def read(self) -> list[tuple[int, float, int]]:
-        """Wait for them."""
+        """Wait for the copy: (step, loss, rows) of each step."""
         if self._arrived:
             self._arrived.synchronize()
         return list(zip(self._steps, self._losses.tolist(), self._rows, strict=True))

@@ -1,4 +1,4 @@
-"""The loss of each task, in torch. The tasks themselves know no torch: the data check reads labels too."""
+"""The loss of each task. Not in tasks/, which must not import torch: the data check uses it."""
 
 from __future__ import annotations
 

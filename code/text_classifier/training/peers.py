@@ -1,7 +1,7 @@
-"""What the processes of a job tell each other when training has broken down, when collectives no longer work.
+"""Messages between the processes of a job after training broke down, when collectives no longer work.
 
-Each process answers on a port of its own, from a thread, so that a process that waits in vain for another can find out
-which one is gone; and one that fails tells the others why before it ends.
+Each process answers on its own port, from a thread: a process whose collective hangs can find out which one is gone,
+and one that fails tells the others why before it ends.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-#: A process that lives answers within a millisecond or so; one that was paused, or whose host is gone, never.
+#: A living process answers within about a millisecond; one that is paused, or whose host is gone, never does.
 ANSWER_SECONDS = 5.0
 
 Address = tuple[str, int]
 
 
 class Peers:
-    """The other processes of the job. `heard` holds what they said when they failed, by rank."""
+    """The other processes of the job. `reported`: the reasons of those that failed, by rank."""
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
-        self.heard: dict[int, str] = {}
+        self.reported: dict[int, str] = {}
         self._addresses: dict[int, Address] = {}
-        heard = self.heard
+        reported = self.reported
 
         class Answer(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 message = json.loads(self.rfile.readline() or "{}")
                 if message.get("reason"):
-                    heard.setdefault(int(message["rank"]), str(message["reason"]))
+                    reported.setdefault(int(message["rank"]), str(message["reason"]))
                 self.wfile.write(b"here\n")
 
         self._server = _Server(("", 0), Answer)
@@ -40,22 +40,22 @@ class Peers:
 
     @property
     def port(self) -> int:
-        """Where this process answers."""
+        """The port on which this process answers."""
         return int(self._server.server_address[1])
 
-    def know(self, addresses: Mapping[int, Address]) -> None:
-        """Take in where each process answers, by rank."""
+    def set_addresses(self, addresses: Mapping[int, Address]) -> None:
+        """The address of each process, by rank."""
         self._addresses = {rank: address for rank, address in addresses.items() if rank != self.rank}
 
-    def silent(self) -> list[int]:
-        """Ask all others, at the same time, and return the ranks of those that do not answer: they are told nothing."""
-        silent = self._send({})
-        for rank in silent:
+    def unreachable(self) -> list[int]:
+        """The ranks that do not answer; all are asked at once. Later reports skip them."""
+        ranks = self._send({})
+        for rank in ranks:
             del self._addresses[rank]
-        return silent
+        return ranks
 
-    def tell(self, reason: str) -> None:
-        """Let the others know why this process fails."""
+    def report(self, reason: str) -> None:
+        """Tell the other processes why this one fails."""
         self._send({"rank": self.rank, "reason": reason})
 
     def _send(self, message: Mapping[str, object]) -> list[int]:
@@ -69,7 +69,7 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Whatever else knocks at the port is none of our business."""
+        """Ignore what is not one of our messages."""
 
 
 def _answers(address: Address, line: bytes) -> bool:

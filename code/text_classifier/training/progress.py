@@ -1,4 +1,4 @@
-"""How far and how fast training is: a bar on a terminal, a plain line now and then in a log."""
+"""Progress and throughput of training: a bar on a terminal, periodic lines in a log."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tqdm import tqdm
 from text_classifier.contract import sagemaker
 from text_classifier.training.batches import Batch
 
-#: The first steps are slower than the others. Before so many no projection is worth a warning.
+#: The first steps are slower than the others: no warning is based on fewer steps than this.
 STEADY_STEPS = 10
 
 
 class Progress:
-    """Counts steps, rows and tokens. The loss is read from the device only when a line is due: no step waits for it.
+    """Counts steps, rows and tokens. The loss is read from the device only when a line is due.
 
-    Rows are those of all ranks; tokens too, by rank 0's share of them. Time between `pause` and `start` does not count
-    for the throughput, but it does for the time that is left.
+    Rows and tokens are of all ranks; tokens are extrapolated from this rank's. Time between `pause` and `start` counts
+    for the time left, but not for the throughput.
     """
 
     def __init__(
@@ -37,24 +37,24 @@ class Progress:
         self.began = self.line_due = time.monotonic()
         self.rows = 0
         self.tokens = self.computed_tokens = 0.0
-        self.seconds = 0.0  #: of training, up to the last pause
-        self.since: float | None = None  #: the last start, when there was no pause since
+        self.seconds = 0.0  #: of training, before the last pause
+        self.since: float | None = None  #: the last start; None while paused
         self.limit = sagemaker.max_run_seconds()
-        # What hook.py starts writes to a log, even where local mode gives the container a terminal.
+        # A process started by hook.py writes to a log, even if local mode gives the container a terminal.
         is_terminal = sys.stderr.isatty() and "RANK" not in os.environ
         self.bar = tqdm(initial=first_step, total=total_steps, unit="step", disable=not (is_shown and is_terminal))
 
     def start(self) -> None:
-        """Training goes on."""
+        """Training starts or continues."""
         self.since = time.monotonic()
 
     def pause(self) -> None:
-        """Something else begins, such as an evaluation. The device has done all steps."""
+        """Training pauses, for an evaluation for example. The device must have finished all steps."""
         self.seconds = self._training_seconds()
         self.since = None
 
     def step(self, batch: Batch, lengths: np.ndarray, loss_sum: torch.Tensor, rows_so_far: int) -> None:
-        """Count one step. lengths: of all rows, in tokens; `loss_sum` over `rows_so_far` rows is the epoch's loss."""
+        """Count one step. lengths: tokens of all rows of the split; the epoch's loss is loss_sum / rows_so_far."""
         ranks = batch.rows_of_all_ranks / len(batch.rows)
         self.steps += 1
         self.rows += batch.rows_of_all_ranks
@@ -81,8 +81,8 @@ class Progress:
         self._warn(left)
 
     def close(self) -> dict[str, float]:
-        """Give the terminal's line back. Returns the throughput: rows and real tokens a second, and the share of the
-        computed tokens that were padding."""
+        """Close the bar. Returns the throughput: rows and real tokens per second, and the share of padding in the
+        computed tokens."""
         self.bar.close()
         seconds = self._training_seconds()
         if not self.rows:
@@ -99,7 +99,7 @@ class Progress:
         return self.seconds + (time.monotonic() - self.since if self.since is not None else 0.0)
 
     def _warn(self, left: float) -> None:
-        """Say once that the job will be stopped before it is done."""
+        """Warn once if the job will be stopped before training ends."""
         if self.limit is None or self.steps < self.first_step + STEADY_STEPS:
             return
         needed = process_seconds() + left
@@ -114,6 +114,6 @@ class Progress:
 
 
 def process_seconds() -> float:
-    """Since this process began, the reading of the data included (proc(5): field 22 of stat, in clock ticks)."""
+    """Seconds since this process started (proc(5): field 22 of stat, in clock ticks)."""
     ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

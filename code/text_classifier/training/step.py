@@ -1,8 +1,9 @@
-"""One optimizer step, and its replay from a CUDA graph."""
+"""One optimizer step, and its capture in CUDA graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -14,26 +15,37 @@ from text_classifier.tasks.base import Task
 from text_classifier.training.batches import Batch
 from text_classifier.training.losses import ROW_LOSSES
 
-#: The sum of a rank's losses, and a number that is not finite when one of them or a gradient is not, though the loss
-#: scale cannot fall any further. Both stay on the device.
+#: The sum of a rank's losses, and a number that is not finite if a loss or a gradient is not (with fp16 only once the
+#: loss scale cannot fall further). Both stay on the device.
 Outcome = tuple[torch.Tensor, torch.Tensor]
 
 TakeStep = Callable[[Batch], Outcome]
 
 
-class Step:
-    """Gradients of a batch, clipped, and AdamW.
+class FusedAdamW(torch.optim.AdamW):
+    """torch's AdamW with the attributes that its fused step reads, which torch does not declare."""
 
-    The gradient is that of the mean over the rows of all ranks: DistributedDataParallel divides by the number of ranks,
-    so each rank's sum is divided by all rows and multiplied by that number.
+    grad_scale: torch.Tensor
+    found_inf: torch.Tensor
+
+
+Optimizer = AdamW | FusedAdamW
+
+
+class Step:
+    """Forward, backward, gradient clipping and AdamW.
+
+    The gradient is that of the mean over the rows of all ranks: DistributedDataParallel averages over the ranks, so
+    each rank's sum is divided by the rows of all ranks and multiplied by the number of ranks.
     """
 
     def __init__(
         self,
         classifier: torch.nn.Module,
         task: Task,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         loss_scale: LossScale,
+        *,
         max_grad_norm: float,
         world_size: int,
     ) -> None:
@@ -45,19 +57,19 @@ class Step:
         self._world_size = world_size
 
     def __call__(self, batch: Batch) -> Outcome:
-        """Take the step. The batch is on the classifier's device; nothing waits for that."""
+        """Take the step on a batch on the classifier's device, without synchronizing with it."""
         losses = self._row_losses(self._classifier(**batch.inputs), batch.targets) * batch.weight
         loss = losses.sum()
         scale = self._loss_scale.value.clone()
         (loss * (scale * (self._world_size / batch.rows_of_all_ranks))).backward()
         gradients = [parameter.grad for parameter in self._classifier.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients) / scale
-        # The fused AdamW divides the gradients by this as it reads them, which spares a pass over all of them.
+        # The fused AdamW divides gradients by grad_scale as it reads them, which saves a pass over all gradients.
         clipping = (norm / self._max_grad_norm).clamp(min=1.0) if self._max_grad_norm else 1.0
         self._optimizer.grad_scale = scale * clipping
         if self._loss_scale.is_used:
             overflowed = norm.isfinite().logical_not().float()
-            self._optimizer.found_inf = overflowed  # 1.0: the step is left out
+            self._optimizer.found_inf = overflowed  # 1.0: the step is skipped
             self._loss_scale.update(overflowed)
             norm = torch.where(scale > 1, 0.0, norm)
         self._optimizer.step()
@@ -66,36 +78,36 @@ class Step:
 
 
 class GraphedStep:
-    """Steps on a GPU without launching their kernels one by one: those of a shape are recorded once, then replayed.
+    """Steps on a GPU as CUDA graphs, one per batch shape, so that kernels need not be launched one by one.
 
-    The first step of a shape is an ordinary one, the second is recorded: a shape that comes once costs no recording.
-    Batches are on the host. All work of the process must be on one stream that is not the default one: that cannot be
-    recorded. https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+    The first step of a shape runs eagerly, the second is captured: a shape that occurs once costs no capture. Batches
+    are on the host. The process must work on a stream other than the default one (device.py), which cannot be captured.
+    https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
     """
 
     def __init__(self, step: TakeStep, device: torch.device) -> None:
         self._step = step
         self._device = device
-        self._recordings: dict[object, _Recording | None] = {}  #: by the batch's shape; None: met once
-        self._pool = torch.cuda.graph_pool_handle()  # one is replayed at a time, so they share their memory
+        self._captured: dict[object, _CapturedStep | None] = {}  #: by the batch's shape; None: seen once
+        self._pool = torch.cuda.graph_pool_handle()  # graphs are replayed one at a time, so they share memory
 
     def __call__(self, batch: Batch) -> Outcome:
         """Take the step."""
         batch, shape = batch.pinned(), batch.shape
-        if shape not in self._recordings:
-            self._recordings[shape] = None
+        if shape not in self._captured:
+            self._captured[shape] = None
             return self._step(batch.to(self._device))
-        recording = self._recordings[shape]
-        if recording is None:
-            recording = self._recordings[shape] = _Recording(self._step, batch.to(self._device), self._pool)
-        return recording.replay(batch)
+        captured = self._captured[shape]
+        if captured is None:
+            captured = self._captured[shape] = _CapturedStep(self._step, batch.to(self._device), self._pool)
+        return captured.replay(batch)
 
 
-class _Recording:
-    def __init__(self, step: TakeStep, batch: Batch, pool: tuple[int, int]) -> None:
+class _CapturedStep:
+    def __init__(self, step: TakeStep, batch: Batch, pool: Any) -> None:
         self._batch = batch
         self._graph = torch.cuda.CUDAGraph()
-        # "thread_local": the thread that writes a checkpoint may go on.
+        # "thread_local": another thread may be writing a checkpoint.
         stream = torch.cuda.current_stream()
         with torch.cuda.graph(self._graph, pool, stream, capture_error_mode="thread_local"):
             self._outcome = step(batch)
@@ -107,12 +119,10 @@ class _Recording:
         return loss.clone(), is_finite.clone()
 
 
-def adamw(
-    classifier: Classifier, settings: Settings, device: torch.device
-) -> tuple[torch.optim.Optimizer, torch.Tensor]:
-    """The optimizer, and its learning rate: a tensor on the device, which a recorded step reads each time.
+def adamw(classifier: Classifier, settings: Settings, device: torch.device) -> tuple[Optimizer, torch.Tensor]:
+    """The optimizer, and its learning rate: a tensor on the device, which a CUDA graph reads at each replay.
 
-    Vectors (biases, LayerNorm) are not decayed.
+    No weight decay for vectors (biases, LayerNorm).
     """
     rate = torch.tensor(settings.learning_rate, device=device)
     parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
@@ -122,13 +132,13 @@ def adamw(
     ]
     if device.type == "cuda":
         return AdamW(groups, rate, settings.adam_epsilon, classifier.shadow_weights), rate
-    return torch.optim.AdamW(groups, rate, eps=settings.adam_epsilon, fused=True), rate
+    return FusedAdamW(groups, rate, eps=settings.adam_epsilon, fused=True), rate
 
 
 def warmup_and_decay(step: int, warmup_steps: int, total_steps: int) -> float:
-    """What the learning rate is multiplied by in a step, counted from 0: it rises linearly, then falls to 0 linearly.
+    """The learning rate's factor in a step, counted from 0: linear warm-up, then linear decay to 0.
 
-    As transformers.get_linear_schedule_with_warmup has it, but without a state: a job may go on at any step.
+    The schedule of transformers.get_linear_schedule_with_warmup, without state: a job may resume at any step.
     """
     if step < warmup_steps:
         return step / warmup_steps

@@ -127,7 +127,7 @@ def test_the_best_epoch_is_saved(ready_job: Job) -> None:
         ),
         (
             ("--max_sequence_length=129",),
-            "Your settings: max_sequence_length=129 is more than the model's 128 positions",
+            "Your settings: max_sequence_length=129 exceeds the model's 128 positions",
         ),
         (
             ("--learning_rate=1e30", "--max_grad_norm=0", "--epochs=2"),
@@ -152,8 +152,8 @@ def test_a_missing_train_channel_is_one_sentence(job: Job) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("README", "Your settings: the channel 'model' holds no config.json; give it a model folder as"),
-        ("config.json", "Your settings: the channel 'model' holds no .safetensors weights; save them with"),
+        ("README", "Your settings: the channel 'model' has no config.json; provide a model folder as"),
+        ("config.json", "Your settings: the channel 'model' has no .safetensors weights; save them with"),
     ],
 )
 def test_a_wrong_model_channel_is_one_sentence(job: Job, name: str, sentence: str) -> None:

@@ -1,1 +1,1 @@
-"""The operations in C++, for AMX, AVX-512 and AVX2."""
+"""The operations of a packed batch in C++, for AMX, AVX-512 and AVX2."""

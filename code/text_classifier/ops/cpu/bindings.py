@@ -52,8 +52,7 @@ def gelu(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
 
 def dropout(x: torch.Tensor, dropout_p: float) -> torch.Tensor:
     """As torch.nn.functional.dropout in training."""
-    output: torch.Tensor = _Dropout.apply(x, dropout_p) if dropout_p else x
-    return output
+    return _Dropout.apply(x, dropout_p) if dropout_p else x
 
 
 def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:

@@ -1,1 +1,1 @@
-"""The operations in CUDA C++, compiled when a job starts."""
+"""The operations of a packed batch in CUDA C++, and AdamW."""

@@ -219,7 +219,7 @@ def test_class_weights_reach_the_loss_of_a_batch() -> None:
     from text_classifier.training.batches import Split, collate
 
     class Nothing:
-        groups_by_length = False
+        is_length_grouped = False
 
         def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, object]:
             return {}
@@ -228,4 +228,4 @@ def test_class_weights_reach_the_loss_of_a_batch() -> None:
     split = Split(tokens, np.array([0, 1, 0, 0]), np.array([2 / 3, 2], dtype=np.float32))
     weight = collate(Nothing(), split, np.array([1, 0, 3]), 3).weight
     assert weight.tolist() == pytest.approx([2, 2 / 3, 2 / 3])
-    assert collate(Nothing(), split, np.array([1]), 3, counts=False).weight.tolist() == [0]
+    assert collate(Nothing(), split, np.array([1]), 3, is_dummy=True).weight.tolist() == [0]

@@ -1,4 +1,4 @@
-"""Five model channels of an attacker, and what people really have: no file of a channel ever runs as code."""
+"""Five malicious model channels, and ordinary ones: no file of a channel ever runs as code."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def code_beside_the_weights(channel: Path, attack: bytes) -> None:
 @pytest.mark.parametrize(
     ("prepare", "sentence"),
     [
-        (only_bin, "the channel 'model' holds no .safetensors weights; save them with save_pretrained"),
+        (only_bin, "the channel 'model' has no .safetensors weights; save them with save_pretrained"),
         (disguised, r"the model in the channel 'model' cannot be loaded \(.*\); save it again with save_pretrained"),
         (named_by_an_index, r"cannot be loaded \(shard.bin is a pickle, which can run code when it is read\); save"),
         (named_by_the_configuration, r"cannot be loaded \(adapter_model.bin is a pickle, which can run code"),
@@ -96,7 +96,7 @@ def test_the_attack_would_show(tmp_path: Path) -> None:
     assert (tmp_path / "trace").exists()
 
 
-def test_pickles_beside_safetensors_are_left_unread(channel: Path, tmp_path: Path) -> None:
+def test_pickles_next_to_safetensors_are_ignored(channel: Path, tmp_path: Path) -> None:
     for name in ("pytorch_model.bin", "optimizer.pt", "training_args.bin"):
         (channel / name).write_bytes(pickle.dumps(Attack(tmp_path / "trace")))
     load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
@@ -107,7 +107,7 @@ def test_pickles_beside_safetensors_are_left_unread(channel: Path, tmp_path: Pat
 def test_a_link_out_of_the_channel_is_not_followed(channel: Path, tmp_path: Path, name: str) -> None:
     (channel / name).rename(tmp_path / name)
     (channel / name).symlink_to(tmp_path / name)
-    with pytest.raises(SettingsError, match=f"has a link that leads out of it, {name}; put the file itself"):
+    with pytest.raises(SettingsError, match=f"a link that points outside it, {name}; replace it with the file"):
         load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
 
 

@@ -57,7 +57,7 @@ def test_a_hub_that_does_not_answer_is_told_soon(tmp_path: Path) -> None:
     assert sentence.startswith(
         "model_name='some/model' cannot be loaded from the hub: http://127.0.0.1:9 does not answer"
     )
-    assert sentence.endswith("let the job reach it, or give it a `model` channel\n")
+    assert sentence.endswith("give the job network access to it, or a `model` channel\n")
 
 
 @pytest.mark.parametrize("name", ["some/model", "not/a/name at all"])

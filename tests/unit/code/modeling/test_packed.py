@@ -1,4 +1,4 @@
-"""The packed path gives what transformers gives with padding: logits, gradients, losses."""
+"""The packed forward pass matches transformers with padding: logits, gradients, losses."""
 
 from __future__ import annotations
 
@@ -45,27 +45,28 @@ def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths
 
 
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-def test_filling_a_batch_up_changes_nothing(lengths: list[int]) -> None:
+def test_padding_a_batch_to_a_bucket_size_changes_nothing(lengths: list[int]) -> None:
     model, split = model_of("bert"), split_of(lengths)
     packed = make_classifier(model, 0, FP32)
     both = []
-    for packed.pads_to_bucket in (False, True):
+    for pads_to_bucket in (False, True):
+        packed.pads_to_bucket = pads_to_bucket
         logits, rows = run(packed, split)
         torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.targets[rows])).backward()
         both.append((logits.detach(), gradients(model)))
-    (logits, gradient), (filled, filled_gradient) = both
-    assert torch.allclose(logits, filled, rtol=0, atol=1e-6)
+    (logits, gradient), (bucketed, bucketed_gradient) = both
+    assert torch.allclose(logits, bucketed, rtol=0, atol=1e-6)
     for name, one in gradient.items():
-        assert torch.allclose(one, filled_gradient[name], rtol=1e-4, atol=1e-6), name
+        assert torch.allclose(one, bucketed_gradient[name], rtol=1e-4, atol=1e-6), name
 
 
-def test_batches_are_filled_up_to_few_sizes() -> None:
+def test_batches_are_padded_to_few_bucket_sizes() -> None:
     sizes = set()
     for tokens in range(1, 70_000):
-        filling = padding_lengths(tokens, 100)
-        assert 1 <= min(filling) <= max(filling) <= 100
-        assert sum(filling) <= max(64, tokens / 16) + len(filling)
-        sizes.add(tokens + sum(filling))
+        padding = padding_lengths(tokens, 100)
+        assert 1 <= min(padding) <= max(padding) <= 100
+        assert sum(padding) <= max(64, tokens / 16) + len(padding)
+        sizes.add(tokens + sum(padding))
     assert len(sizes) < 170
 
 

@@ -11,8 +11,8 @@ from text_classifier.training.batches import Split, collate, epoch_rows, evaluat
 class FirstIds:
     """A classifier's layout that shows which rows it was given."""
 
-    def __init__(self, *, groups_by_length: bool) -> None:
-        self.groups_by_length = groups_by_length
+    def __init__(self, *, is_length_grouped: bool) -> None:
+        self.is_length_grouped = is_length_grouped
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor]:
         return {"first": torch.from_numpy(tokens.ids[tokens.offsets[rows]])}
@@ -28,28 +28,28 @@ def split_of(rows: int) -> Split:
 @pytest.mark.parametrize("grouped", [False, True])
 def test_an_epoch_has_every_row_once_and_depends_on_seed_and_epoch_alone(grouped: bool) -> None:
     lengths = split_of(1003).tokens.lengths
-    order = epoch_rows(lengths, 8, seed=1, epoch=1, groups_by_length=grouped)
+    order = epoch_rows(lengths, 8, seed=1, epoch=1, is_length_grouped=grouped)
     assert sorted(np.concatenate(order)) == list(range(1003))
     assert [len(rows) for rows in order] == [8] * 125 + [3]
-    again = epoch_rows(lengths, 8, seed=1, epoch=1, groups_by_length=grouped)
+    again = epoch_rows(lengths, 8, seed=1, epoch=1, is_length_grouped=grouped)
     assert all(np.array_equal(a, b) for a, b in zip(order, again, strict=True))
     for seed, epoch in ((1, 2), (2, 1)):
-        other = epoch_rows(lengths, 8, seed, epoch, groups_by_length=grouped)
+        other = epoch_rows(lengths, 8, seed, epoch, is_length_grouped=grouped)
         assert not np.array_equal(np.concatenate(order), np.concatenate(other))
 
 
 def test_rows_of_like_length_stand_together_where_they_are_padded() -> None:
     lengths = split_of(4000).tokens.lengths
     for grouped, least, most in ((True, 1.0, 1.05), (False, 1.5, 2.5)):
-        batches = epoch_rows(lengths, 32, seed=1, epoch=1, groups_by_length=grouped)
+        batches = epoch_rows(lengths, 32, seed=1, epoch=1, is_length_grouped=grouped)
         assert least <= sum(lengths[rows].max() * len(rows) for rows in batches) / lengths.sum() < most
 
 
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("rows", [96, 97, 101])
 def test_the_shares_of_two_ranks_are_disjoint_and_make_the_batches_of_one(rows: int, grouped: bool) -> None:
-    split, classifier = split_of(rows), FirstIds(groups_by_length=grouped)
-    whole = epoch_rows(split.tokens.lengths, 8, seed=1, epoch=1, groups_by_length=grouped)
+    split, classifier = split_of(rows), FirstIds(is_length_grouped=grouped)
+    whole = epoch_rows(split.tokens.lengths, 8, seed=1, epoch=1, is_length_grouped=grouped)
     first, second = (list(training_batches(classifier, split, whole, rank=rank, world_size=2)) for rank in (0, 1))
     assert len(first) == len(second) == len(whole)
     for a, b, both in zip(first, second, whole, strict=True):
@@ -61,7 +61,7 @@ def test_the_shares_of_two_ranks_are_disjoint_and_make_the_batches_of_one(rows: 
 
 def test_a_batch_is_sorted_by_length_and_keeps_each_rows_class() -> None:
     split = Split(Tokens(np.array([5, 6, 7, 8, 9], dtype=np.int32), np.array([0, 2, 5])), np.array([0, 1]))
-    batch = collate(FirstIds(groups_by_length=False), split, rows := np.array([0, 1]), rows_of_all_ranks=2)
+    batch = collate(FirstIds(is_length_grouped=False), split, rows := np.array([0, 1]), rows_of_all_ranks=2)
     assert batch.inputs["first"].tolist() == [7, 5]
     assert batch.targets.tolist() == [1, 0]
     assert batch.rows.tolist() == rows[::-1].tolist()

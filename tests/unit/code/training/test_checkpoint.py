@@ -150,7 +150,9 @@ def test_a_partial_restore_gives_the_newest_whole_one_or_an_error(tmp_path: Path
 def test_none_whole_is_an_error_and_not_a_new_start(checkpoints: Checkpoints) -> None:
     for step in (10, 20):
         (checkpoints.directory / f"step-{step}" / MANIFEST).unlink()
-    with pytest.raises(PlatformError, match="none of the 2 checkpoints in .* is whole; restore one from S3, or empty"):
+    with pytest.raises(
+        PlatformError, match="none of the 2 checkpoints in .* is complete; restore one from S3, or empty"
+    ):
         checkpoints.newest()
 
 

@@ -5,7 +5,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 import torch.distributed as dist
@@ -28,75 +27,80 @@ MakeCluster = Callable[..., Cluster]
 class FakePeers(Peers):
     """Some do not answer."""
 
-    def __init__(self, silent: list[int], heard: dict[int, str]) -> None:
-        self._silent = silent
-        self.heard = heard
-        self.told = ""
+    def __init__(self, unreachable: list[int], reported: dict[int, str]) -> None:
+        self._unreachable = unreachable
+        self.reported = reported
+        self.sent = ""
 
-    def silent(self) -> list[int]:
-        return self._silent
+    def unreachable(self) -> list[int]:
+        return self._unreachable
 
-    def tell(self, reason: str) -> None:
-        self.told = reason
+    def report(self, reason: str) -> None:
+        self.sent = reason
 
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> MakeCluster:
-    def make(rank: int = 0, silent: tuple[int, ...] = (), heard: dict[int, str] | None = None) -> Cluster:
+    def make(
+        rank: int = 0,
+        unreachable: tuple[int, ...] = (),
+        reported: dict[int, str] | None = None,
+        timeout_seconds: int = 60,
+    ) -> Cluster:
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", "3")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
         monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-        made = Cluster(HOSTS, 60)
-        made._peers = FakePeers(list(silent), heard or {})
+        made = Cluster(HOSTS, timeout_seconds)
+        made._peers = FakePeers(list(unreachable), reported or {})
         return made
 
     return make
 
 
 @pytest.mark.parametrize(
-    ("error", "silent", "sentence"),
+    ("error", "unreachable", "sentence"),
     [
         (CLOSED, (2,), "The platform: host algo-3 was lost: the connection was closed; look at the end of its log"),
         (TIMED_OUT, (1,), "The platform: host algo-2 was lost: no answer for 60 s; look at the end of its log"),
         (STORE_TIMED_OUT, (1,), "The platform: host algo-2 was lost: no answer for 60 s; look at the end of its log"),
         (TIMED_OUT, (1, 2), "The platform: hosts algo-2, algo-3 were lost: no answer"),
-        (CLOSED, (), "The platform: the hosts lost touch with each other, though all of them answer; start the job"),
+        (CLOSED, (), "The platform: connections between hosts broke although every host still responds; start the"),
     ],
 )
 def test_a_lost_connection_names_the_host(
-    make: MakeCluster, error: Exception, silent: tuple[int, ...], sentence: str
+    make: MakeCluster, error: Exception, unreachable: tuple[int, ...], sentence: str
 ) -> None:
-    cluster = make(silent=silent)
-    found = cluster.diagnose(error, StopSignal())
-    assert describe(found).startswith(sentence)
-    assert isinstance(cluster._peers, FakePeers) and cluster._peers.told == describe(found)
+    cluster = make(unreachable=unreachable)
+    diagnosed = cluster.diagnose(error, StopSignal())
+    assert describe(diagnosed).startswith(sentence)
+    assert isinstance(cluster._peers, FakePeers) and cluster._peers.sent == describe(diagnosed)
 
 
-def test_what_another_process_said_is_the_reason(make: MakeCluster) -> None:
-    found = make(silent=(1,), heard={1: "Your data: a.csv is bad; mend it"}).diagnose(CLOSED, StopSignal())
-    assert describe(found) == "Your data: a.csv is bad; mend it [reported by algo-2]"
+def test_the_reason_that_another_process_reported_is_given(make: MakeCluster) -> None:
+    error = make(unreachable=(1,), reported={1: "Your data: a.csv is bad; fix it"}).diagnose(CLOSED, StopSignal())
+    assert describe(error) == "Your data: a.csv is bad; fix it [reported by algo-2]"
 
 
-def test_an_own_failure_is_told_to_the_others(make: MakeCluster) -> None:
+def test_a_failure_of_this_process_is_reported_to_the_others(make: MakeCluster) -> None:
     cluster = make()
     error = DataError("a.csv is bad\nmore")
     assert cluster.diagnose(error, StopSignal()) is error
-    assert isinstance(cluster._peers, FakePeers) and cluster._peers.told == "Your data: a.csv is bad"
+    assert isinstance(cluster._peers, FakePeers) and cluster._peers.sent == "Your data: a.csv is bad"
 
 
 def test_a_host_that_was_stopped_earlier_is_no_failure_when_this_one_is_stopped_too(make: MakeCluster) -> None:
     stop = StopSignal()
     stop.requested = True
-    assert isinstance(make(silent=(1,)).diagnose(CLOSED, stop), Stopped)
+    assert isinstance(make(unreachable=(1,)).diagnose(CLOSED, stop), Stopped)
     stopped = Stopped("x")
     assert make().diagnose(stopped, stop) is stopped
 
 
 @pytest.mark.parametrize(("rank", "missing"), [(0, "hosts algo-2, algo-3"), (1, "host algo-1")])
-def test_hosts_that_do_not_come_are_named(
+def test_hosts_that_do_not_join_are_named(
     make: MakeCluster, monkeypatch: pytest.MonkeyPatch, rank: int, missing: str
 ) -> None:
     monkeypatch.setattr(module, "RENDEZVOUS_SECONDS", 1)
@@ -105,7 +109,7 @@ def test_hosts_that_do_not_come_are_named(
 
 
 @pytest.mark.parametrize("leader", ["127.0.0.1", "no-such-host.invalid"])
-def test_a_leader_that_does_not_come_is_waited_for_once(
+def test_a_leader_that_does_not_join_is_waited_for_once(
     make: MakeCluster, monkeypatch: pytest.MonkeyPatch, leader: str
 ) -> None:
     cluster = make(1)
@@ -133,8 +137,7 @@ def test_a_leader_that_falls_silent_while_hosts_join_is_named(
     """Its port takes connections, but nobody answers."""
     for name in ("RENDEZVOUS_SECONDS", "GRACE_SECONDS"):
         monkeypatch.setattr(module, name, 2)
-    cluster = make(1)
-    monkeypatch.setattr(cluster, "_timeout", timedelta(seconds=2))
+    cluster = make(1, timeout_seconds=2)
     started = time.monotonic()
     with (
         socket.create_server(("127.0.0.1", int(os.environ["MASTER_PORT"]))),

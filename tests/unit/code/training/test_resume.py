@@ -66,10 +66,10 @@ def test_killed_three_times_it_ends_with_the_weights_of_the_uninterrupted_run(dr
         log = kill_after(dropout_job.start(*OPTIONS, "--log_seconds=0"), line, number)
         assert max(steps(dropout_job)) > reached, log
         reached = max(steps(dropout_job))
-        assert ("Going on from the checkpoint" in log) == (line != "step 7 ")
+        assert ("Resuming from the checkpoint" in log) == (line != "step 7 ")
     code, log = dropout_job.run(*OPTIONS)
     assert code == 0, log
-    assert f"Going on from the checkpoint of step {reached}" in log
+    assert f"Resuming from the checkpoint of step {reached}" in log
     assert weights(dropout_job) == expected
     assert dropout_job.metrics | {"throughput": None} == metrics | {"throughput": None}  # that is of one run alone
 
@@ -110,7 +110,7 @@ def test_a_setting_that_changes_the_result_refuses_to_go_on(ready_job: Job, chan
     code, log = ready_job.run(*OPTIONS, "--epochs=1", change)
     assert code == 1, log
     assert difference in ready_job.failure
-    assert "give this job a checkpoint folder of its own, or the former settings" in ready_job.failure
+    assert "use another checkpoint folder, or the previous settings" in ready_job.failure
 
 
 def test_other_data_refuses_to_go_on(ready_job: Job) -> None:
@@ -118,7 +118,7 @@ def test_other_data_refuses_to_go_on(ready_job: Job) -> None:
     ready_job.write("train", "reviews.tsv", table(easy_rows(66)))
     code, _ = ready_job.run(*OPTIONS, "--epochs=1")
     assert code == 1
-    assert "are of a job with train rows=" in ready_job.failure
+    assert "are from a job with train rows=" in ready_job.failure
 
 
 def test_a_job_that_had_nothing_left_to_do_reports_all_but_its_speed(ready_job: Job) -> None:
@@ -154,9 +154,9 @@ def test_trials_with_one_place_for_checkpoints_go_on_from_their_own_alone(ready_
         ready_job.environment["TRAINING_JOB_NAME"] = trial
         code, log = ready_job.run(*OPTIONS, "--epochs=1", f"--learning_rate={rate}")
         assert code == 0, log
-        assert "Going on from" not in log
+        assert "Resuming from" not in log
     ready_job.environment["TRAINING_JOB_NAME"] = "search-001-aa"
     code, log = ready_job.run(*OPTIONS, "--epochs=2")
     assert code == 0, log
-    assert "Going on from" in log
+    assert "Resuming from" in log
     assert {path.name for path in (ready_job.base / "checkpoints").iterdir()} == {"search-001-aa", "search-002-bb"}

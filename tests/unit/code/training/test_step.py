@@ -46,7 +46,7 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
     settings = Settings(learning_rate=1e-3)
     ours, theirs = make_classifier(model, 0, Precision("fp32", CPU)), make_classifier(plain, 0, Precision("fp32", CPU))
     (optimizer, _), (plain_optimizer, _) = adamw(ours, settings, CPU), adamw(theirs, settings, CPU)
-    step = Step(ours, SingleLabel(), optimizer, ours.precision.loss_scale(), max_grad_norm, 1)
+    step = Step(ours, SingleLabel(), optimizer, ours.precision.loss_scale(), max_grad_norm=max_grad_norm, world_size=1)
     for seed in range(5):
         batch = batch_of(seed, ours)
         step(batch)
@@ -62,7 +62,14 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
 def test_a_step_that_overflows_fp16_is_left_out_and_halves_the_scale(model: BertForSequenceClassification) -> None:
     fp16 = make_classifier(model, 0, Precision("fp16", CPU))
     loss_scale = LossScale(CPU, is_used=True)
-    step = Step(fp16, SingleLabel(), adamw(fp16, Settings(learning_rate=1e-3), CPU)[0], loss_scale, 1.0, 1)
+    step = Step(
+        fp16,
+        SingleLabel(),
+        adamw(fp16, Settings(learning_rate=1e-3), CPU)[0],
+        loss_scale,
+        max_grad_norm=1.0,
+        world_size=1,
+    )
     loss_scale.value.fill_(2.0**60)
     before = copy.deepcopy(model.state_dict())
     _, is_finite = step(batch_of(0, fp16))
@@ -81,7 +88,7 @@ def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassif
     for name in ("fp32", "fp16"):
         layout = make_classifier(copy.deepcopy(model), 0, Precision(name, CPU))
         optimizer, _ = adamw(layout, Settings(learning_rate=1e-3), CPU)
-        step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), 1.0, 1)
+        step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
         losses.append([step(batch_of(n % 3, layout))[0].item() for n in range(30)])
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)
     assert losses[1][-3:] != losses[0][-3:]
