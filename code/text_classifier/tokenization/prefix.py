@@ -1,8 +1,8 @@
-"""Long texts tokenized no further than needed: a text that is cut at 128 tokens need not be read to its end.
+"""Truncating long texts before they are tokenized: a text that is cut at 128 tokens need not be read to its end.
 
-A prefix gives the first ids of the whole text if it ends where no part of the tokenizer looks across. That is so before
-a single space between two letters or digits, for tokenizers that normalize character by character and split at white
-space; others are not served here.
+A prefix has the first ids of the whole text if it ends at a point that no part of the tokenizer looks across: before a
+single space between two letters or digits, for tokenizers that normalize character by character and split at white
+space. Other tokenizers get whole texts.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-#: Characters that are tried first, for each token that is kept. 4.5 make a token of English in BERT's vocabulary.
+#: Length of the first prefix, per token. An English token of BERT's vocabulary has 4.5 characters on average.
 CHARACTERS_PER_TOKEN = 5
 
-#: Texts to the ids of each, and the number of texts that were truncated.
+#: Maps texts to the ids of each, and the number of texts that were truncated.
 Encode = Callable[[list[str]], tuple[list[list[int]], int]]
 
 _NORMALIZERS = ("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents")
@@ -24,13 +24,11 @@ _PRE_TOKENIZERS = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "ByteLev
 
 
 def prefix_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode | None:
-    """A function from texts to their ids, the very ones of `tokenizer(texts, truncation=True)`, and the number of texts
-    that had more; None for a tokenizer of which that is not known.
-    """
+    """An encoder with exactly the ids of `tokenizer(texts, truncation=True)`; None if that cannot be guaranteed."""
     is_plain = getattr(type(tokenizer), "_encode_plus", None) is PreTrainedTokenizerFast._encode_plus
     if not is_plain or tokenizer.truncation_side != "right":
         return None
-    tokenizer("", truncation=True, max_length=max_length)  # what transformers asks of its backend stays set in it
+    tokenizer("", truncation=True, max_length=max_length)  # sets the truncation of its backend, which persists
     backend = tokenizer.backend_tokenizer
     limit = CHARACTERS_PER_TOKEN * max_length if splits_at_spaces(json.loads(backend.to_str())) else None
 
@@ -52,8 +50,8 @@ def prefix_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encod
 
 
 def safe_prefix(text: str, limit: int) -> str:
-    """The longest prefix of at most `limit` characters, and not less than half of that, that ends before a single space
-    between two letters or digits; the whole text when there is none.
+    """The longest prefix of limit / 2 to `limit` characters that ends before a single space between two letters or
+    digits; the whole text if there is none.
     """
     if len(text) <= limit:
         return text
@@ -66,7 +64,7 @@ def safe_prefix(text: str, limit: int) -> str:
 
 
 def splits_at_spaces(backend: dict[str, Any]) -> bool:
-    """Whether a tokenizer, as tokenizer.json describes it, looks at nothing beyond a single space between two words."""
+    """Whether the tokenizer never looks across a single space between two words; `backend`: tokenizer.json."""
     added = (token["content"] for token in backend["added_tokens"])
     splitters = _steps(backend["pre_tokenizer"], "pretokenizers")
     return (

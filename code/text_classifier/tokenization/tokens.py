@@ -1,4 +1,4 @@
-"""Texts to token ids: all rows of a split in one flat array on disk, mapped into memory."""
+"""Tokenization: the token ids of a split in one flat array on disk, mapped into memory."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from transformers import PreTrainedTokenizerBase
 from text_classifier.tokenization.prefix import Encode, prefix_encoder
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
-#: Rows handed to the tokenizer at once: enough to keep all cores busy.
+#: Texts per call of the tokenizer.
 CHUNK = 2_000
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Row r is `ids[offsets[r]:offsets[r + 1]]`, special tokens too; ids int32 [tokens], offsets int64 [rows + 1]."""
+    """Row r is `ids[offsets[r]:offsets[r + 1]]`, with special tokens."""
 
-    ids: np.ndarray
-    offsets: np.ndarray
-    truncated: int = 0  #: rows that had more tokens
+    ids: np.ndarray  #: int32 [tokens]
+    offsets: np.ndarray  #: int64 [rows + 1]
+    truncated: int = 0  #: number of truncated rows
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -44,15 +44,15 @@ class Tokens:
         return int(self.lengths.max())
 
     def flat(self, rows: np.ndarray) -> np.ndarray:
-        """Token ids of these rows, one behind the other, int32."""
+        """Token ids of these rows, concatenated, int32."""
         return np.concatenate([self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows])
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Tokens:
-    """Tokenize once, truncated to `max_length` tokens. The ids are those of `tokenizer(text, truncation=True)`.
+    """Tokenize and truncate to `max_length` tokens. The ids are those of `tokenizer(text, truncation=True)`.
 
-    Neither texts nor ids are held in memory: `texts` is read a slice at a time, and the ids are mapped from a temporary
-    file, which is gone when the process ends.
+    Neither texts nor ids are held in memory: `texts` is read in chunks, and the ids are mapped from a temporary file,
+    which vanishes when the process ends.
     """
     encode = (
         wordpiece_encoder(tokenizer, max_length)
@@ -61,27 +61,27 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_lengt
     )
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     row = truncated = 0
-    with tempfile.TemporaryFile() as file:  # what is mapped stays when the file is closed
-        for rows, longer in _in_order(encode, texts):
+    with tempfile.TemporaryFile() as file:  # the mapping outlives the closed file
+        for rows, truncated_in_chunk in _in_order(encode, texts):
             flat = array("i")
             for ids in rows:
                 flat.extend(ids)
                 row += 1
                 offsets[row] = len(ids)
             file.write(flat)
-            truncated += longer
+            truncated += truncated_in_chunk
         file.flush()
         np.cumsum(offsets, out=offsets)
         return Tokens(_mapped(file, int(offsets[-1])), offsets, truncated)
 
 
 def _in_order(encode: Encode, texts: Sequence[str]) -> Iterator[tuple[list[list[int]], int]]:
-    """Encode chunk by chunk, one on each core, while this thread reads the next ones and collects what is done."""
-    under_way = max(2, len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(under_way) as pool:
+    """Encode chunks in parallel, one per core; yields their results in order."""
+    workers = max(2, len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(workers) as pool:
         chunks: deque[Future[tuple[list[list[int]], int]]] = deque()
         for start in range(0, len(texts), CHUNK):
-            if len(chunks) == under_way:
+            if len(chunks) == workers:
                 yield chunks.popleft().result()
             chunks.append(pool.submit(_encode_slice, encode, texts, start))
         while chunks:
@@ -99,7 +99,7 @@ def _mapped(file: IO[bytes], count: int) -> np.ndarray:
 
 
 def _plain_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
-    """Any tokenizer of transformers. How many texts it truncates it does not say, so those that fill up are counted."""
+    """Any tokenizer of transformers. It does not report truncation: rows of full length count as truncated."""
 
     def encode(texts: list[str]) -> tuple[list[list[int]], int]:
         ids = tokenizer(

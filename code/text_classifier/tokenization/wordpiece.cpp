@@ -1,5 +1,5 @@
-// BERT's tokenizer for texts in ASCII, as the tokenizers library has it: clean, lower, split at white space and around
-// punctuation, then the longest pieces of the vocabulary from left to right. wordpiece.py calls these functions.
+// BERT's tokenizer for ASCII texts, with the results of the tokenizers library: clean, lowercase, split at white space
+// and around punctuation, then greedy longest-match WordPiece. Called by wordpiece.py.
 
 #include <stdint.h>
 #include <string.h>
@@ -10,7 +10,7 @@ namespace {
 
 constexpr int32_t NONE = -1;
 
-// The pieces by their characters: `next` is a hash table from a node and a character to a node.
+// The vocabulary as a trie, whose edges are a hash table from (node, character) to a node.
 class Trie {
 public:
     explicit Trie(int64_t characters) {
@@ -25,16 +25,19 @@ public:
         uint32_t node = 0;
         for (int64_t i = 0; i < length; i++) {
             Edge &edge = find(node, token[i]);
-            if (!edge.node) edge = {key(node, token[i]), static_cast<uint32_t>(ids.size())}, ids.push_back(NONE);
+            if (!edge.node) {
+                edge = {key(node, token[i]), static_cast<uint32_t>(ids.size())};
+                ids.push_back(NONE);
+            }
             node = edge.node;
         }
         ids[node] = id;
     }
 
-    // 0 where there is none: nothing leads to the root.
+    // The child node, or 0, the root, if there is none.
     uint32_t next(uint32_t node, char character) { return find(node, character).node; }
 
-    std::vector<int32_t> ids;  // of the piece that ends at a node
+    std::vector<int32_t> ids;  // by node: the id of the token that ends there, or NONE
 
 private:
     struct Edge {
@@ -44,10 +47,10 @@ private:
     static uint32_t key(uint32_t node, char character) { return node << 8 | static_cast<uint8_t>(character); }
 
     Edge &find(uint32_t node, char character) {
-        const uint32_t wanted = key(node, character);
-        uint32_t at = (wanted * 0x9e3779b1u) >> 7 & mask;
-        while (edges[at].node && edges[at].key != wanted) at = (at + 1) & mask;
-        return edges[at];
+        const uint32_t edge_key = key(node, character);
+        uint32_t slot = (edge_key * 0x9e3779b1u) >> 7 & mask;
+        while (edges[slot].node && edges[slot].key != edge_key) slot = (slot + 1) & mask;
+        return edges[slot];
     }
 
     std::vector<Edge> edges;
@@ -71,33 +74,34 @@ Kind kind_of(uint8_t c) {
 struct Tokenizer {
     Trie pieces;
     std::vector<Text> added;
-    bool begins_added[256] = {};
+    bool starts_added[256] = {};
     Kind kinds[128];
     char letters[128];
-    uint32_t inside;  // the node from which pieces inside a word begin
+    uint32_t continuation;  // the node of the prefix of continuing subwords, "##"; 0 if no token has it
     int64_t longest_word;
     int32_t unknown, first, last;
 
-    bool is_added(const char *text, int64_t left) const {
+    // Whether an added token starts at `text`.
+    bool is_added(const char *text, int64_t length) const {
         for (const Text &token : added)
-            if (token.length <= left && !memcmp(text, token.start, token.length)) return true;
+            if (token.length <= length && !memcmp(text, token.start, token.length)) return true;
         return false;
     }
 };
 
-// The ids of one text behind each other, at most `limit`.
-class Row {
+// The ids of one text, at most `limit`.
+class RowEncoder {
 public:
-    Row(Tokenizer &tokenizer, int32_t *ids, int64_t limit)
+    RowEncoder(Tokenizer &tokenizer, int32_t *ids, int64_t limit)
         : tokenizer(tokenizer), ids(ids), limit(limit), word(tokenizer.longest_word) {}
 
-    // Returns the number of ids, or NONE for a text that is not served here.
-    int64_t read(const char *text, int64_t length) {
+    // Returns the number of ids, or NONE for a text that has an added token.
+    int64_t encode(const char *text, int64_t length) {
         count = letters = 0;
-        is_cut = false;
-        for (int64_t i = 0; i < length && !is_cut; i++) {
+        is_truncated = false;
+        for (int64_t i = 0; i < length && !is_truncated; i++) {
             const uint8_t c = text[i];
-            if (tokenizer.begins_added[c] && tokenizer.is_added(text + i, length - i)) return NONE;
+            if (tokenizer.starts_added[c] && tokenizer.is_added(text + i, length - i)) return NONE;
             switch (tokenizer.kinds[c]) {
                 case REMOVED:
                     break;
@@ -108,7 +112,9 @@ public:
                     end_word();
                     break;
                 case PUNCTUATION:
-                    end_word(), put(c), end_word();
+                    end_word();
+                    put(c);
+                    end_word();
                     break;
             }
         }
@@ -116,7 +122,7 @@ public:
         return count;
     }
 
-    bool is_cut;
+    bool is_truncated;
 
 private:
     void put(char letter) {
@@ -129,20 +135,25 @@ private:
         const int64_t before = count;
         if (letters > tokenizer.longest_word || !split()) {
             count = before;
-            is_cut = false;
+            is_truncated = false;
             add(tokenizer.unknown);
         }
         letters = 0;
     }
 
-    // The longest piece, then the longest behind it, and so on. False when the word is not made of pieces.
+    // Greedy longest match. Returns false if the word cannot be composed of pieces.
     bool split() {
         for (int64_t start = 0; start < letters;) {
-            uint32_t node = start ? tokenizer.inside : 0;
+            uint32_t node = start ? tokenizer.continuation : 0;
             int64_t end = start;
             int32_t id = NONE;
-            for (int64_t i = start; i < letters && (node = tokenizer.pieces.next(node, word[i])); i++)
-                if (tokenizer.pieces.ids[node] != NONE) id = tokenizer.pieces.ids[node], end = i + 1;
+            for (int64_t i = start; i < letters; i++) {
+                node = tokenizer.pieces.next(node, word[i]);
+                if (!node) break;
+                if (tokenizer.pieces.ids[node] == NONE) continue;
+                id = tokenizer.pieces.ids[node];
+                end = i + 1;
+            }
             if (id == NONE) return false;
             add(id);
             start = end;
@@ -154,7 +165,7 @@ private:
         if (count < limit)
             ids[count++] = id;
         else
-            is_cut = true;
+            is_truncated = true;
     }
 
     Tokenizer &tokenizer;
@@ -167,48 +178,51 @@ private:
 
 extern "C" {
 
-// Tokens stand behind each other in `characters` and begin at `starts`, [count + 1]; those behind the first `pieces`
-// are the added ones. `inside` is what pieces inside a word begin with.
+// characters: all tokens concatenated, which must outlive the tokenizer; starts: [count + 1]. The first `pieces` tokens
+// are the vocabulary, with `ids`, the others the added tokens. prefix: that of continuing subwords.
 void *make_tokenizer(const char *characters, const int64_t *starts, const int32_t *ids, int64_t pieces, int64_t count,
-                     const char *inside, int64_t longest_word, int64_t lowers, int64_t unknown, int64_t first,
+                     const char *prefix, int64_t longest_word, int64_t lowers, int64_t unknown, int64_t first,
                      int64_t last) {
-    auto *made = new Tokenizer{Trie(starts[pieces] + strlen(inside))};
-    for (int64_t i = 0; i < pieces; i++) made->pieces.add(characters + starts[i], starts[i + 1] - starts[i], ids[i]);
+    auto *tokenizer = new Tokenizer{Trie(starts[pieces] + strlen(prefix))};
+    for (int64_t i = 0; i < pieces; i++)
+        tokenizer->pieces.add(characters + starts[i], starts[i + 1] - starts[i], ids[i]);
     for (int64_t i = pieces; i < count; i++) {
-        made->added.push_back({characters + starts[i], starts[i + 1] - starts[i]});
-        made->begins_added[static_cast<uint8_t>(characters[starts[i]])] = true;
+        tokenizer->added.push_back({characters + starts[i], starts[i + 1] - starts[i]});
+        tokenizer->starts_added[static_cast<uint8_t>(characters[starts[i]])] = true;
     }
     for (int c = 0; c < 128; c++) {
-        made->kinds[c] = kind_of(c);
-        made->letters[c] = lowers && c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+        tokenizer->kinds[c] = kind_of(c);
+        tokenizer->letters[c] = lowers && c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
     }
-    made->inside = 0;
-    for (; *inside; inside++) {
-        made->inside = made->pieces.next(made->inside, *inside);
-        if (!made->inside) break;  // there are none
+    tokenizer->continuation = 0;
+    for (; *prefix; prefix++) {
+        tokenizer->continuation = tokenizer->pieces.next(tokenizer->continuation, *prefix);
+        if (!tokenizer->continuation) break;
     }
-    made->longest_word = longest_word;
-    made->unknown = unknown, made->first = first, made->last = last;
-    return made;
+    tokenizer->longest_word = longest_word;
+    tokenizer->unknown = unknown;
+    tokenizer->first = first;
+    tokenizer->last = last;
+    return tokenizer;
 }
 
-// ids: [rows, length], of each text in `characters`, the first and the last one of a sequence too. counts: how many
-// they are, or -1 for a text that is not served here. cut: whether there were more.
-void encode(void *tokenizer, const char *characters, const int64_t *starts, int64_t rows, int64_t length, int32_t *ids,
-            int32_t *counts, uint8_t *cut) {
-    Tokenizer &own = *static_cast<Tokenizer *>(tokenizer);
+// ids: [rows, length], of the texts in `characters`, with the sequence's first and last id. counts: ids per text, or -1
+// for a text that has an added token. truncated: whether a text had more ids.
+void encode(void *handle, const char *characters, const int64_t *starts, int64_t rows, int64_t length, int32_t *ids,
+            int32_t *counts, uint8_t *truncated) {
+    Tokenizer &tokenizer = *static_cast<Tokenizer *>(handle);
     for (int64_t row = 0; row < rows; row++) {
         int32_t *to = ids + row * length;
-        Row reader(own, to + 1, length - 2);
-        const int64_t count = reader.read(characters + starts[row], starts[row + 1] - starts[row]);
-        cut[row] = reader.is_cut;
+        RowEncoder encoder(tokenizer, to + 1, length - 2);
+        const int64_t count = encoder.encode(characters + starts[row], starts[row + 1] - starts[row]);
+        truncated[row] = encoder.is_truncated;
         counts[row] = count == NONE ? NONE : count + 2;
         if (count == NONE) continue;
-        to[0] = own.first;
-        to[count + 1] = own.last;
+        to[0] = tokenizer.first;
+        to[count + 1] = tokenizer.last;
     }
 }
 
-void delete_tokenizer(void *tokenizer) { delete static_cast<Tokenizer *>(tokenizer); }
+void delete_tokenizer(void *handle) { delete static_cast<Tokenizer *>(handle); }
 
 }  // extern "C"
