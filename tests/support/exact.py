@@ -1,4 +1,4 @@
-"""Random numbers for kernels, and what is exact: fp64."""
+"""Random inputs of kernels, and their exact results, in fp64."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def numbers(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 1) -> t
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype).requires_grad_()
 
 
-def assert_near(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> None:
-    difference = (found.double() - expected).abs().max() / expected.abs().max()
+def assert_near(actual: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> None:
+    difference = (actual.double() - expected).abs().max() / expected.abs().max()
     assert difference < ERROR[dtype], float(difference)
 
 
@@ -30,11 +30,11 @@ def attended(
     heads: int,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """What attention is, sequence by sequence; weights are multiplied by `mask`."""
+    """Attention sequence by sequence; `mask` is multiplied with the probabilities."""
     parts = [part.unflatten(1, (heads, -1)).split(lengths) for part in qkv.chunk(2 if query is not None else 3, 1)]
     queries = query.unflatten(1, (heads, -1)).split(1) if query is not None else parts[0]
     outputs = []
-    for own, key, value in zip(queries, *parts[-2:], strict=True):
-        weights = torch.einsum("qhw,khw->hqk", own, key).mul(own.shape[-1] ** -0.5).softmax(-1)
-        outputs.append(torch.einsum("hqk,khw->qhw", weights if mask is None else weights * mask, value).flatten(1))
+    for query_rows, key, value in zip(queries, *parts[-2:], strict=True):
+        probs = torch.einsum("qhw,khw->hqk", query_rows, key).mul(query_rows.shape[-1] ** -0.5).softmax(-1)
+        outputs.append(torch.einsum("hqk,khw->qhw", probs if mask is None else probs * mask, value).flatten(1))
     return torch.cat(outputs)

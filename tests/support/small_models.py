@@ -1,4 +1,4 @@
-"""Small classifiers of each packed family, and rows of random tokens for them."""
+"""Small classifiers of each packed family, and rows of random tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAMILIES = {
 
 
 def model_of(family: str, **options: Any) -> PreTrainedModel:
-    """A small model with random weights, large enough that a wrong one shows, and without dropout."""
+    """A small model without dropout, with random weights large enough that a wrong one shows."""
     config_class, extra = FAMILIES[family]
     if family == "distilbert":
         shape: dict[str, Any] = {
@@ -54,6 +54,6 @@ def split_of(lengths: list[int]) -> Split:
 
 
 def gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    tensors = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    return found
+    return tensors

@@ -24,7 +24,7 @@ FLASH_MAX_HEAD_WIDTH = 256
 
 @dataclass(frozen=True)
 class Sequences:
-    """The sequences of a packed batch, longest first. After the rows' own there may be padding sequences."""
+    """The sequences of a packed batch, longest first. Padding sequences may follow those of the rows."""
 
     cu_seqlens: torch.Tensor  #: int32 [sequences + 1], the first token of each, and the end
     max_seqlen: int  #: an upper bound of the lengths

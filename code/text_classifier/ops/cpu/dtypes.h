@@ -131,7 +131,7 @@ struct Dropout {
           threshold(static_cast<uint32_t>(probability * 65536.0f + 0.5f)),
           scale(65536.0f / static_cast<float>(65536 - threshold)) {}
 
-    // With a key of its own for each head of each sequence.
+    // The dropout of one head of one sequence, with another key.
     Dropout for_task(uint32_t task) const {
         Dropout result = *this;
         result.key = {random_bits(key, 2 * task), random_bits(key, 2 * task + 1)};

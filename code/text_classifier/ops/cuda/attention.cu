@@ -144,7 +144,7 @@ __device__ void store_tile(scalar_t *to, uint32 stride, int rows, const Rows &st
     __syncwarp();
 }
 
-// output [queries, heads * WIDTH]; lse, float [queries, heads], to base 2. Strides are between rows, in elements;
+// output [queries, heads * WIDTH]; lse, float32 [queries, heads], to base 2. Strides are between rows, in elements;
 // values have the stride of the keys. Dynamic shared memory: q, k and v, allocated by bindings.py.
 extern "C" __global__ void __launch_bounds__(THREADS)
     attention_forward(const scalar_t *query, const scalar_t *key, const scalar_t *value, uint32 query_stride,

@@ -47,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// sums: float [gridDim.y, WIDTH], partial gradients of the bias.
+// sums: float32 [gridDim.y, WIDTH], partial gradients of the bias.
 extern "C" __global__ void __launch_bounds__(THREADS)
     gelu_backward(const scalar_t *__restrict__ d_output, const scalar_t *__restrict__ x, const float *__restrict__ bias,
                   scalar_t *__restrict__ d_x, float *__restrict__ sums, int rows) {

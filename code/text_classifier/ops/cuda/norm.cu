@@ -78,7 +78,7 @@ __device__ void block_reduce_sum(const float (&partial)[PARTS][PACK], float *to)
     }
 }
 
-// sums: float [blocks, 3, WIDTH], partial gradients of norm_weight, norm_bias and bias.
+// sums: float32 [blocks, 3, WIDTH], partial gradients of norm_weight, norm_bias and bias.
 extern "C" __global__ void __launch_bounds__(THREADS)
     norm_backward(const scalar_t *d_output, const scalar_t *total, const float *means, const float *rstds,
                   const float *norm_weight, scalar_t *d_update, scalar_t *d_residual, float *sums, int rows,

@@ -9,7 +9,7 @@ from text_classifier.modeling.precision import Precision, fastest
 @pytest.mark.parametrize(
     ("capability", "name"), [((7, 5), "fp16"), ((8, 0), "bf16"), ((8, 6), "bf16"), ((9, 0), "bf16")]
 )
-def test_a_gpu_gets_the_format_that_its_generation_multiplies_fastest(
+def test_a_gpu_gets_the_dtype_of_its_fastest_matmuls(
     capability: tuple[int, int], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
@@ -27,6 +27,6 @@ def test_a_cpu_gets_bf16_only_with_amx(
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
-def test_a_format_that_is_named_is_taken(name: str) -> None:
+def test_a_dtype_that_is_named_is_taken(name: str) -> None:
     precision = Precision(name, torch.device("cpu"))
     assert (precision.name, precision.loss_scale().is_used) == (name, name == "fp16")

@@ -104,9 +104,9 @@ def test_a_torn_checkpoint_is_never_loaded(checkpoints: Checkpoints, file: str, 
     before = path.read_bytes()
     DAMAGES[damage](path)
     is_same = path.exists() and path.read_bytes() == before  # ranks.safetensors is the same at both steps
-    # White space behind the manifest's JSON changes nothing that it says.
-    is_whole = is_same or (file == MANIFEST and damage == "grown")
-    assert newest(checkpoints) == (20 if is_whole else 10)
+    # White space after the JSON of the manifest does not change its content.
+    is_complete = is_same or (file == MANIFEST and damage == "grown")
+    assert newest(checkpoints) == (20 if is_complete else 10)
 
 
 @pytest.mark.parametrize("manifest", ["{}", "[]", '{"files": {}}', '{"files": {"../x": {}}}', '{"files": [1]}', "\xff"])
@@ -115,14 +115,14 @@ def test_a_manifest_that_says_nothing_is_not_believed(checkpoints: Checkpoints, 
     assert newest(checkpoints) == 10
 
 
-def test_a_partial_restore_gives_the_newest_whole_one_or_an_error(tmp_path: Path) -> None:
+def test_a_partial_restore_gives_the_newest_complete_one_or_an_error(tmp_path: Path) -> None:
     """S3 gives back the files of several checkpoints in any order, and a job may start before all are there."""
     written = Checkpoints(tmp_path / "written")
     written.write(10, content(10))
     written.write(20, content(20))
     names = sorted(path.name for path in (written.directory / "step-20").iterdir())
     chance = random.Random(7)
-    whole = errors = 0
+    restored_count = errors = 0
     for number in range(200):
         restored = Checkpoints(tmp_path / str(number))
         complete = [0]
@@ -139,15 +139,15 @@ def test_a_partial_restore_gives_the_newest_whole_one_or_an_error(tmp_path: Path
                 complete.append(step)
         if max(complete):
             assert newest(restored) == max(complete)
-            whole += 1
+            restored_count += 1
         else:
-            with pytest.raises(PlatformError, match="is whole"):
+            with pytest.raises(PlatformError, match="is complete"):
                 restored.newest()
             errors += 1
-    assert min(whole, errors) > 40
+    assert min(restored_count, errors) > 40
 
 
-def test_none_whole_is_an_error_and_not_a_new_start(checkpoints: Checkpoints) -> None:
+def test_none_complete_is_an_error_and_not_a_new_start(checkpoints: Checkpoints) -> None:
     for step in (10, 20):
         (checkpoints.directory / f"step-{step}" / MANIFEST).unlink()
     with pytest.raises(
@@ -156,7 +156,7 @@ def test_none_whole_is_an_error_and_not_a_new_start(checkpoints: Checkpoints) ->
         checkpoints.newest()
 
 
-def test_a_write_that_fails_leaves_the_others_whole(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_others_complete(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise RuntimeError("I/O error: No space left on device (os error 28)")
 
@@ -172,7 +172,7 @@ def test_the_same_step_can_be_written_again(checkpoints: Checkpoints) -> None:
     assert newest(checkpoints) == 20
 
 
-def test_a_removal_that_was_interrupted_leaves_nothing_that_looks_whole(
+def test_a_removal_that_was_interrupted_leaves_nothing_that_looks_complete(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
