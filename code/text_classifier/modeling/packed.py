@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
@@ -47,13 +47,13 @@ class Encoder:
     first_position: int
     layers: tuple[Layer, ...]
     heads: int
-    activation: Callable[[torch.Tensor], torch.Tensor]
+    activation: Callable[[Tensor], Tensor]
     embedding_dropout: float
     attention_dropout: float  #: of the probabilities
     attention_output_dropout: float
     output_dropout: float
     project: nn.Module | None  #: from the embeddings' width to the layers' (small ELECTRA)
-    head: Callable[[torch.Tensor], torch.Tensor]  #: first tokens [sequences, 1, width] to logits
+    head: Callable[[Tensor], Tensor]  #: first tokens [sequences, 1, width] to logits
 
 
 def encoder(model: PreTrainedModel) -> Encoder | None:
@@ -71,68 +71,48 @@ def encoder(model: PreTrainedModel) -> Encoder | None:
 def _distilbert(model: Any, config: Any) -> Encoder:
     layers = [
         Layer(
-            query=block.attention.q_lin,
-            key=block.attention.k_lin,
-            value=block.attention.v_lin,
-            attention_output=block.attention.out_lin,
-            attention_norm=block.sa_layer_norm,
-            intermediate=block.ffn.lin1,
-            output=block.ffn.lin2,
-            output_norm=block.output_layer_norm,
+            query=block.attention.q_lin, key=block.attention.k_lin, value=block.attention.v_lin,
+            attention_output=block.attention.out_lin, attention_norm=block.sa_layer_norm,
+            intermediate=block.ffn.lin1, output=block.ffn.lin2, output_norm=block.output_layer_norm,
         )
         for block in model.distilbert.transformer.layer
-    ]
+    ]  # fmt: skip
 
-    def head(first: torch.Tensor) -> torch.Tensor:
+    def head(first: Tensor) -> Tensor:
         return model.classifier(model.dropout(functional.relu(model.pre_classifier(first[:, 0]))))
 
     return Encoder(
-        embeddings=model.distilbert.embeddings,
-        first_position=0,
-        layers=tuple(layers),
-        heads=config.n_heads,
+        embeddings=model.distilbert.embeddings, first_position=0, layers=tuple(layers), heads=config.n_heads,
         activation=model.distilbert.transformer.layer[0].ffn.activation,
-        embedding_dropout=config.dropout,
-        attention_dropout=config.attention_dropout,
-        attention_output_dropout=0.0,
-        output_dropout=config.dropout,
-        project=None,
-        head=head,
-    )
+        embedding_dropout=config.dropout, attention_dropout=config.attention_dropout,
+        attention_output_dropout=0.0, output_dropout=config.dropout, project=None, head=head,
+    )  # fmt: skip
 
 
 def _bert(model: Any, config: Any) -> Encoder:
     base = model.base_model
     layers = [
         Layer(
-            query=block.attention.self.query,
-            key=block.attention.self.key,
-            value=block.attention.self.value,
-            attention_output=block.attention.output.dense,
-            attention_norm=block.attention.output.LayerNorm,
-            intermediate=block.intermediate.dense,
-            output=block.output.dense,
-            output_norm=block.output.LayerNorm,
+            query=block.attention.self.query, key=block.attention.self.key, value=block.attention.self.value,
+            attention_output=block.attention.output.dense, attention_norm=block.attention.output.LayerNorm,
+            intermediate=block.intermediate.dense, output=block.output.dense, output_norm=block.output.LayerNorm,
         )
         for block in base.encoder.layer
-    ]
+    ]  # fmt: skip
 
-    def pooled(first: torch.Tensor) -> torch.Tensor:
+    def pooled(first: Tensor) -> Tensor:
         return model.classifier(model.dropout(base.pooler(first)))
 
+    dropout = config.hidden_dropout_prob
     return Encoder(
-        embeddings=base.embeddings,
-        first_position=config.pad_token_id + 1 if "roberta" in config.model_type else 0,
-        layers=tuple(layers),
-        heads=config.num_attention_heads,
+        embeddings=base.embeddings, first_position=config.pad_token_id + 1 if "roberta" in config.model_type else 0,
+        layers=tuple(layers), heads=config.num_attention_heads,
         activation=base.encoder.layer[0].intermediate.intermediate_act_fn,
-        embedding_dropout=config.hidden_dropout_prob,
-        attention_dropout=config.attention_probs_dropout_prob,
-        attention_output_dropout=config.hidden_dropout_prob,
-        output_dropout=config.hidden_dropout_prob,
+        embedding_dropout=dropout, attention_dropout=config.attention_probs_dropout_prob,
+        attention_output_dropout=dropout, output_dropout=dropout,
         project=getattr(base, "embeddings_project", None),
         head=pooled if config.model_type == "bert" else model.classifier,
-    )
+    )  # fmt: skip
 
 
 class PackedClassifier(nn.Module):
@@ -156,7 +136,7 @@ class PackedClassifier(nn.Module):
         self.shadow = ShadowWeights(_fused_linears(parts.layers), precision.dtype) if is_on_gpu and is_16_bit else None
 
     @property
-    def shadow_weights(self) -> dict[torch.Tensor, torch.Tensor]:
+    def shadow_weights(self) -> dict[Tensor, Tensor]:
         """16-bit copies by parameter, which the optimizer must update together with the parameters."""
         return self.shadow.by_parameter if self.shadow else {}
 
@@ -166,7 +146,7 @@ class PackedClassifier(nn.Module):
             self.shadow.refresh()
         return super().train(mode)
 
-    def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor | Sequences]:
+    def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, Tensor | Sequences]:
         """`forward`'s arguments for rows in descending order of their lengths."""
         lengths = tokens.lengths[rows]
         ids, positions = tokens.flat(rows).astype(np.int64), np.concatenate([np.arange(n) for n in lengths])
@@ -177,7 +157,7 @@ class PackedClassifier(nn.Module):
             sequences = Sequences.from_lengths(lengths, padding, tokens.max_seqlen)
         return {"ids": torch.from_numpy(ids), "positions": torch.from_numpy(positions), "sequences": sequences}
 
-    def forward(self, ids: torch.Tensor, positions: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+    def forward(self, ids: Tensor, positions: Tensor, sequences: Sequences) -> Tensor:
         """Logits, float32 [sequences, classes]. ids, positions: int64 [tokens]; positions are those in the sequence."""
         parts = self.parts
         x = self._embed(ids, positions)
@@ -190,7 +170,7 @@ class PackedClassifier(nn.Module):
         first = self._layer(last, first, query, qkv, sequences)
         return parts.head(first[: sequences.count, None].float()).float()
 
-    def _embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
         embeddings: Any = self.parts.embeddings
         words = self.ops.embedding(embeddings.word_embeddings, ids)
         position = self.ops.embedding(embeddings.position_embeddings, positions + self.parts.first_position)
@@ -200,9 +180,7 @@ class PackedClassifier(nn.Module):
         x = self.ops.dropout(x, self.parts.embedding_dropout if self.training else 0.0)
         return (x if self.parts.project is None else self.parts.project(x.float())).to(self.dtype)
 
-    def _layer(
-        self, layer: Layer, x: torch.Tensor, query: torch.Tensor | None, qkv: torch.Tensor, sequences: Sequences
-    ) -> torch.Tensor:
+    def _layer(self, layer: Layer, x: Tensor, query: Tensor | None, qkv: Tensor, sequences: Sequences) -> Tensor:
         """One layer for the rows of `x`; `query` and `qkv` as in attention.attend."""
         parts = self.parts
         attended = attend(query, qkv, parts.heads, sequences, parts.attention_dropout if self.training else 0.0)
@@ -217,13 +195,13 @@ class PackedClassifier(nn.Module):
             inner = parts.activation(inner)
         return self._add_and_norm(layer.output, inner, x, layer.output_norm, parts.output_dropout)
 
-    def _linear(self, x: torch.Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+    def _linear(self, x: Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[Tensor, Tensor]:
         """The modules' outputs, and `x` for its next use: one GEMM accumulates the gradients of both uses."""
         return fused_linear(x, modules, has_bias=has_bias, shadow=self.shadow if self.training else None)
 
     def _add_and_norm(
-        self, module: nn.Linear, x: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, dropout_p: float
-    ) -> torch.Tensor:
+        self, module: nn.Linear, x: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float
+    ) -> Tensor:
         """norm(residual + dropout(module(x)))."""
         update, _ = self._linear(x, module, has_bias=False)
         return self.ops.add_and_norm(update, module.bias, residual, norm, dropout_p if self.training else 0.0)

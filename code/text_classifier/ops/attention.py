@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from text_classifier.ops.cpu import bindings as cpu_ops
@@ -26,7 +27,7 @@ FLASH_MAX_HEAD_WIDTH = 256
 class Sequences:
     """The sequences of a packed batch, longest first. Padding sequences may follow those of the rows."""
 
-    cu_seqlens: torch.Tensor  #: int32 [sequences + 1], the first token of each, and the end
+    cu_seqlens: Tensor  #: int32 [sequences + 1], the first token of each, and the end
     max_seqlen: int  #: an upper bound of the lengths
     count: int  #: sequences without the padding ones
 
@@ -42,7 +43,7 @@ class Sequences:
         return len(self.cu_seqlens), self.max_seqlen, self.count
 
     @property
-    def first_tokens(self) -> torch.Tensor:
+    def first_tokens(self) -> Tensor:
         """The index of each sequence's first token, int32 [sequences]."""
         return self.cu_seqlens[:-1]
 
@@ -59,9 +60,7 @@ class Sequences:
         self.cu_seqlens.copy_(other.cu_seqlens, non_blocking=non_blocking)
 
 
-def attend(
-    query: torch.Tensor | None, qkv: torch.Tensor, heads: int, sequences: Sequences, dropout_p: float
-) -> torch.Tensor:
+def attend(query: Tensor | None, qkv: Tensor, heads: int, sequences: Sequences, dropout_p: float) -> Tensor:
     """Softmax attention within each sequence, with dropout of the probabilities: [queries, width].
 
     qkv: [tokens, 3 * width], queries, keys and values side by side. With `query` [sequences, width], one query per

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from text_classifier.ops.cpu import bindings as cpu_ops
@@ -27,8 +27,8 @@ class ShadowWeights:
     """
 
     def __init__(self, groups: Iterable[Sequence[nn.Linear]], dtype: torch.dtype) -> None:
-        self.by_parameter: dict[torch.Tensor, torch.Tensor] = {}  #: views of the fused tensors
-        self._fused: dict[torch.Tensor, torch.Tensor] = {}  #: by the group's first parameter
+        self.by_parameter: dict[Tensor, Tensor] = {}  #: views of the fused tensors
+        self._fused: dict[Tensor, Tensor] = {}  #: by the group's first parameter
         for modules in groups:
             for parameters in ([module.weight for module in modules], [module.bias for module in modules]):
                 fused = _concatenated(parameters, dtype).detach()
@@ -36,7 +36,7 @@ class ShadowWeights:
                 parts = fused.split([len(parameter) for parameter in parameters])
                 self.by_parameter |= zip(parameters, parts, strict=True)
 
-    def fused(self, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+    def fused(self, parameters: Sequence[Tensor]) -> Tensor:
         """The copies of a group's weights, or of its biases, as one tensor."""
         return self._fused[parameters[0]]
 
@@ -48,8 +48,8 @@ class ShadowWeights:
 
 
 def fused_linear(
-    x: torch.Tensor, modules: Sequence[nn.Linear], *, has_bias: bool, shadow: ShadowWeights | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+    x: Tensor, modules: Sequence[nn.Linear], *, has_bias: bool, shadow: ShadowWeights | None = None
+) -> tuple[Tensor, Tensor]:
     """The outputs of several linear modules side by side, from one GEMM in the dtype of `x`: [rows, outputs].
 
     The operands are the `shadow` of the parameters, or are cast now. Also returns `x`, for the residual branch: the
@@ -63,8 +63,8 @@ def fused_linear(
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, shadow: ShadowWeights | None, count: int, *parameters: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
+        ctx: Any, x: Tensor, shadow: ShadowWeights | None, count: int, *parameters: Tensor
+    ) -> tuple[Tensor, ...]:
         weights, biases = parameters[:count], parameters[count:]
         fused = shadow.fused if shadow else functools.partial(_concatenated, dtype=x.dtype)
         ctx.outputs = [len(part) for part in weights]
@@ -75,7 +75,7 @@ class _Linear(torch.autograd.Function):
         return functional.linear(x, weight, fused(biases) if biases else None), x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         d_output, d_residual = gradients[0].contiguous(), gradients[1]
         ops = bindings_for(x.device)
@@ -85,6 +85,6 @@ class _Linear(torch.autograd.Function):
         return d_x, None, None, *d_weights, *d_biases
 
 
-def _concatenated(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+def _concatenated(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     cast = [part.to(dtype) for part in parts]
     return torch.cat(cast) if len(cast) > 1 else cast[0]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
 
-def split_qkv(query: torch.Tensor | None, qkv: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def split_qkv(query: Tensor | None, qkv: Tensor) -> tuple[Tensor, ...]:
     """Views of queries, keys and values."""
     return qkv.chunk(3, dim=1) if query is None else (query, *qkv.chunk(2, dim=1))

@@ -54,9 +54,9 @@ def _is_supported(backend: dict[str, Any]) -> bool:
         and normalizer["clean_text"]
         and splitter.get("type") == "BertPreTokenizer"
         and not any(
-            token[option]
+            token[flag]
             for token in backend["added_tokens"]
-            for option in ("normalized", "lstrip", "rstrip", "single_word")
+            for flag in ("normalized", "lstrip", "rstrip", "single_word")
         )
         and not any(token["content"] == "" for token in backend["added_tokens"])
     )
@@ -72,33 +72,20 @@ class _Native:
         tokens = [token for token, _ in pieces] + added
         self._characters = b"".join(tokens)  # the library keeps pointers into it
         self._tokenizer = _library().make_tokenizer(
-            self._characters,
-            _pointer(_starts([len(token) for token in tokens])),
-            _pointer(np.array([id for _, id in pieces], dtype=np.int32)),
-            len(pieces),
-            len(tokens),
-            model["continuing_subword_prefix"].encode(),
-            model["max_input_chars_per_word"],
-            backend["normalizer"]["lowercase"],
-            model["vocab"][model["unk_token"]],
-            *ends,
-        )
+            self._characters, _pointer(_starts([len(token) for token in tokens])),
+            _pointer(np.array([id for _, id in pieces], dtype=np.int32)), len(pieces), len(tokens),
+            model["continuing_subword_prefix"].encode(), model["max_input_chars_per_word"],
+            backend["normalizer"]["lowercase"], model["vocab"][model["unk_token"]], *ends,
+        )  # fmt: skip
         weakref.finalize(self, _library().delete_tokenizer, self._tokenizer)
 
     def encode(self, texts: list[str], max_length: int) -> tuple[list[list[int] | None], int]:
         """The ids of each ASCII text, None for one that has an added token; and how many texts were truncated."""
         ids = np.empty((len(texts), max_length), dtype=np.int32)
         counts, truncated = np.empty(len(texts), dtype=np.int32), np.empty(len(texts), dtype=np.uint8)
-        _library().encode(
-            self._tokenizer,
-            "".join(texts).encode("ascii"),
-            _pointer(_starts(list(map(len, texts)))),
-            len(texts),
-            max_length,
-            _pointer(ids),
-            _pointer(counts),
-            _pointer(truncated),
-        )
+        characters, starts = "".join(texts).encode("ascii"), _pointer(_starts(list(map(len, texts))))
+        outputs = map(_pointer, (ids, counts, truncated))
+        _library().encode(self._tokenizer, characters, starts, len(texts), max_length, *outputs)
         rows = [None if count < 0 else row[:count].tolist() for row, count in zip(ids, counts.tolist(), strict=True)]
         return rows, int(truncated[counts >= 0].sum())
 

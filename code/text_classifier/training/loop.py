@@ -49,12 +49,7 @@ def train(
     saver.require_space(state)
     parallel = DistributedDataParallel(classifier) if cluster.world_size > 1 else classifier
     step = Step(
-        parallel,
-        task,
-        optimizer,
-        loss_scale,
-        max_grad_norm=settings.max_grad_norm,
-        world_size=cluster.world_size,
+        parallel, task, optimizer, loss_scale, max_grad_norm=settings.max_grad_norm, world_size=cluster.world_size
     )
     take_step = _on_device(step, classifier, cluster)
     progress = Progress(state.steps, total_steps, steps_per_epoch, settings.log_seconds, is_shown=cluster.is_rank_zero)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from text_classifier.contract.errors import SettingsError
 from text_classifier.ops.compile import PROCESSORS, library_path
@@ -23,13 +23,8 @@ _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 def attention(
-    query: torch.Tensor | None,
-    qkv: torch.Tensor,
-    cu_seqlens: torch.Tensor,
-    max_seqlen: int,
-    heads: int,
-    dropout_p: float,
-) -> torch.Tensor:
+    query: Tensor | None, qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, heads: int, dropout_p: float
+) -> Tensor:
     """Softmax attention within each sequence, with dropout of the probabilities: [queries, width].
 
     qkv: [tokens, 3 * width], queries, keys and values side by side. With `query` [sequences, width], one query per
@@ -38,29 +33,27 @@ def attention(
     return _Attention.apply(query, qkv, cu_seqlens, max_seqlen, heads, dropout_p)
 
 
-def add_and_norm(
-    update: torch.Tensor, bias: torch.Tensor, residual: torch.Tensor, norm: nn.LayerNorm, dropout_p: float
-) -> torch.Tensor:
+def add_and_norm(update: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float) -> Tensor:
     """LayerNorm(residual + dropout(update + bias)); update, residual and result [rows, width]."""
     return _AddAndNorm.apply(update, bias, residual, norm.weight, norm.bias, norm.eps, dropout_p)
 
 
-def gelu(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def gelu(x: Tensor, bias: Tensor) -> Tensor:
     """gelu(x + bias), without the tanh approximation: [rows, width]."""
     return _Gelu.apply(x, bias)
 
 
-def dropout(x: torch.Tensor, dropout_p: float) -> torch.Tensor:
+def dropout(x: Tensor, dropout_p: float) -> Tensor:
     """As torch.nn.functional.dropout in training."""
     return _Dropout.apply(x, dropout_p) if dropout_p else x
 
 
-def embedding(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
+def embedding(table: nn.Embedding, ids: Tensor) -> Tensor:
     """The rows of the table: [ids, width]."""
     return table(ids)
 
 
-def weight_grad(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def weight_grad(d_output: Tensor, x: Tensor) -> Tensor:
     """d_output^T @ x: float32 [outputs, inputs], from [rows, outputs] and [rows, inputs].
 
     torch's bf16 matmul with a transposed left operand runs at a third of the speed of kernels.cpp's with AMX.
@@ -72,7 +65,7 @@ def weight_grad(d_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return gradient
 
 
-def bias_grad(d_output: torch.Tensor) -> torch.Tensor:
+def bias_grad(d_output: Tensor) -> Tensor:
     """The sum of d_output [rows, outputs] over its rows: float32 [outputs]."""
     gradient = torch.empty(d_output.shape[1])
     _kernel("sum_rows", d_output.dtype)(d_output, gradient, *d_output.shape)
@@ -82,14 +75,8 @@ def bias_grad(d_output: torch.Tensor) -> torch.Tensor:
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        query: torch.Tensor | None,
-        qkv: torch.Tensor,
-        cu_seqlens: torch.Tensor,
-        max_seqlen: int,
-        heads: int,
-        dropout_p: float,
-    ) -> torch.Tensor:
+        ctx: Any, query: Tensor | None, qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, heads: int, dropout_p: float
+    ) -> Tensor:
         qkv = qkv.contiguous()
         query = None if query is None else query.contiguous()
         parts = split_qkv(query, qkv)
@@ -108,7 +95,7 @@ class _Attention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, qkv, output, lse = ctx.saved_tensors
         d_query = None if query is None else torch.empty_like(query)
         d_qkv = torch.empty_like(qkv)
@@ -123,14 +110,14 @@ class _AddAndNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        update: torch.Tensor,
-        bias: torch.Tensor,
-        residual: torch.Tensor,
-        norm_weight: torch.Tensor,
-        norm_bias: torch.Tensor,
+        update: Tensor,
+        bias: Tensor,
+        residual: Tensor,
+        norm_weight: Tensor,
+        norm_bias: Tensor,
         epsilon: float,
         dropout_p: float,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         update, residual = update.contiguous(), residual.contiguous()
         total, output = torch.empty_like(update), torch.empty_like(update)
         mean, rstd = torch.empty(len(update)), torch.empty(len(update))
@@ -144,7 +131,7 @@ class _AddAndNorm(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         total, mean, rstd, norm_weight = ctx.saved_tensors
         d_update, d_residual = torch.empty_like(total), torch.empty_like(total)
         d_norm_weight, d_norm_bias, d_bias = (torch.empty_like(norm_weight) for _ in range(3))
@@ -158,7 +145,7 @@ class _AddAndNorm(torch.autograd.Function):
 
 class _Gelu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
         x = x.contiguous()
         output = torch.empty_like(x)
         _kernel("gelu_forward", x.dtype)(x, bias, output, *x.shape)
@@ -166,7 +153,7 @@ class _Gelu(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, bias = ctx.saved_tensors
         d_x, d_bias = torch.empty_like(x), torch.empty_like(bias)
         _kernel("gelu_backward", x.dtype)(gradients[0].contiguous(), x, bias, d_x, d_bias, *x.shape)
@@ -175,16 +162,16 @@ class _Gelu(torch.autograd.Function):
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, dropout_p: float) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor, dropout_p: float) -> Tensor:
         ctx.dropout = _seed(dropout_p), dropout_p
         return _dropped(x, *ctx.dropout)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return _dropped(gradients[0], *ctx.dropout), None
 
 
-def _dropped(x: torch.Tensor, seed: int, dropout_p: float) -> torch.Tensor:
+def _dropped(x: Tensor, seed: int, dropout_p: float) -> Tensor:
     x = x.contiguous()
     output = torch.empty_like(x)
     _kernel("dropout", x.dtype)(x, output, x.numel(), seed, dropout_p)
@@ -206,14 +193,14 @@ def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
     """
     function = getattr(_library(), f"{name}_{_NAMES[dtype]}")
 
-    def call(*arguments: torch.Tensor | int | float) -> None:
+    def call(*arguments: Tensor | int | float) -> None:
         function(*(_argument(argument) for argument in arguments))
 
     return call
 
 
-def _argument(value: torch.Tensor | int | float) -> Any:
-    if isinstance(value, torch.Tensor):
+def _argument(value: Tensor | int | float) -> Any:
+    if isinstance(value, Tensor):
         return ctypes.c_void_p(value.data_ptr())
     return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_int64(value)
 

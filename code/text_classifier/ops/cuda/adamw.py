@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from text_classifier.ops.cuda.constants import CONSTANTS
 from text_classifier.ops.cuda.driver import launch
@@ -39,15 +40,11 @@ class AdamW(torch.optim.Optimizer):
     """
 
     def __init__(
-        self,
-        groups: Iterable[dict[str, Any]],
-        lr: torch.Tensor,
-        epsilon: float,
-        shadow_weights: Mapping[torch.Tensor, torch.Tensor],
+        self, groups: Iterable[dict[str, Any]], lr: Tensor, epsilon: float, shadow_weights: Mapping[Tensor, Tensor]
     ) -> None:
         super().__init__(groups, {"lr": lr, "eps": epsilon, "weight_decay": 0.0})
-        self.grad_scale: torch.Tensor | None = None
-        self.found_inf: torch.Tensor | None = None
+        self.grad_scale: Tensor | None = None
+        self.found_inf: Tensor | None = None
         self._lr = lr
         self._epsilon = epsilon
         self._shadow_weights = shadow_weights

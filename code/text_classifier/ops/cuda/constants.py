@@ -1,5 +1,7 @@
-"""Compile-time constants that kernels and their callers share, passed as -D definitions (by driver.py; by the tests'
-emulator, for a CPU). Imports nothing, so that the emulator can be built without torch."""
+"""Compile-time constants that the kernels share with their callers, passed as -D definitions: see driver.py.
+
+Does not import torch: the emulator of the tests (tests/support/emulator) is built without it.
+"""
 
 from __future__ import annotations
 
