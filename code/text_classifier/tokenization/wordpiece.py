@@ -84,7 +84,7 @@ class _Native:
         ids = np.empty((len(texts), max_length), dtype=np.int32)
         counts, truncated = np.empty(len(texts), dtype=np.int32), np.empty(len(texts), dtype=np.uint8)
         characters, starts = "".join(texts).encode("ascii"), _pointer(_starts(list(map(len, texts))))
-        outputs = map(_pointer, (ids, counts, truncated))
+        outputs = _pointer(ids), _pointer(counts), _pointer(truncated)
         _library().encode(self._tokenizer, characters, starts, len(texts), max_length, *outputs)
         rows = [None if count < 0 else row[:count].tolist() for row, count in zip(ids, counts.tolist(), strict=True)]
         return rows, int(truncated[counts >= 0].sum())

@@ -156,7 +156,7 @@ def test_none_complete_is_an_error_and_not_a_new_start(checkpoints: Checkpoints)
         checkpoints.newest()
 
 
-def test_a_write_that_fails_leaves_the_others_complete(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_others_complete(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise RuntimeError("I/O error: No space left on device (os error 28)")
 
@@ -172,7 +172,7 @@ def test_the_same_step_can_be_written_again(checkpoints: Checkpoints) -> None:
     assert newest(checkpoints) == 20
 
 
-def test_a_removal_that_was_interrupted_leaves_nothing_that_looks_complete(
+def test_an_interrupted_removal_leaves_nothing_that_looks_complete(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)

@@ -10,6 +10,7 @@ import torch
 from cuda.bindings import driver
 
 from text_classifier.ops.cuda import driver as cuda_driver
+from text_classifier.ops.cuda.constants import definitions
 
 
 def test_a_kernel_is_compiled_for_the_gpu_and_run_on_its_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,3 +50,9 @@ def test_a_kernel_is_compiled_for_the_gpu_and_run_on_its_current_stream(monkeypa
     assert called["cuModuleLoadData"][0].startswith(b"\x7fELF")
     assert called["cuModuleGetFunction"] == (3, b"sums_columns")
     assert called["cuLaunchKernel"][:9] == (4, 5, 1, 1, 256, 1, 1, 64, 7)
+
+
+def test_a_kernel_is_compiled_with_its_dtype_its_constants_and_its_sizes() -> None:
+    flags = ["-DDTYPE_BFLOAT16=1", "-DTHREADS=128", "-DWIDTH=384"]
+    assert definitions("norm", "bfloat16", {"WIDTH": 384}) == flags
+    assert definitions("attention", "float16", {}) == ["-DDTYPE_FLOAT16=1"]
