@@ -218,7 +218,7 @@ def _fused_linears(layers: Sequence[Layer]) -> Iterator[tuple[nn.Linear, ...]]:
 def padding_lengths(tokens: int, max_seqlen: int) -> list[int]:
     """Lengths of the sequences that pad a batch to a bucket size: at most a sixteenth more tokens.
 
-    Their number depends on the bucket alone and is at least one; none is longer than `max_seqlen`.
+    At least one, so that batches of one size have equally many sequences; none is longer than `max_seqlen`.
     """
     step = max(64, (1 << tokens.bit_length()) // 32)
     count = math.ceil((step - 1) / max(1, max_seqlen - 1))

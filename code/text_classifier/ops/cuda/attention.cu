@@ -3,7 +3,7 @@
 //
 // TOKENS is 16, 32, 64 or 128, WIDTH 16, 32 or 64. The math is FlashAttention's (Dao et al., 2022,
 // https://arxiv.org/abs/2205.14135): fp32 softmax, probabilities and their gradients rounded to scalar_t for matmuls.
-// Because a block sees the whole sequence, nothing is recomputed and no two blocks add to the same gradient.
+// Because a block sees the whole sequence, a pass computes each score once and no two blocks add to the same gradient.
 
 #include "dtypes.cuh"
 
