@@ -43,16 +43,16 @@ def endpoint() -> Iterator[str]:
     server.server_close()
 
 
-def said(endpoint: str, name: str, cache: Path, **environment: str) -> str:
-    """What is said of a model name, in a process of its own: the hub's library reads the environment once."""
+def message_for(endpoint: str, name: str, cache: Path, **environment: str) -> str:
+    """The message about a model name, from a new process: the hub's library reads the environment once."""
     variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "NO_PROXY": "*", **environment}
     command = [sys.executable, "-c", CALL, str(Path(hub.__file__).parents[2]), name]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def test_a_hub_that_does_not_answer_is_told_soon(tmp_path: Path) -> None:
+def test_a_hub_that_does_not_answer_is_reported_soon(tmp_path: Path) -> None:
     started = time.monotonic()
-    sentence = said("http://127.0.0.1:9", "some/model", tmp_path)
+    sentence = message_for("http://127.0.0.1:9", "some/model", tmp_path)
     assert time.monotonic() - started < 20
     assert sentence.startswith(
         "model_name='some/model' cannot be loaded from the hub: http://127.0.0.1:9 does not answer"
@@ -62,15 +62,15 @@ def test_a_hub_that_does_not_answer_is_told_soon(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["some/model", "not/a/name at all"])
 def test_any_answer_is_left_to_transformers(endpoint: str, name: str, tmp_path: Path) -> None:
-    assert said(endpoint, name, tmp_path) == ""
+    assert message_for(endpoint, name, tmp_path) == ""
 
 
-def test_a_model_that_is_here_needs_no_hub(tmp_path: Path) -> None:
+def test_a_local_model_needs_no_hub(tmp_path: Path) -> None:
     cached = tmp_path / "hub" / "models--some--model"
     (cached / "snapshots" / "1").mkdir(parents=True)
     (cached / "snapshots" / "1" / "config.json").write_text("{}")
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("1")
-    assert said("http://127.0.0.1:9", "some/model", tmp_path) == ""
-    assert said("http://127.0.0.1:9", str(tmp_path), tmp_path) == ""
-    assert said("http://127.0.0.1:9", "other/model", tmp_path, HF_HUB_OFFLINE="1") == ""
+    assert message_for("http://127.0.0.1:9", "some/model", tmp_path) == ""
+    assert message_for("http://127.0.0.1:9", str(tmp_path), tmp_path) == ""
+    assert message_for("http://127.0.0.1:9", "other/model", tmp_path, HF_HUB_OFFLINE="1") == ""

@@ -79,7 +79,7 @@ def test_bf16_stays_near_fp32(family: str) -> None:
     assert 0 < (rounded - exact).abs().max() < 2e-2 * exact.abs().max()
 
 
-def test_a_sequence_knows_nothing_of_its_neighbours() -> None:
+def test_a_sequence_is_independent_of_its_neighbors() -> None:
     packed = make_classifier(model_of("bert"), 0, FP32)
     split = split_of(LENGTHS[0])
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_fifty_steps_give_the_losses_of_a_plain_loop() -> None:
 
 @pytest.mark.parametrize("place", ["hidden_dropout_prob", "attention_probs_dropout_prob"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_dropout_spreads_the_logits_as_transformers_own_does(family: str, place: str) -> None:
+def test_dropout_spreads_the_logits_as_in_transformers(family: str, place: str) -> None:
     names = {"hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout"}
     model = model_of(family, **{names[place] if family == "distilbert" else place: 0.3})
     split = split_of([20, 12, 5])
@@ -133,7 +133,7 @@ def test_dropout_spreads_the_logits_as_transformers_own_does(family: str, place:
     assert ((ours.std(0) / theirs.std(0)).log().abs() < 5 / count**0.5).all()
 
 
-def test_a_family_that_is_not_known_is_padded() -> None:
+def test_an_unsupported_family_is_padded() -> None:
     config = transformers.AlbertConfig(
         vocab_size=120, embedding_size=16, hidden_size=32, num_attention_heads=4, intermediate_size=64, num_labels=3
     )

@@ -44,7 +44,7 @@ def fast(backend: Tokenizer, **special: str | AddedToken) -> PreTrainedTokenizer
 
 
 def byte_level() -> PreTrainedTokenizerFast:
-    """As RoBERTa's."""
+    """Like RoBERTa's."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -59,7 +59,7 @@ def byte_level() -> PreTrainedTokenizerFast:
 
 
 def unigram() -> PreTrainedTokenizerFast:
-    """As XLM-RoBERTa's."""
+    """Like XLM-RoBERTa's."""
     backend = Tokenizer(models.Unigram())
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
@@ -72,7 +72,7 @@ def unigram() -> PreTrainedTokenizerFast:
 
 
 def cased() -> PreTrainedTokenizerFast:
-    """As BERT's that keeps capitals, with few pieces and a short limit of a word."""
+    """Like a cased BERT's, with few pieces and a low limit of characters per word."""
     names = [
         "[PAD]",
         "[UNK]",
@@ -172,7 +172,7 @@ def test_long_texts_are_not_read_to_their_end(tokenizer: Any) -> None:
 def test_a_prefix_ends_between_two_words_or_is_the_whole_text() -> None:
     assert safe_prefix("one two", 10) == "one two"
     assert safe_prefix("one two three", 10) == "one two"
-    assert safe_prefix("one two, three", 10) == "one two, three"  # behind the comma, but not between two letters
+    assert safe_prefix("one two, three", 10) == "one two, three"  # after the comma, but not between two letters
     assert safe_prefix("one  two three", 10) == "one  two"
     assert safe_prefix("一二三四五六七八九十一二三", 5) == "一二三四五六七八九十一二三"
 
@@ -188,7 +188,7 @@ def test_all_rows_are_tokenized_in_their_order(tokenizer: Any, monkeypatch: pyte
     assert len(tokenize(tokenizer, [], 16)) == 0
 
 
-def test_a_tokenizer_of_another_kind_is_used_as_it_is() -> None:
+def test_an_unsupported_tokenizer_is_called_directly() -> None:
     tokenizer = byte_level()
     tokenizer.truncation_side = "left"
     texts = [" ".join(WORDS * 3), "short"]
@@ -219,7 +219,7 @@ def test_texts_in_ascii_have_the_ids_of_the_plain_tokenizer(name: str, texts: li
     assert truncated == sum(len(row) > max_length for row in tokenizer(texts)["input_ids"])
 
 
-def test_tokenizers_of_another_kind_are_the_library_s() -> None:
+def test_unsupported_tokenizers_are_left_to_the_library() -> None:
     assert wordpiece_encoder(byte_level(), 16) is None
     assert wordpiece_encoder(unigram(), 16) is None
     other = cased()

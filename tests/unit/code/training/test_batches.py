@@ -31,14 +31,14 @@ def test_an_epoch_has_every_row_once_and_depends_on_seed_and_epoch_alone(grouped
     order = epoch_rows(lengths, 8, seed=1, epoch=1, is_length_grouped=grouped)
     assert sorted(np.concatenate(order)) == list(range(1003))
     assert [len(rows) for rows in order] == [8] * 125 + [3]
-    again = epoch_rows(lengths, 8, seed=1, epoch=1, is_length_grouped=grouped)
-    assert all(np.array_equal(a, b) for a, b in zip(order, again, strict=True))
+    repeated = epoch_rows(lengths, 8, seed=1, epoch=1, is_length_grouped=grouped)
+    assert all(np.array_equal(a, b) for a, b in zip(order, repeated, strict=True))
     for seed, epoch in ((1, 2), (2, 1)):
         other = epoch_rows(lengths, 8, seed, epoch, is_length_grouped=grouped)
         assert not np.array_equal(np.concatenate(order), np.concatenate(other))
 
 
-def test_rows_of_like_length_stand_together_where_they_are_padded() -> None:
+def test_padded_batches_are_grouped_by_length() -> None:
     lengths = split_of(4000).tokens.lengths
     for grouped, least, most in ((True, 1.0, 1.05), (False, 1.5, 2.5)):
         batches = epoch_rows(lengths, 32, seed=1, epoch=1, is_length_grouped=grouped)
@@ -52,11 +52,11 @@ def test_the_shares_of_two_ranks_are_disjoint_and_make_the_batches_of_one(rows: 
     whole = epoch_rows(split.tokens.lengths, 8, seed=1, epoch=1, is_length_grouped=grouped)
     first, second = (list(training_batches(classifier, split, whole, rank=rank, world_size=2)) for rank in (0, 1))
     assert len(first) == len(second) == len(whole)
-    for a, b, both in zip(first, second, whole, strict=True):
+    for a, b, batch_rows in zip(first, second, whole, strict=True):
         shares = [batch.inputs["first"][batch.weight > 0].tolist() for batch in (a, b)]
         assert not set(shares[0]) & set(shares[1])
-        assert sorted(shares[0] + shares[1]) == sorted(split.tokens.ids[split.tokens.offsets[both]].tolist())
-        assert a.rows_of_all_ranks == b.rows_of_all_ranks == len(both)
+        assert sorted(shares[0] + shares[1]) == sorted(split.tokens.ids[split.tokens.offsets[batch_rows]].tolist())
+        assert a.rows_of_all_ranks == b.rows_of_all_ranks == len(batch_rows)
 
 
 def test_a_batch_is_sorted_by_length_and_keeps_each_rows_class() -> None:

@@ -59,7 +59,7 @@ def test_the_curve_has_few_points_and_they_are_the_means(steps: int, monkeypatch
         assert mean == pytest.approx(sums[start:end].sum() / rows[start:end].sum())
 
 
-def test_a_curve_that_was_kept_goes_on_as_if_nothing_had_been(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restored_curve_continues_as_if_uninterrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "POINTS", 8)
     whole, parts = LossCurve(), LossCurve()
     for step in range(50):

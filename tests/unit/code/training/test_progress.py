@@ -1,4 +1,4 @@
-"""The lines that say how far and how fast training is, on a clock of the test's own."""
+"""The progress lines, on a fake clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LENGTHS = np.array([3, 5, 8])
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Seconds that pass only when a test says so, for the process too."""
+    """Seconds that pass only when a test advances them, for the process too."""
     now = SimpleNamespace(seconds=1000.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now.seconds)
     monkeypatch.setattr(progress, "process_seconds", lambda: now.seconds - 1000.0)
@@ -50,7 +50,7 @@ def train(clock: SimpleNamespace, steps: int = 40, total: int = 40, log_seconds:
     return shown.close()
 
 
-def test_lines_come_at_most_every_ten_seconds_and_say_where_it_stands(
+def test_lines_come_at_most_every_ten_seconds_and_show_the_progress(
     clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(clock, steps=20)
@@ -62,7 +62,7 @@ def test_lines_come_at_most_every_ten_seconds_and_say_where_it_stands(
     assert lines[3].startswith("step 16 of 40 (epoch 2), loss 0.5000, 3 rows/s, 16 tokens/s, 58 s left")
 
 
-def test_the_throughput_counts_real_tokens_and_leaves_out_what_is_no_training(clock: SimpleNamespace) -> None:
+def test_the_throughput_counts_real_tokens_and_only_training(clock: SimpleNamespace) -> None:
     speed = train(clock)
     assert speed == {
         "rows": 240, "seconds": 80.0, "rows_per_second": 3.0, "tokens_per_second": 16.0,
@@ -72,7 +72,7 @@ def test_the_throughput_counts_real_tokens_and_leaves_out_what_is_no_training(cl
 
 
 @pytest.mark.parametrize(("limit", "warnings"), [("60", 1), ("3600", 0), ("", 0), ("soon", 0)])
-def test_a_job_that_will_be_stopped_says_so_once(
+def test_a_job_that_will_be_stopped_warns_once(
     clock: SimpleNamespace,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

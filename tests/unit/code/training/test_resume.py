@@ -42,7 +42,7 @@ def steps(job: Job) -> list[int]:
 
 
 def kill_after(process: subprocess.Popen[str], line_start: str, number: int) -> str:
-    """Kill once a line of the log begins so; returns the log."""
+    """Kill the process at the first log line that starts with `line_start`; returns the log."""
     assert process.stdout is not None
     log = ""
     for line in process.stdout:
@@ -105,7 +105,7 @@ def test_kills_at_random_moments_lose_nothing(dropout_job: Job) -> None:
         ("--max_data_rows=100", "max_data_rows=0, this one has 100"),
     ],
 )
-def test_a_setting_that_changes_the_result_refuses_to_go_on(ready_job: Job, change: str, difference: str) -> None:
+def test_a_setting_that_changes_the_result_refuses_to_resume(ready_job: Job, change: str, difference: str) -> None:
     assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
     code, log = ready_job.run(*OPTIONS, "--epochs=1", change)
     assert code == 1, log
@@ -113,7 +113,7 @@ def test_a_setting_that_changes_the_result_refuses_to_go_on(ready_job: Job, chan
     assert "use another checkpoint folder, or the previous settings" in ready_job.failure
 
 
-def test_other_data_refuses_to_go_on(ready_job: Job) -> None:
+def test_other_data_refuses_to_resume(ready_job: Job) -> None:
     assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
     ready_job.write("train", "reviews.tsv", table(easy_rows(66)))
     code, _ = ready_job.run(*OPTIONS, "--epochs=1")
@@ -121,7 +121,7 @@ def test_other_data_refuses_to_go_on(ready_job: Job) -> None:
     assert "are from a job with train rows=" in ready_job.failure
 
 
-def test_a_job_that_had_nothing_left_to_do_reports_all_but_its_speed(ready_job: Job) -> None:
+def test_a_job_with_nothing_left_to_do_reports_everything_but_throughput(ready_job: Job) -> None:
     assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
     metrics = ready_job.metrics
     code, log = ready_job.run(*OPTIONS, "--epochs=1")
@@ -130,7 +130,7 @@ def test_a_job_that_had_nothing_left_to_do_reports_all_but_its_speed(ready_job: 
     assert "Traceback" not in log and "report)" in log
 
 
-def test_more_epochs_go_on(ready_job: Job) -> None:
+def test_more_epochs_resume(ready_job: Job) -> None:
     assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
     code, log = ready_job.run(*OPTIONS, "--epochs=2")
     assert code == 0, log
@@ -138,15 +138,15 @@ def test_more_epochs_go_on(ready_job: Job) -> None:
     assert "epoch=1;" not in log
 
 
-def test_no_room_for_checkpoints_is_found_before_the_first_step(ready_job: Job) -> None:
+def test_missing_room_for_checkpoints_is_reported_before_the_first_step(ready_job: Job) -> None:
     code, log = ready_job.run(*OPTIONS, "--checkpoint_dir=/proc")
     assert code == 1, log
     assert "epoch=1" not in log
     assert ready_job.failure.startswith("The platform: /proc has 0.00 GB free")
 
 
-def test_trials_with_one_place_for_checkpoints_go_on_from_their_own_alone(ready_job: Job) -> None:
-    """As in a tuning job on spot instances: a trial may find what others have left."""
+def test_trials_that_share_a_checkpoint_folder_resume_only_from_their_own(ready_job: Job) -> None:
+    """As in a tuning job on spot instances: a trial may find the checkpoints of other trials."""
     config = ready_job.base / "input" / "config" / "hyperparameters.json"
     config.parent.mkdir(parents=True)
     config.write_text('{"_tuning_objective_metric": "f1_macro"}')

@@ -59,7 +59,7 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-6), name
 
 
-def test_a_step_that_overflows_fp16_is_left_out_and_halves_the_scale(model: BertForSequenceClassification) -> None:
+def test_a_step_that_overflows_fp16_is_skipped_and_halves_the_scale(model: BertForSequenceClassification) -> None:
     fp16 = make_classifier(model, 0, Precision("fp16", CPU))
     loss_scale = LossScale(CPU, is_used=True)
     step = Step(
@@ -114,7 +114,7 @@ def test_the_learning_rate_is_that_of_transformers(warmup_steps: int) -> None:
         schedule.step()
 
 
-def test_a_batch_takes_over_another_of_its_shape(model: BertForSequenceClassification) -> None:
+def test_a_batch_copies_another_of_its_shape(model: BertForSequenceClassification) -> None:
     layout = make_classifier(model, 0, Precision("fp32", CPU))
     layout.pads_to_bucket = True
     tokens = Tokens(np.arange(5, 49, dtype=np.int32), np.array([0, 12, 20, 23, 30, 44]))
