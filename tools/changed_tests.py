@@ -62,7 +62,7 @@ def _git(*arguments: str) -> list[str]:
 
 
 def main() -> int:
-    """Run the tests of code/ with .venv-code and the others with .venv; return an exit code that is not 0 if any has one."""
+    """Run the tests of code/ with .venv-code and the others with .venv; return 1 if any fails."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--base", help="compare with this commit; default: where this branch left main")
     base = parser.parse_args().base or _git("merge-base", "main", "HEAD")[0]
