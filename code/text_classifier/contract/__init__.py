@@ -1,4 +1,4 @@
-"""What the image and the launcher agree on: hyperparameters, metric names, public files, errors.
+"""The contract between image and launcher: hyperparameters, metric names, schemas, errors.
 
-Imports nothing else of ours, and only the standard library.
+May import only the standard library.
 """

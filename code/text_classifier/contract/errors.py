@@ -1,7 +1,7 @@
-"""Failures with a known cause, and the words in which SageMaker shows them.
+"""Errors with a known cause, and the failure reason that SageMaker shows for them.
 
-Every error that a person can mend is raised as one of the classes below, with one sentence that says what is wrong,
-where, and what to do. Anything else that reaches the top is a bug of this project and is reported as one.
+Every error that a user can fix is raised as one of the classes below, with one sentence that says what is wrong,
+where, and what to do. Any other exception that ends a job is a bug of this project and is reported as one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from text_classifier.contract.redaction import redact
 
-#: Where all of our own code lies, the commands beside the package among it.
+#: The root of this project's code: the commands and the package.
 CODE = Path(__file__).resolve().parents[2]
 
 #: SageMaker shows the first 1024 characters of the failure file as the job's FailureReason.
@@ -22,33 +22,33 @@ FAILURE_BYTES = 1024
 
 
 class JobError(Exception):
-    """A failure whose cause is known. `cause` says whose it is; the message is one sentence with a remedy."""
+    """An error with a known cause. `cause` says who can fix it; the message is one sentence with a remedy."""
 
     cause = "The platform"
 
 
 class UserError(JobError):
-    """Something that the person who started the job can put right."""
+    """An error that the user who started the job can fix."""
 
     cause = "Your settings"
 
 
 class SettingsError(UserError):
-    """A hyperparameter, a channel name or a model name that cannot work."""
+    """A hyperparameter, channel or model that cannot be used."""
 
 
 class DataError(UserError):
-    """A file that cannot be read, or that does not hold what was promised."""
+    """A data file that cannot be read, or rows that cannot be trained on."""
 
     cause = "Your data"
 
 
 class PlatformError(JobError):
-    """The machine, the container or the network did not give what the contract promises."""
+    """The machine, the container or the network does not provide what a job needs."""
 
 
 class PeerError(JobError):
-    """Another process of the job has failed. `reason` is what it said itself, cause included."""
+    """Another process of the job failed. `reason` is that process's own failure reason, as `describe` returns it."""
 
     def __init__(self, reason: str, host: str) -> None:
         self.cause, _, sentence = reason.partition(": ")
@@ -56,7 +56,7 @@ class PeerError(JobError):
 
 
 def describe(error: BaseException) -> str:
-    """Say in at most 1024 bytes of UTF-8 what ended the job; the first line alone is enough to act on."""
+    """The failure reason, at most FAILURE_BYTES of UTF-8, without secrets. Its first line is enough to act on."""
     if isinstance(error, JobError):
         text = f"{error.cause}: {error}"
     else:
@@ -68,44 +68,44 @@ def describe(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """A name as one line of a message: line feeds, control characters and what is not UTF-8 are escaped."""
+    """`text` on one line: control characters, line feeds and lone surrogates are escaped."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def first_line(error: BaseException) -> str:
-    """The sentence that is enough to act on."""
+    """The failure reason's first line, which is enough to act on."""
     return describe(error).splitlines()[0]
 
 
 def _place(error: BaseException) -> str:
-    """Where in our own code the error came up: a line inside a library says little."""
+    """File and line of the innermost frame in this project's code, else of the innermost frame."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(CODE)] or frames
-    return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    frames = [frame for frame in frames if Path(frame.filename).is_relative_to(CODE)] or frames
+    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
-#: What CUDA and cuBLAS say themselves.
-SIGNS_OF_FULL_GPU = ("CUDA error: out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
+#: Messages of CUDA and cuBLAS when GPU memory runs out.
+GPU_OUT_OF_MEMORY = ("CUDA error: out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def _says_that_gpu_is_full(error: BaseException | None) -> bool:
-    """Itself, or by one that it came after: where memory runs out while a step is recorded, that fails as well."""
+def _is_gpu_out_of_memory(error: BaseException | None) -> bool:
+    """Whether the error, or one in its context, is a GPU's: running out during capture makes the capture fail too."""
     if error is None:
         return False
     # torch.OutOfMemoryError, without importing torch
-    is_full = type(error).__name__ == "OutOfMemoryError" or any(sign in str(error) for sign in SIGNS_OF_FULL_GPU)
-    return is_full or _says_that_gpu_is_full(error.__context__)
+    is_full = type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in GPU_OUT_OF_MEMORY)
+    return is_full or _is_gpu_out_of_memory(error.__context__)
 
 
 def explain(error: Exception, setting: str, batch_size: int) -> Exception:
-    """The JobError for what only a library notices, want of memory or disk; other errors as they are.
+    """The JobError for an error that a library raised because memory or disk ran out; any other error unchanged.
 
-    `setting` is the name of the setting that `batch_size`, the rows of a batch, comes from.
+    `setting` is the hyperparameter that `batch_size` was taken from, to be named in the advice.
     """
     if isinstance(error, JobError):
         return error
     text = str(error)
-    if _says_that_gpu_is_full(error):
+    if _is_gpu_out_of_memory(error):
         smaller = f"{setting}={batch_size // 2}, " if batch_size > 1 else ""
         return SettingsError(
             f"the GPU ran out of memory with {setting}={batch_size}; take {smaller}a smaller max_sequence_length or an "
@@ -119,7 +119,7 @@ def explain(error: Exception, setting: str, batch_size: int) -> Exception:
 
 
 def out_of_host_memory() -> PlatformError:
-    """What a process cannot say any more that the system killed for want of memory."""
+    """The error for a process that the OOM killer ended."""
     return PlatformError(
         "the host ran out of memory, so training was killed; take an instance with more memory, "
         "or a smaller train_batch_size or max_data_rows"
@@ -127,18 +127,18 @@ def out_of_host_memory() -> PlatformError:
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
-    """The first names, for a message."""
+    """The first `most` names, and how many more there are, for a message."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(printable, names[:most])) + more
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt name: the known one that is most like it, else all of them."""
-    names = list(known)
-    found = similar(name, names)
-    return f"did you mean {found}?" if found else f"the known ones are {', '.join(names)}"
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """A hint for a misspelled name: the most similar valid one, else all of them."""
+    names = list(valid)
+    match = similar(name, names)
+    return f"did you mean {match}?" if match else f"valid names are {', '.join(names)}"
 
 
-def similar(name: str, known: Sequence[str]) -> str | None:
-    """The known name that is most like this one, if any is."""
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), None)
+def similar(name: str, valid: Sequence[str]) -> str | None:
+    """The valid name that is most similar to this one, if any is."""
+    return next(iter(difflib.get_close_matches(name, valid, n=1, cutoff=0.5)), None)

@@ -1,7 +1,7 @@
-"""The hyperparameters: one declared table, and how strings become values.
+"""The hyperparameters: one declared table, and how strings are parsed into it.
 
-SageMaker hands hyperparameters over as strings, which some callers encode as JSON (`"0.1"` within quotes) and others
-do not, so both are read. `python hyperparameters.py` prints the table of the README.
+SageMaker passes hyperparameters as strings, and some callers encode them as JSON once more (`"0.1"` with the quotes):
+both forms are read.
 """
 
 from __future__ import annotations
@@ -25,79 +25,87 @@ def setting(
     below: float | None = None,
     choices: Sequence[str] = (),
 ) -> Any:
-    """Declare a hyperparameter: `minimum` is inclusive, `below` exclusive, `choices` are the only values allowed."""
+    """Declare a hyperparameter: `minimum` is inclusive, `below` exclusive; `choices` are all valid values."""
     rules = {"help": help, "minimum": minimum, "below": below, "choices": tuple(choices)}
     return field(default=default, metadata=rules)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All hyperparameters of a job, checked. The field's order is the order of the README's table."""
+    """All hyperparameters of a job, checked. The order is that of the documentation's table."""
 
     model_name: str = setting(
-        "distilbert-base-uncased", "Model on the Hugging Face hub; ignored when there is a `model` channel"
+        "distilbert-base-uncased", "Model on the Hugging Face Hub; ignored when there is a `model` channel"
     )
     task: str = setting(
         "single_label",
-        "`single_label`: one class a text; `multi_label`: any number of labels a text; `regression`: a number a text",
+        "Training objective; `single_label`: one class per text; `multi_label`: any number of labels per text; "
+        "`regression`: one number per text",
         choices=tuple(BY_TASK),
     )
     epochs: int = setting(3, "Passes over the training rows", minimum=1)
-    train_batch_size: int = setting(32, "Rows of one step on one GPU (on a CPU host: on the host)", minimum=1)
-    eval_batch_size: int = setting(128, "Rows per evaluation batch (validation and test)", minimum=1)
+    train_batch_size: int = setting(32, "Batch size per GPU (on CPU: per host)", minimum=1)
+    eval_batch_size: int = setting(128, "Batch size for validation and test, per GPU (on CPU: per host)", minimum=1)
     learning_rate: float = setting(5e-5, "Peak learning rate; linear warm-up, then linear decay to 0", minimum=0)
-    warmup_ratio: float = setting(0.06, "Share of all steps that warm up", minimum=0, below=1)
-    weight_decay: float = setting(0.01, "AdamW weight decay, not on biases and LayerNorm", minimum=0)
+    warmup_ratio: float = setting(0.06, "Fraction of all steps used for warm-up", minimum=0, below=1)
+    weight_decay: float = setting(0.01, "AdamW weight decay; biases and LayerNorm are exempt", minimum=0)
     adam_epsilon: float = setting(1e-8, "AdamW epsilon", minimum=0)
-    max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm; 0: not clipped", minimum=0)
-    max_sequence_length: int = setting(128, "Tokens kept of a text, special tokens included", minimum=3)
-    max_data_rows: int = setting(0, "Train on a seeded sample of so many rows; 0: on all", minimum=0)
+    max_grad_norm: float = setting(1.0, "Gradient clipping norm; 0: no clipping", minimum=0)
+    max_sequence_length: int = setting(
+        128, "Maximum number of tokens per text, special tokens included; longer texts are truncated", minimum=3
+    )
+    max_data_rows: int = setting(0, "Rows to sample at random from the `train` channel; 0: all rows", minimum=0)
     train_size: float = setting(
-        0.9, "Share of the rows that train when there is no `validation` channel", minimum=0.01, below=1
+        0.9, "Fraction of the rows used for training when there is no `validation` channel", minimum=0.01, below=1
     )
     text_columns: str = setting(
-        "", "Columns joined by a space to the text; empty: those of the Amazon files, else `text`"
+        "", "Text columns, comma-separated, joined with a space; empty: those of the Amazon review files, else `text`"
     )
-    label_column: str = setting("", "Column of the label; empty: that of the Amazon files, else `label`")
-    label_separator: str = setting(",", "With task=multi_label, what stands between the labels of a text")
+    label_column: str = setting("", "Label column; empty: that of the Amazon review files, else `label`")
+    label_separator: str = setting(",", "Separator between the labels of a text, for task=multi_label")
     label_map: str = setting(
-        "", "Classes made of labels and ranges, as `1-3=negative;4,5=positive`; empty: each distinct label is a class"
+        "",
+        "Maps labels and ranges to classes, as in `1-3=negative;4,5=positive`; empty: each distinct label is a class",
     )
     unmapped: str = setting(
-        "error", "Rows with a label that is in no class; `drop` leaves them out", choices=("error", "drop")
+        "error", "Rows whose label is not in `label_map`: fail the job, or `drop` them", choices=("error", "drop")
     )
     bad_rows: str = setting(
-        "error", "Rows that cannot be read; `skip` leaves them out, up to 1 %", choices=("error", "skip")
+        "error", "Rows that cannot be read: fail the job, or `skip` them (at most 1 %)", choices=("error", "skip")
     )
     group_column: str = setting(
-        "", "Rows with the same value in this column are held out together; empty: each by itself"
+        "", "Rows with the same value in this column stay on one side of the validation split; empty: no groups"
     )
-    slice_column: str = setting("", "The metrics are also those of each value of this column, such as product_category")
-    deduplicate: bool = setting(False, "Leave out training rows whose text is in `validation` or `test` too")
+    slice_column: str = setting(
+        "", "Metrics are also reported per value of this column, for example product_category; empty: no slices"
+    )
+    deduplicate: bool = setting(False, "Drop training rows whose text also occurs in validation or test")
     class_weights: str = setting(
-        "none", "Of the training loss; `balanced`: all classes weigh alike", choices=("none", "balanced")
+        "none",
+        "Class weighting of the training loss; `balanced`: inversely to class frequency",
+        choices=("none", "balanced"),
     )
     metric_for_best_model: str = setting(
         "",
-        "The epoch that is best by this metric is saved; empty: "
+        "Validation metric that selects the epoch to save; empty: "
         + ", ".join(f"`{metric}` ({task})" for task, metric in DEFAULTS.items()),
         choices=("", *METRICS),
     )
     precision: str = setting(
         "auto",
-        "Of the matrix products; `auto`: bf16 or fp16 where the hardware multiplies it faster",
+        "dtype of the matrix multiplications; `auto`: bf16 or fp16 where the hardware is faster with it, else fp32",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
     export: str = setting(
-        "none", "`onnx` writes model.onnx beside the weights, checked against the trainer", choices=("none", "onnx")
+        "none", "`onnx`: also write model.onnx, verified against the PyTorch model", choices=("none", "onnx")
     )
-    seed: int = setting(42, "Of the split, the sample, the row order, the new weights and dropout", minimum=0)
-    checkpoint_dir: str = setting("", "Folder of the checkpoints; empty: the one that SageMaker keeps in S3")
-    checkpoint_seconds: float = setting(
-        120.0, "Time between two checkpoints; there is one after each epoch too", minimum=0
+    seed: int = setting(42, "Seed of the split, sample, row order, new weights and dropout", minimum=0)
+    checkpoint_dir: str = setting("", "Checkpoint folder; empty: the one that SageMaker syncs to S3")
+    checkpoint_seconds: float = setting(120.0, "Seconds between checkpoints; each epoch also ends with one", minimum=0)
+    log_seconds: float = setting(10.0, "Seconds between progress lines", minimum=0)
+    collective_timeout_seconds: int = setting(
+        60, "Seconds without an answer after which a host counts as lost and the job fails", minimum=1
     )
-    log_seconds: float = setting(10.0, "Time between two progress lines", minimum=0)
-    collective_timeout_seconds: int = setting(60, "A host that is silent for so long ends the job", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -113,17 +121,17 @@ class Hyperparameter:
     choices: tuple[str, ...]
 
     def read(self, text: str) -> Any:
-        """Turn the string that SageMaker handed over into a value. Raises SettingsError with one sentence."""
+        """Parse the string that SageMaker passed. Raises SettingsError when it is not a valid value."""
         text = _without_json_quotes(text.strip())
         try:
             value = _boolean(text) if self.type is bool else self.type(text)
         except ValueError:
-            kind = {int: "a whole number", float: "a number", bool: "a truth value"}[self.type]
+            kind = {int: "an integer", float: "a number", bool: "a boolean"}[self.type]
             raise SettingsError(
                 f"hyperparameter {self.name}={text!r} is not {kind}; set it to {self._range()}"
             ) from None
         if self.choices and value not in self.choices:
-            raise SettingsError(f"hyperparameter {self.name}={text!r} is not known; set it to {self._range()}")
+            raise SettingsError(f"hyperparameter {self.name}={text!r} is not valid; set it to {self._range()}")
         in_range = self.type in (str, bool) or (
             (self.minimum is None or value >= self.minimum)
             and (value < self.below if self.below is not None else value < float("inf"))
@@ -134,7 +142,7 @@ class Hyperparameter:
 
     @property
     def default_text(self) -> str:
-        """The default as one would write it."""
+        """The default as a user would write it."""
         return str(self.default).lower() if self.type is bool else str(self.default)
 
     def _range(self) -> str:
@@ -169,87 +177,90 @@ def _without_json_quotes(text: str) -> str:
 
 TABLE = _table()
 
-#: Older names of hyperparameters, the tutorial's among them: they are read as the names on the right.
+#: Accepted alternative names, those of the AWS tutorial included, and the names that they are read as.
 ALIASES = {"valid_batch_size": "eval_batch_size"}
 
 _SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|access_?key|credential", re.IGNORECASE)
 
 
 def parse(values: Mapping[str, str]) -> Settings:
-    """Check names and values. Raises SettingsError that names the nearest known hyperparameter, or the range."""
+    """The settings of these hyperparameters, given as strings.
+
+    Raises SettingsError for an unknown name, a value out of range, and values that do not go together.
+    """
     table = {row.name: row for row in TABLE}
     values = without_aliases(values)
     for name in values:
         if name not in table and _SECRET_NAME.search(name):
             raise SettingsError(
-                f"hyperparameter {name!r} looks like a secret, and hyperparameters are stored and printed in clear; "
-                "keep it in AWS Secrets Manager and pass it as an environment variable of the job (HF_TOKEN for one)"
+                f"hyperparameter {name!r} looks like a secret, and hyperparameters are stored and printed as they are; "
+                "keep it in AWS Secrets Manager and pass it as an environment variable of the job, such as HF_TOKEN"
             )
         if name not in table:
-            raise SettingsError(f"hyperparameter {name!r} is not known; {nearest(name, table)}")
-    return _fitting(Settings(**{name: table[name].read(text) for name, text in values.items()}))
+            raise SettingsError(f"unknown hyperparameter {name!r}; {nearest(name, table)}")
+    return _resolve(Settings(**{name: table[name].read(text) for name, text in values.items()}))
+
+
+def validate(values: Mapping[str, str]) -> None:
+    """Raise SettingsError where `parse` would."""
+    parse(values)
 
 
 def without_aliases(values: Mapping[str, str]) -> dict[str, str]:
-    """The values under their current names. Raises SettingsError when one is given under both of its names."""
+    """The values under their own names. Raises SettingsError when one is given under both of its names."""
     for alias, name in ALIASES.items():
         if alias in values and name in values:
-            raise SettingsError(f"hyperparameter {alias!r} is another name of {name!r}; give one of them")
+            raise SettingsError(f"hyperparameter {alias!r} is an alias of {name!r}; set only one of them")
     return {ALIASES.get(name, name): text for name, text in values.items()}
 
 
-def _fitting(settings: Settings) -> Settings:
-    """The settings with the task's own metric where none is named. Raises SettingsError for what the task has not."""
+def _resolve(settings: Settings) -> Settings:
+    """Fill in the task's default metric. Raises SettingsError for settings that the task does not have."""
     task, metric = settings.task, settings.metric_for_best_model or DEFAULTS[settings.task]
     if metric not in BY_TASK[task]:
         raise SettingsError(
-            f"task={task} has no metric_for_best_model={metric}; take one of {', '.join(BY_TASK[task])}"
+            f"metric_for_best_model={metric} does not exist for task={task}; take one of {', '.join(BY_TASK[task])}"
         )
     if task != "single_label" and settings.class_weights != "none":
         raise SettingsError(
-            f"class_weights={settings.class_weights} is for task=single_label, where each row has one class to weigh "
-            f"it by; leave it out with task={task}"
+            f"class_weights={settings.class_weights} only applies to task=single_label; remove it with task={task}"
         )
     default = next(row.default for row in TABLE if row.name == "label_separator")
     if not settings.label_separator or (task != "multi_label" and settings.label_separator != default):
         raise SettingsError(
-            f"label_separator={settings.label_separator!r} is to be one character or more, and is for "
-            "task=multi_label; mend it or leave it out"
+            f"label_separator={settings.label_separator!r} must not be empty and only applies to task=multi_label; "
+            "correct or remove it"
         )
     if task == "regression" and (settings.label_map.strip() or settings.unmapped != "error"):
         name = "label_map" if settings.label_map.strip() else "unmapped"
-        raise SettingsError(f"{name} is about classes, and task=regression learns numbers; leave one of them out")
+        raise SettingsError(f"{name} applies to classification only; remove it, or choose another task")
     return replace(settings, metric_for_best_model=metric)
 
 
 def from_arguments(arguments: Sequence[str]) -> Settings:
-    """Read `--name value` and `--name=value`, as the hook and people at a prompt write them."""
+    """Parse `--name value` and `--name=value`. Raises SettingsError as `parse` does."""
     parser = argparse.ArgumentParser(
         prog="train.py", description="Fine-tune a BERT-family text classifier.", allow_abbrev=False
     )
     for row in TABLE:
-        explained = f"{row.help} (default {row.default_text!r})".replace("%", "%%")
-        parser.add_argument(f"--{row.name}", metavar=row.type.__name__, help=explained)
+        text = f"{row.help} (default {row.default_text!r})".replace("%", "%%")
+        parser.add_argument(f"--{row.name}", metavar=row.type.__name__, help=text)
     for alias in ALIASES:
         parser.add_argument(f"--{alias}", help=argparse.SUPPRESS)
-    known, unknown = parser.parse_known_args(arguments)
-    values = {name: text for name, text in vars(known).items() if text is not None}
-    values.update((word.lstrip("-").partition("=")[0], "") for word in unknown if word.startswith("--"))
-    stray = [word for word in unknown if not word.startswith("--")]
+    options, rest = parser.parse_known_args(arguments)
+    values = {name: text for name, text in vars(options).items() if text is not None}
+    values.update((word.lstrip("-").partition("=")[0], "") for word in rest if word.startswith("--"))
+    stray = [word for word in rest if not word.startswith("--")]
     settings = parse(values)
     if stray:
-        raise SettingsError(f"argument {stray[0]!r} belongs to no hyperparameter; write --name=value")
+        raise SettingsError(f"unexpected argument {stray[0]!r}; write hyperparameters as --name=value")
     return settings
 
 
 def markdown() -> str:
-    """The table as the README shows it."""
+    """The table of the hyperparameters in Markdown."""
     lines = ["| hyperparameter | default | meaning |", "|---|---|---|"]
     lines += [
         f"| `{row.name}` | {f'`{row.default_text}`' if row.default != '' else 'empty'} | {row.help} |" for row in TABLE
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(markdown())

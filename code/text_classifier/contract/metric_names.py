@@ -1,7 +1,6 @@
-"""The metrics of an epoch: their names, the line that prints them, and the expressions that find them in a log.
+"""Metric names, the log line of an epoch, and the regular expressions by which SageMaker reads it.
 
-SageMaker reads metrics from the log by regular expressions that the job's request carries, so the launcher takes them
-from the same table that prints the line. Pure standard library, for that reason.
+The expressions are part of a job's request, so the launcher needs this module: it uses the standard library only.
 """
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-#: The metrics of an epoch, by task. The names are scikit-learn's; roc_auc and auprc exist for two classes only, and an
-#: exact match is a row all of whose labels are right.
+#: The metrics of an epoch, by task. The names are scikit-learn's; roc_auc and auprc exist for two classes only, and
+#: exact_match is subset accuracy: the fraction of rows whose labels are all correct.
 BY_TASK: Mapping[str, tuple[str, ...]] = {
     "single_label": ("accuracy", "precision_macro", "recall_macro", "f1_macro", "roc_auc", "auprc"),
     "multi_label": (
@@ -27,18 +26,18 @@ BY_TASK: Mapping[str, tuple[str, ...]] = {
     "regression": ("mae", "mse", "rmse", "spearman"),
 }
 
-#: The metric that chooses the best epoch, unless another one is named.
+#: The default of metric_for_best_model.
 DEFAULTS: Mapping[str, str] = {"single_label": "f1_macro", "multi_label": "f1_micro", "regression": "mae"}
 
-#: Of these less is better.
+#: Metrics where lower is better.
 ERRORS = frozenset({"mae", "mse", "rmse"})
 
 METRICS = tuple(dict.fromkeys(name for names in BY_TASK.values() for name in names))
 
-#: Mean losses of an epoch, of every task.
+#: Mean losses of an epoch, for every task.
 LOSSES = ("train_loss", "validation_loss")
 
-#: What a job's log reports, in the order of the line.
+#: Everything that the log reports, in the order of the line.
 REPORTED = (*LOSSES, *METRICS)
 
 
@@ -48,16 +47,16 @@ def is_better(name: str, value: float, other: float) -> bool:
 
 
 def line(epoch: int, step: int, values: Mapping[str, float]) -> str:
-    """One epoch as `name=value;` pairs; a metric that this task does not have is left out."""
+    """The log line of an epoch: `name=value;` pairs of the metrics that are in `values`."""
     return f"epoch={epoch}; step={step}; {pairs(values)}"
 
 
 def pairs(values: Mapping[str, float]) -> str:
-    """The values that SageMaker is to read, of which the last in a log are those of the job."""
+    """`name=value;` pairs. SageMaker takes the last ones in a log as the job's final metrics."""
     return " ".join(f"{name}={values[name]:.6g};" for name in REPORTED if name in values)
 
 
 def metric_definitions() -> list[dict[str, str]]:
-    """MetricDefinitions of a training job: names as in the log, expressions that take nan, -1 and 4.9e-05."""
+    """MetricDefinitions of a training job: names as in the log, expressions that match nan, -1 and 4.9e-05 too."""
     number = r"([-+]?(?:[0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|nan|inf))"
     return [{"Name": name, "Regex": rf"\b{name}={number};"} for name in REPORTED]

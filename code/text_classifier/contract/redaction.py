@@ -1,4 +1,4 @@
-"""Keeps secrets out of the log: what looks like a Hub token or an AWS access key is not printed."""
+"""Redacts Hugging Face tokens and AWS access keys in everything that a process prints."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SECRETS = re.compile(r"\b(hf_|AKIA|ASIA)[A-Za-z0-9]{16,}")
 
 
 def redact(text: str) -> str:
-    """The text with the secrets in it cut down to their first letters."""
+    """The text with each secret replaced by its prefix and `***`."""
     return _SECRETS.sub(r"\1***", text)
 
 
 class _Redacted:
-    """A text stream that redacts what is written; in all else the stream that it wraps."""
+    """A text stream that redacts what is written; everything else is delegated to the wrapped stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -33,6 +33,6 @@ class _Redacted:
 
 
 def install() -> None:
-    """Redact all that this process prints from now on, log records and tracebacks too."""
+    """Redact everything that this process prints from now on, log records and tracebacks included."""
     sys.stdout = _Redacted(sys.stdout)
     sys.stderr = _Redacted(sys.stderr)

@@ -1,4 +1,4 @@
-"""Names that SageMaker, the launcher and the image agree on: folders, channels, environment variables."""
+"""Names that SageMaker, the launcher and the image share: folders, channels, environment variables."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import os
 #: Where SageMaker mounts a job's folders.
 BASE = "/opt/ml"
 
-
 CHANNELS = ("train", "validation", "test", "model")
 
-
-#: What a job cannot find out by itself: launch.py passes it on as environment variables, other callers need not.
+#: Environment variables for facts that a job cannot find out by itself. launch.py sets them; other callers need not.
 MAX_RUN_SECONDS = "MAX_RUN_SECONDS"
-
-
 IMAGE_DIGEST = "IMAGE_DIGEST"
 
 
 def max_run_seconds() -> int | None:
-    """After how long SageMaker stops the job; None where nobody has said it."""
+    """The job's maximum run time, after which SageMaker stops it; None when it is not known."""
     value = os.environ.get(MAX_RUN_SECONDS, "")
     return int(value) if value.isdecimal() else None
 
 
 def image_digest() -> str | None:
-    """The digest of the image that runs, as sha256:...; None where nobody has said it."""
+    """The digest of the running image, as sha256:...; None when it is not known."""
     return os.environ.get(IMAGE_DIGEST) or None

@@ -1,7 +1,6 @@
-"""SageMaker's training contract: where a job finds its input and leaves its output.
+"""SageMaker's folder layout: where a job finds its input and leaves its output.
 
-The only module that knows the folder layout. The toolkit's own variable SAGEMAKER_BASE_DIR moves all of it, which is
-how the tests, and people without a container, run a job in a folder of their own.
+SAGEMAKER_BASE_DIR, a variable of the toolkit, moves the whole layout: tests and runs without a container use it.
 
 Source: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
 """
@@ -18,72 +17,72 @@ from text_classifier.contract.errors import PlatformError, SettingsError, descri
 from text_classifier.contract.sagemaker import BASE, CHANNELS
 from text_classifier.runtime.owner import give
 
-#: The variable that names the folder of the channels that shards.py has made whole.
+#: Environment variable with the folder of the channels that shards.py has completed.
 GATHERED = "GATHERED_CHANNELS"
 
-#: Names that SageMaker's tuning and the SDK add to the hyperparameters; they are not ours to check.
+#: Prefixes of the names that SageMaker's tuning and the SDK add to the hyperparameters; these are not checked.
 _FOREIGN_PREFIXES = ("sagemaker_", "_tuning_")
-#: The one that SageMaker gives each trial of a tuning job.
+#: The hyperparameter that SageMaker adds to each trial of a tuning job.
 _TRIAL_MARK = "_tuning_objective_metric"
 
 
 @dataclass(frozen=True)
 class JobFolders:
-    """The folders of one job, below `base`."""
+    """The folders of one job, all under `base`."""
 
     base: Path
 
     @property
     def model(self) -> Path:
-        """Becomes model.tar.gz, also after a stop."""
+        """SageMaker uploads it as model.tar.gz, also after a stop."""
         return self.base / "model"
 
     @property
     def output_data(self) -> Path:
-        """Becomes output.tar.gz."""
+        """SageMaker uploads it as output.tar.gz."""
         return self.base / "output" / "data"
 
     @property
     def checkpoints(self) -> Path:
-        """Copied to S3 while the job runs, and back when it is started again.
+        """SageMaker copies it to S3 while the job runs, and back when the job restarts.
 
-        The trials of a tuning job have one place in S3, and may find each other's checkpoints: each has a folder of its
-        own. Raises PlatformError when it does not know its name.
+        The trials of a tuning job share one place in S3, so each uses a subfolder named after itself. Raises
+        PlatformError when a trial does not know its name.
         """
         folder = self.base / "checkpoints"
         if _TRIAL_MARK not in self._config("hyperparameters.json"):
             return folder
         name = os.environ.get("TRAINING_JOB_NAME")
         if not name:
-            raise PlatformError("a trial of a tuning job must know its name; set TRAINING_JOB_NAME, as SageMaker does")
+            raise PlatformError("this trial of a tuning job has no name; set TRAINING_JOB_NAME, as SageMaker does")
         return folder / name
 
     def outputs(self) -> list[Path]:
-        """The folders in which training writes."""
+        """The folders that training writes to."""
         return [self.model, self.base / "output", self.output_data, self.base / "checkpoints"]
 
     def inputs(self) -> list[Path]:
-        """The folders from which training reads, as far as the job has them."""
+        """The folders that training reads from, those that exist."""
         folders = (self._config_file("hyperparameters.json").parent, *map(self.channel, CHANNELS))
         return [folder for folder in folders if folder is not None and folder.is_dir()]
 
     def channel(self, name: str) -> Path | None:
-        """The folder of an input channel, or None when the job does not have it."""
+        """The folder of an input channel; None when the job does not have the channel."""
         assert name in CHANNELS, name
         return self._channels().get(name)
 
     def _channels(self) -> dict[str, Path]:
-        """All folders of channels; of those that the hosts have shared out, the whole ones."""
+        """The folder of each channel; for a sharded channel, the one with the files of all hosts."""
         folders = [self.data, *([Path(os.environ[GATHERED])] if GATHERED in os.environ else [])]
         return {path.name: path for folder in folders for path in sorted(folder.glob("[!.]*")) if path.is_dir()}
 
     @property
     def data(self) -> Path:
-        """Where SageMaker puts the channels."""
+        """The folder that holds the channels."""
         return self.base / "input" / "data"
 
     def sharded_channels(self) -> list[str]:
-        """The channels of which SageMaker gives each host other files; none when there is one host."""
+        """The channels with S3DistributionType=ShardedByS3Key; none when there is one host."""
         if len(self.resources().get("hosts", [])) < 2:
             return []
         return [
@@ -93,20 +92,20 @@ class JobFolders:
         ]
 
     def data_channels(self) -> dict[str, Path]:
-        """The folders of the channels that hold reviews.
+        """The folders of the channels that hold rows.
 
-        Raises SettingsError when there is no `train`, or when a channel has a name that means nothing here.
+        Raises SettingsError when there is no `train` channel, and for an unknown channel.
         """
-        given = self._channels()
-        for name in sorted(given):
+        channels = self._channels()
+        for name in sorted(channels):
             if name not in CHANNELS:
-                raise SettingsError(f"the channel {name!r} is not known; {nearest(name, CHANNELS)}")
-        if "train" not in given:
-            raise SettingsError("the job has no channel 'train'; name the channel with the training files so")
-        return {name: path for name, path in given.items() if name != "model"}
+                raise SettingsError(f"unknown channel {name!r}; {nearest(name, CHANNELS)}")
+        if "train" not in channels:
+            raise SettingsError("the job has no channel 'train'; name the channel with the training files 'train'")
+        return {name: path for name, path in channels.items() if name != "model"}
 
     def hyperparameters(self) -> dict[str, str]:
-        """What hyperparameters.json holds, as strings."""
+        """The content of hyperparameters.json, as strings."""
         return {
             name: value if isinstance(value, str) else json.dumps(value)
             for name, value in self._config("hyperparameters.json").items()
@@ -114,15 +113,15 @@ class JobFolders:
         }
 
     def resources(self) -> dict[str, Any]:
-        """What resourceconfig.json holds: current_host, hosts, network_interface_name."""
+        """The content of resourceconfig.json: current_host, hosts, network_interface_name."""
         return self._config("resourceconfig.json")
 
     def require_configuration(self) -> None:
-        """Find out whether SageMaker's files are there, which the toolkit cannot do without. Raises PlatformError."""
+        """Raise PlatformError when a configuration file that the toolkit needs is missing or cannot be read."""
         for name in ("hyperparameters.json", "resourceconfig.json", "inputdataconfig.json"):
             if not self._config_file(name).exists():
                 raise PlatformError(
-                    f"{self._config_file(name)} is missing; start the image as a SageMaker job or with launch.py local"
+                    f"{self._config_file(name)} is missing; run the image as a SageMaker job or with launch.py local"
                 )
             self._config(name)
 
@@ -142,7 +141,7 @@ class JobFolders:
         return content
 
     def require_writable_outputs(self) -> None:
-        """Find out before the work, not after it, that its result could not be written."""
+        """Raise PlatformError when an output folder cannot be written: before training, not after it."""
         for folder in (self.model, self.base / "output", self.output_data):
             probe = folder / ".write-probe"
             try:
@@ -151,11 +150,11 @@ class JobFolders:
                 probe.unlink()
             except OSError as error:
                 raise PlatformError(
-                    f"{folder} cannot be written ({error.strerror}); mount it writable for user {os.getuid()}"
+                    f"{folder} is not writable ({error.strerror}); mount it writable for user {os.getuid()}"
                 ) from None
 
     def write_failure(self, error: BaseException) -> None:
-        """Leave the reason where SageMaker reads it. The first one written stays: later ones are its consequences."""
+        """Write the failure file that SageMaker reads. The first one is kept: later errors are its consequences."""
         path = self._failure_file
         if path.exists():
             return
@@ -165,18 +164,18 @@ class JobFolders:
                 file.write(describe(error))
             give(path, self.model)
         except OSError as problem:
-            if path.exists() and path.stat().st_size:  # another process was quicker
+            if path.exists() and path.stat().st_size:  # another process wrote it first
                 return
             print(f"{path} cannot be written: {problem.strerror}", flush=True)
 
     def hand_over_success(self) -> None:
-        """Let the toolkit's own mark of success belong to the user whose folder it lies in."""
-        mark = self.base / "output" / "success"
-        if mark.exists():
-            give(mark, self.model)
+        """Give the toolkit's success file to the owner of the model folder."""
+        path = self.base / "output" / "success"
+        if path.exists():
+            give(path, self.model)
 
     def failure(self) -> str | None:
-        """The reason written so far."""
+        """The content of the failure file, if there is one."""
         return self._failure_file.read_text(encoding="utf-8") if self._failure_file.exists() else None
 
     @property
@@ -185,5 +184,5 @@ class JobFolders:
 
 
 def job_folders() -> JobFolders:
-    """The contract of this process's job."""
+    """The folders of the job that this process belongs to."""
     return JobFolders(Path(os.environ.get("SAGEMAKER_BASE_DIR", BASE)))

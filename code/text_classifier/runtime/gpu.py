@@ -1,4 +1,4 @@
-"""The GPUs of this host and their driver, as they are known before torch is loaded."""
+"""The host's GPUs and their driver, checked before torch is imported."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from text_classifier.contract.errors import PlatformError, SettingsError
 
-#: What the CUDA 13 wheels of torch hold code for: Turing (T4) and later.
+#: The oldest GPUs that the CUDA 13 wheels of torch support: Turing (T4).
 OLDEST_CAPABILITY = (7, 5)
 
-#: CUDA 13 needs driver 580; its compatibility library makes do with 535 on data-center GPUs.
+#: CUDA 13 needs driver 580, or 535 with its compatibility library, on data-center GPUs.
 #: https://docs.nvidia.com/deploy/cuda-compatibility/
 NATIVE_DRIVER = (580,)
 OLDEST_DRIVER = (535,)
@@ -26,9 +26,9 @@ Version = tuple[int, ...]
 
 
 def capabilities() -> list[Version]:
-    """The compute capability of each GPU, in their order; empty on a host without GPUs.
+    """The compute capability of each GPU; empty on a host without GPUs.
 
-    Raises PlatformError when there is a driver, but it does not answer.
+    Raises PlatformError when nvidia-smi is there but fails.
     """
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
@@ -37,45 +37,45 @@ def capabilities() -> list[Version]:
         return []
     except (OSError, subprocess.SubprocessError) as error:
         reason = (getattr(error, "stdout", None) or str(error)).strip().splitlines()[0]
-        raise PlatformError(f"the host's GPUs cannot be used, nvidia-smi says: {reason}; start the job again") from None
+        raise PlatformError(f"the host's GPUs cannot be used: nvidia-smi: {reason}; start the job again") from None
     return [_version(line) for line in answer.split()]
 
 
-def count(found: list[Version]) -> int:
-    """How many of the GPUs are to be used: all, or those that CUDA_VISIBLE_DEVICES names."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return len(found) if named is None else min(len(found), len([name for name in named.split(",") if name.strip()]))
+def count(gpus: list[Version]) -> int:
+    """The number of GPUs to use: all, or those that CUDA_VISIBLE_DEVICES names."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return len(gpus) if visible is None else min(len(gpus), len([name for name in visible.split(",") if name.strip()]))
 
 
-def require_supported(found: list[Version]) -> None:
-    """Raise SettingsError when a GPU is of a generation that this image's CUDA does not know any more."""
-    for capability in found:
+def require_supported(gpus: list[Version]) -> None:
+    """Raise SettingsError when a GPU is too old for the image's CUDA."""
+    for capability in gpus:
         if capability < OLDEST_CAPABILITY:
             generation = "".join(map(str, capability))
             raise SettingsError(
-                f"this instance's GPUs are of generation sm_{generation}, which CUDA 13 does not support (ml.p2 and "
-                f"ml.p3 are such); take an instance of {INSTANCES}"
+                f"CUDA 13 does not support this instance's GPUs (sm_{generation}, as of ml.p2 and ml.p3); take an "
+                f"instance of {INSTANCES}"
             )
 
 
 def compat_folder(version_file: Path = DRIVER_VERSION_FILE, folder: Path = COMPAT_FOLDER) -> Path | None:
-    """The folder that must be on LD_LIBRARY_PATH for the host's driver, or None when the driver is new enough.
+    """The folder that the host's driver needs on LD_LIBRARY_PATH; None when the driver is new enough.
 
     Raises PlatformError when the driver is too old for this image.
     Source: https://docs.aws.amazon.com/sagemaker/latest/dg/inference-gpu-drivers.html
     """
     text = version_file.read_text() if version_file.exists() else ""
-    found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", text)  # "for x86_64" may come before the version
-    if found is None:
+    match = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", text)  # "for x86_64" may come before the version
+    if match is None:
         return None
-    driver = _version(found[1])
+    driver = _version(match[1])
     libraries = [_version(path.name.removeprefix("libcuda.so.")) for path in folder.glob("libcuda.so.*.*")]
     if driver >= max(libraries, default=NATIVE_DRIVER):
         return None
     if driver < OLDEST_DRIVER or not libraries:
         needed = OLDEST_DRIVER if libraries else NATIVE_DRIVER
         raise PlatformError(
-            f"the host's NVIDIA driver {found[1]} is too old for this image, which needs {needed[0]} or newer; "
+            f"the host's NVIDIA driver {match[1]} is too old for this image, which needs {needed[0]} or newer; "
             f"take an instance of {INSTANCES}"
         )
     return folder

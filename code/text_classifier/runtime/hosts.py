@@ -1,15 +1,13 @@
-"""The hosts of a job and the processes on them: who is rank 0, how many there are, how they find each other.
+"""The hosts of a job, the ranks of their processes and the network interface between them.
 
-One process a GPU, or one a host where there is no GPU. Pure standard library: the hook uses it before torch is loaded.
+One process per GPU, or one per host without GPUs. Needs no torch: the hook uses it before any training process starts.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import socket
-import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +15,10 @@ from typing import Any
 
 MASTER_PORT = 29400
 
-_SIOCGIFADDR = 0x8915  # linux/sockios.h: the address of an interface
-
 
 @dataclass(frozen=True)
 class Hosts:
-    """All hosts in the order of their ranks, the one this is, and the network interface that joins them."""
+    """All hosts in the order of their ranks, the current one, and the network interface that connects them."""
 
     names: tuple[str, ...]
     current: str
@@ -30,13 +26,13 @@ class Hosts:
 
     @classmethod
     def from_resources(cls, resources: Mapping[str, Any]) -> Hosts:
-        """Read resourceconfig.json. Hosts order by number: algo-2 comes before algo-10."""
+        """The hosts of resourceconfig.json, in numeric order: algo-2 comes before algo-10."""
         current = resources.get("current_host", "algo-1")
         names = tuple(sorted(resources.get("hosts", [current]), key=_by_number))
         return cls(names, current, resources.get("network_interface_name"))
 
     def environments(self, processes: int) -> list[dict[str, str]]:
-        """The variables of each process on this host, as torch.distributed and the libraries name them."""
+        """The environment variables of each process on this host, for torch.distributed and the libraries."""
         first = self.names.index(self.current) * processes
         shared = {
             "MASTER_ADDR": self.names[0] if len(self.names) > 1 else "127.0.0.1",
@@ -44,50 +40,48 @@ class Hosts:
             "WORLD_SIZE": str(len(self.names) * processes),
             "TOKENIZERS_PARALLELISM": "true",
         }
-        if processes > 1:  # one process alone does best with what torch itself chooses: all physical cores
+        if processes > 1:  # for a single process torch's own default is best: all physical cores
             cores = physical_cores(Path("/proc/cpuinfo").read_text(), os.sched_getaffinity(0))
             shared["OMP_NUM_THREADS"] = str(max(1, cores // processes))
         return [shared | {"RANK": str(first + local), "LOCAL_RANK": str(local)} for local in range(processes)]
 
     def of_rank(self, rank: int, world_size: int) -> str:
-        """The name of the host that a process is on."""
+        """The name of the host that a rank runs on."""
         return self.names[rank * len(self.names) // world_size]
 
     def reachable_interface(self, leader: str) -> tuple[str | None, str | None]:
-        """The interface that joins the hosts, and a warning when it is not the one that the job's configuration names.
+        """The interface that connects the hosts, and a warning when it is not the one in resourceconfig.json.
 
-        None as interface: the library's own choice. The leader's name must resolve.
+        None as the interface leaves the choice to the library. The leader's name must resolve.
         """
-        known = {name for _, name in socket.if_nameindex()}
-        if self.interface in known:
+        existing = {name for _, name in socket.if_nameindex()}
+        if self.interface in existing:
             return self.interface, None
-        found = interface_to(leader)
+        interface = interface_to(leader)
         if not self.interface:
-            return found, None
-        return found, (
-            f"WARNING: the network interface {self.interface!r} of resourceconfig.json does not exist here, "
-            f"only {', '.join(sorted(known))}; taking {found!r}, which leads to {leader}"
+            return interface, None
+        return interface, (
+            f"WARNING: the network interface {self.interface!r} of resourceconfig.json does not exist on this host, "
+            f"which has {', '.join(sorted(existing))}; using {interface!r}, the route to {leader}"
         )
 
 
 def interface_to(host: str) -> str | None:
-    """The network interface over which packets to `host` leave."""
+    """The network interface that packets to `host` leave through."""
+    import psutil  # rarely needed, and every start would pay for it
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((host, 9))  # sends nothing: it only makes the kernel choose a route
-        own = probe.getsockname()[0]
-        for _, name in socket.if_nameindex():
-            request = struct.pack("256s", name.encode())
-            try:
-                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
-            except OSError:  # it has no address
-                continue
-            if socket.inet_ntoa(answer[20:24]) == own:
-                return name
-    return None
+        local = probe.getsockname()[0]
+    interfaces = psutil.net_if_addrs().items()
+    return next((name for name, addresses in interfaces if local in [item.address for item in addresses]), None)
 
 
 def physical_cores(cpuinfo: str, usable: Collection[int]) -> int:
-    """Cores among the usable logical CPUs. `cpuinfo` is the text of /proc/cpuinfo."""
+    """The number of physical cores of the usable logical CPUs. `cpuinfo` is the text of /proc/cpuinfo.
+
+    psutil.cpu_count counts the cores of the whole machine, also where the process may use only some of them.
+    """
     cores = set()
     for block in cpuinfo.split("\n\n"):
         values = dict(re.findall(r"^([^\t:]+?)\s*: *(.*)$", block, re.MULTILINE))
