@@ -1,3 +1,4 @@
-"""Channels to labelled splits, and the data report. Imports tasks and what is below them, and neither torch nor
-transformers.
+"""Channels to labeled splits, and the data report.
+
+May import tasks and what is below it; neither torch nor transformers.
 """

@@ -1,3 +1,4 @@
-"""Metrics from logits and targets, with bootstrap intervals and calibration. Imports runtime and contract, and neither
-torch nor transformers.
+"""Metrics from logits and targets, with bootstrap intervals and calibration.
+
+May import runtime and contract; neither torch nor transformers.
 """

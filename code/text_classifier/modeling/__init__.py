@@ -1,4 +1,4 @@
 """Models: loading, the packed and the padded forward pass, precision.
 
-Imports tokenization, ops and what is below them.
+May import tokenization, ops and what is below them.
 """

@@ -1,1 +1,4 @@
-"""The operations of a packed batch, on CPU (cpu/) and GPU (cuda/). Imports runtime and contract."""
+"""Operations on packed batches, for CPU and GPU.
+
+May import runtime and contract.
+"""

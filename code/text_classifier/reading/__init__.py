@@ -1,3 +1,4 @@
-"""Files to rows: formats, columns, texts and labels, with the place of each mistake. Imports runtime and contract, and
-neither torch nor transformers.
+"""Data files to rows: formats, columns, texts and labels, with the place of every bad row.
+
+May import runtime and contract; neither torch nor transformers.
 """

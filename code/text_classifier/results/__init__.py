@@ -1,1 +1,4 @@
-"""What a job leaves: the model directory, metrics, predictions, report, ONNX. Imports training and what is below it."""
+"""The files a job leaves: model directory, metrics, predictions, report, ONNX model.
+
+May import training and what is below it.
+"""

@@ -1,3 +1,4 @@
-"""The container that a job runs in: folders, hosts, GPUs, users, signals. Imports contract, and neither torch nor
-transformers.
+"""The container a job runs in: folders, hosts, GPUs, users, signals.
+
+May import contract; neither torch nor transformers.
 """

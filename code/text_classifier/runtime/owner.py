@@ -1,8 +1,8 @@
-"""The user as whom training runs: the owner of the model directory where that is not root.
+"""The user that training runs as: the owner of the model directory, when that is not root.
 
-SageMaker starts the image as root, and so does local mode, where the folders of a person are mounted: what root left
-in them that person could neither change nor delete. The container's first process stays root, because it must report
-failures and pass signals on whatever happens.
+SageMaker starts the image as root, and so does local mode, which mounts a user's own folders: files that root leaves
+there could not be changed or deleted by that user. The container's first process stays root, because it must always be
+able to report failures and forward signals.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from typing import Any
 
 from text_classifier.contract.errors import PlatformError
 
-#: What root needs to become another user and to signal it, and their numbers (capabilities(7)).
+#: The capabilities that root needs to switch to another user and to signal it, and their numbers (capabilities(7)).
 _CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "KILL": 5, "SETGID": 6, "SETUID": 7}
 
-#: Print each path that cannot be used so: `-r` or `-w`, then the paths.
+#: Shell script that prints the paths for which a test fails; its arguments are `-r` or `-w`, then the paths.
 _PROBE = 'test="$1"; shift; for path; do [ "$test" "$path" ] || echo "$path"; done'
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A user and a group other than root's."""
+    """A user other than root, with its group."""
 
     uid: int
     gid: int
 
     def process_options(self) -> dict[str, Any]:
-        """What makes subprocess start a process as this user, in no other group."""
+        """The options that make subprocess.Popen start a process as this user, in no other group."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 def training_user(model: Path, outputs: Sequence[Path], inputs: Sequence[Path]) -> Owner | None:
-    """The owner of the `model` folder, with `outputs` made writable for it; None: training runs as this very process.
+    """The owner of the `model` folder, after making `outputs` writable for it; None to keep the current user.
 
-    That is so for any process but root's, where `model` is root's, and where root cannot do it; the last is printed.
+    The current user is kept unless it is root, when `model` belongs to root, and when root cannot switch to the owner;
+    in the last case the reason is printed.
     """
     if os.geteuid() != 0 or not model.exists() or (status := model.stat()).st_uid == 0:
         return None
@@ -54,16 +55,17 @@ def training_user(model: Path, outputs: Sequence[Path], inputs: Sequence[Path]) 
 
 
 def give(path: Path, folder: Path) -> None:
-    """Let a file that root has written belong to the owner of `folder`, where root may."""
+    """Change a file's owner to that of `folder`, if this process is root and may do so."""
     if os.geteuid() == 0 and _missing_capabilities() is None:
         status = folder.stat()
         os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
 
 
 def provide_home(owner: Owner | None) -> None:
-    """See to it that HOME, where libraries keep their caches, can be written: if not, it becomes a folder in /tmp.
+    """Point HOME to a new temporary folder if it is not writable: libraries keep their caches there.
 
-    A user without a name gets its number for one: libraries ask for it to name a cache. Raises PlatformError.
+    For a user without a name, USER is set to its number: libraries name caches after the user. Raises PlatformError
+    when there is no writable temporary folder.
     """
     home = os.environ.get("HOME", "/")
     writable = not _refused(owner, "-w", [home]) if owner else os.access(home, os.W_OK)
@@ -80,7 +82,7 @@ def _new_home(owner: Owner | None) -> str:
     try:
         home = tempfile.mkdtemp(prefix="home-")
     except OSError as error:
-        raise PlatformError(f"no temporary folder can be made ({error.strerror}); mount /tmp writable") from None
+        raise PlatformError(f"no temporary folder can be created ({error.strerror}); mount /tmp writable") from None
     if owner:
         os.chown(home, owner.uid, owner.gid)
     return home
@@ -94,9 +96,9 @@ def _missing_capabilities() -> str | None:
 
 
 def _hand_over(owner: Owner, folders: Sequence[Path]) -> str | None:
-    """Give the user what in these folders is root's, such as the checkpoints of an earlier run.
+    """Change the owner of everything of root's in these folders, such as checkpoints of an earlier run.
 
-    Links are left alone: what they lead to may lie anywhere.
+    Links are not followed, since they may lead anywhere. Returns the reason when it fails.
     """
     try:
         for folder in folders:
@@ -106,7 +108,7 @@ def _hand_over(owner: Owner, folders: Sequence[Path]) -> str | None:
                 if status.st_uid == 0 and not path.is_symlink() and (path.is_dir() or status.st_nlink == 1):
                     os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
     except OSError as error:
-        return f"{error.filename} cannot be given to it ({error.strerror})"
+        return f"the owner of {error.filename} cannot be changed ({error.strerror})"
     return None
 
 
@@ -119,7 +121,7 @@ def _unusable(owner: Owner, outputs: Sequence[Path], inputs: Sequence[Path]) -> 
 
 
 def _refused(owner: Owner, test: str, paths: Sequence[Path | str]) -> list[str]:
-    """Those of the paths that the user cannot use so. The kernel is asked: modes alone do not tell."""
+    """The paths for which the test fails as this user. The kernel decides: file modes alone are not enough."""
     command = ["/bin/sh", "-c", _PROBE, "sh", test, *map(str, paths)]
     return subprocess.run(
         command, capture_output=True, text=True, check=True, **owner.process_options()

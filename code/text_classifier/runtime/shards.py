@@ -1,8 +1,7 @@
-"""Channels that SageMaker shares out among the hosts by S3 key: every host gets the files of all others.
+"""Channels sharded across hosts by S3 key: every host fetches the files of all others over HTTP.
 
-From there on all is as with channels of which every host has all files: the same rows in the same order, shared out
-without overlap in steps that all processes take together, however uneven the shards were. Texts are small beside the
-time of GPUs. Pure standard library: the hook uses it before any training process is started.
+Training then reads the same rows in the same order as with fully replicated channels, however uneven the shards are.
+Standard library only: the hook uses it before any training process starts.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ from text_classifier.runtime.hosts import MASTER_PORT
 
 PORT = MASTER_PORT + 1
 
-#: Hosts of a job do not start at the same time.
+#: Time to wait for a host to start: the hosts of a job do not start at the same time.
 START_SECONDS = 300
 
-#: A host that sends nothing for so long is gone.
+#: Socket timeout: a host that sends nothing for this long is considered lost.
 SILENCE_SECONDS = 60
 
-#: Channel and path within it, to bytes.
+#: (channel, path within it) to size in bytes.
 Index = dict[tuple[str, str], int]
 
 Address = tuple[str, int]
 
 
 def serve(folder: Path, channels: Sequence[str], port: int = PORT) -> ThreadingHTTPServer:
-    """Give the other hosts the files of these channels below `folder`, from a thread, as long as this process lives."""
-    own = json.dumps([[*key, size] for key, size in _index(folder, channels).items()]).encode()
+    """Serve the files of these channels under `folder` from a daemon thread."""
+    index = json.dumps([[*key, size] for key, size in _index(folder, channels).items()]).encode()
 
     class Files(SimpleHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -50,12 +49,12 @@ def serve(folder: Path, channels: Sequence[str], port: int = PORT) -> ThreadingH
                 super().do_GET()
                 return
             self.send_response(200)
-            self.send_header("Content-Length", str(len(own)))
+            self.send_header("Content-Length", str(len(index)))
             self.end_headers()
-            self.wfile.write(own)
+            self.wfile.write(index)
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """A line for each file would bury the log."""
+            """Log nothing: one line per file would flood the log."""
 
     server = ThreadingHTTPServer(("", port), Files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -63,30 +62,29 @@ def serve(folder: Path, channels: Sequence[str], port: int = PORT) -> ThreadingH
 
 
 def gather(
-    folder: Path, channels: Sequence[str], others: Mapping[str, Address], is_stopping: Callable[[], bool]
+    folder: Path, channels: Sequence[str], peers: Mapping[str, Address], is_stopping: Callable[[], bool]
 ) -> Path:
-    """A new folder with the channels whole: the own files, below `folder`, and those of the `others`, by host.
+    """A new folder with the complete channels: this host's files, from `folder`, and those of the other hosts.
 
-    A file that several hosts have is taken once. Returns early, with what there is, when the job is being stopped.
-    Raises PlatformError when a host does not answer, the hosts have different files of one name, or the disk is full.
+    A file that several hosts have is copied once. Returns early when the job is being stopped. Raises PlatformError
+    when a host does not answer, the hosts have different files of the same name, or the disk is full.
     """
     try:
-        whole = Path(tempfile.mkdtemp(prefix="channels-"))
-        whole.chmod(0o755)  # training may run as another user
-        taken = _index(folder, channels)
+        target = Path(tempfile.mkdtemp(prefix="channels-"))
+        target.chmod(0o755)  # training may run as another user
+        copied = _index(folder, channels)
         for channel in channels:
-            (whole / channel).mkdir()
+            (target / channel).mkdir()
             if (folder / channel).is_dir():
-                shutil.copytree(folder / channel, whole / channel, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        for host, address in others.items():
-            for key, size in _fetch(host, address, whole, taken, is_stopping).items():
-                taken[key] = size
+                shutil.copytree(folder / channel, target / channel, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        for host, address in peers.items():
+            copied |= _fetch(host, address, target, copied, is_stopping)
     except OSError as error:
         raise PlatformError(
-            f"the files of all hosts cannot be written to {tempfile.gettempdir()} ({error.strerror}); give the job a "
-            "larger volume, or set TMPDIR to a folder with room for them"
+            f"the files of a sharded channel cannot be written to {tempfile.gettempdir()} ({error.strerror}); give the "
+            "job a larger volume, or set TMPDIR to a folder with more space"
         ) from None
-    return whole
+    return target
 
 
 def _index(folder: Path, channels: Sequence[str]) -> Index:
@@ -98,24 +96,24 @@ def _index(folder: Path, channels: Sequence[str]) -> Index:
     }
 
 
-def _fetch(host: str, address: Address, whole: Path, taken: Index, is_stopping: Callable[[], bool]) -> Index:
-    """Fetch what a host has and this one has not yet."""
+def _fetch(host: str, address: Address, target: Path, copied: Index, is_stopping: Callable[[], bool]) -> Index:
+    """Copy the files of a host that are not there yet. Returns the host's index."""
     connection = HTTPConnection(*address, timeout=SILENCE_SECONDS)
     try:
         index = _ask(connection, is_stopping)
         for (channel, name), size in index.items():
             if is_stopping():
                 break
-            if taken.get((channel, name), size) != size:
+            if copied.get((channel, name), size) != size:
                 raise PlatformError(
-                    f"host {host} has another {channel}/{printable(name)} than the hosts before it; give the files of "
-                    "a channel different names"
+                    f"host {host} has a different {channel}/{printable(name)} than another host; give the files of a "
+                    "channel different names"
                 )
-            if (channel, name) not in taken:
-                _copy(connection, channel, name, whole, size)
+            if (channel, name) not in copied:
+                _copy(connection, channel, name, target, size)
     except (HTTPException, ConnectionError, TimeoutError, ValueError) as error:
         raise PlatformError(
-            f"host {host} did not hand over its files ({type(error).__name__}: {error}); look at its log for the "
+            f"the files of host {host} could not be fetched ({type(error).__name__}: {error}); look at its log for the "
             "cause, then start the job again"
         ) from None
     finally:
@@ -124,13 +122,13 @@ def _fetch(host: str, address: Address, whole: Path, taken: Index, is_stopping: 
 
 
 def _ask(connection: HTTPConnection, is_stopping: Callable[[], bool]) -> Index:
-    """What a host has, as soon as it answers."""
+    """The index of a host, as soon as it answers. Raises TimeoutError after START_SECONDS."""
     deadline = time.monotonic() + START_SECONDS
     while not is_stopping():
         try:
             connection.request("GET", "/")
             return {(channel, name): size for channel, name, size in json.load(connection.getresponse())}
-        except OSError as error:  # it has not started yet, or its name is not known yet
+        except OSError as error:  # it has not started yet, or its name does not resolve yet
             connection.close()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no answer for {START_SECONDS} s, {error}") from None
@@ -138,12 +136,12 @@ def _ask(connection: HTTPConnection, is_stopping: Callable[[], bool]) -> Index:
     return {}
 
 
-def _copy(connection: HTTPConnection, channel: str, name: str, whole: Path, size: int) -> None:
-    path = whole / channel / name
-    assert path.resolve().is_relative_to(whole.resolve()), name
+def _copy(connection: HTTPConnection, channel: str, name: str, target: Path, size: int) -> None:
+    path = target / channel / name
+    assert path.resolve().is_relative_to(target.resolve()), name
     path.parent.mkdir(parents=True, exist_ok=True)
     connection.request("GET", quote(f"/{channel}/{name}", errors="surrogateescape"))
     with connection.getresponse() as response, path.open("wb") as file:
         shutil.copyfileobj(response, file, 1 << 20)
     if response.status != 200 or path.stat().st_size != size:
-        raise ConnectionError(f"{channel}/{printable(name)} came with status {response.status}, not whole")
+        raise ConnectionError(f"{channel}/{printable(name)} is incomplete, with status {response.status}")

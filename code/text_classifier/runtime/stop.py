@@ -7,25 +7,25 @@ from types import FrameType
 
 
 class Stopped(Exception):
-    """The job was stopped at a point where there is nothing to save."""
+    """The job was stopped before there was anything to save."""
 
 
 class StopSignal:
-    """Remembers that SIGTERM came, so that the work can end where it is whole.
+    """Records that SIGTERM arrived, so that training can stop between two steps.
 
-    Until `listen` the signal ends the process at once, whatever it is doing, as the operating system has it: that is
-    the quickest way out as long as there is nothing to save. hook.py reports such an end as a clean one.
+    Until `listen` the signal ends the process at once, its default action: the quickest way out while there is nothing
+    to save. hook.py reports that as a clean stop.
     """
 
     def __init__(self) -> None:
         self.requested = False
 
     def listen(self) -> None:
-        """From here on the process has work to save."""
+        """Call when there is something to save: from here on the signal only sets `requested`."""
         signal.signal(signal.SIGTERM, self._handle)
 
     def ignore(self) -> None:
-        """From here on all is saved, and the signal changes nothing."""
+        """Call when everything is saved: from here on the signal is ignored."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What follows from the kind of label: targets, loss, metrics, baselines; one class per task.
+"""The tasks: targets, metrics and baselines for each kind of label.
 
-Imports evaluation, reading and what is below them; torch only inside the loss.
+May import evaluation, reading and what is below them; neither torch nor transformers.
 """

@@ -1,1 +1,4 @@
-"""Texts to token ids. Imports ops, reading and what is below them."""
+"""Texts to token ids.
+
+May import ops, reading and what is below them.
+"""

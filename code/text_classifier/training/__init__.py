@@ -1,3 +1,4 @@
-"""The training loop: batches, steps, checkpoints, and the processes of a job. Imports modeling, tasks and what is below
-them.
+"""The training loop: batches, steps, checkpoints, and the other processes of the job.
+
+May import modeling, tasks and what is below them.
 """

@@ -1,1 +1,4 @@
-"""The operations of a packed batch in C++, for AMX, AVX-512 and AVX2."""
+"""The operations in C++, for AMX, AVX-512 and AVX2.
+
+May import what ops may.
+"""

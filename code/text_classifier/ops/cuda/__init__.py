@@ -1,1 +1,4 @@
-"""The operations of a packed batch in CUDA C++, and AdamW."""
+"""The operations in CUDA C++, compiled when a job starts.
+
+May import what ops may.
+"""
