@@ -30,7 +30,7 @@ def fails(job: ContainerJob, sentence: str, **options: Any) -> str:
 @pytest.mark.parametrize(
     ("hyperparameters", "sentence"),
     [
-        ({"epocs": "3"}, r"Your settings: hyperparameter 'epocs' is not known; did you mean epochs\?"),
+        ({"epocs": "3"}, r"Your settings: unknown hyperparameter 'epocs'; did you mean epochs\?"),
         (
             {"learning_rate": "-1"},
             "Your settings: hyperparameter learning_rate=-1 is out of range; set it to 0 or more",
@@ -40,7 +40,7 @@ def fails(job: ContainerJob, sentence: str, **options: Any) -> str:
             "Your settings: hyperparameter 'hf_token' looks like a secret, and .*keep it in",
         ),
         ({"text_columns": "body"}, "Your data: train/reviews.tsv has no column 'body'; set text_columns to one of"),
-        ({"label_map": "1=a;2=b"}, "Your data: train/reviews.tsv line 2 has the label 'positive', which is none of"),
+        ({"label_map": "1=a;2=b"}, "Your data: train/reviews.tsv line 2 has the label 'positive', which is not one of"),
     ],
 )
 def test_a_users_mistake_is_told_before_the_model_loads(
@@ -70,7 +70,7 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path, ready_job: Make) -> None:
 
 def test_a_missing_configuration_file(ready_job: Make) -> None:
     fails(
-        ready_job(), "The platform: .*/hyperparameters.json is missing; start the image as a SageMaker job",
+        ready_job(), "The platform: .*/hyperparameters.json is missing; run the image as a SageMaker job",
         without=["input/config"],
     )  # fmt: skip
 
@@ -137,14 +137,14 @@ def test_an_output_folder_that_cannot_be_written_is_not_a_success(ready_job: Mak
     (tmp_path / "fixed").mkdir()
     with running(ready_job(), without=["output"], mounts={"output/": tmp_path / "fixed"}) as job:
         assert job.wait() == {"algo-1": 1}
-        assert "The platform: " in job.log() and "cannot be written (Read-only file system)" in job.log()
+        assert "The platform: " in job.log() and "is not writable (Read-only file system)" in job.log()
 
 
 @pytest.mark.parametrize(
     ("capability", "sentence"),
     [
-        ("7.0", "Your settings: this instance's GPUs are of generation sm_70, which CUDA 13 does not .* ml.g4dn"),
-        ("fails", "The platform: the host's GPUs cannot be used, nvidia-smi says: fails; start the job again"),
+        ("7.0", "Your settings: CUDA 13 does not support this instance's GPUs .sm_70, .* ml.g4dn"),
+        ("fails", "The platform: the host's GPUs cannot be used: nvidia-smi: fails; start the job again"),
     ],
 )  # fmt: skip
 def test_a_gpu_that_the_image_cannot_use(ready_job: Make, tmp_path: Path, capability: str, sentence: str) -> None:

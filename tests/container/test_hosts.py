@@ -67,4 +67,4 @@ def test_a_network_interface_that_does_not_exist_is_replaced_with_one_warning(re
         for host in job.hosts:
             (warning,) = [line for line in job.log(host).splitlines() if "WARNING" in line]
             assert warning.startswith("WARNING: the network interface 'ethwe' of resourceconfig.json does not exist")
-            assert "taking 'eth0', which leads to algo-1" in warning
+            assert "using 'eth0', the route to algo-1" in warning

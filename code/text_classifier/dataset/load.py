@@ -87,13 +87,8 @@ def _read(
     )
     reader = task.reader(label_map, settings)
     bad = BadRows(skips=settings.bad_rows == "skip")
-    rows = read_rows(channel, columns, reader, bad)
-    if not len(rows):
-        raise DataError(f"no row of {channel.name} has a label that is in label_map; its labels are {reader.known}")
-    if not rows.characters.any():
-        raise DataError(f"all texts of {channel.name} are empty; set text_columns to the columns of the text")
-    label_map, targets = reader.targets(rows.targets)
-    return rows.with_targets(targets), label_map, data_report.describe_channel(rows, bad)
+    rows, label_map = read_rows(channel, columns, reader, bad)
+    return rows, label_map, data_report.describe_channel(rows, bad)
 
 
 def _split(rows: Rows, settings: Settings, task: Task) -> tuple[np.ndarray, np.ndarray]:

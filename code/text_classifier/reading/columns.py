@@ -1,4 +1,4 @@
-"""Which columns of a file are the text, the label, the group and the slice."""
+"""Choice of a file's text, label, group and slice columns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from text_classifier.contract.errors import DataError, printable, similar
 
-#: Texts and label of the Amazon review files, 15-column TSV, 2014 and 2018 JSON, 2023 JSON; then the plain names.
+#: Text columns and label column of the Amazon review files (15-column TSV, 2014 and 2018 JSON, 2023 JSON), then the
+#: generic names.
 LAYOUTS = (
     (("review_headline", "review_body"), "star_rating"),
     (("summary", "reviewText"), "overall"),
@@ -15,16 +16,16 @@ LAYOUTS = (
     (("text",), "label"),
 )
 
-#: A `title` and a `text` are a review's only where there is a `rating` too.
+#: `title` and `text` are a layout only with `rating`: other files have columns of these names too.
 _AMBIGUOUS = LAYOUTS[2]
 
-#: So many names of a file's columns are listed.
+#: Columns of a file listed in a message.
 LISTED = 20
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that the hyperparameters name; what is empty is found by the usual names."""
+    """The columns that the hyperparameters name; for an empty one the names of LAYOUTS are tried."""
 
     texts: tuple[str, ...] = ()
     label: str = ""
@@ -32,21 +33,21 @@ class Columns:
     slice: str = ""
 
     def choose(self, name: str, columns: Sequence[str]) -> tuple[str, ...]:
-        """The text columns and the label column of a file with these columns, then group and slice column, if wanted.
+        """Choose from the columns of the file `name`: texts, label, then group and slice if they are configured.
 
-        Raises DataError that names the file, the hyperparameter to set, and the nearest column.
+        Raises DataError that names the file, the hyperparameter to set, and the most similar column.
         """
         texts = self.choose_texts(name, columns)
-        labels = [(self.label,)] if self.label else [(label,) for _, label in (*_whole(columns), *LAYOUTS)]
+        labels = [(self.label,)] if self.label else [(label,) for _, label in (*_complete(columns), *LAYOUTS)]
         label = _first("label_column", labels, name, columns)
         group = _first("group_column", [(self.group,)], name, columns) if self.group else ()
         sliced = _first("slice_column", [(self.slice,)], name, columns) if self.slice else ()
         return (*texts, *label, *group, *sliced)
 
     def choose_texts(self, name: str, columns: Sequence[str]) -> tuple[str, ...]:
-        """The text columns alone. Raises DataError as `choose` does."""
-        parts = [layout for layout in LAYOUTS if layout != _AMBIGUOUS]
-        texts = [self.texts] if self.texts else [texts for texts, _ in (*_whole(columns), *parts)]
+        """Choose the text columns only. Raises DataError as `choose` does."""
+        layouts = [layout for layout in LAYOUTS if layout != _AMBIGUOUS]
+        texts = [self.texts] if self.texts else [texts for texts, _ in (*_complete(columns), *layouts)]
         return _first("text_columns", texts, name, columns)
 
 
@@ -55,15 +56,15 @@ def columns_of(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _whole(columns: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
-    """The layouts of which the file has text and label."""
+def _complete(columns: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
+    """The layouts whose text and label columns are all there."""
     return [layout for layout in LAYOUTS if set(columns).issuperset((*layout[0], layout[1]))]
 
 
 def _first(
     hyperparameter: str, candidates: Sequence[tuple[str, ...]], name: str, columns: Sequence[str]
 ) -> tuple[str, ...]:
-    """The first candidate that the file has whole."""
+    """The first candidate whose columns are all in the file. Raises DataError."""
     for candidate in candidates:
         if set(columns).issuperset(candidate):
             return candidate

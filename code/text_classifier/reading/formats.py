@@ -1,10 +1,10 @@
-"""The formats of review files, each to rows of the wanted columns. A format is recognized by content, not by name.
+"""File formats, detected from the content: CSV, TSV, JSON lines, a JSON array, Parquet.
 
-CSV as RFC 4180 has it, separated by commas or semicolons. TSV without quoting, as in the Amazon review files: a lone
-`"` is text there. JSON lines, one object a line, or one JSON array of objects. Parquet. Text is UTF-8, with or without
-a byte order mark; bytes that are not UTF-8 come through as lone surrogates, for the caller to find.
+CSV follows RFC 4180, with commas or semicolons. TSV has no quoting, as in the Amazon review files: a lone `"` is text.
+JSON lines have one object per line, a JSON array is one array of objects. Text is UTF-8, with or without a byte order
+mark; other bytes are decoded to lone surrogates, which fields.py reports.
 
-No row is lost in silence: each is yielded, or reported to `Problems`, or ends the reading with a DataError.
+No row is dropped silently: each is yielded, reported to `Problems`, or ends the reading with a DataError.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from text_classifier.contract.errors import DataError, printable
 from text_classifier.reading.records import array_elements, csv_records, lines
 from text_classifier.reading.sources import BLOCK, blocks
 
-#: The objects of a JSON file whose names together are its columns: a name may be missing where it has no value.
+#: The columns of a JSON file are the names in its first objects, this many: an object may lack a name without a value.
 OBJECTS_FOR_COLUMNS = 1_000
 
-#: What stands for a name that a JSON object lacks.
+#: The value of a name that a JSON object lacks.
 MISSING = object()
 
-#: A row: its number in the file, and its fields in the order of the wanted columns.
+#: A row: its number in the file, and its fields in the order of the chosen columns.
 Row = tuple[int, Sequence[Any]]
 
-#: The wanted columns, chosen from those that the file has.
+#: Chooses from the columns of a file.
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
 class Problems(Protocol):
-    """Where rows are reported that cannot be read."""
+    """Receives the rows that cannot be read."""
 
     def add(self, place: str, reason: str, remedy: str = ...) -> None:
-        """Count one bad row. May raise DataError."""
+        """Report a bad row. May raise DataError."""
 
 
 class Reader:
-    """The rows of one file. `unit` is what the numbers count: lines, or rows where a format has none."""
+    """The rows of one file. `unit` is what row numbers count: "line", or "row" for formats without lines."""
 
     def __init__(self, path: Path, name: str, choose: Choose, problems: Problems) -> None:
         self.path = path
@@ -57,27 +57,27 @@ class Reader:
         self.unit = "row" if self.format in ("parquet", "json array") else "line"
 
     def rows(self) -> Iterator[Row]:
-        """All rows, once. Raises DataError when the file as a whole cannot be read."""
+        """Yield all rows; call it once. Raises DataError when the file as a whole cannot be read."""
         readers = {
             "csv": self._csv, "tsv": self._tsv, "json lines": self._json_lines, "json array": self._json_array,
             "parquet": self._parquet,
         }  # fmt: skip
         return readers[self.format]()
 
-    def _bad(self, number: int, reason: str, remedy: str = "mend or remove the row") -> None:
+    def _bad(self, number: int, reason: str, remedy: str = "fix or remove the row") -> None:
         self._problems.add(f"{self.name} {self.unit} {number}", reason, remedy)
 
     def _pick(self, columns: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-        """What takes the wanted fields out of a row of these columns."""
+        """A function that picks the chosen fields out of a row with these columns."""
         header = [column.strip() for column in columns]
-        twice = [column for column in header if column and header.count(column) > 1]
-        if twice:
-            raise DataError(f"{self.name} has the column {twice[0]!r} twice; rename one of them")
-        places = [header.index(column) for column in self._choose(header)]
-        return itemgetter(*places) if len(places) > 1 else itemgetter(slice(places[0], places[0] + 1))
+        repeated = [column for column in header if column and header.count(column) > 1]
+        if repeated:
+            raise DataError(f"{self.name} has two columns named {repeated[0]!r}; rename one of them")
+        indices = [header.index(column) for column in self._choose(header)]
+        return itemgetter(*indices) if len(indices) > 1 else itemgetter(slice(indices[0], indices[0] + 1))
 
     def _fields(self, rows: Iterable[tuple[int, list[str]]]) -> Iterator[Row]:
-        """Rows under a header, of as many fields as it has. An empty line is no row."""
+        """Rows below a header row, with as many fields as it has. Empty lines are skipped."""
         rows = iter(rows)
         header = next((row for _, row in rows if row), None)
         if header is None:
@@ -106,7 +106,7 @@ class Reader:
                 try:
                     yield number, json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    self._bad(number, f"is not JSON ({error})", "write one JSON object a line")
+                    self._bad(number, f"is not JSON ({error})", "write one JSON object per line")
 
     def _json_array(self) -> Iterator[Row]:
         return self._objects(array_elements(self._content, self.name))
@@ -114,13 +114,13 @@ class Reader:
     def _objects(self, values: Iterator[tuple[int, Any]]) -> Iterator[Row]:
         first = list(itertools.islice(values, OBJECTS_FOR_COLUMNS))
         columns = list(dict.fromkeys(name for _, value in first if isinstance(value, dict) for name in value))
-        wanted = self._choose(columns) if columns else ()
+        chosen = self._choose(columns) if columns else ()
         for number, value in itertools.chain(first, values):
             if isinstance(value, dict):
-                wanted = wanted or self._choose(list(value))
-                yield number, [value.get(column, MISSING) for column in wanted]
+                chosen = chosen or self._choose(list(value))
+                yield number, [value.get(column, MISSING) for column in chosen]
             else:
-                self._bad(number, "is not a JSON object", "write one JSON object for each row")
+                self._bad(number, "is not a JSON object", "write one JSON object per row")
 
     def _parquet(self) -> Iterator[Row]:
         import pyarrow
@@ -139,24 +139,26 @@ class Reader:
     def _parquet_rows(self, file: IO[bytes]) -> Iterator[Row]:
         from pyarrow.parquet import ParquetFile
 
-        # Without pre_buffer=False all column chunks of a row group, which may be the whole file, are in memory at once.
+        # pre_buffer would hold all column chunks of a row group, which may be the whole file, in memory at once.
         table = ParquetFile(file, pre_buffer=False, buffer_size=BLOCK, page_checksum_verification=True)
-        wanted = self._pick(table.schema_arrow.names)(table.schema_arrow.names)
+        chosen = self._pick(table.schema_arrow.names)(table.schema_arrow.names)
         number = 0
-        for batch in table.iter_batches(batch_size=1_000, columns=list(wanted)):
-            for row in zip(*(_values(batch.column(name)) for name in wanted), strict=True):
+        for batch in table.iter_batches(batch_size=1_000, columns=list(chosen)):
+            for row in zip(*(_values(batch.column(name)) for name in chosen), strict=True):
                 number += 1
                 yield number, row
         if number != table.metadata.num_rows:
-            raise DataError(f"{self.name} promises {table.metadata.num_rows} rows and has {number}; upload it again")
+            raise DataError(
+                f"{self.name} has {number} rows, but {table.metadata.num_rows} in its metadata; upload it again"
+            )
 
 
 def _recognize(head: bytes, name: str) -> str:
-    """The format of a file that starts so. Raises DataError when it is no text and not Parquet either."""
+    """The format of a file that starts with `head`. Raises DataError when it is neither text nor Parquet."""
     if head.startswith(b"PAR1"):
         return "parquet"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head[:1000].count(0) > len(head[:1000]) // 4:
-        raise DataError(f"{name} is UTF-16 or no text at all; convert it to UTF-8")
+        raise DataError(f"{name} is UTF-16 or not a text file; convert it to UTF-8")
     start = head.lstrip()
     if start.startswith(b"{"):
         return "json lines"
@@ -166,12 +168,12 @@ def _recognize(head: bytes, name: str) -> str:
     if any(byte < 9 or 13 < byte < 32 for byte in header[:1000]):
         raise DataError(f"{name} has control characters in its first line; give a CSV, TSV, JSON or Parquet file")
     if b"\r" in header.removesuffix(b"\r") and not newline:
-        raise DataError(f"{name} has lines that end in a carriage return alone; convert them to line feeds")
+        raise DataError(f"{name} has lines that end with only a carriage return; convert them to line feeds")
     return "tsv" if b"\t" in header else "csv"
 
 
 def _values(column: Any) -> list[Any]:
-    """The values of a Parquet column as Python has them; bytes that are not UTF-8 become lone surrogates."""
+    """The values of a Parquet column as Python objects; bytes that are not UTF-8 become lone surrogates."""
     import pyarrow
 
     if pyarrow.types.is_dictionary(column.type):

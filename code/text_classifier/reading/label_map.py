@@ -1,4 +1,4 @@
-"""The hyperparameter `label_map`, and how labels are spelled."""
+"""The hyperparameter `label_map`, and the normalization and order of labels."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from dataclasses import dataclass
 from text_classifier.contract.errors import SettingsError, listed
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?"
-
-
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*-\s*({_NUMBER})\s*")
-
-
 _EXAMPLE = "1-3=negative;4,5=positive"
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included, that are of the class `index`."""
+    """The numbers from `low` to `high`, both included, that belong to the class `index`."""
 
     low: float
     high: float
@@ -31,31 +27,31 @@ class Range:
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Class names in the order of their indices, and the labels and ranges of numbers that make each class."""
+    """Class names in the order of their indices, and the labels and ranges that map to each class."""
 
     classes: tuple[str, ...]
     index_of: dict[str, int]
     ranges: tuple[Range, ...] = ()
 
     def index(self, label: str) -> int:
-        """The class index of a label; -1 for one that is not in the map."""
+        """The class index of a label; -1 for a label that is not in the map."""
         label = normalize(label)
-        found = self.index_of.get(label)
+        index = self.index_of.get(label)
         value = number(label)
-        if found is None and value is not None:
-            found = next((span.index for span in self.ranges if value in span), None)
-        return -1 if found is None else found
+        if index is None and value is not None:
+            index = next((span.index for span in self.ranges if value in span), None)
+        return -1 if index is None else index
 
     @property
     def known(self) -> str:
-        """The labels of the map as a list for messages."""
+        """The labels of the map, listed for messages."""
         return listed(sorted(self.index_of, key=natural), most=20)
 
 
 def parse_label_map(text: str) -> LabelMap | None:
-    """Read `1-3=negative;4,5=positive`; None for an empty text. Classes stand in the order of the map.
+    """Parse `1-3=negative;4,5=positive`; None for an empty text. Classes keep the order of the text.
 
-    `1-3` is each number from 1 to 3, and the label `1-3` itself. Raises SettingsError.
+    `1-3` maps every number from 1 to 3, and the label `1-3` itself. Raises SettingsError.
     """
     if not text.strip():
         return None
@@ -65,19 +61,19 @@ def parse_label_map(text: str) -> LabelMap | None:
     for part in filter(None, (part.strip() for part in text.split(";"))):
         labels, equals, name = (piece.strip() for piece in part.rpartition("="))
         if not (labels and equals and name):
-            raise SettingsError(f"label_map has {part!r}; write it as {_EXAMPLE}")
+            raise SettingsError(f"label_map has the invalid part {part!r}; write it as in {_EXAMPLE}")
         if name not in classes:
             classes.append(name)
         for label in map(normalize, labels.split(",")):
             if index_of.setdefault(label, classes.index(name)) != classes.index(name):
-                raise SettingsError(f"label_map puts {label!r} into two classes; leave it in one")
-            if found := _RANGE.fullmatch(label):
-                low, high = map(float, found.groups())
+                raise SettingsError(f"label_map puts {label!r} into two classes; remove it from one of them")
+            if match := _RANGE.fullmatch(label):
+                low, high = map(float, match.groups())
                 if low > high:
                     raise SettingsError(f"label_map has the range {label!r}; write the smaller number first")
                 ranges.append(Range(low, high, classes.index(name)))
     if len(classes) < 2:
-        raise SettingsError(f"label_map {text!r} makes fewer than two classes; write it as {_EXAMPLE}")
+        raise SettingsError(f"label_map {text!r} has fewer than two classes; write it as in {_EXAMPLE}")
     _require_disjoint(index_of, ranges)
     return LabelMap(tuple(classes), index_of, tuple(ranges))
 
@@ -85,16 +81,13 @@ def parse_label_map(text: str) -> LabelMap | None:
 def _require_disjoint(index_of: dict[str, int], ranges: list[Range]) -> None:
     points = [Range(n, n, index) for label, index in index_of.items() if (n := number(label)) is not None]
     spans = sorted([*points, *ranges], key=lambda span: (span.low, span.high))
-    reached = spans[:1]
-    for span in spans[1:]:
-        both = next((other for other in reached if span.low in other and other.index != span.index), None)
-        if both:
-            raise SettingsError(f"label_map puts {span.low:g} into two classes; leave it in one")
-        reached.append(span)
+    for position, span in enumerate(spans):
+        if any(span.low in earlier and earlier.index != span.index for earlier in spans[:position]):
+            raise SettingsError(f"label_map puts {span.low:g} into two classes; remove it from one of them")
 
 
 def normalize(label: str) -> str:
-    """One spelling for one label: `5`, ` 5 `, `"5"` and `5.0` are the same."""
+    """One spelling per label: `5`, ` 5 `, `"5"` and `5.0` are the same label."""
     label = label.strip()
     if len(label) > 2 and label[0] == label[-1] == '"':
         label = label[1:-1].strip()
@@ -102,7 +95,7 @@ def normalize(label: str) -> str:
 
 
 def natural(text: str) -> list[tuple[int, float, str]]:
-    """Sort key that puts 10 after 2 and -1 before 0."""
+    """Sort key of natural order: 10 after 2, and -1 before 0."""
     value = number(text)
     if value is not None:
         return [(0, value, text)]
@@ -111,7 +104,7 @@ def natural(text: str) -> list[tuple[int, float, str]]:
 
 
 def number(text: str) -> float | None:
-    """The finite number that a text is, or None."""
+    """The finite number that a text spells; None when it is not one."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Labels to sets of labels, for task=multi_label."""
+"""Reader of a label column with any number of labels per row, for task=multi_label."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from text_classifier.reading.formats import MISSING
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import REMEMBERED, Labels
 
-#: More labels than this are none, and a byte for each label of each row would be too many.
+#: Maximum number of distinct labels: targets take a byte for each label of each row.
 MOST_LABELS = 1_000
 
 
 class LabelSets:
-    """Reads the labels of a row: a text with separators, or a list of JSON or Parquet. A code stands for a set."""
+    """Reads the labels of a row, a text with separators or a list in JSON or Parquet. A code is the index of a set."""
 
     typecode = "q"
 
@@ -30,31 +30,31 @@ class LabelSets:
 
     @property
     def known(self) -> str:
-        """The labels that have a code, where there is a map."""
+        """The labels of the map, if there is one."""
         return self._labels.known
 
     def read(self, value: Any, column: str) -> int | None:
-        """The code of the set; None for a row to be dropped, with a label that the map does not have."""
+        """The code of the row's set; None to drop the row, for a label that is not in the map. Raises BadRow."""
         if value is MISSING:
             raise BadRow(f"has no field {column!r}")
         parts = value
         if not isinstance(value, list):
             parts = [part for part in text(value, column).split(self._separator) if part.strip()]
-        found = [self._labels.read(part, column) for part in parts]
-        if None in found:
+        labels = [self._labels.read(part, column) for part in parts]
+        if None in labels:
             return None
-        code = self._sets.setdefault(tuple(sorted({code for code in found if code is not None})), len(self._sets))
+        code = self._sets.setdefault(tuple(sorted({label for label in labels if label is not None})), len(self._sets))
         if isinstance(value, str) and len(self.codes) < REMEMBERED:
             self.codes[value] = code
         return code
 
     def targets(self, codes: np.ndarray) -> tuple[LabelMap, np.ndarray]:
-        """The map, and the labels of each row, uint8 [rows, labels]. Raises DataError when there are not two labels."""
+        """The map, and the labels of each row, uint8 [rows, labels]. Raises DataError for fewer than two labels."""
         names = self._labels.names
         if not self._has_map and len(names) < 2:
             raise DataError(
-                f"the rows have {f'the label {names[0]!r} alone' if names else 'no label'}; task=multi_label needs two "
-                f"different ones or more, separated by label_separator={self._separator!r}"
+                f"the rows have {f'only the label {names[0]!r}' if names else 'no labels'}; task=multi_label needs at "
+                f"least two distinct labels, separated by label_separator={self._separator!r}"
             )
         label_codes = np.array([code for labels in self._sets for code in labels], dtype=np.int64)
         label_map, columns = self._labels.targets(label_codes)

@@ -1,4 +1,4 @@
-"""Labels to classes."""
+"""Readers of a label column: classes and numbers."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.fields import BadRow, string
 from text_classifier.reading.label_map import LabelMap, natural, normalize, number
 
-#: More classes than this are no classes: the column is of names, dates or texts.
+#: Maximum number of classes: a column with more holds names, dates or texts.
 MOST_CLASSES = 10_000
 
-#: Spellings of labels whose code is remembered; there may be as many as rows.
+#: Maximum number of spellings in a reader's `codes`: a column may have as many as rows.
 REMEMBERED = 100_000
 
 
 class LabelReader(Protocol):
-    """Turns the label column of a channel, row by row, into codes: one number a row, of the array type `typecode`."""
+    """Reads the label column of a channel: first each field to a code, then, with all rows read, codes to targets."""
 
-    typecode: str
-    codes: dict[str, Any]  #: of fields already met, where these were strings
+    typecode: str  #: array type of the codes
+    codes: dict[str, Any]  #: codes of string fields; `read` fills it, and rows.py looks there first, to save the call
 
     @property
     def known(self) -> str:
-        """The labels that have a code, where there is a map."""
+        """The labels of the map, if there is one."""
 
     def read(self, value: Any, column: str) -> int | float | None:
-        """The code of a field; None for a row that is to be left out. Raises BadRow and DataError."""
+        """The code of a field; None to drop the row. Raises BadRow and DataError."""
 
     def targets(self, codes: np.ndarray) -> tuple[LabelMap, np.ndarray]:
-        """When all is read: the map, made of the labels that were met where there was none, and what each row's code
-        stands for, [rows] or [rows, labels]. Raises DataError when there is nothing to tell apart."""
+        """The label map, made from the labels read if none was given, and the target of each code, [rows] or
+        [rows, labels]. Raises DataError when there are too few labels."""
 
 
 class Labels:
-    """Codes of labels: class indices where there is a map, else numbers in the order in which labels first come up."""
+    """Reads one label per row. Codes are class indices with a map, else numbers in order of first appearance."""
 
     typecode = "q"
 
     def __init__(self, label_map: LabelMap | None, *, drops_unknown: bool, most: int = MOST_CLASSES) -> None:
         self.codes: dict[str, int] = {}
-        self.names: list[str] = []  #: of the codes, where there is no map
+        self.names: list[str] = []  #: label of each code, without a map
         self._drops_unknown = drops_unknown
         self._most = most
         self._map = label_map
@@ -50,11 +50,11 @@ class Labels:
 
     @property
     def known(self) -> str:
-        """The labels that have a code, where there is a map."""
+        """The labels of the map, if there is one."""
         return self._map.known if self._map else ""
 
     def code(self, label: str) -> int:
-        """The code of a label; -1 for one that the map does not have. Raises DataError when there are too many."""
+        """The code of a label; -1 when it is not in the map. Raises DataError when there are too many labels."""
         if self._map:
             code = self._map.index(label)
         else:
@@ -64,7 +64,7 @@ class Labels:
                 self.names.append(name)
             if len(self.names) > self._most:
                 raise DataError(
-                    f"the label column has more than {self._most:,} different labels ({listed(self.names, 3)}); "
+                    f"the label column has more than {self._most:,} distinct labels ({listed(self.names, 3)}); "
                     "set label_column to another column, or group the labels with label_map"
                 )
         if code >= 0 and len(self.codes) < REMEMBERED:
@@ -72,7 +72,7 @@ class Labels:
         return code
 
     def read(self, value: Any, column: str) -> int | None:
-        """The code of a field. Raises BadRow for a label that the map does not have, unless such rows are dropped."""
+        """The code of a field. Raises BadRow for a label that is not in the map, unless such rows are dropped."""
         label = string(value, column)
         code = self.code(label)
         if code >= 0:
@@ -80,8 +80,8 @@ class Labels:
         if self._drops_unknown:
             return None
         raise BadRow(
-            f"has the label {label!r}, which is none of {self.known}",
-            "mend the row, add the label to label_map, or set unmapped=drop",
+            f"has the label {label!r}, which is not one of {self.known}",
+            "fix the row, add the label to label_map, or set unmapped=drop",
         )
 
     def targets(self, codes: np.ndarray) -> tuple[LabelMap, np.ndarray]:
@@ -92,9 +92,9 @@ class Labels:
         return label_map, index_of_code[codes]
 
     def to_map(self) -> tuple[LabelMap, np.ndarray]:
-        """Each label a class, in natural order (10 after 2); and the class index of each code, int64 [codes].
+        """A map with a class per label, in natural order (10 after 2), and the class index of each code, int64 [codes].
 
-        Raises DataError when there is one class only.
+        Raises DataError when there is only one class.
         """
         classes = sorted(self.names, key=natural)
         if len(classes) < 2:
@@ -103,16 +103,15 @@ class Labels:
         return LabelMap(tuple(classes), index_of), np.array([index_of[name] for name in self.names])
 
 
-#: What the one output is called.
+#: Name of a regression model's output.
 OUTPUT = "value"
 
-
-#: Squares of larger numbers have no place in fp32.
+#: Largest absolute label of a regression: sums of larger squares may overflow fp32.
 LARGEST = 1e15
 
 
 class Numbers:
-    """Reads labels that are numbers; the code of one is the number itself."""
+    """Reads one number per row; its code is the number itself."""
 
     typecode = "d"
     known = ""
@@ -123,16 +122,16 @@ class Numbers:
     def read(self, value: Any, column: str) -> float:
         """The number. Raises BadRow."""
         label = string(value, column)
-        found = number(normalize(label))
-        if found is None or abs(found) > LARGEST:
+        code = number(normalize(label))
+        if code is None or abs(code) > LARGEST:
             raise BadRow(
-                f"has the label {label!r}, which is no number of at most {LARGEST:g}",
-                "write the labels as numbers with a point (4.5), or set task=single_label",
+                f"has the label {label!r}, which is not a number between -{LARGEST:g} and {LARGEST:g}",
+                "write the labels as numbers with a decimal point (4.5), or set task=single_label",
             )
         if isinstance(value, str) and len(self.codes) < REMEMBERED:
-            self.codes[value] = found
-        return found
+            self.codes[value] = code
+        return code
 
     def targets(self, codes: np.ndarray) -> tuple[LabelMap, np.ndarray]:
-        """The name of the output, and the number of each row, float32 [rows]."""
+        """A map with the name of the output, and the number of each row, float32 [rows]."""
         return LabelMap((OUTPUT,), {}), codes.astype(np.float32)

@@ -1,6 +1,6 @@
-"""Bytes of text files to lines, CSV records and elements of a JSON array, with the number of each.
+"""Text files to numbered lines, CSV records and elements of a JSON array.
 
-Text is decoded as UTF-8; bytes that are not come through as lone surrogates, for the caller to find.
+Text is decoded as UTF-8; other bytes become lone surrogates, which fields.py reports.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any
 
 from text_classifier.contract.errors import DataError
 
-#: A field longer than this, in characters, is a quote that was never closed or no review.
+#: Maximum length of a field, in characters: a longer one is most likely an unclosed quote.
 LONGEST_FIELD = 10_000_000
 
-#: In bytes, and for an element of a JSON array in characters: what is held in memory at once.
+#: Maximum length of a line in bytes, and of an element of a JSON array in characters: it is held in memory.
 LONGEST_LINE = 4 * LONGEST_FIELD
 
 _CSV_REASONS = {
-    "unexpected end of data": "a quote that is opened here is never closed",
-    "field larger than field limit": "a quote that is opened here is not closed for 10,000,000 characters",
+    "unexpected end of data": "a quote opened here is never closed",
+    "field larger than field limit": "a quote opened here is not closed within 10,000,000 characters",
     "expected after": "a quote is closed in the middle of a field",
-    "new-line character seen": "a carriage return stands in a field without quotes",
+    "new-line character seen": "an unquoted field contains a carriage return",
 }
 
 
 def lines(content: Iterable[bytes], name: str) -> Iterator[str]:
-    """Lines without their line feed; the last one need not have any."""
+    """Lines without their line feeds; the last line may lack one. Raises DataError for a line that is too long."""
     rest = b""
     lines_before = 0
     for block in content:
@@ -38,22 +38,22 @@ def lines(content: Iterable[bytes], name: str) -> Iterator[str]:
         if end < 0:
             rest += block
         else:
-            found = (rest + block[:end]).decode("utf-8", "surrogateescape").split("\n")
-            yield from found
-            lines_before += len(found)
+            complete = (rest + block[:end]).decode("utf-8", "surrogateescape").split("\n")
+            yield from complete
+            lines_before += len(complete)
             rest = block[end + 1 :]
         if len(rest) > LONGEST_LINE:
-            raise DataError(f"{name} line {lines_before + 1} is longer than {LONGEST_LINE:,} bytes; mend or remove it")
+            raise DataError(f"{name} line {lines_before + 1} is longer than {LONGEST_LINE:,} bytes; fix or remove it")
     if rest:
         yield rest.decode("utf-8", "surrogateescape")
 
 
 class _Replay:
-    """Lines for csv.reader, which can be read again from the second line of the record under way."""
+    """Lines for csv.reader that can be rewound to the second line of the current record."""
 
     def __init__(self, source: Iterator[str]) -> None:
         self._source = source
-        self._again: deque[str] = deque()
+        self._rewound: deque[str] = deque()
         self._record: list[str] = []
         self._characters = 0
 
@@ -61,7 +61,7 @@ class _Replay:
         return self
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._source) + "\n"
+        line = self._rewound.popleft() if self._rewound else next(self._source) + "\n"
         self._record.append(line)
         self._characters += len(line)
         if self._characters > LONGEST_LINE:
@@ -69,26 +69,26 @@ class _Replay:
         return line
 
     def end_record(self) -> int:
-        """The number of lines of the record that was read."""
+        """End the current record. Returns its number of lines."""
         count = len(self._record)
         self._record.clear()
         self._characters = 0
         return count
 
     def rewind(self) -> None:
-        """Give up the record under way, and only its first line with it."""
-        self._again.extendleft(reversed(self._record[1:]))
+        """Give up the current record, but of its lines only the first."""
+        self._rewound.extendleft(reversed(self._record[1:]))
         self.end_record()
 
 
 def csv_records(
     source: Iterator[str], name: str, bad: Callable[[int, str, str], None]
 ) -> Iterator[tuple[int, list[str]]]:
-    """Records and the numbers of their first lines; an empty line is an empty record.
+    """Records, each with the number of its first line; an empty line is an empty record.
 
-    The separator is the semicolon where the first line has one and no comma. A record that is not CSV is given to `bad`
-    as number, reason and remedy, and reading goes on at its second line: an open quote takes no other row along. Raises
-    DataError when it is the first record.
+    The separator is a semicolon if the first line has one and no comma. A record that is not valid CSV is passed to
+    `bad` as number, reason and remedy, and reading resumes at its second line, so that an unclosed quote spoils no
+    other row. Raises DataError when it is the first record.
     """
     csv.field_size_limit(LONGEST_FIELD)
     first = next(source, "")
@@ -102,7 +102,7 @@ def csv_records(
                 number += replay.end_record()
             return
         except csv.Error as error:
-            reason = next((words for key, words in _CSV_REASONS.items() if key in str(error)), str(error))
+            reason = next((text for key, text in _CSV_REASONS.items() if key in str(error)), str(error))
             remedy = "quote such fields and double the quotes in them"
             if number == 1:
                 raise DataError(f"{name} line 1, the header, is not CSV ({reason}); {remedy}") from None
@@ -112,7 +112,7 @@ def csv_records(
 
 
 class _Window:
-    """The part of a JSON text that is being read."""
+    """The part of a JSON text that is in memory."""
 
     def __init__(self, content: Iterable[bytes]) -> None:
         self._text_blocks = codecs.iterdecode(content, "utf-8", "surrogateescape")
@@ -121,7 +121,7 @@ class _Window:
         self._position = 0
 
     def _grow(self) -> bool:
-        """Double the window, which makes the reading of a long element linear; False at the end of the text."""
+        """Double the window, so that reading a long element takes linear time. False at the end of the text."""
         more = ""
         for block in self._text_blocks:
             more += block
@@ -133,7 +133,7 @@ class _Window:
         return bool(more)
 
     def peek(self) -> str:
-        """The next character that is no white space; empty at the end."""
+        """The next character that is not white space; empty at the end."""
         while True:
             for position in range(self._position, len(self._text)):
                 if self._text[position] not in " \t\r\n":
@@ -144,16 +144,16 @@ class _Window:
                 return ""
 
     def expect(self, character: str) -> None:
-        """Go past it. Raises ValueError when something else comes next, EOFError when nothing does."""
-        found = self.peek()
-        if not found:
+        """Skip this character. Raises ValueError when another one comes next, EOFError at the end."""
+        actual = self.peek()
+        if not actual:
             raise EOFError
-        if found != character:
-            raise ValueError(f"expecting {character!r}, found {found!r}")
+        if actual != character:
+            raise ValueError(f"expecting {character!r}, found {actual!r}")
         self._position += 1
 
     def value(self) -> Any:
-        """The next value. Raises ValueError or RecursionError, and EOFError when the text ends within it."""
+        """The next value. Raises ValueError or RecursionError, and EOFError when the text ends inside it."""
         if not self.peek():
             raise EOFError
         while True:
@@ -172,7 +172,7 @@ class _Window:
 
 
 def array_elements(content: Iterable[bytes], name: str) -> Iterator[tuple[int, Any]]:
-    """The elements of one JSON array, numbered from 1. Raises DataError where the text is no JSON."""
+    """The elements of one JSON array, numbered from 1. Raises DataError when the text is not valid JSON."""
     window = _Window(content)
     number = 0
     try:
@@ -185,8 +185,8 @@ def array_elements(content: Iterable[bytes], name: str) -> Iterator[tuple[int, A
             window.expect(",")
         window.expect("]")
     except EOFError:
-        raise DataError(f"{name} is cut off in row {number}; upload it again") from None
+        raise DataError(f"{name} is truncated in row {number}; upload it again") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} row {number} is not JSON ({error}); mend the file") from None
+        raise DataError(f"{name} row {number} is not JSON ({error}); fix the file") from None
     if window.peek():
-        raise DataError(f"{name} goes on behind its JSON array; leave one array in it, or write JSON lines")
+        raise DataError(f"{name} has content after the JSON array; keep a single array, or write JSON lines")

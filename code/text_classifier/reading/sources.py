@@ -1,4 +1,4 @@
-"""The files of a channel, and the bytes in them: plain, gzip or zstd, in one pass from front to end."""
+"""The files of a channel, and their content: plain, gzip or zstd, read in one pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from text_classifier.contract.errors import DataError, printable
 
-#: Bytes read at once; also what the format of a file is recognized by.
+#: Bytes per read; the format of a file is detected from its first block.
 BLOCK = 1 << 20
 
 _ARCHIVES = {
@@ -27,37 +27,37 @@ _ARCHIVES = {
 
 
 def files(channel: Path) -> list[tuple[Path, str]]:
-    """The files of a channel, sub-folders included, with their names as messages say them, in the order of the names.
+    """The files of a channel, subfolders included, sorted by path, each with its name for messages.
 
-    `channel` may also be one file. Hidden files, and the `_SUCCESS` that Spark leaves, are no data. Raises DataError
-    when there is none, and for a link that leads out of the channel: what it stands for would not be uploaded.
+    `channel` may also be a single file. Hidden files and Spark's `_SUCCESS` are ignored. Raises DataError when there
+    is no file, and for a link that leads out of the channel: its target would not be uploaded.
     """
     if channel.is_file():
         return [(channel, printable(channel.name))]
-    home = channel.resolve()
-    found = []
+    root = channel.resolve()
+    paths = []
     for folder, subfolders, names in os.walk(channel):
         for path in (Path(folder, name) for name in [*subfolders, *names]):
             relative = path.relative_to(channel)
             if path.name.startswith(".") or path.name == "_SUCCESS":
                 continue
-            if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(home)):
+            if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(root)):
                 raise DataError(
-                    f"{printable(f'{channel.name}/{relative}')} is a link out of the channel or to a folder; put the "
-                    "files themselves there"
+                    f"{printable(f'{channel.name}/{relative}')} is a link out of the channel or to a folder; replace "
+                    "it with the files themselves"
                 )
             if path.is_file():
-                found.append((path, printable(f"{channel.name}/{relative}")))
+                paths.append((path, printable(f"{channel.name}/{relative}")))
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-    if not found:
-        raise DataError(f"the channel {channel.name!r} holds no file; give it a CSV, TSV, JSON or Parquet file")
-    return sorted(found)
+    if not paths:
+        raise DataError(f"the channel {channel.name!r} has no files; add a CSV, TSV, JSON or Parquet file")
+    return sorted(paths)
 
 
 def blocks(path: Path, name: str) -> Iterator[bytes]:
-    """The unpacked content of a file, a block at a time; an empty file has no block.
+    """The decompressed content of a file, block by block; an empty file has none.
 
-    Raises DataError when it cannot be read, is cut off, or is an archive.
+    Raises DataError when the file cannot be read, is truncated, or is an archive.
     """
     try:
         with io.BufferedReader(io.FileIO(path), BLOCK) as raw:
@@ -76,7 +76,7 @@ def blocks(path: Path, name: str) -> Iterator[bytes]:
                     is_first = False
                 yield block
     except EOFError:
-        raise DataError(f"{name} is cut off: its gzip stream has no end; upload it again") from None
+        raise DataError(f"{name} is truncated: its gzip stream does not end; upload it again") from None
     except (OSError, zlib.error) as error:  # BadGzipFile and Arrow's errors are OSErrors
         raise DataError(f"{name} cannot be read ({error}); upload it again") from None
 
@@ -88,4 +88,4 @@ def _refuse_archive(block: bytes, name: str) -> None:
     if block.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
         kind = "compressed twice"
     if kind:
-        raise DataError(f"{name} is {kind}; unpack it, and give plain, gzip or zstd files of CSV, TSV, JSON or Parquet")
+        raise DataError(f"{name} is {kind}; unpack or convert it to CSV, TSV, JSON or Parquet (plain, gzip or zstd)")

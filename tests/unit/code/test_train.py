@@ -116,14 +116,14 @@ def test_the_best_epoch_is_saved(ready_job: Job) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--epocs=1",), "Your settings: hyperparameter 'epocs' is not known; did you mean epochs?"),
+        (("--epocs=1",), "Your settings: unknown hyperparameter 'epocs'; did you mean epochs?"),
         (
             ("--text_columns=body",),
             "Your data: train/reviews.tsv has no column 'body'; set text_columns to one of",
         ),
         (
             ("--label_map=1=a;2=b",),
-            "Your data: train/reviews.tsv line 2 has the label 'positive', which is none of",
+            "Your data: train/reviews.tsv line 2 has the label 'positive', which is not one of",
         ),
         (
             ("--max_sequence_length=129",),
@@ -146,7 +146,9 @@ def test_a_users_mistake_is_one_sentence(ready_job: Job, arguments: tuple[str, .
 def test_a_missing_train_channel_is_one_sentence(job: Job) -> None:
     code, _ = job.run()
     assert code == 1
-    assert job.failure == "Your settings: the job has no channel 'train'; name the channel with the training files so"
+    assert (
+        job.failure == "Your settings: the job has no channel 'train'; name the channel with the training files 'train'"
+    )
 
 
 @pytest.mark.parametrize(

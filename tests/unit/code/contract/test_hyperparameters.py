@@ -20,7 +20,7 @@ def test_the_tutorials_names_are_all_there() -> None:
 def test_an_alias_is_read_as_the_name_it_stands_for() -> None:
     assert parse({"valid_batch_size": "7"}).eval_batch_size == 7
     assert from_arguments(["--valid_batch_size=7"]).eval_batch_size == 7
-    with pytest.raises(SettingsError, match="'valid_batch_size' is another name of 'eval_batch_size'; give one"):
+    with pytest.raises(SettingsError, match="'valid_batch_size' is an alias of 'eval_batch_size'; set only one"):
         parse({"valid_batch_size": "7", "eval_batch_size": "7"})
 
 
@@ -44,12 +44,12 @@ def test_arguments_in_both_spellings() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--epocs=3"], "hyperparameter 'epocs' is not known; did you mean epochs?"),
-        (["--epocs", "3"], "hyperparameter 'epocs' is not known; did you mean epochs?"),
-        (["--qqq=3"], "hyperparameter 'qqq' is not known; the known ones are model_name,"),
+        (["--epocs=3"], "unknown hyperparameter 'epocs'; did you mean epochs?"),
+        (["--epocs", "3"], "unknown hyperparameter 'epocs'; did you mean epochs?"),
+        (["--qqq=3"], "unknown hyperparameter 'qqq'; valid names are model_name,"),
         (
             ["--epochs=many"],
-            "hyperparameter epochs='many' is not a whole number; set it to 1 or more (default 3)",
+            "hyperparameter epochs='many' is not an integer; set it to 1 or more (default 3)",
         ),
         (["--epochs=0"], "hyperparameter epochs=0 is out of range; set it to 1 or more (default 3)"),
         (["--learning_rate=nan"], "hyperparameter learning_rate=nan is out of range"),
@@ -60,9 +60,9 @@ def test_arguments_in_both_spellings() -> None:
         ),
         (
             ["--precision=fp8"],
-            "hyperparameter precision='fp8' is not known; set it to one of auto, fp32, bf16",
+            "hyperparameter precision='fp8' is not valid; set it to one of auto, fp32, bf16",
         ),
-        (["epochs=3"], "argument 'epochs=3' belongs to no hyperparameter; write --name=value"),
+        (["epochs=3"], "unexpected argument 'epochs=3'; write hyperparameters as --name=value"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str) -> None:

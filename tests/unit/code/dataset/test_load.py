@@ -40,14 +40,14 @@ def test_the_classes_of_training_hold_for_the_other_channels(job: Job) -> None:
     job.write("validation", "a.tsv", table([("d", "2.0"), ("e", "10")]))
     assert read(job).splits["validation"].targets.tolist() == [1, 2]
     job.write("test", "a.tsv", table([("d", "3")]))
-    with pytest.raises(DataError, match="test/a.tsv line 2 has the label '3', which is none of 1, 2, 10; mend the row"):
+    with pytest.raises(DataError, match="test/a.tsv line 2 has the label '3', which is not one of 1, 2, 10; fix"):
         read(job)
 
 
 def test_labels_outside_the_map_are_an_error_or_dropped_and_counted(job: Job) -> None:
     job.write("train", "a.tsv", table((f"row {n}", str(n % 5 + 1)) for n in range(100)))
     with pytest.raises(
-        DataError, match="train/a.tsv line 4 has the label '3', which is none of 1-2, 4-5; mend the row"
+        DataError, match="train/a.tsv line 4 has the label '3', which is not one of 1-2, 4-5; fix the row"
     ):
         read(job, label_map="1-2=bad;4-5=good")
     data = read(job, label_map="1-2=bad;4-5=good", unmapped="drop")
@@ -78,7 +78,7 @@ def test_only_what_is_measured_needs_the_slice_column(job: Job, monkeypatch: pyt
     job.write("validation", "a.jsonl", '{"text": "c", "label": 0, "kind": 7}\n{"text": "d", "label": 1}\n')
     assert read(job, slice_column="kind").splits["validation"].slice_values == ("7", "")
     monkeypatch.setattr(reading, "MOST_SLICES", 1)
-    with pytest.raises(DataError, match="validation/a.jsonl has more than 1 values in column 'kind'; take another"):
+    with pytest.raises(DataError, match="validation/a.jsonl has more than 1 values in column 'kind'; choose another"):
         read(job, slice_column="kind")
 
 
@@ -118,7 +118,7 @@ def test_10_001_classes_are_refused_where_the_last_one_stands(job: Job) -> None:
     with pytest.raises(DataError) as caught:
         read(job)
     assert str(caught.value).startswith(
-        "train/a.tsv line 10002: the label column has more than 10,000 different labels (name0, name1, name2"
+        "train/a.tsv line 10002: the label column has more than 10,000 distinct labels (name0, name1, name2"
     )
 
 
@@ -154,9 +154,9 @@ def test_a_channel_of_empty_texts_is_refused(job: Job) -> None:
 @pytest.mark.parametrize(
     ("channel", "sentence"),
     [
-        ("training", "the channel 'training' is not known; did you mean train?"),
-        ("valid", "the channel 'valid' is not known; did you mean validation?"),
-        ("zzz", "the channel 'zzz' is not known; the known ones are train, validation, test, model"),
+        ("training", "unknown channel 'training'; did you mean train?"),
+        ("valid", "unknown channel 'valid'; did you mean validation?"),
+        ("zzz", "unknown channel 'zzz'; valid names are train, validation, test, model"),
     ],
 )
 def test_a_wrong_channel_name_is_one_sentence(job: Job, channel: str, sentence: str) -> None:
@@ -198,7 +198,7 @@ def test_check_reads_a_file_and_loads_no_model(tmp_path: Path) -> None:
     [
         (["none.tsv"], "none.tsv does not exist; give the file or folder of the reviews\n"),
         (["a.tsv", "--label_column=stars"], "Your data: a.tsv has no column 'stars'; set label_column to one of its"),
-        (["a.tsv", "--label=x"], "Your settings: hyperparameter 'label' is not known; did you mean label_"),
+        (["a.tsv", "--label=x"], "Your settings: unknown hyperparameter 'label'; did you mean label_"),
     ],
 )
 def test_check_says_what_is_wrong(

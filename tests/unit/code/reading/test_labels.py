@@ -54,13 +54,13 @@ def test_any_labels_have_an_order_and_one_spelling(labels: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("1,2", "label_map has '1,2'; write it as"),
-        ("1=;2=b", "label_map has '1='; write it as"),
-        ("1=a;1=b", "label_map puts '1' into two classes; leave it in one"),
-        ("1-3=a;3-5=b", "label_map puts 3 into two classes; leave it in one"),
-        ("1-5=a;2=b", "label_map puts 2 into two classes; leave it in one"),
+        ("1,2", "label_map has the invalid part '1,2'; write it as in"),
+        ("1=;2=b", "label_map has the invalid part '1='; write it as in"),
+        ("1=a;1=b", "label_map puts '1' into two classes; remove it from one"),
+        ("1-3=a;3-5=b", "label_map puts 3 into two classes; remove it from one"),
+        ("1-5=a;2=b", "label_map puts 2 into two classes; remove it from one"),
         ("3-1=a;4=b", "label_map has the range '3-1'; write the smaller number first"),
-        ("1=a", "label_map '1=a' makes fewer than two classes"),
+        ("1=a", "label_map '1=a' has fewer than two classes"),
     ],
 )
 def test_a_bad_map_is_one_sentence(text: str, sentence: str) -> None:
@@ -83,7 +83,7 @@ def test_10_001_classes_are_refused() -> None:
     labels = Labels(None, drops_unknown=False)
     for number in range(10_000):
         labels.code(f"name{number}")
-    with pytest.raises(DataError, match="the label column has more than 10,000 different labels \\(name0, name1"):
+    with pytest.raises(DataError, match="the label column has more than 10,000 distinct labels \\(name0, name1"):
         labels.code("one more")
 
 

@@ -14,10 +14,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from support.labels import AnyLabels
 from text_classifier.contract.errors import DataError
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.columns import Columns
-from text_classifier.reading.labels import Labels
 from text_classifier.reading.rows import read_rows
 
 Write = Callable[[str, str | bytes], Path]
@@ -54,9 +54,8 @@ PARQUET = parquet_file({"text": [text for text, _ in ROWS], "label": [float(labe
 
 def read(folder: Path, text_columns: str = "", label_column: str = "", **options: Any) -> list[tuple[str, str]]:
     columns = Columns(tuple(text_columns.split(",")) if text_columns else (), label_column)
-    labels = Labels(None, drops_unknown=False)
-    rows = read_rows(folder, columns, labels, BadRows(skips=options.get("skips", False)))
-    return list(zip(rows.texts[:], (labels.names[code] for code in rows.targets), strict=True))
+    rows, labels = read_rows(folder, columns, AnyLabels(), BadRows(skips=options.get("skips", False)))
+    return list(zip(rows.texts[:], (labels.classes[code] for code in rows.targets), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -106,9 +105,7 @@ def test_columns_can_be_named(channel: Write) -> None:
 def test_a_row_knows_its_place_in_each_format(channel: Write) -> None:
     channel("1.csv", CSV)
     channel("2.parquet", PARQUET)
-    rows = read_rows(
-        channel("3.jsonl", "\n" + JSON_LINES), Columns(), Labels(None, drops_unknown=False), BadRows(skips=False)
-    )
+    rows, _ = read_rows(channel("3.jsonl", "\n" + JSON_LINES), Columns(), AnyLabels(), BadRows(skips=False))
     assert rows.places[:] == [
         "train/1.csv line 2", "train/1.csv line 4", "train/2.parquet row 1", "train/2.parquet row 2",
         "train/3.jsonl line 2", "train/3.jsonl line 3",
@@ -127,67 +124,67 @@ MALFORMED: list[tuple[str, str | bytes, str]] = [
      "mean 'lable'? set label_column to one of its columns: text, lable"),
     ("a.tsv", "good book\t5\nbad\t1\n", "train/a.tsv has no column 'review_headline,review_body'"),
     ("a.tsv", WIDE + "x\n", "train/a.tsv has no column 'review_headline,review_body'"),
-    ("a.csv", "", "train/a.csv has no rows; give it a header and at least one row, or remove the file"),
+    ("a.csv", "", "train/a.csv has no rows; add a header and at least one row, or remove the file"),
     ("a.csv", "\n\r\n", "train/a.csv has no rows"),
     ("a.csv", "text,label\n", "train/a.csv has no rows"),
     ("a.csv.gz", gzip.compress(b"", mtime=0), "train/a.csv.gz has no rows"),
     ("a.json", "[]", "train/a.json has no rows"),
     ("a.json", "{}", "train/a.json has no column 'review_headline,review_body' or"),
     ("a.parquet", parquet_file({"text": pyarrow.array([], pyarrow.string()), "label": []}), "train/a.parquet has no rows"),
-    ("a.tsv", "text\tlabel\na\n", "train/a.tsv line 2 has 1 field, the header has 2; mend or remove the row"),
-    ("a.tsv", "text\tlabel\na\tb\t1\nc\t1\nd\na\tb\t1\n\t\t\n", "train/a.tsv line 2 has 3 fields, the header has 2; mend or "
+    ("a.tsv", "text\tlabel\na\n", "train/a.tsv line 2 has 1 field, the header has 2; fix or remove the row"),
+    ("a.tsv", "text\tlabel\na\tb\t1\nc\t1\nd\na\tb\t1\n\t\t\n", "train/a.tsv line 2 has 3 fields, the header has 2; fix or "
      "remove the row; also train/a.tsv line 4 has 1 field, the header has 2; also train/a.tsv line 5 has 3 fields"),
     ("a.csv", "text,label\na,1\nb,1,2\n", "train/a.csv line 3 has 3 fields, the header has 2"),
     ("a.csv", "text,label\na,1\nb", "train/a.csv line 3 has 1 field, the header has 2"),
-    ("a.csv", "text,text\na,1\n", "train/a.csv has the column 'text' twice; rename one of them"),
-    ("a.tsv", "text\tlabel\tlabel \na\t1\t1\n", "train/a.tsv has the column 'label' twice"),
-    ("a.csv", 'text,label\n"never closed,1\nb,1\n', "train/a.csv line 2 is not CSV (a quote that is opened here is never "
+    ("a.csv", "text,text\na,1\n", "train/a.csv has two columns named 'text'; rename one of them"),
+    ("a.tsv", "text\tlabel\tlabel \na\t1\t1\n", "train/a.tsv has two columns named 'label'"),
+    ("a.csv", 'text,label\n"never closed,1\nb,1\n', "train/a.csv line 2 is not CSV (a quote opened here is never "
      "closed); quote such fields and double the quotes in them"),
     ("a.csv", 'text,label\na,1\n"he said "no"",1\n', "train/a.csv line 3 is not CSV (a quote is closed in the middle of a "
      "field); quote such fields"),
-    ("a.csv", '"text,label\na,1\n', "train/a.csv line 1, the header, is not CSV (a quote that is opened here is never"),
-    ("a.csv", "text,label\na\rb,1\n", "train/a.csv line 2 is not CSV (a carriage return stands in a field without quotes)"),
-    ("a.csv", "text,label\ra,1\rb,1\r", "train/a.csv has lines that end in a carriage return alone; convert them"),
+    ("a.csv", '"text,label\na,1\n', "train/a.csv line 1, the header, is not CSV (a quote opened here is never"),
+    ("a.csv", "text,label\na\rb,1\n", "train/a.csv line 2 is not CSV (an unquoted field contains a carriage return)"),
+    ("a.csv", "text,label\ra,1\rb,1\r", "train/a.csv has lines that end with only a carriage return; convert them"),
     ("a.csv", "text,label\na,\n", "train/a.csv line 2 has no value in column 'label'; fill it in or remove the row"),
     ("a.csv", "text,label\na, \nb,1\nc,\nd,\n", "train/a.csv line 2 has no value in column 'label'; fill it in or remove "
      "the row; also train/a.csv line 4 has no value in column 'label'; also train/a.csv line 5 has no"),
-    ("a.csv", f"text,label\na,{'x' * 300}\n", "train/a.csv line 2 has 300 characters in column 'label', which is no label"),
+    ("a.csv", f"text,label\na,{'x' * 300}\n", "train/a.csv line 2 has 300 characters in column 'label'; a label or group has"),
     ("a.csv", NOT_UTF8, "train/a.csv line 3 is not UTF-8 in column 'text' (byte 0xe9); convert the file to UTF-8"),
     ("a.jsonl", b'{"text": "a\xff", "label": 1}', "train/a.jsonl line 1 is not UTF-8 in column 'text' (byte 0xff)"),
-    ("a.csv", "text,label\na,1\n".encode("utf-16"), "train/a.csv is UTF-16 or no text at all; convert it to UTF-8"),
-    ("a.csv", "text,label\na,1\n".encode("utf-16-le"), "train/a.csv is UTF-16 or no text at all; convert it to UTF-8"),
-    ("a.csv", "text,label\na\0b,1\n", "train/a.csv line 2 has a NUL character in column 'text'; mend or remove the row"),
+    ("a.csv", "text,label\na,1\n".encode("utf-16"), "train/a.csv is UTF-16 or not a text file; convert it to UTF-8"),
+    ("a.csv", "text,label\na,1\n".encode("utf-16-le"), "train/a.csv is UTF-16 or not a text file; convert it to UTF-8"),
+    ("a.csv", "text,label\na\0b,1\n", "train/a.csv line 2 has a NUL character in column 'text'; fix or remove the row"),
     ("a.tsv", "text\tlabel\nab\t1\0\n", "train/a.tsv line 2 has a NUL character in column 'label'"),
     ("a.bin", b"\x7fELF\x02\x01\x01" + b"x" * 99, "train/a.bin has control characters in its first line; give a CSV, TSV,"),
     ("a.tsv", "text\tlabel\n" + "x" * 10_000_001 + "\t1\n", "train/a.tsv line 2 has more than 10,000,000 characters in "
      "column 'text'"),
-    ("a.csv", 'text,label\n"' + "x\n" * 5_100_000 + '",1\n', "train/a.csv line 2 is not CSV (a quote that is opened here is "
-     "not closed for 10,000,000 characters)"),
+    ("a.csv", 'text,label\n"' + "x\n" * 5_100_000 + '",1\n', "train/a.csv line 2 is not CSV (a quote opened here is "
+     "not closed within 10,000,000 characters)"),
     ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"\n', "train/a.jsonl line 2 is not JSON (Expecting ',' delimiter"),
     ("a.jsonl", '{"text": "a", "label": 1}\n[1]\n', "train/a.jsonl line 2 is not a JSON object; write one JSON object"),
     ("a.json", '{\n"text": "a",\n"label": 1\n}\n', "train/a.json line 1 is not JSON (Expecting property name"),
-    ("a.json", "[1]\n", "train/a.json row 1 is not a JSON object; write one JSON object for each row"),
-    ("a.json", '[{"text": "a", "label": 1}, {"text": "b', "train/a.json is cut off in row 2; upload it again"),
+    ("a.json", "[1]\n", "train/a.json row 1 is not a JSON object; write one JSON object per row"),
+    ("a.json", '[{"text": "a", "label": 1}, {"text": "b', "train/a.json is truncated in row 2; upload it again"),
     ("a.json", '[{"text": "a", "label": 1}, {"text": b}]', "train/a.json row 2 is not JSON (Expecting value"),
-    ("a.json", '[{"text": "a", "label": 1}] [', "train/a.json goes on behind its JSON array"),
+    ("a.json", '[{"text": "a", "label": 1}] [', "train/a.json has content after the JSON array"),
     ("a.json", '[{"text": "a", "label": 1} {', "train/a.json row 1 is not JSON (expecting ',', found '{')"),
     ("a.jsonl", "[" * 100_000, "train/a.jsonl row 1 is not JSON (maximum recursion depth"),
     ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n', "train/a.jsonl line 2 has no field 'label'"),
-    ("a.jsonl", '{"text": ["a"], "label": 1}\n', "train/a.jsonl line 1 has a list in column 'text'; put a text or a number"),
+    ("a.jsonl", '{"text": ["a"], "label": 1}\n', "train/a.jsonl line 1 has a list in column 'text'; replace it with a text or a number"),
     ("a.jsonl", '{"text": "\\ud800", "label": 1}\n', "train/a.jsonl line 1 has half a surrogate pair in column 'text'"),
     ("a.jsonl", '{"text": "a", "label": NaN}\n', "train/a.jsonl line 1 has no value in column 'label'"),
-    ("a.tsv.gz", gzip.compress(TSV.encode(), mtime=0)[:-9], "train/a.tsv.gz is cut off: its gzip stream has no end; upload it"),
+    ("a.tsv.gz", gzip.compress(TSV.encode(), mtime=0)[:-9], "train/a.tsv.gz is truncated: its gzip stream does not end; upload it"),
     ("a.tsv.gz", gzip.compress(TSV.encode(), mtime=0)[:40] + b"?" * 40, "train/a.tsv.gz cannot be read (Error -3 while decompressing"),
     ("a.tsv.zst", pyarrow.compress(TSV.encode(), codec="zstd", asbytes=True)[:-9], "train/a.tsv.zst cannot be read ("),
     ("a.parquet", PARQUET[:-20], "train/a.parquet cannot be read as Parquet ("),
     ("a.parquet", b"PAR1", "train/a.parquet cannot be read as Parquet ("),
     ("a.parquet", parquet_file({"text": ["a"], "label": [None]}), "train/a.parquet row 1 has no value in column 'label'"),
     ("a.parquet", parquet_file({"text": [b"\xff"], "label": [1]}), "train/a.parquet row 1 is not UTF-8 in column 'text'"),
-    ("a.xlsx", b"PK\x03\x04" + b"\0" * 99, "train/a.xlsx is a zip archive or an Excel workbook; unpack it, and give plain"),
-    ("a.tar.gz", gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000", mtime=0), "train/a.tar.gz is a tar archive; unpack it"),
-    ("a.csv.bz2", b"BZh91AY&SY", "train/a.csv.bz2 is compressed with bzip2; unpack it"),
-    ("a.csv.gz.gz", gzip.compress(gzip.compress(b"x"), mtime=0), "train/a.csv.gz.gz is compressed twice; unpack it"),
-    (".hidden", "x", "the channel 'train' holds no file; give it a CSV, TSV, JSON or Parquet file"),
+    ("a.xlsx", b"PK\x03\x04" + b"\0" * 99, "train/a.xlsx is a zip archive or an Excel workbook; unpack or convert it"),
+    ("a.tar.gz", gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000", mtime=0), "train/a.tar.gz is a tar archive; unpack or"),
+    ("a.csv.bz2", b"BZh91AY&SY", "train/a.csv.bz2 is compressed with bzip2; unpack or"),
+    ("a.csv.gz.gz", gzip.compress(gzip.compress(b"x"), mtime=0), "train/a.csv.gz.gz is compressed twice; unpack or"),
+    (".hidden", "x", "the channel 'train' has no files; add a CSV, TSV, JSON or Parquet file"),
 ]  # fmt: skip
 
 
@@ -219,7 +216,7 @@ def test_a_link_out_of_the_channel_is_refused(channel: Write, tmp_path: Path) ->
     folder = channel("a.tsv", TSV)
     for target in (outside, outside / "b.tsv", tmp_path / "missing"):
         (folder / "link").symlink_to(target)
-        with pytest.raises(DataError, match="train/link is a link out of the channel or to a folder; put the files"):
+        with pytest.raises(DataError, match="train/link is a link out of the channel or to a folder; replace it"):
             read(folder)
         (folder / "link").unlink()
 
@@ -239,8 +236,8 @@ def test_bad_rows_are_skipped_up_to_one_in_a_hundred(channel: Write) -> None:
     with pytest.raises(DataError) as caught:
         read(folder, skips=True)
     assert str(caught.value) == (
-        "train/a.tsv line 102 has 1 field, the header has 2; mend or remove the row; also train/b.tsv line 3 has 1 "
-        "field, the header has 2; bad_rows=skip tolerates 1 % bad rows, and train has 2 (1.9%)"
+        "train/a.tsv line 102 has 1 field, the header has 2; fix or remove the row; also train/b.tsv line 3 has 1 "
+        "field, the header has 2; bad_rows=skip accepts up to 1 % bad rows, and train has 2 (1.9%)"
     )
 
 

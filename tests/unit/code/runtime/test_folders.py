@@ -28,7 +28,7 @@ def test_each_trial_of_a_tuning_job_has_checkpoints_of_its_own(tmp_path: Path, m
     assert job.checkpoints == tmp_path / "checkpoints" / "search-001-abcd"
     assert tmp_path / "checkpoints" in job.outputs()
     monkeypatch.delenv("TRAINING_JOB_NAME")
-    with pytest.raises(PlatformError, match="must know its name; set TRAINING_JOB_NAME"):
+    with pytest.raises(PlatformError, match="has no name; set TRAINING_JOB_NAME"):
         _ = job.checkpoints
 
 
@@ -42,7 +42,7 @@ def test_a_broken_configuration_file_is_one_sentence(tmp_path: Path) -> None:
 
 def test_outputs_that_cannot_be_written_are_found_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("a file where the folder should be")
-    with pytest.raises(PlatformError, match="model cannot be written .*; mount it writable for user"):
+    with pytest.raises(PlatformError, match="model is not writable .*; mount it writable for user"):
         JobFolders(tmp_path).require_writable_outputs()
 
 
@@ -64,7 +64,7 @@ def test_sagemakers_files_are_looked_for_at_the_start(tmp_path: Path) -> None:
     config = tmp_path / "input" / "config"
     config.mkdir(parents=True)
     for name in ("hyperparameters.json", "resourceconfig.json", "inputdataconfig.json"):
-        with pytest.raises(PlatformError, match=f"{name} is missing; start the image as a SageMaker job or"):
+        with pytest.raises(PlatformError, match=f"{name} is missing; run the image as a SageMaker job or"):
             JobFolders(tmp_path).require_configuration()
         (config / name).write_text("{}")
     JobFolders(tmp_path).require_configuration()

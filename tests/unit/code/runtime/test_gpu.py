@@ -77,11 +77,11 @@ def test_a_host_without_gpus(nvidia_smi: Path) -> None:
 
 def test_a_driver_that_does_not_answer(nvidia_smi: Path) -> None:
     nvidia_smi.write_text("#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch'\nexit 18\n")
-    with pytest.raises(PlatformError, match="GPUs cannot be used, nvidia-smi says: Failed to initialize NVML: Driver"):
+    with pytest.raises(PlatformError, match="GPUs cannot be used: nvidia-smi: Failed to initialize NVML: Driver"):
         gpu.capabilities()
 
 
 @pytest.mark.parametrize("capability", [(3, 7), (7, 0), (7, 2)])
 def test_old_generations_are_refused(capability: tuple[int, int]) -> None:
-    with pytest.raises(SettingsError, match="GPUs are of generation sm_.., which CUDA 13 does not support .*; take an"):
+    with pytest.raises(SettingsError, match="CUDA 13 does not support this instance's GPUs .sm_.., .*; take an"):
         gpu.require_supported([(8, 0), capability])

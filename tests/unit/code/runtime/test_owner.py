@@ -92,5 +92,5 @@ def test_a_home_that_cannot_be_written_is_replaced(folders: list[Path], monkeypa
 def test_no_place_for_a_home_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "none"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
-    with pytest.raises(PlatformError, match="no temporary folder can be made .*; mount /tmp writable"):
+    with pytest.raises(PlatformError, match="no temporary folder can be created .*; mount /tmp writable"):
         provide_home(None)

@@ -74,7 +74,7 @@ def test_a_file_that_all_hosts_have_is_taken_once(tmp_path: Path) -> None:
         write(other, {"train/b.tsv": "another"})
     with (
         served(other) as address,
-        pytest.raises(PlatformError, match="host algo-2 has another train/b.tsv than the hosts before it; give the"),
+        pytest.raises(PlatformError, match="host algo-2 has a different train/b.tsv than another host; give the"),
     ):
         shards.gather(one, CHANNELS, {"algo-2": address}, never)
 
@@ -85,7 +85,7 @@ def test_a_host_that_does_not_come_is_named(tmp_path: Path, monkeypatch: pytest.
         free.bind(("127.0.0.1", 0))
         address = "127.0.0.1", free.getsockname()[1]
     with pytest.raises(
-        PlatformError, match=r"host algo-2 did not hand over its files \(TimeoutError: no answer for 0.2"
+        PlatformError, match=r"the files of host algo-2 could not be fetched \(TimeoutError: no answer for 0.2"
     ):
         shards.gather(write(tmp_path, {"train/a": "a"}), CHANNELS, {"algo-2": address}, never)
     assert not list(shards.gather(tmp_path / "none", [], {"algo-2": address}, lambda: True).iterdir())
@@ -95,7 +95,7 @@ def test_a_file_that_changes_on_the_way_is_not_taken_for_whole(tmp_path: Path) -
     other = write(tmp_path / "2", {"train/b.tsv": "bbb"})
     with served(other) as address:
         write(other, {"train/b.tsv": "b"})
-        with pytest.raises(PlatformError, match="train/b.tsv came with status 200, not whole"):
+        with pytest.raises(PlatformError, match="train/b.tsv is incomplete, with status 200"):
             shards.gather(tmp_path, CHANNELS, {"algo-2": address}, never)
 
 

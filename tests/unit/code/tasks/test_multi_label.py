@@ -219,7 +219,7 @@ def test_the_labels_of_training_hold_for_json_lists_in_other_channels(job: Job) 
     assert found.report["splits"]["train"]["without_label"] == 1
     assert found.report["notes"] == ["validation has no row with the label plot, so the metrics say nothing about it"]
     job.write("validation", "a.jsonl", '{"text": "v", "label": ["style", "binding"]}\n')
-    with pytest.raises(DataError, match="validation/a.jsonl line 1 has the label 'binding', which is none of plot, pr"):
+    with pytest.raises(DataError, match="validation/a.jsonl line 1 has the label 'binding', which is not one of plot"):
         read(job)
     job.write("validation", "a.jsonl", '{"text": "v", "label": ["style", ["x"]]}\n')
     with pytest.raises(DataError, match="validation/a.jsonl line 1 has a list in column 'label'"):
@@ -237,11 +237,11 @@ def test_a_map_joins_labels_and_drops_rows(job: Job) -> None:
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
-        (["a;b", "a;b"], "the rows have the label 'a;b' alone; task=multi_label needs two different ones or more"),
-        (["", ""], "the rows have no label; task=multi_label needs two different ones or more, separated by"),
+        (["a;b", "a;b"], "the rows have only the label 'a;b'; task=multi_label needs at least two distinct labels"),
+        (["", ""], "the rows have no labels; task=multi_label needs at least two distinct labels, separated by"),
         (
             [f"n{n},m{n}" for n in range(501)],
-            "train/a.tsv line 502: the label column has more than 1,000 different labels (n0, m0, n1",
+            "train/a.tsv line 502: the label column has more than 1,000 distinct labels (n0, m0, n1",
         ),
     ],
 )
@@ -255,10 +255,13 @@ def test_a_column_that_holds_no_sets_is_one_sentence(job: Job, labels: list[str]
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"task": "multi_label", "label_separator": ""}, "label_separator='' is to be one character or more, and is"),
-        ({"label_separator": ";"}, "label_separator=';' is to be one character or more, and is for task=multi_label"),
-        ({"task": "multi_label", "class_weights": "balanced"}, "class_weights=balanced is for task=single_label"),
-        ({"task": "multi_label", "metric_for_best_model": "accuracy"}, "task=multi_label has no metric_for_best_model"),
+        ({"task": "multi_label", "label_separator": ""}, "label_separator='' must not be empty and only applies to"),
+        ({"label_separator": ";"}, "label_separator=';' must not be empty and only applies to task=multi_label"),
+        (
+            {"task": "multi_label", "class_weights": "balanced"},
+            "class_weights=balanced only applies to task=single",
+        ),
+        ({"task": "multi_label", "metric_for_best_model": "accuracy"}, "metric_for_best_model=accuracy does not exist"),
     ],
 )
 def test_settings_that_do_not_fit_the_task_are_one_sentence(settings: dict[str, str], sentence: str) -> None:

@@ -168,9 +168,10 @@ def test_a_label_that_is_no_number_is_a_bad_row(job: Job) -> None:
     with pytest.raises(DataError) as caught:
         data.read_data(JobFolders(job.base).data_channels(), parse({"task": "regression"}))
     assert str(caught.value) == (
-        "train/a.tsv line 11 has the label 'good', which is no number of at most 1e+15; write the labels as numbers "
-        "with a point (4.5), or set task=single_label; also train/a.tsv line 12 has the label 'nan', which is no "
-        "number of at most 1e+15; also train/a.tsv line 13 has the label '1e300', which is no number of at most 1e+15"
+        "train/a.tsv line 11 has the label 'good', which is not a number between -1e+15 and 1e+15; write the labels as "
+        "numbers with a decimal point (4.5), or set task=single_label; also train/a.tsv line 12 has the label 'nan', "
+        "which is not a number between -1e+15 and 1e+15; also train/a.tsv line 13 has the label '1e300', which is not "
+        "a number between -1e+15 and 1e+15"
     )
 
 
@@ -194,15 +195,15 @@ def test_numbers_are_read_from_text_and_json() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"label_map": "1=a;2=b"}, "label_map is about classes, and task=regression learns numbers; leave one of"),
-        ({"unmapped": "drop"}, "unmapped is about classes, and task=regression learns numbers; leave one of them out"),
+        ({"label_map": "1=a;2=b"}, "label_map applies to classification only; remove it, or choose another task"),
+        ({"unmapped": "drop"}, "unmapped applies to classification only; remove it, or choose another task"),
         (
             {"class_weights": "balanced"},
-            "class_weights=balanced is for task=single_label, where each row has",
+            "class_weights=balanced only applies to task=single_label; remove",
         ),
         (
             {"metric_for_best_model": "f1_macro"},
-            "task=regression has no metric_for_best_model=f1_macro; take one of mae, mse, rmse, spearman",
+            "metric_for_best_model=f1_macro does not exist for task=regression; take one of mae, mse, rmse, spearman",
         ),
     ],
 )

@@ -525,7 +525,7 @@ MISTAKES = [
     (["trian"], 2, "argument COMMAND: invalid choice: 'trian' (choose from"),
     (["train", "--rolle=x"], 2, "--rolle is not a flag of this command; did you mean --role?"),
     (["train", "--epochs=2"], 2, "--epochs is not a flag of this command; hyperparameters are written as epochs=value"),
-    (["train", "epoch=2"], 2, "hyperparameter 'epoch' is not known; did you mean epochs?"),
+    (["train", "epoch=2"], 2, "unknown hyperparameter 'epoch'; did you mean epochs?"),
     (["train", "epochs=-1"], 2, "hyperparameter epochs=-1 is out of range"),
     (["train", "--data=none.tsv"], 2, "--data none.tsv does not exist"),
     (["train", "--role=training"], 2, "--role 'training' is not the ARN of a role"),

@@ -245,7 +245,7 @@ def test_a_grid_has_as_many_trials_as_combinations(command, tmp_path):
         ),
         ("ranges: {weight_decay: {min: 0, max: 2, scaling: ReverseLogarithmic}}", [], "is for 0 <= min < max < 1"),
         (RANGES, ["epochs=2"], "epochs is given here and has a range in the configuration file; leave one"),
-        (RANGES, ["--objective=f1"], "--objective 'f1' is no metric of single_label; the known ones are train_loss"),
+        (RANGES, ["--objective=f1"], "--objective 'f1' is no metric of single_label; valid names are train_loss"),
         (RANGES, ["--strategy=Hyperband"], "--strategy 'Hyperband' is not supported; take Bayesian, Random, Grid"),
         (RANGES, ["--strategy=Grid"], "ranges: learning_rate: --strategy Grid tries values one by one; give them as a"),
         (

@@ -101,7 +101,7 @@ def test_another_file_can_be_named_and_paths_start_from_it(plan, tmp_path):
         (("spot: true", "spot: maybe"), "train.yaml: spot: 'maybe' is neither true nor false"),
         (("ACCOUNT}:role", "ACOUNT}:role"), "train.yaml: role names ${ACOUNT}, which is not set; set it, or write the"),
         (("spot: true", "spot: true\nspot: false"), "train.yaml: 'spot' is given twice; keep one of them"),
-        (("  epochs: 2", "  epoch: 2"), "hyperparameter 'epoch' is not known; did you mean epochs?"),
+        (("  epochs: 2", "  epoch: 2"), "unknown hyperparameter 'epoch'; did you mean epochs?"),
         (("  epochs: 2", "  epochs: [1, 2]"), "train.yaml: hyperparameters.epochs has no single value"),
         (
             ("bucket: my-bucket", "bucket: my-bucket: 2"),

@@ -206,7 +206,7 @@ def test_help_of_train_lists_the_hyperparameters():
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["epoch=2"], "hyperparameter 'epoch' is not known; did you mean epochs?"),
+        (["epoch=2"], "unknown hyperparameter 'epoch'; did you mean epochs?"),
         (["epochs=two"], "hyperparameter epochs='two' is not a whole number"),
         (["epochs=1", "epochs=2"], "hyperparameter 'epochs' is given twice; keep one of them"),
         (["epochs"], "'epochs' is neither a flag nor a hyperparameter; write hyperparameters as name=value"),
