@@ -1,9 +1,9 @@
 #!/opt/venv/bin/python
-"""Reads the reviews of a job and says what they are: everything that is checked before a model is loaded.
+"""The image's `check` command: reads the data as a job would, reports on it and trains nothing.
 
     python check.py reviews.tsv --label_column stars
 
-The image's `check` command. Without a file or folder it reads the channels of the job, as training would.
+Without a file or folder it reads the channels of the job.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from text_classifier.runtime.folders import job_folders
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table, and leave data_report.json where a job's output goes. Returns the exit code."""
+    """Print the report, and write data_report.json to the output folder if there is one. Returns the exit code."""
     folders = job_folders()
     try:
         if arguments and not arguments[0].startswith("-"):
             path = Path(arguments.pop(0))
             if not path.exists():
-                print(f"{path} does not exist; give the file or folder of the reviews", file=sys.stderr)
+                print(f"{path} does not exist; give the file or folder with the rows", file=sys.stderr)
                 return 1
             channels = {"train": path}
         else:

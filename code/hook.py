@@ -1,8 +1,7 @@
-"""Starts and stops training inside SageMaker.
+"""Starts the training processes of a host, forwards stop signals to them and reports how they end.
 
-The sagemaker-training toolkit calls `run` in the container's first process (SAGEMAKER_TRAINING_MODULE=hook:run).
-Left alone, the toolkit keeps SIGTERM from the training script, leaves the failure reason empty and uses one GPU; this
-module is the place where all three are mended.
+The sagemaker-training toolkit calls `run` in the container's first process (SAGEMAKER_TRAINING_MODULE=hook:run). By
+itself the toolkit does not forward SIGTERM to the training script, leaves the failure reason empty and uses one GPU.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from text_classifier.runtime.owner import Owner
 
 SCRIPT = Path(__file__).with_name("train.py")
 
-#: When one process fails the others of its host notice, and end by themselves; if not, they are killed after so long.
-LAST_WORDS_SECONDS = 10.0
+#: Grace period for the other processes of the host after one has failed; then they get SIGKILL.
+GRACE_SECONDS = 10.0
 
 
 class Processes:
-    """The training processes of this host. A SIGTERM reaches them whenever it comes, also while they start."""
+    """The training processes of this host. SIGTERM is forwarded to them at any time, also while they start."""
 
     def __init__(self) -> None:
         self.running: list[subprocess.Popen[bytes]] = []
         self.is_stopping = False
         signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)  # Ctrl-C at a terminal: the same orderly end
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # start.py's first line had it blocked
+        signal.signal(signal.SIGINT, self._stop)  # Ctrl-C at a terminal: the same clean stop
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked by start.py's shebang
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.is_stopping = True
@@ -49,10 +48,10 @@ class Processes:
             process.send_signal(number)  # does nothing once the process has ended
 
     def start(self, command: list[str], environments: list[dict[str, str]], user: Owner | None = None) -> None:
-        """Start one process for each environment, unless a stop came first. A variable the user has set wins.
+        """Start one process per environment, unless a stop came first. Variables that the user has set win.
 
-        Each is in a process group of its own, so that Ctrl-C reaches it through `_stop` alone. Without a `user` they
-        run as this process does.
+        Each process gets its own process group, so that Ctrl-C reaches it only through `_stop`. Without `user` they run
+        as the current user.
         """
         options = user.process_options() if user else {}
         for environment in environments:
@@ -63,10 +62,10 @@ class Processes:
             self._signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Return 0 when all succeeded, else the exit code of the first that failed, when all have ended."""
+        """Wait for all processes. Returns 0 when all succeeded, else the exit code of the first that failed."""
         while self._any_alive():
             if failed := self._first_failure():
-                deadline = time.monotonic() + LAST_WORDS_SECONDS
+                deadline = time.monotonic() + GRACE_SECONDS
                 while self._any_alive() and time.monotonic() < deadline:
                     time.sleep(0.05)
                 self._signal(signal.SIGKILL)
@@ -85,20 +84,20 @@ class Processes:
         return 0
 
     def _ended_by_stop(self, code: int) -> bool:
-        """Until a process has something to save, SIGTERM simply ends it."""
+        """Whether SIGTERM ended the process, which happens only while it has nothing to save."""
         return self.is_stopping and code == -signal.SIGTERM
 
     @property
     def had_nothing_to_save(self) -> bool:
-        """Whether the stop came before there was any work."""
+        """Whether the stop came before there was anything to save."""
         return self.is_stopping and all(self._ended_by_stop(process.wait()) for process in self.running)
 
 
 def run() -> None:
-    """Train on this host. Returns when the job is completed or cleanly stopped.
+    """Train on this host. Returns when the job has completed or was stopped cleanly.
 
-    Raises the toolkit's ClientError otherwise: it makes the container exit with code 1. (SystemExit would not do: the
-    toolkit's own `finally` turns it into exit code 0.)
+    Raises the toolkit's ClientError otherwise, which makes the container exit with code 1. The toolkit's `finally`
+    would turn SystemExit into exit code 0.
     """
     folders = job_folders()
     try:
@@ -118,7 +117,7 @@ def _train(folders: JobFolders, hosts: Hosts) -> int:
     gpu.require_supported(gpus)
     folder = gpu.compat_folder() if gpus else None
     if folder:
-        print(f"The host's driver is older than CUDA 13: using the compatibility library in {folder}", flush=True)
+        print(f"The host's driver is too old for CUDA 13: using the compatibility library in {folder}", flush=True)
         os.environ["LD_LIBRARY_PATH"] = f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
     if sharded := folders.sharded_channels():
         _gather(folders, hosts, sharded, processes)
@@ -133,26 +132,26 @@ def _train(folders: JobFolders, hosts: Hosts) -> int:
 
 
 def _gather(folders: JobFolders, hosts: Hosts, channels: list[str], processes: Processes) -> None:
-    """Get the files of the other hosts, and have training read the channels where they are whole."""
+    """Fetch the files of the other hosts, and make training read the complete channels."""
     started = time.monotonic()
     shards.serve(folders.data, channels)
-    others = {host: (host, shards.PORT) for host in hosts.names if host != hosts.current}
-    os.environ[GATHERED] = str(shards.gather(folders.data, channels, others, lambda: processes.is_stopping))
+    peers = {host: (host, shards.PORT) for host in hosts.names if host != hosts.current}
+    os.environ[GATHERED] = str(shards.gather(folders.data, channels, peers, lambda: processes.is_stopping))
     print(
         f"gathered the files of all hosts for {', '.join(channels)} in {time.monotonic() - started:.1f} s", flush=True
     )
 
 
 def _reason(code: int) -> JobError:
-    """Say why a process ended that could not say it itself."""
+    """The reason why a process ended that left none itself."""
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         return out_of_host_memory()
     if code == -signal.SIGABRT:
         return PlatformError(
-            "training was aborted by a library; with several hosts that is most often because another one was lost: "
-            "look at the ends of all logs, then start the job again"
+            "training was aborted by a library, with several hosts most often because another host was lost; look at "
+            "the end of all logs, then start the job again"
         )
     if code < 0:
         name = signal.Signals(-code).name
-        return PlatformError(f"training was ended by {name}; see the end of the job's log, then start it again")
-    return PlatformError(f"training ended with exit code {code}; see the end of the job's log")
+        return PlatformError(f"training was killed by {name}; look at the end of the job's log, then start it again")
+    return PlatformError(f"training ended with exit code {code}; look at the end of the job's log")

@@ -1,8 +1,8 @@
 #!/usr/bin/env -S --block-signal=TERM /opt/venv/bin/python
-"""The image's `train` command: the toolkit's, with what the toolkit gets wrong before it calls hook.py put right.
+"""The image's `train` command: checks the job's configuration, then runs sagemaker-training.
 
-The kernel drops a SIGTERM for a container's first process as long as nothing in it listens, and importing the toolkit
-takes most of a second. The first line above has it blocked from the start: it waits until hook.py listens.
+The kernel drops a SIGTERM to a container's first process while it has no handler, and importing the toolkit takes most
+of a second. The shebang blocks the signal, so it stays pending until hook.py installs its handler.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from text_classifier.runtime.folders import JobFolders, job_folders
 
 
 def main() -> None:
-    """Check the configuration, then let the toolkit take over. Exits with 0 or 1, nothing else."""
+    """Check the configuration, then run the toolkit. The exit code is 0 or 1."""
     redaction.install()
     folders = job_folders()
     try:
         folders.require_configuration()
         folders.require_writable_outputs()
-        # Here, because the toolkit prints all hyperparameters: one that holds a secret must not get that far.
-        hyperparameters.parse(folders.hyperparameters())
+        # Before the toolkit, which prints all hyperparameters: one that looks like a secret is refused here.
+        hyperparameters.validate(folders.hyperparameters())
     except JobError as error:
         _fail(folders, error)
     _run_toolkit(folders)
@@ -35,9 +35,9 @@ def _run_toolkit(folders: JobFolders) -> None:
         train()
     except SystemExit as end:
         folders.hand_over_success()
-        # What goes wrong while the toolkit reports an error is swallowed by its `finally: sys.exit(0)`.
+        # The toolkit's `finally: sys.exit(0)` swallows errors that occur while it reports another one.
         if end.__context__ is not None:
-            _fail(folders, PlatformError(f"the toolkit failed ({end.__context__!r}); start the job again"))
+            _fail(folders, PlatformError(f"sagemaker-training failed ({end.__context__!r}); start the job again"))
         sys.exit(1 if end.code else 0)
 
 

@@ -1,10 +1,10 @@
-"""Fine-tune a BERT-family classifier on reviews. Entry point.
+"""The training script: fine-tunes a classifier on the job's channels.
 
     python train.py --epochs 3 --learning_rate 1e-4
-    python train.py --check reviews.tsv --label_map "1-3=negative;4-5=positive"    # reads the data, and that is all
+    python train.py --check reviews.tsv --label_map "1-3=negative;4-5=positive"    # only checks the data
 
-Input and output folders are SageMaker's (see contract.py). All that a person may have got wrong is checked before the
-heavy imports.
+Input and output folders are SageMaker's (text_classifier/runtime/folders.py). Settings and data are checked before
+torch is imported, so that a user's mistake shows within seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from text_classifier.runtime.stop import Stopped
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job. Returns the exit code; a failure has left its reason in the failure file."""
+    """Run the job. Returns the exit code; the reason of a failure is in the failure file."""
     if arguments[:1] == ["--check"]:
         return check.main(arguments[1:])
     folders = job_folders()
@@ -57,10 +57,10 @@ def main(arguments: list[str]) -> int:
 
 
 def import_job() -> ModuleType:
-    """job.py, with which torch and transformers come: seconds.
+    """Import job.py, and with it torch and transformers, which takes seconds.
 
-    A quarter of them would go into looking for garbage among half a million objects that stay as long as the process.
-    Nor is it looked for among them afterwards, while the job trains.
+    Without garbage collection: it would take a quarter of that time to search half a million objects that live as long
+    as the process. They are frozen, so that later collections skip them too.
     """
     gc.disable()
     try:

@@ -1,5 +1,5 @@
 #!/opt/venv/bin/python
-"""The image's `version` command: what it was built from, and what is in it."""
+"""The image's `version` command: its revision, lock and base, and its main packages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import platform
 from importlib.metadata import version
 
-#: The packages that decide how a model comes out, and CUDA's.
+#: The packages that a model depends on, CUDA's included.
 PACKAGES = (
     "torch", "transformers", "tokenizers", "safetensors", "numpy", "sagemaker-training",
     "cuda-toolkit", "nvidia-cudnn-cu13", "nvidia-nccl-cu13",
@@ -15,7 +15,7 @@ PACKAGES = (
 
 
 def main() -> None:
-    """Print a line for each. The first three are the image's labels too."""
+    """Print one line each. The first three are the image's labels too."""
     for name in ("revision", "lock", "base"):
         print(f"{name}: {os.environ.get(f'IMAGE_{name.upper()}', 'unknown')}")
     print(f"python: {platform.python_version()}")

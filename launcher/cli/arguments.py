@@ -65,7 +65,7 @@ def _hyperparameters(command: Command, rest: Sequence[str], of_file: Mapping[str
             raise UserError(f"{rest[0]!r} is one word too many; this command takes no hyperparameters")
         return {}
     values = {**hyperparameters.without_aliases(of_file), **hyperparameters.without_aliases(checks.pairs(rest))}
-    hyperparameters.parse(values)
+    hyperparameters.validate(values)
     return values
 
 

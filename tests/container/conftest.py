@@ -1,4 +1,4 @@
-"""Jobs in containers of the built image, with a tiny model that the image itself makes."""
+"""Fixtures: jobs in containers of the built image, with a tiny model that the image itself writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _remove_leftovers(session: pytest.Session) -> None:
-    """Once for all processes that share the tests: what one of them has running is no leftover."""
+    """Once for all test processes: the running containers of one process are not leftovers."""
     if not hasattr(session.config, "workerinput"):
         containers.remove_leftovers()
 
@@ -34,7 +34,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """The model directory of a completed job; what else the job left is in ../output/data."""
+    """The model directory of a completed job; its other output is in ../output/data."""
     hyperparameters = QUICK | {"epochs": "4", "learning_rate": "0.01"}
     job = containers.ready_job(tmp_path_factory.mktemp("trained"), tiny_model, hyperparameters)
     with containers.running(job):
@@ -44,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 @pytest.fixture
 def ready_job(tmp_path: Path, tiny_model: Path) -> Callable[..., ContainerJob]:
-    """Make a job that would succeed; each call makes another."""
+    """A function that makes a new job that succeeds."""
     made = []
 
     def make(hyperparameters: Mapping[str, str] = QUICK, host_count: int = 1) -> ContainerJob:

@@ -1,4 +1,4 @@
-"""What went wrong stands in the failure file, in a sentence that a person can act on; the exit code is 1."""
+"""A failed job writes one actionable sentence to the failure file and exits with code 1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Make = Callable[..., ContainerJob]
 
 
 def fails(job: ContainerJob, sentence: str, **options: Any) -> str:
-    """Run the job, which must fail with a failure file whose first line matches, and return the log."""
+    """Run the job, which must fail with a matching first line in the failure file. Returns the log."""
     with running(job, **options):
         assert job.wait() == {"algo-1": 1}, job.log()
         failure = job.failure()
@@ -80,8 +80,8 @@ def test_a_missing_configuration_file(ready_job: Make) -> None:
     [
         (
             "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')",
-            "Your settings: the GPU ran out of memory with train_batch_size=8; take train_batch_size=4, "
-            "a smaller max_sequence_length or an instance with more GPU memory",
+            "Your settings: the GPU ran out of memory with train_batch_size=8 and max_sequence_length=128; "
+            "use train_batch_size=4, a smaller max_sequence_length or an instance with more GPU memory",
         ),
         ("OSError(28, 'No space left on device')", r"The platform: the disk is full at loss_tracking.py:\d+; give the"),
         ("KeyError('x')", r"A bug in the training code: KeyError at loss_tracking.py:\d+; the traceback is in the job"),

@@ -1,4 +1,4 @@
-"""Several hosts: one that fails, dies, hangs or never comes ends the job on all, with its name; never a success."""
+"""Several hosts: one that fails, dies, hangs or never joins ends the job on all hosts, which name it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_host_that_hangs_is_named_after_the_timeout(ready_job: Make) -> None:
     with running(ready_job(ENDLESS | {"collective_timeout_seconds": "5"}, host_count=2)) as job:
         job.wait_for("step 20 ")
         paused = time.monotonic()
-        job.containers["algo-1"].pause()  # the leader: the others cannot ask it who is missing
+        job.containers["algo-1"].pause()  # the leader: the other hosts cannot ask it which host is missing
         assert job.containers["algo-2"].wait(timeout=60)["StatusCode"] == 1
         assert time.monotonic() - paused < 30
         assert job.failure("algo-2").startswith("The platform: host algo-1 was lost: no answer for 5 s; look at")

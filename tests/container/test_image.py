@@ -1,4 +1,4 @@
-"""The built image, from outside: docker run and docker image inspect."""
+"""The built image, black box: docker run and docker image inspect."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def description() -> dict[str, Any]:
-    """What `docker image inspect` says."""
+    """The output of `docker image inspect`."""
     inspect = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, text=True, check=True)
     return json.loads(inspect.stdout)[0]
 
 
 @pytest.fixture(scope="module")
 def content() -> dict[str, Any]:
-    """What INSPECTION finds inside."""
+    """The output of INSPECTION inside the image."""
     inspection = run("python", "-c", INSPECTION, "train", "bash", *COMPILERS)
     assert inspection.returncode == 0, inspection.stderr
     return json.loads(inspection.stdout)
@@ -115,7 +115,7 @@ def test_no_program_runs_as_another_user() -> None:
     assert (found.returncode, found.stdout) == (0, "")
 
 
-def test_train_is_what_runs_and_nothing_stands_before_it(description: dict[str, Any]) -> None:
+def test_train_runs_without_an_entrypoint_before_it(description: dict[str, Any]) -> None:
     assert description["Config"]["Cmd"] == ["train"]
     assert not description["Config"]["Entrypoint"]
 

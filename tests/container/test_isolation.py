@@ -1,4 +1,4 @@
-"""A job needs its inputs and outputs alone: no network, no capability, no other place to write, no special user."""
+"""A job needs only its inputs and outputs: no network, capability, other writable folder or special user."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ STRACE = (
 )  # fmt: skip
 CANARY = "canary-5f0c7a9e"
 
-#: Somebody who is not root. Only root can give folders away; for others it is themselves, whose the folders are.
+#: A user other than root. Only root can give folders to another user; other users own the folders themselves.
 SOMEBODY = os.getuid() or 12345
 
 
 @pytest.fixture
 def owned_job(ready_job: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Make a job whose outputs are SOMEBODY's, with these permissions."""
+    """Make a job whose output folders belong to SOMEBODY, with these permissions."""
     prepare = ContainerJob._prepare
 
     def make(hyperparameters: dict[str, str], mode: int) -> ContainerJob:
@@ -60,7 +60,7 @@ def outside(line: str) -> bool:
 
 
 def test_any_user_trains_without_privileges_or_network_and_calls_nobody(ready_job: Make) -> None:
-    """Nor does what it was told in secret come out of it."""
+    """Secrets in its environment do not appear in its output either."""
     job = ready_job(SHORT)
     secrets = {name: f"{CANARY}-{name}" for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DATABASE_PASSWORD")}
     options = {"image": IMAGE_WITH_TOOLS, "command": [*STRACE, "train"], "user": "12345:12345", "environment": secrets}
@@ -94,7 +94,7 @@ def test_root_without_capabilities_trains_as_root_and_says_so_once(owned_job: Ma
 
 
 def test_training_runs_as_the_owner_of_the_model_folder(owned_job: Make) -> None:
-    """And can be stopped; nothing that it leaves behind is root's."""
+    """The job can also be stopped, and none of its files belongs to root."""
     with running(owned_job(ENDLESS, 0o755)) as job:
         job.wait_for("step 20 ")
         assert f"Training runs as user {SOMEBODY}, who owns {INSIDE}/model\n" in job.log()

@@ -1,4 +1,4 @@
-"""A package that is not the locked one does not come into an image."""
+"""The build refuses a package that differs from the lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.containers import IMAGE
 
 
 def test_a_wrong_hash_fails_the_build(tmp_path: Path) -> None:
-    """In the lock that is installed first, so that it shows in seconds; the real build does the rest."""
+    """With a wrong hash in the lock that is installed first, so that the build fails within seconds."""
     for name in ("docker", "code"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("build_and_push.sh", ".dockerignore"):

@@ -1,4 +1,4 @@
-"""What is in the image is written down: in docker/packages.txt, and in the bill of materials."""
+"""The image matches docker/packages.txt and its bill of materials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCKER = ROOT / "docker"
 
 
 def output(image: str, script: str) -> str:
-    """What a script of docker/ prints inside an image."""
+    """The output of a script of docker/ inside an image."""
     with (DOCKER / script).open() as file:
         command = ["docker", "run", "--rm", "--interactive", "--network=none", image, "python", "-"]
         done = subprocess.run(command, stdin=file, capture_output=True, text=True, check=False, timeout=120)
@@ -24,7 +24,7 @@ def output(image: str, script: str) -> str:
 
 
 def sections(text: str) -> dict[str, list[str]]:
-    """The lines of each section, and what stands in brackets above them."""
+    """The lines of each section, by its heading in brackets."""
     parts = re.findall(r"^\[(.+)\]\n((?:.+\n)+)", text, re.MULTILINE)
     return {title.split(" ")[0].lower(): lines.splitlines() for title, lines in parts}
 
@@ -35,7 +35,7 @@ def packages() -> dict[str, list[str]]:
 
 
 def test_the_list_of_packages_is_that_of_the_image(packages: dict[str, list[str]]) -> None:
-    """Of the distribution the names alone: its security updates change versions without a commit of ours."""
+    """Distribution packages are compared by name only: security updates change versions without a commit."""
     listed = sections((DOCKER / "packages.txt").read_text())
     assert packages["python"] == listed["python"], 'run "make packages" and look at the diff'
     if packages["base"] == listed["base"]:
@@ -44,7 +44,7 @@ def test_the_list_of_packages_is_that_of_the_image(packages: dict[str, list[str]
 
 
 def test_every_package_has_a_licence(packages: dict[str, list[str]]) -> None:
-    """cuda-toolkit only names others, and states none."""
+    """cuda-toolkit is a meta package without a license."""
     unstated = [line.split(" ")[0] for line in packages["python"] if line.endswith("not stated")]
     assert unstated == ["cuda-toolkit"]
 

@@ -1,4 +1,4 @@
-"""The image's `predict` command, on a model that the image has trained."""
+"""The image's `predict` command with a model trained by the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No file of the image, and nothing in its settings, is a secret. (Of every layer: make scan-image.)"""
+"""Neither the files nor the configuration of the image contain secrets. (make scan-image checks every layer.)"""
 
 from __future__ import annotations
 

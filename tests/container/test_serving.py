@@ -1,4 +1,4 @@
-"""The artifact serves elsewhere: transformers' pipeline, and Hugging Face's own SageMaker containers; no network."""
+"""The model works offline in transformers' pipeline and in Hugging Face's SageMaker inference containers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.containers import IMAGE
 
 PACKAGES = ROOT / "build" / "serving" / "packages"
 
-#: Prints what the pipeline says about the texts on stdin, with the transformers that is first on the path.
+#: Prints the pipeline's output for the texts on stdin, with the transformers that comes first on the path.
 PIPELINE = """
 import json, sys, transformers
 classify = transformers.pipeline("text-classification", model="/model", truncation=True, max_length=128)
@@ -26,7 +26,7 @@ json.dump([transformers.__version__, answers], sys.stdout)
 
 
 def run(trained: Path, command: list[str], sent: Any, *, packages: Path | None = None) -> Any:
-    """What a Python program says in the image, given JSON. It sees the unpacked model and no module of code/."""
+    """The output of a Python program in the image, given JSON. It sees the unpacked model and no module of code/."""
     mounts = [f"--volume={trained}:/model:ro", f"--volume={ROOT / 'tests'}:/tests:ro"]
     if packages:
         assert (packages / "transformers").is_dir(), f"{packages} is not there; make test-container installs it"
@@ -63,7 +63,7 @@ def margin(answer: list[dict[str, Any]]) -> float:
 def test_a_pipeline_gives_the_logits_of_the_trainer(
     trained: Path, measured: dict[str, float], packages: Path | None, major: str
 ) -> None:
-    """With the image's own transformers, and with the one before, which serving containers still have."""
+    """With the image's transformers, and with the previous major version, which inference containers still have."""
     version, answers = run(trained, ["-c", PIPELINE], list(measured), packages=packages)
     assert version.partition(".")[0] == major
     assert [margin(answer) for answer in answers] == pytest.approx(list(measured.values()), abs=1e-5)

@@ -1,4 +1,4 @@
-"""The stop signal at any time of a run's life: the job ends in order, soon, and with exit code 0."""
+"""A stop signal at any time ends the job cleanly, soon, and with exit code 0."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNALS = 10
 
 @pytest.mark.parametrize("host_count", [1, 2])
 def test_a_stop_signal_at_any_time_ends_the_run_in_order(ready_job: Make, host_count: int) -> None:
-    """One signal in each tenth of a run's life, at a random time."""
+    """One signal at a random time within each tenth of the run."""
     with running(ready_job(WHOLE_LIFE, host_count)) as whole:
         assert set(whole.wait().values()) == {0}, whole.log()
         life = whole.life_seconds()

@@ -1,4 +1,4 @@
-"""A trial of a tuning job, as SageMaker starts it, beside the checkpoints of another."""
+"""A trial of a tuning job, started as SageMaker does, next to the checkpoints of another trial."""
 
 from __future__ import annotations
 

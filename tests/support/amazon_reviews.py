@@ -1,8 +1,8 @@
-"""Writes review files of any size in the three Amazon formats: `python amazon_reviews.py FILE ROWS [tsv|2018|2023]`.
+"""Writes review files of any size in the three Amazon formats: `python amazon_reviews.py FILE ROWS`.
 
-The words are common ones, as frequent as Zipf's law has them, and some made-up ones between them. Lengths are those of
-the Amazon book reviews, in tokens of BERT's vocabulary: mean 132, median 68, 90th percentile 305, 99th 869; and stars
-are as skewed as there. A seed gives the same rows again. Pure standard library.
+The words are common English words with Zipf frequencies, mixed with made-up ones. Lengths follow the Amazon book
+reviews, in tokens of BERT's vocabulary: mean 132, median 68, 90th percentile 305, 99th 869; the stars are as skewed as
+there. The same seed gives the same rows. Standard library only.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ COLUMNS = (
 
 FORMATS = ("tsv", "2018", "2023")
 
-#: Shares of 1 to 5 stars.
+#: Fractions of 1 to 5 stars.
 STARS = (0.06, 0.05, 0.09, 0.19, 0.61)
 
-#: Share of the words that are made up, and what may stand behind a word.
+#: Fraction of made-up words, and what may follow a word.
 RARE, ENDINGS = 0.05, ("",) * 12 + (",", ".")
 
-#: Of the log-normal distribution of the words of a text.
+#: Words per text: parameters of a log-normal distribution, and the maximum.
 MEDIAN_WORDS, SPREAD, MOST_WORDS = 48, 1.26, 4_000
 
-COMMON = (  # noqa: SIM905 - as a list it would be a line a word
+COMMON = (  # noqa: SIM905 - as a list it would be one line per word
     "the and I to a of is it this book in that was for with read as but have not on you he are his my so be story she "
     "one her all at from they who about an by or what more very like if had has great good just will me would can we "
     "when there their out characters which some up really no him time them do how than first into were only other it's "
@@ -46,13 +46,13 @@ COMMON = (  # noqa: SIM905 - as a list it would be a line a word
     "personal collection mystery experience complete historical political fantasy romance excellent especially however "
     "pictures recipes reference study students fiction review bought copy received edition quality price "
 ).split()
-OPINIONS = ("dreadful", "poor", "fair", "good", "wonderful")  #: one for each number of stars
+OPINIONS = ("dreadful", "poor", "fair", "good", "wonderful")  #: one per number of stars
 
 _SYLLABLES = [first + second for first in "bdfglmnprstvk" for second in ("a", "e", "i", "o", "an", "er", "in", "ou")]
 
 
 def reviews(rows: int, seed: int = 1) -> Iterator[tuple[int, str, str]]:
-    """Stars, headline and body of so many reviews. Each body has the opinion that goes with its stars somewhere."""
+    """Yield stars, headline and body of each review. The word for the stars is in the middle of the body."""
     chance = random.Random(seed)
     rare = ["".join(chance.choices(_SYLLABLES, k=chance.choice((2, 3)))) for _ in range(20_000)]
     weights = list(itertools.accumulate(1 / rank for rank in range(4, len(COMMON) + 4)))
@@ -70,7 +70,7 @@ def reviews(rows: int, seed: int = 1) -> Iterator[tuple[int, str, str]]:
 
 
 def write(path: Path, rows: int, kind: str = "tsv", seed: int = 1) -> None:
-    """Write so many reviews, gzipped when the name ends in .gz."""
+    """Write a file with this many rows, gzipped when the name ends in .gz."""
     file: IO[str]
     with gzip.open(path, "wt", 3, "utf-8") if path.suffix == ".gz" else path.open("w", encoding="utf-8") as file:
         if kind == "tsv":

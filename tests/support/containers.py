@@ -1,4 +1,4 @@
-"""A training job in containers of the built image, started as SageMaker starts them. For the container tests."""
+"""A training job in containers of the built image, started as SageMaker starts them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ LABEL = "sagemaker-text-classification.test"
 PACKAGE = ROOT / "code" / "text_classifier"
 INSIDE = "/opt/ml"
 
-#: What a job writes; its other folders are mounted read-only.
+#: The folders that a job writes to; the others are mounted read-only.
 WRITABLE = ("model", "output", "checkpoints")
 
-#: As quick as training gets: the tiny model, fp32, eight rows a step.
+#: The fastest training: the tiny model, fp32, eight rows per step.
 QUICK = {"train_batch_size": "8", "precision": "fp32", "log_seconds": "0"}
 WHOLE_LIFE = QUICK | {"epochs": "40"}  #: trains for about as long as it takes to start
 ENDLESS = QUICK | {"epochs": "1000000"}
 
-#: Appended to loss_tracking.py: the run breaks at its third step.
+#: Appended to loss_tracking.py: training fails at its third step.
 BREAKS = """
 
 def _broken(self, step, loss, rows):
@@ -46,7 +46,7 @@ LossWatch.add = _broken
 
 
 def remove_leftovers() -> None:
-    """Remove what a test run that was cut off has left."""
+    """Remove the containers and networks of an interrupted test run."""
     client = docker.from_env()
     for container in client.containers.list(all=True, filters={"label": LABEL}):
         with contextlib.suppress(docker.errors.APIError):
@@ -57,7 +57,7 @@ def remove_leftovers() -> None:
 
 @dataclass
 class ContainerJob:
-    """A job of one or more hosts. Each has its own configuration, model and output; the channels are shared."""
+    """A job of one or more hosts. Each host has its own configuration, model and output; the channels are shared."""
 
     base: Path
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class ContainerJob:
         (self.base / "channels").mkdir(exist_ok=True)
         for name in ("config", "model", "output", "output/data"):
             self.folder(host, name).mkdir(parents=True)
-            self.folder(host, name).chmod(0o777)  # the container's root need not be this user
+            self.folder(host, name).chmod(0o777)  # the container's root may be another user
         files = {
             "hyperparameters.json": dict(self.hyperparameters),
             "resourceconfig.json": {
@@ -95,29 +95,38 @@ class ContainerJob:
             (self.folder(host, "config") / name).write_text(json.dumps(content))
 
     def start(self, **options: Any) -> None:
-        """Start a container for each host. `options` go to docker; `mounts` (inside path: own path), `without` (paths
-        that are not mounted), `image` and `only` (a host: its own options) are ours."""
+        """Start a container per host. `options` are docker's, except `mounts` (path inside: path outside), `without`
+        (paths that are not mounted), `image` and `only` (host: options for it alone)."""
         client = docker.from_env()
         only: Mapping[str, Mapping[str, Any]] = options.pop("only", {})
         if self.host_count > 1:
             self.network = client.networks.create(f"{LABEL}.{time.monotonic_ns()}", internal=True, labels={LABEL: ""})
         for host in self.hosts:
             self._prepare(host)
-            own = {"environment": {"OMP_NUM_THREADS": "1"}, **options, **only.get(host, {})}  # hosts share this machine
+            settings = {
+                "environment": {"OMP_NUM_THREADS": "1"},
+                **options,
+                **only.get(host, {}),
+            }  # hosts share this machine
             mounts = {
                 "input/config": self.folder(host, "config"), "input/data": self.base / "channels",
-                "model": self.folder(host, "model"), "output": self.folder(host, "output"), **own.pop("mounts", {}),
+                "model": self.folder(host, "model"), "output": self.folder(host, "output"), **settings.pop("mounts", {}),
             }  # fmt: skip
-            for target in own.pop("without", ()):
+            for target in settings.pop("without", ()):
                 del mounts[target]
             volumes = {
                 str(source): {"bind": f"{INSIDE}/{target}", "mode": "rw" if target in WRITABLE else "ro"}
                 for target, source in mounts.items()
             }
             place = {"network": self.network.name} if self.network else {"network_mode": "none"}
-            command = own.pop("command", ["train"])
+            command = settings.pop("command", ["train"])
             self.containers[host] = client.containers.create(
-                own.pop("image", IMAGE), command, hostname=host, labels={LABEL: ""}, volumes=volumes, **(place | own)
+                settings.pop("image", IMAGE),
+                command,
+                hostname=host,
+                labels={LABEL: ""},
+                volumes=volumes,
+                **(place | settings),
             )
             if self.network:
                 self.network.disconnect(self.containers[host])
@@ -132,13 +141,13 @@ class ContainerJob:
             self.network.remove()
 
     def stop_signal(self, *hosts: str) -> None:
-        """What SageMaker sends when a job is stopped; nothing when the container has ended before."""
+        """Send the signal that SageMaker sends to stop a job, unless the container has ended."""
         for host in hosts or self.hosts:
             with contextlib.suppress(docker.errors.APIError):
                 self.containers[host].kill("SIGTERM")
 
     def wait(self, timeout: float = 120.0) -> dict[str, int]:
-        """Wait until all have ended, and return the exit codes."""
+        """Wait until all containers have ended. Returns their exit codes by host."""
         deadline = time.monotonic() + timeout
         codes = {}
         for host, container in self.containers.items():
@@ -146,7 +155,7 @@ class ContainerJob:
         return codes
 
     def wait_for(self, text: str, host: str = "algo-1", timeout: float = 90.0) -> None:
-        """Wait until the log of a host holds a text."""
+        """Wait until the log of a host contains the text."""
         self.wait_until(lambda: text in self.log(host), f"{text!r} in the log of {host}", timeout)
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 90.0) -> None:
@@ -164,7 +173,7 @@ class ContainerJob:
         return path.read_text() if path.exists() else ""
 
     def manifest(self, host: str = "algo-1") -> dict[str, Any] | None:
-        """The manifest of the saved model, or None when there is no model; half a model is an error."""
+        """The manifest of the saved model; None when there is no model. An incomplete model is an error."""
         names = {path.name for path in self.folder(host, "model").iterdir()}
         if not names:
             return None
@@ -173,7 +182,7 @@ class ContainerJob:
         return manifest
 
     def life_seconds(self, host: str = "algo-1") -> float:
-        """From the start of the container to its end, as the engine has noted them."""
+        """From the start of the container to its end, as recorded by the engine."""
         container = self.containers[host]
         container.reload()
         return (
@@ -182,13 +191,13 @@ class ContainerJob:
 
 
 def time_of(text: str) -> datetime:
-    """A time as the engine writes it."""
+    """Parse a time of the engine."""
     return datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00")
 
 
 @contextlib.contextmanager
 def running(job: ContainerJob, **options: Any) -> Iterator[ContainerJob]:
-    """Start the job, and remove its containers and its network in the end."""
+    """Start the job; remove its containers and its network at the end."""
     try:
         job.start(**options)
         yield job
@@ -198,7 +207,7 @@ def running(job: ContainerJob, **options: Any) -> Iterator[ContainerJob]:
 
 @dataclass(frozen=True)
 class Stop:
-    """How a job ended after a stop signal: `state` is what the model directory holds."""
+    """How a job ended after a stop signal. `state` is the status in the manifest, or "no model"."""
 
     delay: float
     seconds: float
@@ -210,7 +219,7 @@ class Stop:
 
 
 def stop_after(job: ContainerJob, delay: float, **options: Any) -> Stop:
-    """Start the job, send all its hosts the stop signal after `delay` seconds, and see how it ends."""
+    """Start the job, send the stop signal to all hosts after `delay` seconds, and report how it ends."""
     with running(job, **options):
         time.sleep(delay)
         sent = time.monotonic()
@@ -233,7 +242,7 @@ def stop_after(job: ContainerJob, delay: float, **options: Any) -> Stop:
 
 
 def ready_job(base: Path, model: Path, hyperparameters: Mapping[str, str], host_count: int = 1) -> ContainerJob:
-    """A job that would succeed: 64 easy rows and the tiny model."""
+    """A job that succeeds if nothing interferes: 64 easy rows and the tiny model."""
     job = ContainerJob(base, hyperparameters, host_count)
     job.channel("train", "reviews.tsv", table(easy_rows(64)))
     for path in model.iterdir():
@@ -244,7 +253,7 @@ def ready_job(base: Path, model: Path, hyperparameters: Mapping[str, str], host_
 
 
 def changed_module(folder: Path, name: str, *, replace: Sequence[str] = (), append: str = "") -> dict[str, Path]:
-    """A module of the package with a fault in it, as a mount."""
+    """A changed copy of a module of the package, as a mount."""
     text = (PACKAGE / name).read_text()
     if replace:
         assert replace[0] in text
@@ -256,7 +265,7 @@ def changed_module(folder: Path, name: str, *, replace: Sequence[str] = (), appe
 
 
 def write_tiny_model(folder: Path) -> None:
-    """Let the image itself make the model: this machine has no torch."""
+    """Let the image write the tiny model: the tests' own environment has no torch."""
     folder.chmod(0o777)
     command = ["python", "-m", "support.tiny_model", "/tiny-model"]
     mounts = {

@@ -1,4 +1,4 @@
-"""A training job in a folder of its own, run as a process. Pure standard library: the host's tests use it too."""
+"""A training job in a folder of its own, run as a process. Standard library only: tests outside the image use it too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BAD = ("bad awful poor dull dreadful", "negative")
 
 @dataclass
 class Job:
-    """The folders of one job, and a way to run it."""
+    """The folders of one job, with methods to fill them and to run it."""
 
     base: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Job:
         return process.returncode, log
 
     def clear(self) -> None:
-        """Remove what former runs left, checkpoints among it."""
+        """Remove what earlier runs left, checkpoints included."""
         for folder in ("model", "output", "checkpoints"):
             shutil.rmtree(self.base / folder, ignore_errors=True)
 

@@ -9,7 +9,7 @@ from support.jobs import BAD, GOOD
 
 
 def write_tiny_model(folder: Path) -> None:
-    """A BERT of two small layers with random weights, saved as people save models."""
+    """Save a BERT with two small layers and random weights, as save_pretrained does."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast

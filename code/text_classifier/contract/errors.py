@@ -108,7 +108,7 @@ def explain(error: Exception, setting: str, batch_size: int) -> Exception:
     if _is_gpu_out_of_memory(error):
         smaller = f"{setting}={batch_size // 2}, " if batch_size > 1 else ""
         return SettingsError(
-            f"the GPU ran out of memory with {setting}={batch_size}; take {smaller}a smaller max_sequence_length or an "
+            f"the GPU ran out of memory with {setting}={batch_size}; use {smaller}a smaller max_sequence_length or an "
             f"instance with more GPU memory\n{text}"
         )
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: " in text or "Cannot allocate memory" in text:
@@ -121,7 +121,7 @@ def explain(error: Exception, setting: str, batch_size: int) -> Exception:
 def out_of_host_memory() -> PlatformError:
     """The error for a process that the OOM killer ended."""
     return PlatformError(
-        "the host ran out of memory, so training was killed; take an instance with more memory, "
+        "the host ran out of memory, so training was killed; use an instance with more memory, "
         "or a smaller train_batch_size or max_data_rows"
     )
 

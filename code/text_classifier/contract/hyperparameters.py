@@ -219,7 +219,7 @@ def _resolve(settings: Settings) -> Settings:
     task, metric = settings.task, settings.metric_for_best_model or DEFAULTS[settings.task]
     if metric not in BY_TASK[task]:
         raise SettingsError(
-            f"metric_for_best_model={metric} does not exist for task={task}; take one of {', '.join(BY_TASK[task])}"
+            f"metric_for_best_model={metric} does not exist for task={task}; choose one of {', '.join(BY_TASK[task])}"
         )
     if task != "single_label" and settings.class_weights != "none":
         raise SettingsError(

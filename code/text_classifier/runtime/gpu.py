@@ -53,7 +53,7 @@ def require_supported(gpus: list[Version]) -> None:
         if capability < OLDEST_CAPABILITY:
             generation = "".join(map(str, capability))
             raise SettingsError(
-                f"CUDA 13 does not support this instance's GPUs (sm_{generation}, as of ml.p2 and ml.p3); take an "
+                f"CUDA 13 does not support this instance's GPUs (sm_{generation}, as of ml.p2 and ml.p3); use an "
                 f"instance of {INSTANCES}"
             )
 
@@ -76,7 +76,7 @@ def compat_folder(version_file: Path = DRIVER_VERSION_FILE, folder: Path = COMPA
         needed = OLDEST_DRIVER if libraries else NATIVE_DRIVER
         raise PlatformError(
             f"the host's NVIDIA driver {match[1]} is too old for this image, which needs {needed[0]} or newer; "
-            f"take an instance of {INSTANCES}"
+            f"use an instance of {INSTANCES}"
         )
     return folder
 

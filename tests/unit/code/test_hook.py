@@ -92,7 +92,7 @@ def test_a_process_that_saves_is_waited_for() -> None:
 
 
 def test_the_first_failure_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hook, "LAST_WORDS_SECONDS", 0.2)
+    monkeypatch.setattr(hook, "GRACE_SECONDS", 0.2)
     processes = Processes()
     started = time.monotonic()
     processes.start(python("import os, time; os.environ['RANK'] == '1' and exit(3); time.sleep(60)"), [
@@ -107,10 +107,10 @@ def test_the_first_failure_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> N
     ("code", "sentence"),
     [
         ("import os; os.kill(os.getpid(), 9)", "The platform: the host ran out of memory, so training was killed"),
-        ("import os; os.kill(os.getpid(), 6)", "The platform: training was aborted by a library; with several hosts"),
-        ("import os; os.kill(os.getpid(), 11)", "The platform: training was ended by SIGSEGV; see the end of"),
-        ("import os; os.kill(os.getpid(), 15)", "The platform: training was ended by SIGTERM; see the end of"),
-        ("raise SystemExit(130)", "The platform: training ended with exit code 130; see the end of"),
+        ("import os; os.kill(os.getpid(), 6)", "The platform: training was aborted by a library, with several hosts"),
+        ("import os; os.kill(os.getpid(), 11)", "The platform: training was killed by SIGSEGV; look at the end of"),
+        ("import os; os.kill(os.getpid(), 15)", "The platform: training was killed by SIGTERM; look at the end of"),
+        ("raise SystemExit(130)", "The platform: training ended with exit code 130; look at the end of"),
     ],
 )
 def test_an_end_without_a_word_is_given_a_reason(script: Path, code: str, sentence: str) -> None:

@@ -34,7 +34,7 @@ def test_no_secret_gets_into_the_file() -> None:
     assert "hf_***" in describe(DataError("hf_" + "a" * 34))
 
 
-def test_what_another_host_said_keeps_its_cause() -> None:
+def test_the_reason_of_another_host_keeps_its_cause() -> None:
     assert first_line(PeerError("Your data: a.csv: is bad", "algo-2")) == (
         "Your data: a.csv: is bad [reported by algo-2]"
     )
@@ -47,14 +47,14 @@ class OutOfMemoryError(RuntimeError):
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (OutOfMemoryError("CUDA"), "Your settings: the GPU ran out of memory with eval_batch_size=64; take eval_batch"
+        (OutOfMemoryError("CUDA"), "Your settings: the GPU ran out of memory with eval_batch_size=64; use eval_batch"
          "_size=32, "
          "a smaller max_sequence_length or an instance with more GPU memory"),
         (RuntimeError("CUDA error: out of memory"),
-         "Your settings: the GPU ran out of memory with eval_batch_size=64; take eval_batch"
+         "Your settings: the GPU ran out of memory with eval_batch_size=64; use eval_batch"
          "_size=32, "
          "a smaller max_sequence_length or an instance with more GPU memory"),
-        (MemoryError(), "The platform: the host ran out of memory, so training was killed; take an instance with more"),
+        (MemoryError(), "The platform: the host ran out of memory, so training was killed; use an instance with more"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "The platform: the host ran out"),
         (OSError(errno.ENOSPC, "x"), "The platform: the disk is full"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "The platform: the disk is full"),
@@ -68,7 +68,7 @@ def test_errors_of_libraries_get_a_cause(error: Exception, sentence: str) -> Non
 
 def test_a_batch_of_one_cannot_be_halved() -> None:
     text = first_line(explain(OutOfMemoryError("CUDA"), "train_batch_size", 1))
-    assert "train_batch_size=1; take a smaller max_sequence_length or" in text
+    assert "train_batch_size=1; use a smaller max_sequence_length or" in text
 
 
 def test_memory_that_ran_out_while_a_step_was_recorded_is_the_cause() -> None:

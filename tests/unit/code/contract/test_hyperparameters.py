@@ -17,7 +17,7 @@ def test_the_tutorials_names_are_all_there() -> None:
     assert {row.name for row in TABLE} | set(ALIASES) >= TUTORIAL_NAMES
 
 
-def test_an_alias_is_read_as_the_name_it_stands_for() -> None:
+def test_an_alias_is_read_as_its_name() -> None:
     assert parse({"valid_batch_size": "7"}).eval_batch_size == 7
     assert from_arguments(["--valid_batch_size=7"]).eval_batch_size == 7
     with pytest.raises(SettingsError, match="'valid_batch_size' is an alias of 'eval_batch_size'; set only one"):
@@ -72,5 +72,5 @@ def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_table_of_the_readme_has_a_row_each() -> None:
+def test_the_markdown_table_has_a_row_per_hyperparameter() -> None:
     assert len(markdown().splitlines()) == len(TABLE) + 2

@@ -1,4 +1,4 @@
-"""Good files with random bytes changed: never a traceback, never a row lost in silence.
+"""Good files with random bytes changed: never a traceback, never a row lost silently.
 
 EXAMPLES=2000 makes it longer.
 """
@@ -77,7 +77,7 @@ def lines(content: bytes) -> list[bytes]:
 
 
 def rows_of_table(content: bytes) -> int:
-    """Lines behind the header that are not empty."""
+    """Lines after the header that are not empty."""
     return len([line for line in lines(content) if line]) - 1
 
 

@@ -221,7 +221,7 @@ def test_a_link_out_of_the_channel_is_refused(channel: Write, tmp_path: Path) ->
         (folder / "link").unlink()
 
 
-def test_a_name_that_is_not_utf8_can_be_said(channel: Write) -> None:
+def test_a_name_that_is_not_utf8_is_printable(channel: Write) -> None:
     folder = channel("a.tsv", "text\tlabel\n")
     os.rename(folder / "a.tsv", os.fsencode(folder) + b"/\xff.tsv")
     with pytest.raises(DataError) as caught:

@@ -54,7 +54,7 @@ def test_the_first_failure_stays(tmp_path: Path) -> None:
     assert job.failure() == "Your data: first"
 
 
-def test_a_failure_file_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_file_that_cannot_be_written_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "output").write_text("a file where the folder should be")
     JobFolders(tmp_path).write_failure(DataError("x"))
     assert "failure cannot be written: " in capsys.readouterr().out

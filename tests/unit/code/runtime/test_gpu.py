@@ -83,5 +83,5 @@ def test_a_driver_that_does_not_answer(nvidia_smi: Path) -> None:
 
 @pytest.mark.parametrize("capability", [(3, 7), (7, 0), (7, 2)])
 def test_old_generations_are_refused(capability: tuple[int, int]) -> None:
-    with pytest.raises(SettingsError, match="CUDA 13 does not support this instance's GPUs .sm_.., .*; take an"):
+    with pytest.raises(SettingsError, match="CUDA 13 does not support this instance's GPUs .sm_.., .*; use an"):
         gpu.require_supported([(8, 0), capability])

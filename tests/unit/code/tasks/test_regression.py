@@ -203,7 +203,7 @@ def test_numbers_are_read_from_text_and_json() -> None:
         ),
         (
             {"metric_for_best_model": "f1_macro"},
-            "metric_for_best_model=f1_macro does not exist for task=regression; take one of mae, mse, rmse, spearman",
+            "metric_for_best_model=f1_macro does not exist for task=regression; choose one of mae, mse, rmse, spearman",
         ),
     ],
 )
