@@ -110,7 +110,8 @@ class ContainerJob:
             }  # hosts share this machine
             mounts = {
                 "input/config": self.folder(host, "config"), "input/data": self.base / "channels",
-                "model": self.folder(host, "model"), "output": self.folder(host, "output"), **settings.pop("mounts", {}),
+                "model": self.folder(host, "model"), "output": self.folder(host, "output"),
+                **settings.pop("mounts", {}),
             }  # fmt: skip
             for target in settings.pop("without", ()):
                 del mounts[target]

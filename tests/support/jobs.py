@@ -1,4 +1,4 @@
-"""A training job in a folder of its own, run as a process. Standard library only: tests outside the image use it too."""
+"""A training job in a folder of its own, run as a process. Standard library only: the launcher's tests use it too."""
 
 from __future__ import annotations
 
