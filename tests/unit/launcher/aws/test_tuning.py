@@ -228,7 +228,7 @@ def test_a_grid_has_as_many_trials_as_combinations(command, tmp_path):
         ("ranges: {checkpoint_dir: [a, b]}", [], "ranges: 'checkpoint_dir' is no hyperparameter to search"),
         ("ranges: {epochs: [1]}", [], "ranges: epochs: give at least two values, each once"),
         ("ranges: {epochs: [1, 01]}", [], "ranges: epochs: give at least two values, each once"),
-        ("ranges: {epochs: [1, x]}", [], "hyperparameter epochs='x' is not a whole number"),
+        ("ranges: {epochs: [1, x]}", [], "hyperparameter epochs='x' is not an integer"),
         ("ranges: {epochs: {min: 0, max: 3}}", [], "hyperparameter epochs=0 is out of range"),
         ("ranges: {epochs: {min: 3, max: 2}}", [], "ranges: epochs: min 3 is not less than max 2; exchange them"),
         ("ranges: {epochs: {min: 3, top: 2}}", [], "ranges: epochs: write {min: 1, max: 2}"),

@@ -207,7 +207,7 @@ def test_help_of_train_lists_the_hyperparameters():
     ("words", "sentence"),
     [
         (["epoch=2"], "unknown hyperparameter 'epoch'; did you mean epochs?"),
-        (["epochs=two"], "hyperparameter epochs='two' is not a whole number"),
+        (["epochs=two"], "hyperparameter epochs='two' is not an integer"),
         (["epochs=1", "epochs=2"], "hyperparameter 'epochs' is given twice; keep one of them"),
         (["epochs"], "'epochs' is neither a flag nor a hyperparameter; write hyperparameters as name=value"),
         (["--epoch", "2"], "--epoch is not a flag of this command"),
