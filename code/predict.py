@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import signal
 import sys
@@ -17,12 +16,12 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import numpy as np
 
-from text_classifier.contract import redaction
+from text_classifier.contract import redaction, schema
 from text_classifier.contract.errors import DataError, JobError, SettingsError, describe
+from text_classifier.contract.schema import Manifest
 from text_classifier.reading.columns import Columns, columns_of
 from text_classifier.reading.rows import read_texts
 
@@ -30,6 +29,17 @@ from text_classifier.reading.rows import read_texts
 CHUNK = 4_096
 
 SECONDS_BETWEEN_LINES = 10.0
+
+#: What is read of the manifest: a model from before the manifest had a schema version must have it.
+NEEDED = (
+    "classes",
+    "temperature",
+    *(
+        f"hyperparameters.{name}"
+        for name in ("task", "label_separator", "text_columns", "max_sequence_length", "precision")
+    ),
+    "hyperparameters.collective_timeout_seconds",
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,13 +87,12 @@ def _end(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def _manifest(model: Path) -> dict[str, Any]:
-    path = model / "training_manifest.json"
+def _manifest(model: Path) -> Manifest:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return schema.read(model / schema.MANIFEST, Manifest, NEEDED)
     except (OSError, ValueError):
         raise SettingsError(
-            f"--model {model} has no readable training_manifest.json; give the folder of an unpacked model.tar.gz"
+            f"--model {model} has no readable {schema.MANIFEST}; give the folder of an unpacked model.tar.gz"
         ) from None
 
 
@@ -94,7 +103,7 @@ def _require_writable(path: Path) -> None:
         raise SettingsError(f"--output cannot be written to {path.parent} ({error.strerror}); name another") from None
 
 
-def _classify(options: argparse.Namespace, manifest: dict[str, Any], output: Path) -> int:
+def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> int:
     """Write the rows chunk by chunk. Returns how many there were."""
     if not options.data.is_file():
         raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
@@ -107,7 +116,7 @@ def _classify(options: argparse.Namespace, manifest: dict[str, Any], output: Pat
     done, line_due = 0, time.monotonic() + SECONDS_BETWEEN_LINES
     with output.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", *header])
+        writer.writerow(header)
         while chunk:
             for (place, _), cells in zip(chunk, cells_of([text for _, text in chunk]), strict=True):
                 writer.writerow([place, *cells])
@@ -119,9 +128,7 @@ def _classify(options: argparse.Namespace, manifest: dict[str, Any], output: Pat
     return done
 
 
-def _load(
-    options: argparse.Namespace, manifest: dict[str, Any]
-) -> tuple[list[str], Callable[[list[str]], list[list[str]]]]:
+def _load(options: argparse.Namespace, manifest: Manifest) -> tuple[list[str], Callable[[list[str]], list[list[str]]]]:
     """The columns of an answer, and the model as a function from texts to answers: the validation's own way."""
     from text_classifier.modeling.load import load_model, make_classifier
     from text_classifier.modeling.precision import Precision
@@ -143,15 +150,15 @@ def _load(
     model.to(cluster.device)
     precision = Precision(settings["precision"], cluster.device)
     classifier = make_classifier(model, tokenizer.pad_token_id or 0, precision)
-    temperature = manifest["temperature"] if options.calibrated else 1.0
+    temperature = manifest["temperature"] if options.calibrated else None
 
     def cells_of(texts: list[str]) -> list[list[str]]:
         split = Split(tokenize(tokenizer, texts, length), np.zeros(len(texts), dtype=np.int64))
         logits = predict(classifier, split, options.batch_size, cluster, StopSignal(), setting="--batch-size")
         assert logits is not None  # nothing listens for a stop here
-        return shown.cells(logits, classes, temperature)
+        return shown.cells(logits, classes, temperature or 1.0)
 
-    return shown.header(classes), cells_of
+    return shown.header(classes, has_labels=False), cells_of
 
 
 if __name__ == "__main__":

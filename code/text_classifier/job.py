@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,12 +14,13 @@ import torch
 from text_classifier.contract import metric_names
 from text_classifier.contract.errors import SettingsError, explain
 from text_classifier.contract.hyperparameters import Settings
+from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, LossCurve, Manifest, Metrics, Scores, Throughput
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import Data
 from text_classifier.modeling.load import load_model, make_classifier
 from text_classifier.modeling.precision import Precision
 from text_classifier.results import artifact
-from text_classifier.results.evaluated import Evaluated
+from text_classifier.results.evaluated import Evaluated, Measured
 from text_classifier.results.write import write_results
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
@@ -103,7 +104,7 @@ class Job:
                 for name, split in self.splits.items()
             }
             print(data_report.tokens_table(tokens, length), flush=True)
-            data_report.write(self.folders.output_data, self.data.report | {"tokens": tokens})
+            data_report.write(self.folders.output_data, {**self.data.report, "tokens": tokens})
 
     def train(self) -> Training:
         """Train, and leave the best epoch's weights in the model, or the last ones when no epoch was finished."""
@@ -129,8 +130,9 @@ class Job:
 
     def evaluate(self, trained: Training) -> Evaluated:
         """The logits of the validation rows and, if given, of the test rows; none once the job is being stopped."""
-        logits: dict[str, np.ndarray] = {}
-        for name in ("validation", "test"):
+        logits: dict[Measured, np.ndarray] = {}
+        names: tuple[Measured, ...] = ("validation", "test")
+        for name in names:
             if name in self.splits and not trained.is_stopped:
                 split = self.splits[name]
                 found = predict(self.classifier, split, self.settings.eval_batch_size, self.cluster, self.stop)
@@ -142,27 +144,28 @@ class Job:
             self.task, self.splits, logits, self.classes, self.texts, self.places, self.full_lengths, slices
         )
 
-    def save(self, trained: Training, temperature: float | None) -> dict[str, Any]:
+    def save(self, trained: Training, temperature: float | None) -> Manifest:
         """Write the model, on rank 0 alone, and return its manifest."""
         manifest = artifact.manifest(self.folders, self.settings, self.model, trained, temperature)
         artifact.write_model(self.folders.model, self.model, self.tokenizer, manifest)
         print(f"saved {self.folders.model} ({manifest['status']} after step {trained.steps})", flush=True)
         return manifest
 
-    def report(self, trained: Training, evaluated: Evaluated, manifest: dict[str, Any]) -> Iterator[str]:
+    def report(self, trained: Training, evaluated: Evaluated, manifest: Manifest) -> Iterator[str]:
         """Write model.onnx and all that tells how good the model is, on rank 0 alone, stage by stage."""
-        metrics: dict[str, Any] = {
+        metrics: Metrics = {
+            "schema_version": SCHEMA_VERSION,
             "headline": self.task.headline,
             "best_epoch": trained.best_epoch,
             "steps": trained.steps,
             "classes": list(self.classes),
             "rows": {name: len(rows) for name, rows in self.splits.items()},
-            "epochs": trained.epochs,
-            "loss_curve": trained.curve.points(),
-            "throughput": trained.throughput,
+            "epochs": cast(list[Scores], trained.epochs),
+            "loss_curve": cast(LossCurve, trained.curve.points()),
+            "throughput": cast(Throughput, trained.throughput),
         }
         if trained.best_epoch:
-            metrics |= trained.epochs[trained.best_epoch - 1]
+            metrics.update(metrics["epochs"][trained.best_epoch - 1])
         stages = write_results(self.folders.model, self.folders.output_data, evaluated, metrics, manifest)
         yield next(stages)
         if self.settings.export == "onnx" and not trained.is_stopped:
@@ -170,7 +173,7 @@ class Job:
             yield "model.onnx"
         yield from stages
 
-    def _export_onnx(self, manifest: dict[str, Any]) -> None:
+    def _export_onnx(self, manifest: Manifest) -> None:
         """Write model.onnx, and into the manifest what came of it. When it fails the model stays as it is."""
         from text_classifier.results.onnx_export import TEXTS, ExportFailed, export  # seconds, and rarely wanted
 
@@ -181,7 +184,7 @@ class Job:
         except ExportFailed as error:
             manifest["onnx"] = {"error": str(error)}
             print(f"ERROR: model.onnx is not saved: {error}; all else of the model is", flush=True)
-        artifact.write_json(self.folders.model / artifact.MANIFEST, manifest)
+        artifact.write_json(self.folders.model / MANIFEST, manifest)
 
     def finish(self, trained: Training) -> None:
         """Evaluate, save and report. The model comes first: neither a stop nor an error in the report costs it.

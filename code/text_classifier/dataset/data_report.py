@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
+from text_classifier.contract.schema import (
+    DATA_REPORT,
+    ChannelReport,
+    DataReport,
+    Distribution,
+    SplitReport,
+    TokenReport,
+)
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.rows import Rows
 from text_classifier.tasks.base import Task
 
 
-def describe_split(rows: Rows, task: Task, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Counts of one split, and what the task says of its labels.
-
-    `near_duplicates`: rows whose text, but for capitals and white space, came before.
-    """
+def describe_split(rows: Rows, task: Task, classes: tuple[str, ...]) -> SplitReport:
+    """Counts of one split, and its labels as the task describes them."""
     has_text = rows.characters > 0
-    return {
+    report = {
         "rows": len(rows),
         **task.describe(rows.targets, classes),
         "characters": percentiles(rows.characters),
@@ -28,10 +33,11 @@ def describe_split(rows: Rows, task: Task, classes: tuple[str, ...]) -> dict[str
         "exact_duplicates": _repeated(rows.exact[has_text]),
         "near_duplicates": _repeated(rows.near[has_text]),
     }
+    return cast(SplitReport, report)
 
 
-def describe_channel(rows: Rows, bad: BadRows) -> dict[str, Any]:
-    """What was left out while a channel was read."""
+def describe_channel(rows: Rows, bad: BadRows) -> ChannelReport:
+    """Counts of the rows that a channel gave, and of those that were left out."""
     return {
         "rows": len(rows),
         "bad_rows": bad.count,
@@ -40,12 +46,12 @@ def describe_channel(rows: Rows, bad: BadRows) -> dict[str, Any]:
     }
 
 
-def describe_tokens(lengths: np.ndarray, truncated: int) -> dict[str, Any]:
-    """Tokens kept of each row of a split, and the number and share of rows that had more."""
+def describe_tokens(lengths: np.ndarray, truncated: int) -> TokenReport:
+    """Distribution of the tokens kept per row of a split, and how many rows had more."""
     return {**percentiles(lengths), "truncated": truncated, "truncated_share": round(truncated / len(lengths), 4)}
 
 
-def tokens_table(tokens: Mapping[str, Any], max_sequence_length: int) -> str:
+def tokens_table(tokens: Mapping[str, TokenReport], max_sequence_length: int) -> str:
     """What the tokenizer found, for a log: one line for each split."""
     return "\n".join(
         f"tokens of {name}: median {of['median']}, 90 % {of['p90']}, 99 % {of['p99']}; {of['truncated_share']:.1%} of "
@@ -54,7 +60,7 @@ def tokens_table(tokens: Mapping[str, Any], max_sequence_length: int) -> str:
     )
 
 
-def percentiles(values: np.ndarray) -> dict[str, float]:
+def percentiles(values: np.ndarray) -> Distribution:
     """Mean, median, 90th and 99th percentile and maximum."""
     median, p90, p99, longest = np.percentile(values, [50, 90, 99, 100], method="lower").tolist()
     return {"mean": round(float(values.mean()), 1), "median": median, "p90": p90, "p99": p99, "max": longest}
@@ -64,7 +70,7 @@ def _repeated(hashes: np.ndarray) -> int:
     return len(hashes) - len(np.unique(hashes))
 
 
-def table(report: Mapping[str, Any], task: Task) -> str:
+def table(report: DataReport, task: Task) -> str:
     """The report for a log."""
     splits = report["splits"]
     lines = [_line("split", "rows", "characters: median, 90 %, 99 %, max", "empty", "repeated")]
@@ -86,6 +92,6 @@ def _line(name: str, rows: int | str, lengths: str, empty: int | str, repeated: 
     return f"{name:<11}{shown[0]:>10}  {lengths:<36}{shown[1]:>8}{shown[2]:>10}"
 
 
-def write(folder: Path, report: Mapping[str, Any]) -> None:
+def write(folder: Path, report: DataReport) -> None:
     """Write data_report.json."""
-    (folder / "data_report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / DATA_REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from text_classifier.contract.errors import DataError
 from text_classifier.contract.hyperparameters import Settings
+from text_classifier.contract.schema import SCHEMA_VERSION, ChannelReport, DataReport
 from text_classifier.dataset import data_report
 from text_classifier.dataset.splits import sample, shared, split, split_groups
 from text_classifier.reading.bad_rows import BadRows
@@ -28,7 +28,7 @@ class Data:
     task: Task
     classes: tuple[str, ...]
     splits: dict[str, Rows]
-    report: dict[str, Any]
+    report: DataReport
 
 
 def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
@@ -58,7 +58,8 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
     splits = {"train": rows, **splits}
     classes = label_map.classes
     task.require_learnable(rows.targets, classes, settings)
-    report = {
+    report: DataReport = {
+        "schema_version": SCHEMA_VERSION,
         "channels": counts,
         "splits": {name: data_report.describe_split(rows, task, classes) for name, rows in splits.items()},
         "notes": [*notes, *task.notes({name: rows.targets for name, rows in splits.items()}, classes)],
@@ -74,7 +75,7 @@ def _read(
     *,
     is_split: bool = False,
     is_measured: bool,
-) -> tuple[Rows, LabelMap, dict[str, Any]]:
+) -> tuple[Rows, LabelMap, ChannelReport]:
     """The rows of a channel, the label map (made of its labels where there is none), and what was left out.
 
     Groups are read of a channel that is split, slices where metrics are measured.

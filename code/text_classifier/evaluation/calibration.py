@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from text_classifier.contract.schema import CalibrationBin
+
 BINS = 15
 
 #: A temperature outside these says that something else is wrong.
@@ -41,7 +43,7 @@ def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def reliability(probabilities: np.ndarray, classes: np.ndarray) -> list[dict[str, float]]:
+def reliability(probabilities: np.ndarray, classes: np.ndarray) -> list[CalibrationBin]:
     """Rows by the probability of the predicted class, in bins of equal width: how many, mean probability, accuracy.
 
     Empty bins are left out. probabilities float64 [rows, classes].
@@ -57,7 +59,7 @@ def reliability(probabilities: np.ndarray, classes: np.ndarray) -> list[dict[str
     ]
 
 
-def calibration_error(bins: list[dict[str, float]]) -> float:
+def calibration_error(bins: list[CalibrationBin]) -> float:
     """Expected calibration error: the mean gap between probability and accuracy over the rows of all bins."""
     total = sum(bin["rows"] for bin in bins)
     return sum(bin["rows"] * abs(bin["confidence"] - bin["accuracy"]) for bin in bins) / total

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 
+from text_classifier.contract.schema import ClassMetrics
 from text_classifier.evaluation import intervals
 from text_classifier.evaluation.intervals import Ranking
 
@@ -52,14 +53,15 @@ def ranking_means(rankings: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def per_class(
     classes: Sequence[str], predicted: np.ndarray, targets: np.ndarray, rankings: Sequence[dict[str, float]]
-) -> list[dict[str, Any]]:
+) -> list[ClassMetrics]:
     """A line for each label, for JSON, with the keys that single labels have there."""
     of_label = counts(predicted, targets)
     columns = zip(classes, *of_label[1:], *intervals.per_class(*of_label), rankings, strict=True)
-    return [
+    table = [
         {
             "class": name, "rows": int(rows), "predicted": int(predicted),
             "precision": float(precision), "recall": float(recall), "f1": float(f1), **ranking,
         }
         for name, rows, predicted, precision, recall, f1, ranking in columns
     ]  # fmt: skip
+    return cast(list[ClassMetrics], table)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from text_classifier.contract.schema import Calibration, ClassMetrics, SplitMetrics, Threshold
 from text_classifier.evaluation import calibration, intervals
 from text_classifier.evaluation.intervals import Interval, Ranking
 from text_classifier.evaluation.slices import by_length
@@ -19,7 +20,7 @@ SLICED = ("accuracy", "f1_macro")
 
 def assess(
     logits: np.ndarray, classes: np.ndarray, names: Sequence[str], lengths: np.ndarray, temperature: float, seed: int
-) -> dict[str, Any]:
+) -> SplitMetrics:
     """Metrics of a split, with intervals, for JSON.
 
     logits float32 [rows, classes], classes int64 [rows], lengths int64 [rows] in tokens. Of two classes the second is
@@ -37,7 +38,7 @@ def assess(
     found |= intervals.of_rows(losses, rankings[1] if has_positives else None, random)
     if has_positives:
         values |= rankings[1].metrics()
-    return {
+    measured = {
         "rows": len(classes),
         **values,
         "intervals": {name: list(found[name]) for name in values},
@@ -49,6 +50,7 @@ def assess(
             lengths, lambda rows: score(logits[rows].argmax(axis=1), classes[rows], len(names), random), SLICED
         ),
     }
+    return cast(SplitMetrics, measured)
 
 
 def score(
@@ -88,19 +90,20 @@ def log_odds(logits: np.ndarray) -> np.ndarray:
 
 def _per_class(
     names: Sequence[str], counts: tuple[np.ndarray, np.ndarray, np.ndarray], rankings: Sequence[Ranking]
-) -> list[dict[str, Any]]:
+) -> list[ClassMetrics]:
     """ROC AUC and AUPRC are those of the class against all others; NaN when it has no row, or all."""
     columns = zip(names, *counts, *intervals.per_class(*counts), rankings, strict=True)
-    return [
+    table = [
         {
             "class": name, "rows": int(rows), "predicted": int(predicted),
             "precision": float(precision), "recall": float(recall), "f1": float(f1), **ranking.metrics(),
         }
         for name, _, rows, predicted, precision, recall, f1, ranking in columns
     ]  # fmt: skip
+    return cast(list[ClassMetrics], table)
 
 
-def _calibration(logits: np.ndarray, classes: np.ndarray, temperature: float) -> dict[str, Any]:
+def _calibration(logits: np.ndarray, classes: np.ndarray, temperature: float) -> Calibration:
     bins = {
         name: calibration.reliability(np.exp(calibration.log_probabilities(logits, heat)), classes)
         for name, heat in (("before", 1.0), ("after", temperature))
@@ -115,7 +118,7 @@ def _calibration(logits: np.ndarray, classes: np.ndarray, temperature: float) ->
     }
 
 
-def _thresholds(ranking: Ranking) -> list[dict[str, Any]]:
+def _thresholds(ranking: Ranking) -> list[Threshold]:
     """The threshold with the most recall for each wanted precision, and the other way round.
 
     A row counts as positive when its probability is the threshold or more. All None where no threshold does it.
@@ -124,7 +127,7 @@ def _thresholds(ranking: Ranking) -> list[dict[str, Any]]:
 
     positives, negatives = ranking.found()
     measured = {"precision": positives / (positives + negatives), "recall": positives / positives[-1]}
-    table = []
+    table: list[Threshold] = []
     for wanted, other in (("precision", "recall"), ("recall", "precision")):
         for at_least in WANTED:
             good = np.flatnonzero(measured[wanted] >= at_least)
@@ -138,5 +141,5 @@ def _thresholds(ranking: Ranking) -> list[dict[str, Any]]:
                 best = good[measured[other][good].argmax()]
                 entry |= {name: float(values[best]) for name, values in measured.items()}
                 entry["threshold"] = float(expit(ranking.scores[best]))
-            table.append(entry)
+            table.append(cast(Threshold, entry))
     return table

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from text_classifier.contract.schema import ColumnSlice, LengthSlice
 from text_classifier.evaluation.intervals import Interval
 
 #: Slices by length, of about as many rows each, and the metrics of each.
@@ -24,7 +25,7 @@ MOST_SLICES = 20
 SMALLEST_SLICE = 20
 
 
-def by_length(lengths: np.ndarray, score: Score, names: Sequence[str]) -> list[dict[str, Any]]:
+def by_length(lengths: np.ndarray, score: Score, names: Sequence[str]) -> list[LengthSlice]:
     """Slices of rows by their lengths (int64 [rows], in tokens), with these of the metrics that `score` gives."""
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, SLICES + 1), method="higher"))
     slice_of = np.searchsorted(edges[1:-1], lengths, side="left")
@@ -33,10 +34,10 @@ def by_length(lengths: np.ndarray, score: Score, names: Sequence[str]) -> list[d
         rows = np.flatnonzero(slice_of == index)
         tokens = [int(lengths[rows].min()), int(lengths[rows].max())]
         table.append({"tokens": tokens, **_of_rows(rows, score, names)})
-    return table
+    return cast(list[LengthSlice], table)
 
 
-def by_slice(slice_of: np.ndarray, values: Sequence[str], score: Score, names: Sequence[str]) -> list[dict[str, Any]]:
+def by_slice(slice_of: np.ndarray, values: Sequence[str], score: Score, names: Sequence[str]) -> list[ColumnSlice]:
     """The slices by falling number of rows, then all that are too small or too many as one."""
     counts = np.bincount(slice_of, minlength=len(values))
     order = np.argsort(-counts, kind="stable")[:MOST_SLICES]
@@ -48,7 +49,7 @@ def by_slice(slice_of: np.ndarray, values: Sequence[str], score: Score, names: S
     if len(pooled):
         many = len(np.unique(slice_of[pooled]))
         table.append({"value": None, "slices": many, **_of_rows(pooled, score, names)})
-    return table
+    return cast(list[ColumnSlice], table)
 
 
 def _of_rows(rows: np.ndarray, score: Score, names: Sequence[str]) -> dict[str, Any]:

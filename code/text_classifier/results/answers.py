@@ -8,7 +8,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from text_classifier.contract import schema
 from text_classifier.contract.errors import listed
+from text_classifier.contract.schema import Metrics
 from text_classifier.evaluation import calibration
 from text_classifier.evaluation.intervals import Ranking
 from text_classifier.evaluation.single_label import log_odds
@@ -34,12 +36,12 @@ class Answers(ABC, Generic[AnyTask]):
         """What a model of this task is, as a heading."""
 
     @abstractmethod
-    def header(self, classes: Sequence[str]) -> list[str]:
-        """The columns that hold a prediction in a CSV file."""
+    def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
+        """The columns of a CSV file of predictions."""
 
     @abstractmethod
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
-        """These columns of each row."""
+        """The predicted label of each row, and the probabilities where there are any."""
 
     @abstractmethod
     def label(self, target: Any, classes: Sequence[str]) -> str:
@@ -55,7 +57,7 @@ class Answers(ABC, Generic[AnyTask]):
 
     @abstractmethod
     def plots(
-        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Mapping[str, Any]
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Metrics
     ) -> dict[str, str]:
         """The report's plots of the validation rows, by name; `metrics` is the content of metrics.json."""
 
@@ -69,8 +71,8 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
     def title(self, classes: Sequence[str]) -> str:
         return f"Text classifier: {listed(classes, TITLED)}"
 
-    def header(self, classes: Sequence[str]) -> list[str]:
-        return _class_header(classes)
+    def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
+        return schema.csv_header(classes, has_labels=has_labels)
 
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
         probabilities = np.exp(calibration.log_probabilities(logits, temperature))
@@ -104,7 +106,7 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
         return "Probability", [f"{100 * value:.1f} %" for value in probabilities]
 
     def plots(
-        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Mapping[str, Any]
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Metrics
     ) -> dict[str, str]:
         from text_classifier.results import plots
 
@@ -124,8 +126,8 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
     def title(self, classes: Sequence[str]) -> str:
         return f"Text classifier of several labels a text: {listed(classes, TITLED)}"
 
-    def header(self, classes: Sequence[str]) -> list[str]:
-        return _class_header(classes)
+    def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
+        return schema.csv_header(classes, has_labels=has_labels)
 
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
         return [
@@ -161,7 +163,7 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
         ]
 
     def plots(
-        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Mapping[str, Any]
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Metrics
     ) -> dict[str, str]:
         from text_classifier.results import plots
 
@@ -177,8 +179,8 @@ class _RegressionAnswers(Answers[Regression]):
     def title(self, classes: Sequence[str]) -> str:
         return "Number from a text"
 
-    def header(self, classes: Sequence[str]) -> list[str]:
-        return ["predicted"]
+    def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
+        return schema.csv_header((), has_labels=has_labels)
 
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
         return [[self.label(value, classes)] for value in self.task.predict(logits)]
@@ -199,7 +201,7 @@ class _RegressionAnswers(Answers[Regression]):
         return "Error", [f"{value:+.2f}" for value in self.task.predict(logits) - targets]
 
     def plots(
-        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Mapping[str, Any]
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Metrics
     ) -> dict[str, str]:
         from text_classifier.results import plots
 
@@ -208,10 +210,6 @@ class _RegressionAnswers(Answers[Regression]):
             "quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"]),
             "agreement": plots.agreement(self.task.predict(logits), targets),
         }
-
-
-def _class_header(classes: Sequence[str]) -> list[str]:
-    return ["predicted", *(f"probability_{name}" for name in classes)]
 
 
 _BY_TASK: Mapping[type[Task], type[Answers[Any]]] = {

@@ -23,12 +23,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from text_classifier.contract.errors import PlatformError
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.sagemaker import CHANNELS, image_digest
+from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, InputFile, Manifest, Metrics
 from text_classifier.results.answers import answers
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.registry import task_of
 from text_classifier.training.resume import Training
-
-MANIFEST = "training_manifest.json"
 
 #: To read more of a channel once again would take long while the other hosts wait, and with FastFile input all of it
 #: would come from S3 anew.
@@ -36,7 +35,7 @@ HASHED_BYTES = 4 << 30
 
 
 def write_model(
-    directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest: Mapping[str, Any]
+    directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest: Manifest
 ) -> None:
     """Fill the model directory: weights (safetensors), config, tokenizer, training_manifest.json; flat.
 
@@ -73,18 +72,12 @@ def manifest(
     model: PreTrainedModel,
     trained: Training,
     temperature: float | None,
-) -> dict[str, Any]:
-    """How the model came to be.
-
-    `status` is `completed` or `stopped`, `epoch` the one whose weights these are (0: none was finished), `temperature`
-    what to divide the logits by for calibrated probabilities (None: not fitted). `onnx` is what onnx_export.py adds.
-    `base_model.revision` is the hub's commit, None for a model channel. `image_digest` is what launch.py has submitted,
-    None when nobody has said it. `files` are the job's input files; they are not read again after a stop, which has to
-    be quick.
-    """
+) -> Manifest:
+    """The content of training_manifest.json. After a stop, which has to be quick, no input file is hashed."""
     classes = [model.config.id2label[index] for index in range(model.config.num_labels)]
     channel = folders.channel("model")
     return {
+        "schema_version": SCHEMA_VERSION,
         "status": "stopped" if trained.is_stopped else "completed",
         "steps": trained.steps,
         "epoch": trained.best_epoch,
@@ -109,10 +102,10 @@ def manifest(
     }
 
 
-def _files(folders: JobFolders) -> dict[str, dict[str, Any]]:
+def _files(folders: JobFolders) -> dict[str, InputFile]:
     """Size and SHA-256 of each input file, by channel and name; no SHA-256 of a file that cannot be read any more, nor
     of a channel of more than HASHED_BYTES."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, InputFile] = {}
     for channel in CHANNELS:
         folder = folders.channel(channel)
         if folder is None:
@@ -120,8 +113,8 @@ def _files(folders: JobFolders) -> dict[str, dict[str, Any]]:
         sizes = {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
         is_hashed = sum(sizes.values()) <= HASHED_BYTES
         for path, size in sizes.items():
-            entry = {"bytes": size, "sha256": _sha256(path) if is_hashed else None}
-            found[f"{channel}/{path.relative_to(folder)}"] = entry
+            name = f"{channel}/{path.relative_to(folder)}"
+            found[name] = {"bytes": size, "sha256": _sha256(path) if is_hashed else None}
     return found
 
 
@@ -131,7 +124,7 @@ def _sha256(path: Path) -> str | None:
     return None
 
 
-def write_card(path: Path, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
     """Write the model card: what the model is, how it was made and how good it is, for people."""
     settings = manifest["hyperparameters"]
     title = answers(task_of(settings)).title(manifest["classes"])
@@ -154,7 +147,7 @@ def page(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write JSON as the standard has it: a metric that is not a number becomes null."""
     path.write_text(json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 
+from text_classifier.contract.schema import Baseline
 from text_classifier.tasks.base import Task
 
 #: Rows that the word counts are fitted on, and rows that they are judged by; beyond, a seeded sample. With
@@ -51,7 +52,7 @@ def compare(
     count: int,
     trained_on: int,
     seed: int,
-) -> dict[str, Any]:
+) -> Baseline:
     """A baseline's metrics with intervals, and by how much the model is better on the very same rows, for JSON.
 
     predicted, model, targets: predictions of the baseline and of the model, and the truth, all in the form of the
@@ -61,7 +62,7 @@ def compare(
     random = np.random.default_rng((seed, 5))
     values, found = task.score(predicted, targets, count, random)
     difference, interval = task.difference(model, predicted, targets, random)
-    return {
+    entry = {
         "name": name,
         "rows": len(targets),
         "training_rows": trained_on,
@@ -70,3 +71,4 @@ def compare(
         "model_minus_baseline": difference,
         "model_minus_baseline_interval": list(interval),
     }
+    return cast(Baseline, entry)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from text_classifier.tasks.base import Task
 from text_classifier.training.batches import Split
+
+Measured = Literal["validation", "test"]
 
 #: The index of each row's value, int64 [rows], and the values.
 Slices = tuple[np.ndarray, tuple[str, ...]]
@@ -24,7 +27,7 @@ class Evaluated:
 
     task: Task
     splits: Mapping[str, Split]
-    logits: Mapping[str, np.ndarray]
+    logits: Mapping[Measured, np.ndarray]
     classes: tuple[str, ...]
     texts: Callable[[str, np.ndarray], list[str]]
     places: Callable[[str, np.ndarray], list[str]]

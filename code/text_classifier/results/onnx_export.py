@@ -7,7 +7,6 @@ import logging
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from onnx.reference.op_run import OpRun
 from scipy.special import erf
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from text_classifier.contract.schema import OnnxExport
 from text_classifier.modeling.load import make_classifier
 from text_classifier.modeling.precision import Precision
 from text_classifier.tokenization.tokens import tokenize
@@ -31,8 +31,6 @@ TOLERANCE = 1e-4
 TEXTS = 4
 TOKENS = 32
 
-
-Result = dict[str, Any]
 
 #: It tells every user of torch that there is no torchvision.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -55,7 +53,7 @@ class _Logits(torch.nn.Module):
         return logits
 
 
-def export(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Result:
+def export(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> OnnxExport:
     """Write model.onnx into the directory of this model, and return what the manifest says of it.
 
     Inputs are those of the tokenizer (int64 [batch, sequence], both sizes free), the output is `logits` (float32

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from text_classifier.contract.schema import Calibration, LossCurve, Scores
 from text_classifier.evaluation.intervals import Ranking
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9772b", "#8a8f98"
@@ -49,7 +50,7 @@ def _drawn(draw: Callable[[Axes], None], width: float = 5.4, height: float = 3.5
     return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def curves(epochs: Sequence[Mapping[str, float]], names: Mapping[str, str], title: str, best: int) -> str:
+def curves(epochs: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str, best: int) -> str:
     """Values by epoch; `names` gives each value's words in the legend, `best` the epoch whose weights were kept."""
 
     def draw(axes: Axes) -> None:
@@ -64,7 +65,7 @@ def curves(epochs: Sequence[Mapping[str, float]], names: Mapping[str, str], titl
     return _drawn(draw)
 
 
-def losses(curve: Mapping[str, Sequence[float]], epochs: Sequence[Mapping[str, float]], best: int) -> str:
+def losses(curve: LossCurve, epochs: Sequence[Scores], best: int) -> str:
     """Training loss by step, and the validation loss after each epoch; `best` is the epoch whose weights were kept."""
 
     def draw(axes: Axes) -> None:
@@ -117,18 +118,17 @@ def precision_recall(rankings: Mapping[str, Ranking]) -> str:
     return _drawn(draw)
 
 
-def reliability(calibration: Mapping[str, Any]) -> str:
+def reliability(calibration: Calibration) -> str:
     """How often the model is right, by how sure it is: as it is, and at the fitted temperature."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as sure as it is right")
-        for name, words, color in (
-            ("reliability", "as it is", BLUE),
-            ("reliability_at_temperature", f"at temperature {calibration['temperature']:.2f}", ORANGE),
+        for bins, words, color in (
+            (calibration["reliability"], "as it is", BLUE),
+            (calibration["reliability_at_temperature"], f"at temperature {calibration['temperature']:.2f}", ORANGE),
         ):
-            bins = calibration[name]
             sizes = [10 + 120 * entry["rows"] / max(other["rows"] for other in bins) for entry in bins]
-            confidence, accuracy = ([entry[key] for entry in bins] for key in ("confidence", "accuracy"))
+            confidence, accuracy = [entry["confidence"] for entry in bins], [entry["accuracy"] for entry in bins]
             axes.plot(confidence, accuracy, color=color, label=words)
             axes.scatter(confidence, accuracy, s=sizes, color=color)
         lowest = min(entry["confidence"] for entry in calibration["reliability_at_temperature"])

@@ -5,13 +5,14 @@ The page holds no script and loads nothing, and its own policy forbids both; wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from text_classifier.contract.metric_names import ERRORS
+from text_classifier.contract.schema import Baseline, Manifest, Metrics
 from text_classifier.results import artifact, plots
 from text_classifier.results.answers import answers
 from text_classifier.results.evaluated import Evaluated
@@ -61,7 +62,7 @@ HEADLINES = {
 }
 
 
-def write(path: Path, evaluated: Evaluated, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest) -> None:
     """Write the page from metrics.json's content, the manifest, and the rows that it shows."""
     task, headline, shown = evaluated.task, evaluated.task.headline, answers(evaluated.task)
     logits, targets = evaluated.logits["validation"], evaluated.splits["validation"].targets
@@ -93,10 +94,10 @@ def write(path: Path, evaluated: Evaluated, metrics: Mapping[str, Any], manifest
     path.write_text(page, encoding="utf-8")
 
 
-def _gain(baselines: Sequence[Mapping[str, Any]], headline: str) -> dict[str, float]:
+def _gain(baselines: Sequence[Baseline], headline: str) -> dict[str, float]:
     """By how much the model is better than the best baseline, and from where to where that may be."""
     sign = -1 if headline in ERRORS else 1
-    best = max(baselines, key=lambda entry: sign * entry[headline])
+    best = max(baselines, key=lambda entry: sign * cast(Any, entry)[headline])
     low, high = sorted(sign * end for end in best["model_minus_baseline_interval"])
     return {"value": sign * best["model_minus_baseline"], "low": low, "high": high}
 

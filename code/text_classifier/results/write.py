@@ -1,29 +1,15 @@
-"""What a job writes beside the model: metrics.json, the model card, predictions, event files and the report.
-
-metrics.json holds, at its top level, the values of the best epoch as the log has them (`accuracy`, `f1_macro`, ...),
-`epochs` with those of each epoch, `best_epoch`, `steps`, `classes`, `rows` (of each split) and `headline`, the
-metric to look at first; `loss_curve`, the mean training loss of at most 400 equal stretches of steps (on rank 0), by
-each one's last step; and `throughput` since the job last started: rows, seconds, rows and real tokens a second, and
-`padding`, the share of the computed tokens that were none. A job that was not stopped also has
-
-- `validation` and, with a test channel, `test`: what the task's `assess` returns: all metrics, `intervals` (95 %) and
-  `by_length`; where there are classes `per_class`; of single labels also `confusion_matrix` (a row for each true
-  class), `calibration` and `thresholds`. With a slice column also `by_slice` (largest first; the one whose `value` is
-  null is that of `slices` others);
-- `baselines`: a list of what `baselines.compare` returns, on the validation rows or a sample of them (`rows`).
-
-A number that does not exist (ROC AUC of a class without rows) is null.
-"""
+"""Writes what a job leaves beside the model: metrics.json, the model card, predictions, event files and the report."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from text_classifier.contract import schema
+from text_classifier.contract.schema import Baseline, ColumnSlice, Manifest, Metrics
 from text_classifier.evaluation.slices import by_slice
 from text_classifier.results import artifact, baselines
 from text_classifier.results.answers import answers
@@ -31,7 +17,7 @@ from text_classifier.results.evaluated import Evaluated
 
 
 def write_results(
-    model: Path, output: Path, evaluated: Evaluated, metrics: dict[str, Any], manifest: Mapping[str, Any]
+    model: Path, output: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
 ) -> Iterator[str]:
     """Write everything, in stages of seconds, and yield the name of each: what is written so far is whole.
 
@@ -65,12 +51,12 @@ def write_results(
     yield "report"
 
 
-def _write_metrics(model: Path, output: Path, metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    artifact.write_json(output / "metrics.json", metrics)
+def _write_metrics(model: Path, output: Path, metrics: Metrics, manifest: Manifest) -> None:
+    artifact.write_json(output / schema.METRICS, metrics)
     artifact.write_card(model / "README.md", metrics, manifest)
 
 
-def _by_slice(evaluated: Evaluated, name: str, seed: int) -> list[dict[str, Any]]:
+def _by_slice(evaluated: Evaluated, name: str, seed: int) -> list[ColumnSlice]:
     task, targets = evaluated.task, evaluated.splits[name].targets
     predicted, random = task.predict(evaluated.logits[name]), np.random.default_rng((seed, 4))
     return by_slice(
@@ -80,7 +66,7 @@ def _by_slice(evaluated: Evaluated, name: str, seed: int) -> list[dict[str, Any]
     )
 
 
-def _baselines(evaluated: Evaluated, seed: int) -> list[dict[str, Any]]:
+def _baselines(evaluated: Evaluated, seed: int) -> list[Baseline]:
     task = evaluated.task
     training, validation = evaluated.splits["train"].targets, evaluated.splits["validation"].targets
     fitted, judged = baselines.sample(len(training), seed), baselines.sample(len(validation), seed)
@@ -103,12 +89,12 @@ def _write_predictions(path: Path, name: str, evaluated: Evaluated) -> None:
     places = evaluated.places(name, np.arange(len(targets)))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "label", *shown.header(classes)])
+        writer.writerow(shown.header(classes, has_labels=True))
         for place, target, cells in zip(places, targets, shown.cells(evaluated.logits[name], classes), strict=True):
             writer.writerow([place, shown.label(target, classes), *cells])
 
 
-def _write_events(directory: Path, metrics: Mapping[str, Any]) -> None:
+def _write_events(directory: Path, metrics: Metrics) -> None:
     """The curves for TensorBoard: those of the epochs, and the training loss by step."""
     from tensorboardX import SummaryWriter
 

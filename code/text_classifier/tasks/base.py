@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from text_classifier.contract.hyperparameters import Settings
+from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation.intervals import Interval
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
@@ -96,7 +97,7 @@ class Task(ABC):
         lengths: np.ndarray,
         temperature: float | None,
         seed: int,
-    ) -> dict[str, Any]:
+    ) -> SplitMetrics:
         """All metrics of a split, for metrics.json: `rows`, each metric, their `intervals`, `by_length` and more."""
 
     @abstractmethod

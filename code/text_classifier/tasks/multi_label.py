@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from text_classifier.contract.errors import listed
 from text_classifier.contract.hyperparameters import Settings
+from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation import intervals
 from text_classifier.evaluation import multi_label as measures
 from text_classifier.evaluation.intervals import Interval
@@ -129,7 +130,7 @@ class MultiLabel(Task):
         lengths: np.ndarray,
         temperature: float | None,
         seed: int,
-    ) -> dict[str, Any]:
+    ) -> SplitMetrics:
         """The means of the rankings have no interval: each resample would sort the rows anew for each label."""
         random = np.random.default_rng((seed, 3))
         predicted, losses, rankings = (
@@ -143,7 +144,7 @@ class MultiLabel(Task):
         slices = by_length(
             lengths, lambda rows: self.score(predicted[rows], targets[rows], len(classes), random), self.sliced
         )
-        return {
+        measured = {
             "rows": len(targets),
             **values,
             **measures.ranking_means(rankings),
@@ -151,6 +152,7 @@ class MultiLabel(Task):
             "per_class": measures.per_class(classes, predicted, targets, rankings),
             "by_length": slices,
         }
+        return cast(SplitMetrics, measured)
 
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         sets, counts = np.unique(training, axis=0, return_counts=True)

@@ -6,12 +6,13 @@ The model has one output, which is the number itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from text_classifier.contract.errors import DataError
 from text_classifier.contract.hyperparameters import Settings
+from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation import intervals
 from text_classifier.evaluation.intervals import Interval
 from text_classifier.evaluation.regression import Errors
@@ -104,17 +105,18 @@ class Regression(Task):
         lengths: np.ndarray,
         temperature: float | None,
         seed: int,
-    ) -> dict[str, Any]:
+    ) -> SplitMetrics:
         random = np.random.default_rng((seed, 3))
         predicted = self.predict(logits)
         values, found = self.score(predicted, targets, 1, random)
         slices = by_length(lengths, lambda rows: self.score(predicted[rows], targets[rows], 1, random), self.sliced)
-        return {
+        measured = {
             "rows": len(targets),
             **values,
             "intervals": {name: list(interval) for name, interval in found.items()},
             "by_length": slices,
         }
+        return cast(SplitMetrics, measured)
 
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         return np.full(rows, training.mean(dtype=np.float64))

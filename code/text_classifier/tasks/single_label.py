@@ -10,6 +10,7 @@ import numpy as np
 
 from text_classifier.contract.errors import SettingsError, listed, printable
 from text_classifier.contract.hyperparameters import Settings
+from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation import calibration, intervals
 from text_classifier.evaluation import single_label as assessment
 from text_classifier.evaluation.intervals import Interval
@@ -112,7 +113,7 @@ class SingleLabel(Task):
         lengths: np.ndarray,
         temperature: float | None,
         seed: int,
-    ) -> dict[str, Any]:
+    ) -> SplitMetrics:
         assert temperature is not None
         return assessment.assess(logits, targets, classes, lengths, temperature, seed)
 

@@ -16,6 +16,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from support.jobs import Job
+from support.schema_check import problems_of_job
 from text_classifier.results import onnx_export
 
 TEXTS = ["good", "bad awful poor", "fine lovely superb good great", "dull"]
@@ -80,6 +81,7 @@ def test_a_job_leaves_it_beside_the_weights(ready_job: Job) -> None:
     assert code == 0, log
     manifest = json.loads((ready_job.base / "model" / "training_manifest.json").read_text())
     assert manifest["onnx"]["largest_difference"] <= 1e-4
+    assert problems_of_job(ready_job.base) == []
     lines = (ready_job.base / "input" / "data" / "train" / "reviews.tsv").read_text().splitlines()
     logits = runtime(ready_job.base / "model")
     with (ready_job.base / "output" / "data" / "predictions_validation.csv").open(newline="") as file:
@@ -102,6 +104,7 @@ def test_what_cannot_be_exported_costs_the_model_nothing(ready_job: Job, tmp_pat
     assert "ERROR: model.onnx is not saved: RuntimeError: no operator for it; all else of the model is" in log
     manifest = json.loads((ready_job.base / "model" / "training_manifest.json").read_text())
     assert manifest["onnx"] == {"error": "RuntimeError: no operator for it"}
+    assert problems_of_job(ready_job.base) == []
     assert transformers.AutoModelForSequenceClassification.from_pretrained(ready_job.base / "model")
     assert not (ready_job.base / "model" / "model.onnx").exists()
     assert (ready_job.base / "output" / "data" / "report.html").exists()

@@ -18,6 +18,7 @@ import pytest
 
 import predict
 from support.jobs import Job, easy_rows, table
+from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.evaluation import calibration
 from text_classifier.evaluation import single_label as assessment
@@ -103,6 +104,10 @@ def test_the_output_is_for_people_and_for_machines(done: Job) -> None:
     assert [entry["name"] for entry in metrics["baselines"]] == [SingleLabel.most_frequent, SingleLabel.words]
     assert metrics["headline"] == "accuracy" and metrics["baselines"][0]["accuracy"] == 0.5
     assert metrics["baselines"][1]["accuracy"] > 0.8
+
+
+def test_the_public_files_keep_to_the_schema(done: Job) -> None:
+    assert problems_of_job(done.base) == []
 
 
 def test_the_curve_and_the_throughput_are_those_of_the_training(done: Job) -> None:

@@ -13,6 +13,7 @@ from sklearn import metrics as reference
 
 import predict
 from support.jobs import BAD, GOOD, Job, table
+from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.hyperparameters import parse
@@ -73,6 +74,10 @@ def test_a_job_learns_sets_of_labels_and_says_so(done: tuple[Job, str]) -> None:
         assert low <= metrics["validation"][name] <= high, name
     assert [row["class"] for row in metrics["validation"]["per_class"]] == ["bad", "good", "lovely"]
     assert "labels of a row, mean: train 1.5 (" in log and log.count(" f1_micro=") >= 8
+
+
+def test_the_public_files_keep_to_the_schema(done: tuple[Job, str]) -> None:
+    assert problems_of_job(done[0].base) == []
 
 
 def test_the_report_and_the_card_hold_what_there_is(done: tuple[Job, str]) -> None:

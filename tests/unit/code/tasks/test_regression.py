@@ -15,6 +15,7 @@ from sklearn import metrics as reference
 
 import predict
 from support.jobs import BAD, GOOD, Job, table
+from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.hyperparameters import parse
@@ -73,6 +74,10 @@ def test_a_job_learns_numbers_and_says_so(done: tuple[Job, str]) -> None:
 def test_the_model_starts_at_the_mean_of_the_labels(done: tuple[Job, str]) -> None:
     epochs: Any = done[0].metrics["epochs"]
     assert epochs[0]["train_loss"] < 2  # from an answer of 0 it would start at the mean square, 10.7
+
+
+def test_the_public_files_keep_to_the_schema(done: tuple[Job, str]) -> None:
+    assert problems_of_job(done[0].base) == []
 
 
 def test_the_report_and_the_card_hold_what_there_is(done: tuple[Job, str]) -> None:

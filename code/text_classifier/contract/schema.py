@@ -1,0 +1,390 @@
+"""The public files of a job: their keys, types and meanings. docs/outputs.md is generated from here (`tables`).
+
+A key that is renamed, removed, or gets another type or meaning needs a new SCHEMA_VERSION. A metric that is undefined
+for the rows (ROC AUC of a class without rows) is null.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from text_classifier.contract.errors import SettingsError
+
+SCHEMA_VERSION = 1
+
+METRICS, MANIFEST, DATA_REPORT = "metrics.json", "training_manifest.json", "data_report.json"
+
+#: Keys of objects: what the placeholder in a path of `tables` is called.
+Split = Annotated[str, "split"]
+Channel = Annotated[str, "channel"]
+Metric = Annotated[str, "metric"]
+Class = Annotated[str, "class"]
+File = Annotated[str, "channel/file"]
+Hyperparameter = Annotated[str, "hyperparameter"]
+
+#: A number that may be undefined for the rows: NaN where it is written, null in JSON.
+UNDEFINED = "or null"
+Number = Annotated[float, UNDEFINED]
+
+Version = Annotated[int, "Version of this schema"]
+Interval = Annotated[list[Number], "Lower and upper bound of the 95 % bootstrap interval"]
+Intervals = Annotated[dict[Metric, list[Number]], "95 % bootstrap interval of each metric that has one: [low, high]"]
+
+
+# The docstring of an object with metrics is the meaning of its row `<metric>`.
+class Scores(TypedDict, total=False):
+    """Each metric of the epoch, under its name"""
+
+    train_loss: Annotated[Number, "Mean training loss per row of the epoch"]
+    validation_loss: Annotated[Number, "Mean loss per validation row"]
+    accuracy: Annotated[Number, "Share of the rows with the right class"]
+    balanced_accuracy: Annotated[Number, "Mean recall of the classes that have rows"]
+    exact_match: Annotated[Number, "Subset accuracy: share of the rows with exactly the right labels"]
+    precision_macro: Annotated[Number, "Precision, unweighted mean over the classes"]
+    recall_macro: Annotated[Number, "Recall, unweighted mean over the classes"]
+    f1_macro: Annotated[Number, "F1, unweighted mean over the classes"]
+    precision_weighted: Annotated[Number, "Precision, mean over the classes weighted by their rows"]
+    recall_weighted: Annotated[Number, "Recall, mean over the classes weighted by their rows"]
+    f1_weighted: Annotated[Number, "F1, mean over the classes weighted by their rows"]
+    precision_micro: Annotated[Number, "Precision of all labels of all rows together"]
+    recall_micro: Annotated[Number, "Recall of all labels of all rows together"]
+    f1_micro: Annotated[Number, "F1 of all labels of all rows together"]
+    matthews_correlation: Annotated[Number, "Matthews correlation coefficient"]
+    log_loss: Annotated[Number, "Mean cross-entropy per row (multi_label: mean over the labels, too), at temperature 1"]
+    roc_auc: Annotated[Number, "Area under the ROC curve; of two classes, the second is the positive one"]
+    auprc: Annotated[Number, "Average precision; of two classes, the second is the positive one"]
+    roc_auc_macro: Annotated[Number, "ROC AUC, mean over the labels that some rows have and some have not"]
+    auprc_macro: Annotated[Number, "Average precision, mean over the labels that some rows have and some have not"]
+    mae: Annotated[Number, "Mean absolute error"]
+    mse: Annotated[Number, "Mean squared error"]
+    rmse: Annotated[Number, "Root mean squared error"]
+    r2: Annotated[Number, "Coefficient of determination (R²)"]
+    spearman: Annotated[Number, "Spearman's rank correlation"]
+
+
+class LossCurve(TypedDict):
+    steps: Annotated[list[int], "Last step of each point"]
+    losses: Annotated[list[Number], "Mean training loss per row of each point's steps, on rank 0"]
+
+
+class Throughput(TypedDict, total=False):
+    rows: Annotated[int, "Training rows processed"]
+    seconds: Annotated[float, "Training time"]
+    rows_per_second: Annotated[float, "Training rows per second"]
+    tokens_per_second: Annotated[float, "Training tokens per second, padding excluded"]
+    padding: Annotated[float, "Share of the computed tokens that were padding"]
+
+
+ClassMetrics = TypedDict(
+    "ClassMetrics",
+    {
+        "class": Annotated[str, "The class or label"],
+        "rows": Annotated[int, "Rows of the class (support)"],
+        "predicted": Annotated[int, "Rows predicted to be of the class"],
+        "precision": Annotated[float, "Precision; 0 where the class was never predicted"],
+        "recall": Annotated[float, "Recall; 0 where the class has no rows"],
+        "f1": Annotated[float, "Harmonic mean of precision and recall"],
+        "roc_auc": Annotated[Number, "ROC AUC of the class against all others"],
+        "auprc": Annotated[Number, "Average precision of the class against all others"],
+    },
+)
+
+
+class CalibrationBin(TypedDict):
+    rows: Annotated[int, "Rows in the bin"]
+    confidence: Annotated[float, "Mean probability of the predicted class"]
+    accuracy: Annotated[float, "Share of the bin's rows with the right class"]
+
+
+class Calibration(TypedDict):
+    temperature: Annotated[float, "Fitted on the validation rows"]
+    error: Annotated[float, "Expected calibration error (ECE)"]
+    error_at_temperature: Annotated[float, "ECE with the logits divided by the temperature"]
+    log_loss_at_temperature: Annotated[float, "Log loss with the logits divided by the temperature"]
+    reliability: Annotated[list[CalibrationBin], "Non-empty bins of equal width of the predicted class's probability"]
+    reliability_at_temperature: Annotated[list[CalibrationBin], "The same at the temperature"]
+
+
+class Threshold(TypedDict):
+    wanted: Annotated[Literal["precision", "recall"], "What the threshold guarantees on these rows"]
+    at_least: Annotated[float, "The wanted minimum"]
+    threshold: Annotated[Number, "Rows count as positive from this probability on; null if none reaches the minimum"]
+    precision: Annotated[Number, "Precision at the threshold"]
+    recall: Annotated[Number, "Recall at the threshold"]
+
+
+class Part(Scores):
+    """Rows of a split that were measured together."""
+
+    rows: Annotated[int, "Rows measured"]
+    intervals: Intervals
+
+
+class LengthSlice(Part):
+    """Each metric of the slice, under its name"""
+
+    tokens: Annotated[list[int], "Shortest and longest row, in tokens after truncation"]
+
+
+class ColumnSlice(Part):
+    """Each metric of the slice, under its name"""
+
+    value: Annotated[str | None, "Value of the slice column; null for all slices that are not listed, together"]
+    slices: Annotated[int, "Values that the entry covers"]
+
+
+class SplitMetrics(Part):
+    """Each metric of the split, under its name"""
+
+    per_class: NotRequired[Annotated[list[ClassMetrics], "Each class or label; not with regression"]]
+    confusion_matrix: NotRequired[
+        Annotated[list[list[int]], "Rows by true class (outer) and predicted class (inner); single_label only"]
+    ]
+    calibration: NotRequired[Annotated[Calibration, "Whether the probabilities can be trusted; single_label only"]]
+    thresholds: NotRequired[
+        Annotated[list[Threshold], "Thresholds for the second class; empty unless there are two; single_label only"]
+    ]
+    by_length: Annotated[list[LengthSlice], "Up to four slices by length, of about equally many rows"]
+    by_slice: NotRequired[Annotated[list[ColumnSlice], "Slices by `slice_column`, largest first; only if it is set"]]
+
+
+class Baseline(Part):
+    """Each metric of the baseline, under its name"""
+
+    name: Annotated[str, "The constant baseline comes first, then TF-IDF with a linear model"]
+    training_rows: Annotated[int, "Training rows it was fitted on"]
+    model_minus_baseline: Annotated[Number, "Headline metric of the model minus the baseline's, on the same rows"]
+    model_minus_baseline_interval: Interval
+
+
+class Metrics(Scores):
+    """Each metric of the best epoch, under its name; absent if no epoch was finished"""
+
+    schema_version: Version
+    headline: Annotated[str, "Name of the task's main metric"]
+    best_epoch: Annotated[int, "The epoch whose weights were saved, from 1; 0 if none was finished"]
+    steps: Annotated[int, "Optimizer steps"]
+    classes: Annotated[list[str], "Class names in the order of the model's outputs"]
+    rows: Annotated[dict[Split, int], "Rows of each split"]
+    epochs: Annotated[list[Scores], "Metrics on the validation rows after each epoch, as logged"]
+    loss_curve: Annotated[LossCurve, "Training loss over the steps, at most 400 points"]
+    throughput: Annotated[Throughput, "Training speed since the job last started; empty if no step followed"]
+    validation: NotRequired[Annotated[SplitMetrics, "Metrics on the validation rows; not after a stop"]]
+    test: NotRequired[Annotated[SplitMetrics, "As `validation`, on the test rows; only with a test channel"]]
+    baselines: NotRequired[Annotated[list[Baseline], "Simple methods on (a sample of) the validation rows"]]
+
+
+class OnnxExport(TypedDict):
+    file: Annotated[str, "File name"]
+    opset: Annotated[int, "ONNX operator set"]
+    inputs: Annotated[list[str], "Names of the inputs"]
+    largest_difference: Annotated[float, "Largest difference of a logit to the trainer's"]
+    tolerance: Annotated[float, "The largest difference allowed"]
+
+
+class OnnxFailure(TypedDict):
+    error: Annotated[str, "Why there is no model.onnx"]
+
+
+class BaseModel(TypedDict):
+    name: Annotated[str, "`model_name`, or `model channel`"]
+    architecture: Annotated[str, "transformers' model_type"]
+    revision: Annotated[str | None, "Commit on the Hub; null for a model channel"]
+
+
+class InputFile(TypedDict):
+    bytes: Annotated[int, "Size"]
+    sha256: Annotated[str | None, "SHA-256; null if the file could not be read again or the channel exceeds 4 GiB"]
+
+
+class Versions(TypedDict):
+    python: Annotated[str, "Python"]
+    torch: Annotated[str, "torch"]
+    transformers: Annotated[str, "transformers"]
+
+
+class Manifest(TypedDict):
+    schema_version: Version
+    status: Annotated[Literal["completed", "stopped"], "Whether training was stopped"]
+    steps: Annotated[int, "Optimizer steps"]
+    epoch: Annotated[int, "The epoch whose weights these are, from 1; 0 if none was finished"]
+    classes: Annotated[list[str], "Class names in the order of the model's outputs"]
+    temperature: Annotated[float | None, "Divide the logits by it for calibrated probabilities; null if not fitted"]
+    onnx: Annotated[OnnxExport | OnnxFailure | None, "What `export=onnx` gave; null without it"]
+    hyperparameters: Annotated[dict[Hyperparameter, Any], "All hyperparameters, defaults included"]
+    base_model: Annotated[BaseModel, "The model that was fine-tuned"]
+    files: Annotated[dict[File, InputFile] | None, "The job's input files; null after a stop"]
+    code_revision: Annotated[str | None, "Git commit that the image was built from"]
+    image_digest: Annotated[str | None, "Digest of the image, if whoever started the job passed it on"]
+    training_job: Annotated[str | None, "Name of the SageMaker training job"]
+    versions: Annotated[Versions, "Versions of the main libraries"]
+
+
+class ChannelReport(TypedDict):
+    rows: Annotated[int, "Rows used"]
+    bad_rows: Annotated[int, "Rows skipped with `bad_rows=skip`"]
+    bad_row_examples: Annotated[list[str], "The first skipped rows, with the reason"]
+    unmapped_labels: Annotated[int, "Rows dropped with `unmapped=drop`"]
+
+
+class Distribution(TypedDict):
+    mean: Annotated[float, "Mean"]
+    median: Annotated[int, "Median"]
+    p90: Annotated[int, "90th percentile"]
+    p99: Annotated[int, "99th percentile"]
+    max: Annotated[int, "Maximum"]
+
+
+class LabelStatistics(TypedDict):
+    lowest: Annotated[float, "Minimum"]
+    median: Annotated[float, "Median"]
+    highest: Annotated[float, "Maximum"]
+    mean: Annotated[float, "Mean"]
+    deviation: Annotated[float, "Standard deviation"]
+
+
+class SplitReport(TypedDict):
+    rows: Annotated[int, "Rows of the split"]
+    classes: NotRequired[Annotated[dict[Class, int], "Rows of each class or label; not with regression"]]
+    labels: NotRequired[Annotated[LabelStatistics, "Distribution of the labels; regression only"]]
+    without_label: NotRequired[Annotated[int, "Rows without any label; multi_label only"]]
+    labels_of_a_row: NotRequired[Annotated[float, "Mean number of labels per row; multi_label only"]]
+    characters: Annotated[Distribution, "Characters per text"]
+    empty_texts: Annotated[int, "Rows without text"]
+    exact_duplicates: Annotated[int, "Rows whose text occurred before in the split"]
+    near_duplicates: Annotated[int, "The same, ignoring the case of ASCII letters and white space"]
+
+
+class TokenReport(Distribution):
+    truncated: Annotated[int, "Rows longer than `max_sequence_length`"]
+    truncated_share: Annotated[float, "Their share"]
+
+
+class DataReport(TypedDict):
+    schema_version: Version
+    channels: Annotated[dict[Channel, ChannelReport], "What was read from each channel"]
+    splits: Annotated[dict[Split, SplitReport], "The rows of each split"]
+    notes: Annotated[list[str], "Things about the data worth knowing"]
+    tokens: NotRequired[Annotated[dict[Split, TokenReport], "Tokens kept per row; absent until the tokenizer has run"]]
+
+
+Prediction = TypedDict(
+    "Prediction",
+    {
+        "row": Annotated[str, "File and line (or row) of the text"],
+        "label": NotRequired[Annotated[str, "The true class, labels or number; not in the output of `predict`"]],
+        "predicted": Annotated[str, "The predicted class, labels or number"],
+        "probability_<class>": NotRequired[Annotated[float, "Probability of each class; not with regression"]],
+    },
+)
+
+FILES: Mapping[str, Any] = {
+    METRICS: Metrics,
+    "metrics by name": Scores,
+    MANIFEST: Manifest,
+    DATA_REPORT: DataReport,
+    "predictions_*.csv and the output of predict": Prediction,
+}
+
+Content = TypeVar("Content")
+
+
+def read(path: Path, kind: type[Content], needed: Sequence[str]) -> Content:
+    """Read a JSON file of this schema, or one from before it had versions that has all `needed` keys (dotted paths).
+
+    Raises SettingsError for another version, OSError and ValueError for a file that cannot be read.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    version = content.get("schema_version", 0)
+    if version != SCHEMA_VERSION and (version != 0 or not all(_has(content, key) for key in needed)):
+        raise SettingsError(
+            f"{path} has schema_version {version} and this image reads {SCHEMA_VERSION}; use the image that wrote it"
+        )
+    return cast(Content, content)
+
+
+def _has(content: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(content, dict) or part not in content:
+            return False
+        content = content[part]
+    return True
+
+
+def csv_header(classes: Sequence[str], *, has_labels: bool) -> list[str]:
+    """The columns of a file of predictions; `classes` are those with probabilities."""
+    columns: list[str] = []
+    for name in Prediction.__annotations__:
+        if name == "probability_<class>":
+            columns += [f"probability_{each}" for each in classes]
+        elif name != "label" or has_labels:
+            columns.append(name)
+    return columns
+
+
+def tables() -> dict[str, list[tuple[str, str, str]]]:
+    """The keys of each file in order: dotted path, JSON type, meaning. An object type is expanded where it is first
+    used; `<metric>` stands for the keys of the table "metrics by name"."""
+    return {name: list(_rows(kind, "", set())) for name, kind in FILES.items()}
+
+
+def _rows(kind: Any, prefix: str, seen: set[Any]) -> Iterator[tuple[str, str, str]]:
+    seen.add(kind)
+    hints = get_type_hints(kind, include_extras=True)
+    scores = Scores.__optional_keys__
+    is_scored = scores <= hints.keys() and (kind is not Scores or prefix != "")
+    if is_scored:
+        yield f"{prefix}<metric>", "number or null (optional)", kind.__doc__
+    for key, hint in hints.items():
+        if is_scored and key in scores:
+            continue
+        is_optional = key in kind.__optional_keys__
+        value = get_args(hint)[0] if get_origin(hint) is NotRequired else hint
+        yield prefix + key, json_type(value) + " (optional)" * is_optional, value.__metadata__[-1]
+        for part, suffix in _objects(value):
+            if part not in seen:
+                yield from _rows(part, f"{prefix}{key}{suffix}.", seen)
+
+
+def _objects(hint: Any, suffix: str = "") -> Iterator[tuple[Any, str]]:
+    """The object types in a type, with their path from it."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if is_typeddict(hint):
+        yield hint, suffix
+    elif origin is dict:
+        yield from _objects(parts[1], f"{suffix}.<{parts[0].__metadata__[0]}>")
+    elif origin in (list, Annotated, Union, UnionType):
+        for part in parts[:1] if origin is Annotated else parts:
+            yield from _objects(part, suffix + "[]" * (origin is list))
+
+
+def json_type(hint: Any) -> str:
+    """A type in JSON's words."""
+    words = {str: "string", int: "integer", float: "number", NoneType: "null", Any: "string, number or boolean"}
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return json_type(parts[0]) + " or null" * (UNDEFINED in hint.__metadata__)
+    if origin is Literal:
+        return " or ".join(map(json.dumps, parts))
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(json_type, parts)))
+    if origin in (list, dict):
+        return f"{'array' if origin is list else 'object'} of {json_type(parts[-1])}"
+    return words.get(hint, "object")

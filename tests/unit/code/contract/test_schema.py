@@ -1,0 +1,81 @@
+"""The schema of the public files: frozen for each version, and kept to by what a job writes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from support.jobs import Job
+from support.schema_check import problems, problems_of_job
+from text_classifier.contract import schema
+from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.metric_names import REPORTED
+from text_classifier.contract.schema import Manifest, Metrics
+
+#: The keys of each file and their types, by version.
+FROZEN = Path(__file__).with_name(f"schema_{schema.SCHEMA_VERSION}.json")
+
+
+def test_the_keys_are_those_of_this_version() -> None:
+    """A new optional key may be added to the frozen file; anything else needs a new version and a new file."""
+    found = {file: [f"{key}: {kind}" for key, kind, _ in rows] for file, rows in schema.tables().items()}
+    assert found == json.loads(FROZEN.read_text()), f"increase SCHEMA_VERSION, or add a new key to {FROZEN.name}"
+
+
+def test_every_key_has_a_meaning() -> None:
+    for file, rows in schema.tables().items():
+        assert len({key for key, _, _ in rows}) == len(rows)
+        for key, _, meaning in rows:
+            assert meaning and "\n" not in meaning and meaning != schema.UNDEFINED, (file, key)
+
+
+def test_every_metric_of_the_log_is_described() -> None:
+    assert schema.Scores.__optional_keys__ >= set(REPORTED)
+
+
+def test_a_stopped_job_keeps_to_the_schema(ready_job: Job) -> None:
+    process = ready_job.start("--epochs=100000", "--precision=fp32", "--log_seconds=0")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 1 "):
+            process.send_signal(signal.SIGTERM)
+            break
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, log
+    assert problems_of_job(ready_job.base) == []
+    assert "validation" not in ready_job.metrics
+
+
+def test_the_check_finds_what_is_wrong() -> None:
+    found = problems({"epochs": [{"accuracy": "1", "accurracy": 1}], "rows": {"train": 1.5}}, Metrics, "m")
+    assert {"m.headline: missing", "m.epochs[0].accurracy: unknown"} < set(found)
+    assert any(line.startswith("m.epochs[0].accuracy: '1'") for line in found)
+    assert any(line.startswith("m.rows.train: 1.5") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("content", "is_read"),
+    [
+        ({"schema_version": schema.SCHEMA_VERSION}, True),
+        ({"schema_version": schema.SCHEMA_VERSION + 1, "classes": [], "hyperparameters": {"task": "x"}}, False),
+        ({"classes": [], "hyperparameters": {"task": "x"}}, True),
+        ({"classes": [], "hyperparameters": {}}, False),
+        ({"classes": []}, False),
+    ],
+)
+def test_another_version_is_refused_in_one_sentence(tmp_path: Path, content: object, is_read: bool) -> None:
+    (tmp_path / "m.json").write_text(json.dumps(content))
+    if is_read:
+        assert schema.read(tmp_path / "m.json", Manifest, ("classes", "hyperparameters.task")) == content
+    else:
+        with pytest.raises(SettingsError, match="m.json has schema_version [02] and this image reads 1; use the image"):
+            schema.read(tmp_path / "m.json", Manifest, ("classes", "hyperparameters.task"))
+
+
+def test_what_is_no_object_is_no_file_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text("[]")
+    with pytest.raises(ValueError, match="holds no JSON object"):
+        schema.read(tmp_path / "m.json", Manifest, ())
