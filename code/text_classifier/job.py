@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -14,14 +13,14 @@ import torch
 from text_classifier.contract import metric_names
 from text_classifier.contract.errors import SettingsError, explain
 from text_classifier.contract.hyperparameters import Settings
-from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, LossCurve, Manifest, Metrics, Scores, Throughput
+from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, LossCurve, Metrics, Scores, Throughput
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import Data
 from text_classifier.modeling.load import load_model, make_classifier
 from text_classifier.modeling.precision import Precision
 from text_classifier.results import artifact
 from text_classifier.results.evaluated import Evaluated, Measured
-from text_classifier.results.write import write_results
+from text_classifier.results.write import Results, Stage, report_stages
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import Stopped, StopSignal
@@ -144,15 +143,16 @@ class Job:
             self.task, self.splits, logits, self.classes, self.texts, self.places, self.full_lengths, slices
         )
 
-    def save(self, trained: Training, temperature: float | None) -> Manifest:
-        """Write the model, on rank 0 alone, and return its manifest."""
-        manifest = artifact.manifest(self.folders, self.settings, self.model, trained, temperature)
-        artifact.write_model(self.folders.model, self.model, self.tokenizer, manifest)
-        print(f"saved {self.folders.model} ({manifest['status']} after step {trained.steps})", flush=True)
-        return manifest
+    def save(self, trained: Training, evaluated: Evaluated) -> Results:
+        """Write the model, on rank 0 alone. Returns what the stages of the report need."""
+        model, output = self.folders.model, self.folders.output_data
+        manifest = artifact.manifest(self.folders, self.settings, self.model, trained, evaluated.temperature)
+        artifact.write_model(model, self.model, self.tokenizer, manifest)
+        print(f"saved {model} ({manifest['status']} after step {trained.steps})", flush=True)
+        return Results(model, output, evaluated, self._metrics(trained), manifest)
 
-    def report(self, trained: Training, evaluated: Evaluated, manifest: Manifest) -> Iterator[str]:
-        """Write model.onnx and all that tells how good the model is, on rank 0 alone, stage by stage."""
+    def _metrics(self, trained: Training) -> Metrics:
+        """The content of metrics.json as far as training has measured it."""
         metrics: Metrics = {
             "schema_version": SCHEMA_VERSION,
             "headline": self.task.headline,
@@ -166,51 +166,50 @@ class Job:
         }
         if trained.best_epoch:
             metrics.update(metrics["epochs"][trained.best_epoch - 1])
-        stages = write_results(self.folders.model, self.folders.output_data, evaluated, metrics, manifest)
-        yield next(stages)
-        if self.settings.export == "onnx" and not trained.is_stopped:
-            self._export_onnx(manifest)
-            yield "model.onnx"
-        yield from stages
+        return metrics
 
-    def _export_onnx(self, manifest: Manifest) -> None:
-        """Write model.onnx, and into the manifest what came of it. When it fails the model stays as it is."""
+    def stages(self, trained: Training, evaluated: Evaluated) -> list[Stage]:
+        """The parts of the report, the same list on every rank."""
+        first, *others = report_stages(evaluated)
+        exports = self.settings.export == "onnx" and not trained.is_stopped
+        return [first, *([("model.onnx", self.export_onnx)] if exports else []), *others]
+
+    def export_onnx(self, results: Results) -> None:
+        """Write model.onnx, and the outcome into the manifest. A failed export leaves the model as it is."""
         from text_classifier.results.onnx_export import TEXTS, ExportFailed, export  # seconds, and rarely wanted
 
         by_length = np.argsort(self.splits["validation"].tokens.lengths, kind="stable")
         some = by_length[np.linspace(0, len(by_length) - 1, TEXTS).astype(np.int64)]
+        manifest = results.manifest
         try:
-            manifest["onnx"] = export(self.folders.model, self.model, self.tokenizer, self.texts("validation", some))
+            manifest["onnx"] = export(results.model, self.model, self.tokenizer, self.texts("validation", some))
         except ExportFailed as error:
             manifest["onnx"] = {"error": str(error)}
-            print(f"ERROR: model.onnx is not saved: {error}; all else of the model is", flush=True)
-        artifact.write_json(self.folders.model / MANIFEST, manifest)
+            print(f"ERROR: model.onnx was not saved: {error}; the model itself was", flush=True)
+        artifact.write_json(results.model / MANIFEST, manifest)
 
     def finish(self, trained: Training) -> None:
         """Evaluate, save and report. The model comes first: neither a stop nor an error in the report costs it.
 
-        The other processes wait for rank 0, which shows them after each stage that it is still there.
+        Rank 0 writes. After each stage it tells the other ranks, which wait for it, that it is still alive.
         """
         evaluated = self.evaluate(trained)
-        stages: Iterator[str] = iter(())
-        if self.cluster.is_rank_zero:
-            stages = self.report(trained, evaluated, self.save(trained, evaluated.temperature))
-        else:
+        results = self.save(trained, evaluated) if self.cluster.is_rank_zero else None
+        if results is None:
             print(f"rank {self.cluster.rank} ended after step {trained.steps}", flush=True)
-        started, going_on = time.monotonic(), True
-        written: list[str] = []
-        while going_on:
-            try:
-                stage = next(stages, None)
-            except Exception:
-                if not written:  # metrics.json is part of the result
-                    raise
-                traceback.print_exc()
-                print("WARNING: a part of the report is missing, for the reason above; the model is whole", flush=True)
-                stage = None
-            written += [stage] if stage else []
-            going_on, stopping = self.cluster.any_rank_each(stage is not None, self.stop.requested)
-            going_on = going_on and not stopping
+        started, written = time.monotonic(), list[str]()
+        for name, write in self.stages(trained, evaluated):
+            if results is not None:
+                try:
+                    write(results)
+                    written.append(name)
+                except Exception:
+                    if not written:  # metrics.json is part of the result
+                        raise
+                    traceback.print_exc()
+                    print(f"WARNING: the {name} could not be written (see above); the model was saved", flush=True)
+            if self.cluster.any_rank(self.stop.requested):
+                break
         seconds = time.monotonic() - started
         self.cluster.print0(f"wrote {self.folders.output_data} in {seconds:.1f} s ({', '.join(written)})")
 

@@ -104,30 +104,33 @@ def _gain(baselines: Sequence[Baseline], headline: str) -> dict[str, float]:
 
 def examples(evaluated: Evaluated) -> list[dict[str, Any]]:
     """Tables of validation rows, as the task chooses them, the first `EXAMPLES` of each."""
-    shown, classes = answers(evaluated.task), evaluated.classes
+    shown = answers(evaluated.task)
     logits, truth = evaluated.logits["validation"], evaluated.splits["validation"].targets
-    predicted = evaluated.task.predict(logits)
-    column, confidence = shown.confidence(logits, truth, classes)
+    column, confidence = shown.confidence(logits, truth, evaluated.classes)
     return [
         {
             "heading": heading,
             "explanation": explanation,
             "column": column,
-            "rows": [
-                {
-                    "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
-                    "place": place,
-                    "label": shown.label(truth[row], classes),
-                    "predicted": shown.label(predicted[row], classes),
-                    "confidence": confidence[row],
-                }
-                for row, text, place in zip(
-                    rows, evaluated.texts("validation", rows), evaluated.places("validation", rows), strict=True
-                )
-            ],
+            "rows": _example_rows(evaluated, rows[:EXAMPLES], confidence),
         }
-        for heading, explanation, chosen in shown.examples(logits, truth)
-        for rows in [chosen[:EXAMPLES]]
+        for heading, explanation, rows in shown.examples(logits, truth)
+    ]
+
+
+def _example_rows(evaluated: Evaluated, rows: np.ndarray, confidence: Sequence[str]) -> list[dict[str, str]]:
+    shown, classes = answers(evaluated.task), evaluated.classes
+    truth, predicted = evaluated.splits["validation"].targets, evaluated.task.predict(evaluated.logits["validation"])
+    texts, places = evaluated.texts("validation", rows), evaluated.places("validation", rows)
+    return [
+        {
+            "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
+            "place": place,
+            "label": shown.label(truth[row], classes),
+            "predicted": shown.label(predicted[row], classes),
+            "confidence": confidence[row],
+        }
+        for row, text, place in zip(rows, texts, places, strict=True)
     ]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,50 +15,77 @@ from text_classifier.contract.schema import Baseline, ColumnSlice, Manifest, Met
 from text_classifier.evaluation.slices import by_slice
 from text_classifier.results import artifact, baselines
 from text_classifier.results.answers import answers
-from text_classifier.results.evaluated import Evaluated
+from text_classifier.results.evaluated import Evaluated, Measured
 
 
-def write_results(
-    model: Path, output: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
-) -> Iterator[str]:
-    """Write everything, in stages of seconds, and yield the name of each: what is written so far is whole.
+@dataclass
+class Results:
+    """What is written of a trained model, part by part; each part is whole once it is written."""
 
-    `metrics` are the values of the epochs, which the first stage writes; the later ones add to them. Of a job whose
-    rows were not evaluated, because it was stopped, there is the first stage alone.
-    """
-    seed = manifest["hyperparameters"]["seed"]
-    _write_metrics(model, output, metrics, manifest)
-    yield "epochs"
-    if not evaluated.logits:
-        return
-    for name, logits in evaluated.logits.items():
-        split = evaluated.splits[name]
-        metrics[name] = evaluated.task.assess(
-            logits, split.targets, evaluated.classes, split.tokens.lengths, manifest["temperature"], seed
+    model: Path  #: the model directory
+    output: Path  #: the directory of metrics.json and the report
+    evaluated: Evaluated
+    metrics: Metrics  #: of the epochs; the stages add to it
+    manifest: Manifest
+
+    @property
+    def seed(self) -> int:
+        return int(self.manifest["hyperparameters"]["seed"])
+
+    def write_metrics(self) -> None:
+        """Write metrics.json and the model card, as far as they are known."""
+        artifact.write_json(self.output / schema.METRICS, self.metrics)
+        artifact.write_card(self.model / "README.md", self.metrics, self.manifest)
+
+    def measure_split(self, name: Measured) -> None:
+        """Add all metrics of a split."""
+        evaluated, split = self.evaluated, self.evaluated.splits[name]
+        temperature = self.manifest["temperature"]
+        measured = evaluated.task.assess(
+            evaluated.logits[name], split.targets, evaluated.classes, split.tokens.lengths, temperature, self.seed
         )
         if name in evaluated.slices:
-            metrics[name]["by_slice"] = _by_slice(evaluated, name, seed)
-        _write_metrics(model, output, metrics, manifest)
-        yield f"metrics of {name}"
-    metrics["baselines"] = _baselines(evaluated, seed)
-    _write_metrics(model, output, metrics, manifest)
-    yield "baselines"
-    for name in evaluated.logits:
-        _write_predictions(output / f"predictions_{name}.csv", name, evaluated)
-    _write_events(output / "tensorboard", metrics)
-    yield "predictions"
-    from text_classifier.results import report  # matplotlib comes with it
+            measured["by_slice"] = _by_slice(evaluated, name, self.seed)
+        self.metrics[name] = measured
+        self.write_metrics()
 
-    report.write(output / "report.html", evaluated, metrics, manifest)
-    yield "report"
+    def measure_baselines(self) -> None:
+        """Add the baselines."""
+        self.metrics["baselines"] = _baselines(self.evaluated, self.seed)
+        self.write_metrics()
+
+    def write_predictions(self) -> None:
+        """Write the predictions of each evaluated split, and the curves for TensorBoard."""
+        for name in self.evaluated.logits:
+            _write_predictions(self.output / f"predictions_{name}.csv", name, self.evaluated)
+        _write_events(self.output / "tensorboard", self.metrics)
+
+    def write_report(self) -> None:
+        """Write report.html."""
+        from text_classifier.results import report  # matplotlib comes with it
+
+        report.write(self.output / "report.html", self.evaluated, self.metrics, self.manifest)
 
 
-def _write_metrics(model: Path, output: Path, metrics: Metrics, manifest: Manifest) -> None:
-    artifact.write_json(output / schema.METRICS, metrics)
-    artifact.write_card(model / "README.md", metrics, manifest)
+#: The name of a part of the results, and what writes it in a few seconds.
+Stage = tuple[str, Callable[[Results], None]]
 
 
-def _by_slice(evaluated: Evaluated, name: str, seed: int) -> list[ColumnSlice]:
+def report_stages(evaluated: Evaluated) -> list[Stage]:
+    """The parts in order. The first alone when no rows were evaluated, because the job was stopped."""
+    first: Stage = ("epochs", Results.write_metrics)
+    if not evaluated.logits:
+        return [first]
+    return [
+        first,
+        *((f"metrics of {name}", partial(Results.measure_split, name=name)) for name in evaluated.logits),
+        ("baselines", Results.measure_baselines),
+        ("predictions", Results.write_predictions),
+        ("report", Results.write_report),
+    ]
+
+
+def _by_slice(evaluated: Evaluated, name: Measured, seed: int) -> list[ColumnSlice]:
     task, targets = evaluated.task, evaluated.splits[name].targets
     predicted, random = task.predict(evaluated.logits[name]), np.random.default_rng((seed, 4))
     return by_slice(
@@ -83,7 +112,7 @@ def _baselines(evaluated: Evaluated, seed: int) -> list[Baseline]:
     ]
 
 
-def _write_predictions(path: Path, name: str, evaluated: Evaluated) -> None:
+def _write_predictions(path: Path, name: Measured, evaluated: Evaluated) -> None:
     """A line for each row: where it stands, its label, and the model's answer as the task writes it."""
     shown, classes, targets = answers(evaluated.task), evaluated.classes, evaluated.splits[name].targets
     places = evaluated.places(name, np.arange(len(targets)))

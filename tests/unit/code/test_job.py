@@ -1,8 +1,7 @@
-"""The end of a job: what is predicted about the model must not cost the model."""
+"""The end of a job: writing the report must not cost the model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from text_classifier.job import Job
+from text_classifier.results.write import Stage
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import StopSignal
@@ -17,27 +17,27 @@ from text_classifier.training.cluster import Cluster
 
 
 class Ending(Job):
-    """A trained job whose report is a list of stages; an exception among them is raised."""
+    """A trained job with these stages; an exception among them is raised, and "stop" is a stop signal."""
 
     def __init__(self, base: Path, *stages: str | Exception) -> None:
-        self.contract = JobFolders(base)
+        self.folders = JobFolders(base)
         self.cluster = Cluster(Hosts.from_resources({}), 60)
         self.stop = StopSignal()
-        self.stages = stages
+        self.given = stages
 
     def evaluate(self, trained: Any) -> Any:
-        return SimpleNamespace(temperature=1.0)
+        return None
 
-    def save(self, trained: Any, temperature: float | None) -> dict[str, Any]:
-        return {}
+    def save(self, trained: Any, evaluated: Any) -> Any:
+        return object()
 
-    def report(self, trained: Any, evaluated: Any, manifest: dict[str, Any]) -> Iterator[str]:
-        for stage in self.stages:
+    def stages(self, trained: Any, evaluated: Any) -> list[Stage]:
+        def write(stage: str | Exception) -> None:
             if isinstance(stage, Exception):
                 raise stage
-            if stage == "stop":
-                self.stop.requested = True
-            yield stage
+            self.stop.requested |= stage == "stop"
+
+        return [(str(stage), lambda results, stage=stage: write(stage)) for stage in self.given]  # type: ignore[misc]
 
 
 def end(job: Job) -> None:
@@ -54,13 +54,14 @@ def test_a_stop_leaves_out_the_rest(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.endswith(" s (epochs, stop)\n")
 
 
-def test_an_error_in_the_report_is_shown_and_does_not_fail_the_job(
+def test_an_error_in_a_stage_is_shown_and_costs_that_stage_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    end(Ending(tmp_path, "epochs", RuntimeError("no font"), "report"))
+    end(Ending(tmp_path, "epochs", RuntimeError("no font"), "predictions"))
     shown = capsys.readouterr()
     assert "RuntimeError: no font" in shown.err
-    assert "WARNING: a part of the report is missing" in shown.out and shown.out.endswith(" s (epochs)\n")
+    assert "WARNING: the no font could not be written (see above); the model was saved" in shown.out
+    assert shown.out.endswith(" s (epochs, predictions)\n")
 
 
 def test_a_job_without_its_metrics_has_failed(tmp_path: Path) -> None:
