@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -115,7 +116,7 @@ class Job:
         try:
             trained = train(self.classifier, training, validation, self.task, settings, self.cluster, self.stop, saver)
         except LossNotFinite as error:
-            places = self.places("train", np.asarray(error.rows))
+            places = self.data.splits["train"].take(np.asarray(error.rows)).places[:]
             raise SettingsError(error.sentence(places, settings.learning_rate)) from None
         if not trained.steps:
             raise Stopped("Stopped before the first step: there is nothing to save.")
@@ -138,9 +139,13 @@ class Job:
                 if found is None:
                     break
                 logits[name] = found
-        slices = {name: (of.slices, of.slice_values) for name, of in self.data.splits.items() if of.slice_values}
         return Evaluated(
-            self.task, self.splits, logits, self.classes, self.texts, self.places, self.full_lengths, slices
+            task=self.task,
+            classes=self.classes,
+            rows=self.data.splits,
+            lengths={name: split.tokens.lengths for name, split in self.splits.items()},
+            logits=logits,
+            full_lengths=self.full_lengths,
         )
 
     def save(self, trained: Training, evaluated: Evaluated) -> Results:
@@ -180,9 +185,9 @@ class Job:
 
         by_length = np.argsort(self.splits["validation"].tokens.lengths, kind="stable")
         some = by_length[np.linspace(0, len(by_length) - 1, TEXTS).astype(np.int64)]
-        manifest = results.manifest
+        texts, manifest = self.data.splits["validation"].take(some).texts[:], results.manifest
         try:
-            manifest["onnx"] = export(results.model, self.model, self.tokenizer, self.texts("validation", some))
+            manifest["onnx"] = export(results.model, self.model, self.tokenizer, texts)
         except ExportFailed as error:
             manifest["onnx"] = {"error": str(error)}
             print(f"ERROR: model.onnx was not saved: {error}; the model itself was", flush=True)
@@ -213,15 +218,7 @@ class Job:
         seconds = time.monotonic() - started
         self.cluster.print0(f"wrote {self.folders.output_data} in {seconds:.1f} s ({', '.join(written)})")
 
-    def texts(self, split: str, rows: np.ndarray) -> list[str]:
-        """The texts of these rows of a split, in their order. All that wants texts after tokenizing asks here."""
-        return [self.data.splits[split].texts[row] for row in rows]
-
-    def places(self, split: str, rows: np.ndarray) -> list[str]:
-        """Where these rows of a split stand in the files."""
-        return [self.data.splits[split].places[row] for row in rows]
-
-    def full_lengths(self, split: str, rows: np.ndarray) -> np.ndarray:
-        """Tokens of these rows of a split when nothing is cut off, int64 [rows]."""
-        encoded = self.tokenizer(self.texts(split, rows), return_attention_mask=False, return_token_type_ids=False)
+    def full_lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens of these texts without truncation, int64 [texts]."""
+        encoded = self.tokenizer(list(texts), return_attention_mask=False, return_token_type_ids=False)
         return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)

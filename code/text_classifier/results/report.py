@@ -65,7 +65,7 @@ HEADLINES = {
 def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest) -> None:
     """Write the page from metrics.json's content, the manifest, and the rows that it shows."""
     task, headline, shown = evaluated.task, evaluated.task.headline, answers(evaluated.task)
-    logits, targets = evaluated.logits["validation"], evaluated.splits["validation"].targets
+    logits, targets = evaluated.logits["validation"], evaluated.rows["validation"].targets
     lengths = _full_lengths(evaluated, manifest["hyperparameters"]["seed"])
     limit = manifest["hyperparameters"]["max_sequence_length"]
     drawn = {
@@ -85,9 +85,9 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         plots=drawn | shown.plots(logits, targets, evaluated.classes, metrics),
         measured_rows=len(lengths),
         truncated=float(np.mean(lengths > limit)),
-        padding_to_limit=1 - float(np.mean(evaluated.splits["train"].tokens.lengths)) / limit,
-        labels=[task.describe(split.targets, evaluated.classes) for split in evaluated.splits.values()],
-        splits=list(evaluated.splits),
+        padding_to_limit=1 - float(np.mean(evaluated.lengths["train"])) / limit,
+        labels=[task.describe(rows.targets, evaluated.classes) for rows in evaluated.rows.values()],
+        splits=list(evaluated.rows),
         most_classes=MOST_CLASSES,
         words=WORDS,
     )
@@ -105,7 +105,7 @@ def _gain(baselines: Sequence[Baseline], headline: str) -> dict[str, float]:
 def examples(evaluated: Evaluated) -> list[dict[str, Any]]:
     """Tables of validation rows, as the task chooses them, the first `EXAMPLES` of each."""
     shown = answers(evaluated.task)
-    logits, truth = evaluated.logits["validation"], evaluated.splits["validation"].targets
+    logits, truth = evaluated.logits["validation"], evaluated.rows["validation"].targets
     column, confidence = shown.confidence(logits, truth, evaluated.classes)
     return [
         {
@@ -120,22 +120,21 @@ def examples(evaluated: Evaluated) -> list[dict[str, Any]]:
 
 def _example_rows(evaluated: Evaluated, rows: np.ndarray, confidence: Sequence[str]) -> list[dict[str, str]]:
     shown, classes = answers(evaluated.task), evaluated.classes
-    truth, predicted = evaluated.splits["validation"].targets, evaluated.task.predict(evaluated.logits["validation"])
-    texts, places = evaluated.texts("validation", rows), evaluated.places("validation", rows)
+    predicted, some = evaluated.task.predict(evaluated.logits["validation"]), evaluated.rows["validation"].take(rows)
     return [
         {
             "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
             "place": place,
-            "label": shown.label(truth[row], classes),
+            "label": shown.label(target, classes),
             "predicted": shown.label(predicted[row], classes),
             "confidence": confidence[row],
         }
-        for row, text, place in zip(rows, texts, places, strict=True)
+        for row, text, place, target in zip(rows, some.texts, some.places, some.targets, strict=True)
     ]
 
 
 def _full_lengths(evaluated: Evaluated, seed: int) -> np.ndarray:
     """Tokens of a sample of the training rows, without truncation."""
-    rows = len(evaluated.splits["train"])
-    sample = np.random.default_rng((seed, 6)).choice(rows, size=min(rows, ROWS_MEASURED), replace=False)
-    return evaluated.full_lengths("train", np.sort(sample))
+    rows = evaluated.rows["train"]
+    sample = np.random.default_rng((seed, 6)).choice(len(rows), size=min(len(rows), ROWS_MEASURED), replace=False)
+    return evaluated.full_lengths(rows.take(np.sort(sample)).texts[:])

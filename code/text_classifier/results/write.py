@@ -39,12 +39,16 @@ class Results:
 
     def measure_split(self, name: Measured) -> None:
         """Add all metrics of a split."""
-        evaluated, split = self.evaluated, self.evaluated.splits[name]
-        temperature = self.manifest["temperature"]
+        evaluated, rows = self.evaluated, self.evaluated.rows[name]
         measured = evaluated.task.assess(
-            evaluated.logits[name], split.targets, evaluated.classes, split.tokens.lengths, temperature, self.seed
+            evaluated.logits[name],
+            rows.targets,
+            evaluated.classes,
+            evaluated.lengths[name],
+            self.manifest["temperature"],
+            self.seed,
         )
-        if name in evaluated.slices:
+        if rows.slice_values:
             measured["by_slice"] = _by_slice(evaluated, name, self.seed)
         self.metrics[name] = measured
         self.write_metrics()
@@ -86,41 +90,39 @@ def report_stages(evaluated: Evaluated) -> list[Stage]:
 
 
 def _by_slice(evaluated: Evaluated, name: Measured, seed: int) -> list[ColumnSlice]:
-    task, targets = evaluated.task, evaluated.splits[name].targets
+    task, of_split = evaluated.task, evaluated.rows[name]
     predicted, random = task.predict(evaluated.logits[name]), np.random.default_rng((seed, 4))
     return by_slice(
-        *evaluated.slices[name],
-        lambda rows: task.score(predicted[rows], targets[rows], len(evaluated.classes), random),
+        of_split.slices,
+        of_split.slice_values,
+        lambda rows: task.score(predicted[rows], of_split.targets[rows], len(evaluated.classes), random),
         task.sliced,
     )
 
 
 def _baselines(evaluated: Evaluated, seed: int) -> list[Baseline]:
-    task = evaluated.task
-    training, validation = evaluated.splits["train"].targets, evaluated.splits["validation"].targets
-    fitted, judged = baselines.sample(len(training), seed), baselines.sample(len(validation), seed)
-    model = task.predict(evaluated.logits["validation"][judged])
-    texts = evaluated.texts("train", fitted), evaluated.texts("validation", judged)
+    task, training, validation = evaluated.task, evaluated.rows["train"], evaluated.rows["validation"]
+    fitted, judged = (rows.take(baselines.sample(len(rows), seed)) for rows in (training, validation))
+    model = task.predict(evaluated.logits["validation"][baselines.sample(len(validation), seed)])
     answers = {
-        task.most_frequent: (len(training), task.constant(training, len(judged))),
-        task.words: (len(fitted), baselines.words(task, texts[0], training[fitted], texts[1])),
+        task.most_frequent: (len(training), task.constant(training.targets, len(judged))),
+        task.words: (len(fitted), baselines.words(task, fitted.texts, fitted.targets, judged.texts)),
     }
     return [
-        baselines.compare(task, name, predicted, model, validation[judged], len(evaluated.classes), rows, seed)
+        baselines.compare(task, name, predicted, model, judged.targets, len(evaluated.classes), rows, seed)
         for name, (rows, predicted) in answers.items()
         if predicted is not None
     ]
 
 
 def _write_predictions(path: Path, name: Measured, evaluated: Evaluated) -> None:
-    """A line for each row: where it stands, its label, and the model's answer as the task writes it."""
-    shown, classes, targets = answers(evaluated.task), evaluated.classes, evaluated.splits[name].targets
-    places = evaluated.places(name, np.arange(len(targets)))
+    shown, classes, rows = answers(evaluated.task), evaluated.classes, evaluated.rows[name]
+    cells = shown.cells(evaluated.logits[name], classes)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(shown.header(classes, has_labels=True))
-        for place, target, cells in zip(places, targets, shown.cells(evaluated.logits[name], classes), strict=True):
-            writer.writerow([place, shown.label(target, classes), *cells])
+        for place, target, predicted in zip(rows.places, rows.targets, cells, strict=True):
+            writer.writerow([place, shown.label(target, classes), *predicted])
 
 
 def _write_events(directory: Path, metrics: Metrics) -> None:

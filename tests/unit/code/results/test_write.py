@@ -22,13 +22,12 @@ from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.evaluation import calibration
 from text_classifier.evaluation import single_label as assessment
+from text_classifier.reading.rows import Lookup, Rows
 from text_classifier.results import artifact, baselines, report
 from text_classifier.results.evaluated import Evaluated
 from text_classifier.results.write import _by_slice
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.single_label import SingleLabel
-from text_classifier.tokenization.tokens import Tokens
-from text_classifier.training.batches import Split
 
 HOSTILE = '<script>document.title="run"</script><img src=x onerror=alert(1)> good dull'
 
@@ -275,28 +274,39 @@ def evaluated(rows: int, classes: tuple[str, ...], text: str) -> Evaluated:
     truth = random.integers(0, len(classes), rows)
     logits = random.normal(size=(rows, len(classes))).astype(np.float32)
     logits[np.arange(rows), truth] += 1
-    offsets = np.concatenate([[0], random.integers(3, 128, rows).cumsum()])
-    split = Split(Tokens(np.zeros(0, dtype=np.int32), offsets), truth)
+    lengths, everything = random.integers(3, 128, rows), np.arange(rows)
+    of_split = Rows(
+        texts=Lookup(lambda row: text, everything),
+        places=Lookup(lambda row: f"validation/reviews.tsv line {row}", everything),
+        targets=truth,
+        characters=np.full(rows, len(text)),
+        exact=everything,
+        near=everything,
+        groups=np.zeros(0),
+        slices=np.zeros(0, dtype=np.int64),
+    )
     return Evaluated(
-        SingleLabel(), {"train": split, "validation": split}, {"validation": logits}, classes,
-        texts=lambda _, rows: [text] * len(rows),
-        places=lambda _, rows: [f"validation/reviews.tsv line {row}" for row in rows],
-        full_lengths=lambda _, rows: random.integers(3, 400, len(rows)),
-    )  # fmt: skip
+        task=SingleLabel(),
+        classes=classes,
+        rows={"train": of_split, "validation": of_split},
+        lengths={"train": lengths, "validation": lengths},
+        logits={"validation": logits},
+        full_lengths=lambda texts: random.integers(3, 400, len(texts)),
+    )
 
 
 def write_report(path: Path, given: Evaluated, done: Job) -> str:
     manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
-    logits, split = given.logits["validation"], given.splits["validation"]
-    measured = assessment.assess(logits, split.targets, given.classes, split.tokens.lengths, 1.2, seed=1)
-    if "validation" in given.slices:
+    logits, rows = given.logits["validation"], given.rows["validation"]
+    measured = assessment.assess(logits, rows.targets, given.classes, given.lengths["validation"], 1.2, seed=1)
+    if rows.slice_values:
         measured["by_slice"] = _by_slice(given, "validation", seed=1)
-    predicted = given.task.constant(split.targets, len(split))
+    predicted = given.task.constant(rows.targets, len(rows))
     compared = baselines.compare(
-        given.task, "baseline", predicted, logits.argmax(axis=1), split.targets, len(given.classes), len(split), seed=1
+        given.task, "baseline", predicted, logits.argmax(axis=1), rows.targets, len(given.classes), len(rows), seed=1
     )
     metrics = {
-        "classes": list(given.classes), "rows": dict.fromkeys(("train", "validation"), len(split)),
+        "classes": list(given.classes), "rows": dict.fromkeys(("train", "validation"), len(rows)),
         "epochs": done.metrics["epochs"], "loss_curve": done.metrics["loss_curve"], "throughput": {}, "best_epoch": 1,
         "validation": measured, "baselines": [compared],
     }  # fmt: skip
@@ -320,7 +330,8 @@ def test_the_report_takes_classes_of_any_name_and_number(done: Job, tmp_path: Pa
 def test_the_report_has_the_slices_with_their_values_escaped(done: Job, tmp_path: Path) -> None:
     given = evaluated(500, ("no", "yes"), "text")
     names = ("<b>toys</b>", "", "rare")
-    given = replace(given, slices={"validation": (np.repeat([0, 1, 2], [250, 240, 10]), names)})
+    rows = replace(given.rows["validation"], slices=np.repeat([0, 1, 2], [250, 240, 10]), slice_values=names)
+    given = replace(given, rows=given.rows | {"validation": rows})
     page = Page(write_report(tmp_path / "report.html", given, done))
     page.require_self_contained()
     assert "By kind" in page.text and "<b>toys</b>" in page.text
@@ -330,7 +341,7 @@ def test_the_report_has_the_slices_with_their_values_escaped(done: Job, tmp_path
 def test_examples_are_the_surest_mistakes_and_the_least_sure_rows(done: Job) -> None:
     given = evaluated(200, ("no", "yes"), "text")
     found = report.examples(given)
-    truth, logits = given.splits["validation"].targets, given.logits["validation"]
+    truth, logits = given.rows["validation"].targets, given.logits["validation"]
     probabilities = np.exp(calibration.log_probabilities(logits))
     wrong = [row for row in range(200) if logits[row].argmax() != truth[row]]
     surest = sorted(wrong, key=lambda row: -probabilities[row].max())[:20]
