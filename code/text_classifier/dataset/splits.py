@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from text_classifier.runtime.seeds import SeedStream
+
 
 def sample(rows: int, wanted: int, seed: int) -> np.ndarray:
     """Indices of a seeded sample of `wanted` rows in file order, or of all rows when wanted is 0. int64."""
     if not wanted or wanted >= rows:
         return np.arange(rows)
-    return np.sort(np.random.default_rng((seed, 0)).choice(rows, size=wanted, replace=False))
+    return np.sort(np.random.default_rng((seed, SeedStream.ROW_SAMPLE)).choice(rows, size=wanted, replace=False))
 
 
 def split(strata: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -18,7 +20,7 @@ def split(strata: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray,
     Each stratum (int64 [rows]; the class, for one) keeps at least one training row; one of two rows or more gives at
     least one to validation.
     """
-    random = np.random.default_rng((seed, 1))
+    random = np.random.default_rng((seed, SeedStream.SPLIT))
     held_out = np.zeros(len(strata), dtype=bool)
     for index in np.unique(strata):
         rows = random.permutation(np.flatnonzero(strata == index))
@@ -34,7 +36,7 @@ def split_groups(strata: np.ndarray, groups: np.ndarray, train_size: float, seed
     """
     _, group_of_row = np.unique(groups, return_inverse=True)
     most = _most_frequent(strata, group_of_row)
-    random = np.random.default_rng((seed, 1))
+    random = np.random.default_rng((seed, SeedStream.SPLIT))
     sizes = np.bincount(group_of_row)
     held_out = np.zeros(len(sizes), dtype=bool)
     for index in np.unique(most):

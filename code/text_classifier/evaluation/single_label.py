@@ -11,6 +11,7 @@ from text_classifier.contract.schema import Calibration, ClassMetrics, SplitMetr
 from text_classifier.evaluation import calibration, intervals
 from text_classifier.evaluation.intervals import Interval, Ranking
 from text_classifier.evaluation.slices import by_length
+from text_classifier.runtime.seeds import SeedStream
 
 #: Precision, or recall, that a user may want: the rows of the threshold table.
 WANTED = (0.8, 0.9, 0.95, 0.99)
@@ -27,7 +28,7 @@ def assess(
     the positive one; only then are there `roc_auc`, `auprc` and `thresholds`, and the former two only when the rows
     hold both classes. The probabilities are the model's own; `temperature` was fitted on the validation rows.
     """
-    random = np.random.default_rng((seed, 3))
+    random = np.random.default_rng((seed, SeedStream.SPLIT_INTERVALS))
     confusion = confusion_matrix(classes, logits.argmax(axis=1), len(names))
     losses = calibration.losses(logits, classes)
     rankings = [Ranking.of(odds, classes == index) for index, odds in enumerate(log_odds(logits).T)]

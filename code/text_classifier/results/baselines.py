@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from text_classifier.contract.schema import Baseline
+from text_classifier.runtime.seeds import SeedStream
 from text_classifier.tasks.base import Task
 
 #: Rows that the word counts are fitted on, and rows that they are judged by; beyond, a seeded sample. With
@@ -22,7 +23,7 @@ def sample(rows: int, seed: int) -> np.ndarray:
     """Indices of the rows that take part, in their order, int64."""
     if rows <= MOST_ROWS:
         return np.arange(rows)
-    return np.sort(np.random.default_rng((seed, 4)).choice(rows, size=MOST_ROWS, replace=False))
+    return np.sort(np.random.default_rng((seed, SeedStream.BASELINE_ROWS)).choice(rows, size=MOST_ROWS, replace=False))
 
 
 def words(task: Task, texts: Sequence[str], targets: np.ndarray, evaluated: Sequence[str]) -> np.ndarray | None:
@@ -59,7 +60,7 @@ def compare(
     targets; `count` is the number of classes. `model_minus_baseline` is of the task's headline metric, with a paired
     interval.
     """
-    random = np.random.default_rng((seed, 5))
+    random = np.random.default_rng((seed, SeedStream.BASELINE_INTERVALS))
     values, found = task.score(predicted, targets, count, random)
     difference, interval = task.difference(model, predicted, targets, random)
     entry = {

@@ -16,6 +16,7 @@ from text_classifier.contract.schema import Baseline, Manifest, Metrics
 from text_classifier.results import artifact, plots
 from text_classifier.results.answers import answers
 from text_classifier.results.evaluated import Evaluated
+from text_classifier.runtime.seeds import SeedStream
 
 #: Rows of the tables of examples, and characters shown of a text.
 EXAMPLES = 20
@@ -136,5 +137,7 @@ def _example_rows(evaluated: Evaluated, rows: np.ndarray, confidence: Sequence[s
 def _full_lengths(evaluated: Evaluated, seed: int) -> np.ndarray:
     """Tokens of a sample of the training rows, without truncation."""
     rows = evaluated.rows["train"]
-    sample = np.random.default_rng((seed, 6)).choice(len(rows), size=min(len(rows), ROWS_MEASURED), replace=False)
+    sample = np.random.default_rng((seed, SeedStream.LENGTH_SAMPLE)).choice(
+        len(rows), size=min(len(rows), ROWS_MEASURED), replace=False
+    )
     return evaluated.full_lengths(rows.take(np.sort(sample)).texts[:])

@@ -16,6 +16,7 @@ from text_classifier.evaluation.slices import by_slice
 from text_classifier.results import artifact, baselines
 from text_classifier.results.answers import answers
 from text_classifier.results.evaluated import Evaluated, Measured
+from text_classifier.runtime.seeds import SeedStream
 
 
 @dataclass
@@ -91,7 +92,7 @@ def report_stages(evaluated: Evaluated) -> list[Stage]:
 
 def _by_slice(evaluated: Evaluated, name: Measured, seed: int) -> list[ColumnSlice]:
     task, of_split = evaluated.task, evaluated.rows[name]
-    predicted, random = task.predict(evaluated.logits[name]), np.random.default_rng((seed, 4))
+    predicted, random = task.predict(evaluated.logits[name]), np.random.default_rng((seed, SeedStream.SLICE_INTERVALS))
     return by_slice(
         of_split.slices,
         of_split.slice_values,

@@ -19,6 +19,7 @@ from text_classifier.evaluation.intervals import Interval
 from text_classifier.evaluation.slices import by_length
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.label_sets import LabelSets
+from text_classifier.runtime.seeds import SeedStream
 from text_classifier.tasks.base import Intervals, Task, Values
 from text_classifier.tasks.classes import require_all_classes, without_rows
 from text_classifier.tasks.single_label import counts_table
@@ -132,7 +133,7 @@ class MultiLabel(Task):
         seed: int,
     ) -> SplitMetrics:
         """The means of the rankings have no interval: each resample would sort the rows anew for each label."""
-        random = np.random.default_rng((seed, 3))
+        random = np.random.default_rng((seed, SeedStream.SPLIT_INTERVALS))
         predicted, losses, rankings = (
             self.predict(logits),
             measures.losses(logits, targets),

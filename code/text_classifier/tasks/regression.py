@@ -19,6 +19,7 @@ from text_classifier.evaluation.regression import Errors
 from text_classifier.evaluation.slices import by_length
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import Numbers
+from text_classifier.runtime.seeds import SeedStream
 from text_classifier.tasks.base import Intervals, Task, Values
 
 #: Strata of the split: so many ranges of numbers, of about as many rows each.
@@ -106,7 +107,7 @@ class Regression(Task):
         temperature: float | None,
         seed: int,
     ) -> SplitMetrics:
-        random = np.random.default_rng((seed, 3))
+        random = np.random.default_rng((seed, SeedStream.SPLIT_INTERVALS))
         predicted = self.predict(logits)
         values, found = self.score(predicted, targets, 1, random)
         slices = by_length(lengths, lambda rows: self.score(predicted[rows], targets[rows], 1, random), self.sliced)

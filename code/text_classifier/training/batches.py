@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from text_classifier.runtime.seeds import SeedStream
 from text_classifier.tokenization.tokens import Tokens
 
 #: Batches whose rows are sorted by length together. More of them waste less padding, fewer shuffle better.
@@ -110,7 +111,7 @@ def epoch_rows(
     With `is_length_grouped` the rows of a batch have similar lengths; batches stay in random order. `batch_size`:
     of all ranks together. Only the last batch may be smaller.
     """
-    random = np.random.default_rng((seed, 2, epoch))
+    random = np.random.default_rng((seed, SeedStream.EPOCH_ORDER, epoch))
     order = random.permutation(len(lengths))
     if is_length_grouped:
         group = batch_size * BATCHES_IN_GROUP
