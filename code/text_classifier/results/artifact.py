@@ -12,11 +12,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 import torch
 import transformers
+from huggingface_hub import EvalResult, ModelCardData
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -125,14 +126,44 @@ def _sha256(path: Path) -> str | None:
 
 
 def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
-    """Write the model card: what the model is, how it was made and how good it is, for people."""
+    """Write the model card: what the model is, how it was trained, and its metrics."""
     settings = manifest["hyperparameters"]
     title = answers(task_of(settings)).title(manifest["classes"])
     card = page(
-        "model_card.md.j2", metrics=metrics, manifest=manifest, title=title, chosen_by=settings["metric_for_best_model"]
+        "model_card.md.j2",
+        front_matter=_front_matter(title, metrics, manifest),
+        metrics=metrics,
+        manifest=manifest,
+        title=title,
+        chosen_by=settings["metric_for_best_model"],
     )
     path.write_text(card, encoding="utf-8")
     path.chmod(0o644)
+
+
+def _front_matter(title: str, metrics: Metrics, manifest: Manifest) -> str:
+    """The card's metadata as YAML. The Hub shows the headline metric of each evaluated split from it."""
+    base, headline = manifest["base_model"], metrics["headline"]
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type="private",
+            dataset_name=f"{split} rows",
+            dataset_split=split,
+            metric_type=headline.partition("_")[0],  # the Hub's id: "f1" for f1_micro
+            metric_name=headline,
+            metric_value=cast(dict[str, Any], metrics)[split][headline],
+        )
+        for split in ("validation", "test")
+        if split in metrics
+    ]
+    return ModelCardData(
+        base_model=base["name"] if base["revision"] else None,
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        model_name=title if results else None,
+        eval_results=results or None,
+    ).to_yaml()
 
 
 def page(template: str, **values: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,9 +35,13 @@ class Results:
         return int(self.manifest["hyperparameters"]["seed"])
 
     def write_metrics(self) -> None:
-        """Write metrics.json and the model card, as far as they are known."""
+        """Write metrics.json and the model card with what is known so far. A failed card ends no job."""
         artifact.write_json(self.output / schema.METRICS, self.metrics)
-        artifact.write_card(self.model / "README.md", self.metrics, self.manifest)
+        try:
+            artifact.write_card(self.model / "README.md", self.metrics, self.manifest)
+        except Exception:
+            traceback.print_exc()
+            print("WARNING: the model card could not be written (see above); the model was saved", flush=True)
 
     def measure_split(self, name: Measured) -> None:
         """Add all metrics of a split."""

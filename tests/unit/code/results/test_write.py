@@ -25,7 +25,7 @@ from text_classifier.evaluation import single_label as assessment
 from text_classifier.reading.rows import Lookup, Rows
 from text_classifier.results import artifact, baselines, report
 from text_classifier.results.evaluated import Evaluated
-from text_classifier.results.write import _by_slice
+from text_classifier.results.write import Results, _by_slice
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.single_label import SingleLabel
 
@@ -160,6 +160,30 @@ def test_the_model_card_has_the_metrics_and_the_data(done: Job) -> None:
     assert f"| f1_macro | {metrics['test']['f1_macro']:.4f} ({low:.4f} to {high:.4f}) |" in card
     assert "| learning_rate | 0.01 |" in card and "| train/reviews.tsv |" in card and SingleLabel.words in card
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_the_hub_reads_the_headline_metrics_from_the_card(done: Job) -> None:
+    from huggingface_hub import ModelCard
+
+    data = ModelCard.load(done.base / "model" / "README.md").data
+    metrics: Any = done.metrics
+    found = {(one.dataset_split, one.metric_type, one.metric_name): one.metric_value for one in data.eval_results or []}
+    assert found == {(split, "accuracy", "accuracy"): metrics[split]["accuracy"] for split in ("validation", "test")}
+    assert data.model_name == "Text classifier: negative, positive" and data.pipeline_tag == "text-classification"
+
+
+def test_a_card_that_fails_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no card")
+
+    monkeypatch.setattr(artifact, "write_card", fail)
+    given: Any = {"headline": "accuracy"}
+    Results(tmp_path, tmp_path, evaluated(3, ("no", "yes"), "text"), given, given).write_metrics()
+    shown = capsys.readouterr()
+    assert "ValueError: no card" in shown.err and shown.out.startswith("WARNING: the model card could not be written")
+    assert json.loads((tmp_path / "metrics.json").read_text()) == given
 
 
 def test_the_events_hold_the_curves(done: Job) -> None:
