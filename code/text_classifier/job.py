@@ -151,7 +151,9 @@ class Job:
     def save(self, trained: Training, evaluated: Evaluated) -> Results:
         """Write the model, on rank 0 alone. Returns what the stages of the report need."""
         model, output = self.folders.model, self.folders.output_data
-        manifest = artifact.manifest(self.folders, self.settings, self.model, trained, evaluated.temperature)
+        manifest = artifact.manifest(
+            self.folders, self.settings, self.model, self.classes, trained, evaluated.temperature
+        )
         artifact.write_model(model, self.model, self.tokenizer, manifest)
         print(f"saved {model} ({manifest['status']} after step {trained.steps})", flush=True)
         return Results(model, output, evaluated, self._metrics(trained), manifest)

@@ -6,9 +6,13 @@ them too, but one resample at a time; the tests hold each against it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
+
+from text_classifier.contract.schema import ClassMetrics
 
 #: Resamples of a bootstrap. The interval is that of percentiles: Efron and Tibshirani, An Introduction to the
 #: Bootstrap (1993), chapter 13.
@@ -49,6 +53,25 @@ def counted(hits: np.ndarray, rows: np.ndarray, predicted: np.ndarray) -> dict[s
 def per_class(hits: np.ndarray, rows: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision, recall and F1 of each class; 0 where there is nothing to divide by."""
     return ratio(hits, predicted), ratio(hits, rows), ratio(2 * hits, rows + predicted)
+
+
+def class_table(
+    classes: Sequence[str],
+    hits: np.ndarray,
+    rows: np.ndarray,
+    predicted: np.ndarray,
+    rankings: Sequence[Mapping[str, float]],
+) -> list[ClassMetrics]:
+    """A line for each class. The counts are those of `counted`, `rankings` hold each class's ROC AUC and AUPRC."""
+    columns = zip(classes, rows, predicted, *per_class(hits, rows, predicted), rankings, strict=True)
+    table = [
+        {
+            "class": name, "rows": int(support), "predicted": int(count),
+            "precision": float(precision), "recall": float(recall), "f1": float(f1), **ranking,
+        }
+        for name, support, count, precision, recall, f1, ranking in columns
+    ]  # fmt: skip
+    return cast(list[ClassMetrics], table)
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

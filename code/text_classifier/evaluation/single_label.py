@@ -7,51 +7,35 @@ from typing import Any, cast
 
 import numpy as np
 
-from text_classifier.contract.schema import Calibration, ClassMetrics, SplitMetrics, Threshold
+from text_classifier.contract.schema import Calibration, Threshold
 from text_classifier.evaluation import calibration, intervals
 from text_classifier.evaluation.intervals import Interval, Ranking
-from text_classifier.evaluation.slices import by_length
-from text_classifier.runtime.seeds import SeedStream
 
 #: Precision, or recall, that a user may want: the rows of the threshold table.
 WANTED = (0.8, 0.9, 0.95, 0.99)
 
-SLICED = ("accuracy", "f1_macro")
 
+def details(
+    logits: np.ndarray, classes: np.ndarray, names: Sequence[str], temperature: float, random: np.random.Generator
+) -> tuple[dict[str, float], dict[str, Interval], dict[str, Any]]:
+    """Metrics of the probabilities, their intervals, and the tables of SplitMetrics.
 
-def assess(
-    logits: np.ndarray, classes: np.ndarray, names: Sequence[str], lengths: np.ndarray, temperature: float, seed: int
-) -> SplitMetrics:
-    """Metrics of a split, with intervals, for JSON.
-
-    logits float32 [rows, classes], classes int64 [rows], lengths int64 [rows] in tokens. Of two classes the second is
-    the positive one; only then are there `roc_auc`, `auprc` and `thresholds`, and the former two only when the rows
-    hold both classes. The probabilities are the model's own; `temperature` was fitted on the validation rows.
+    logits float32 [rows, classes], classes int64 [rows]. Of two classes the second is the positive one. `roc_auc`,
+    `auprc` and thresholds exist only for two classes that both have rows.
     """
-    random = np.random.default_rng((seed, SeedStream.SPLIT_INTERVALS))
     confusion = confusion_matrix(classes, logits.argmax(axis=1), len(names))
     losses = calibration.losses(logits, classes)
     rankings = [Ranking.of(odds, classes == index) for index, odds in enumerate(log_odds(logits).T)]
-    has_positives = len(names) == 2 and len(np.unique(classes)) == 2
-    counts = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    values, found = score(logits.argmax(axis=1), classes, len(names), random)
-    values["log_loss"] = float(losses.mean())
-    found |= intervals.of_rows(losses, rankings[1] if has_positives else None, random)
-    if has_positives:
-        values |= rankings[1].metrics()
-    measured = {
-        "rows": len(classes),
-        **values,
-        "intervals": {name: list(found[name]) for name in values},
-        "per_class": _per_class(names, counts, rankings),
+    metrics = [ranking.metrics() for ranking in rankings]
+    positive = rankings[1] if len(names) == 2 and len(np.unique(classes)) == 2 else None
+    tables = {
+        "per_class": intervals.class_table(names, *_counts(confusion), metrics),
         "confusion_matrix": confusion.tolist(),
         "calibration": _calibration(logits, classes, temperature),
-        "thresholds": _thresholds(rankings[1]) if has_positives else [],
-        "by_length": by_length(
-            lengths, lambda rows: score(logits[rows].argmax(axis=1), classes[rows], len(names), random), SLICED
-        ),
+        "thresholds": _thresholds(positive) if positive else [],
     }
-    return cast(SplitMetrics, measured)
+    values = {"log_loss": float(losses.mean()), **(metrics[1] if positive else {})}
+    return values, intervals.of_rows(losses, positive, random), tables
 
 
 def score(
@@ -59,13 +43,18 @@ def score(
 ) -> tuple[dict[str, float], dict[str, Interval]]:
     """The metrics of a confusion matrix and their intervals; predicted and classes int64 [rows], `count` classes."""
     confusion = confusion_matrix(classes, predicted, count)
-    values = intervals.counted(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+    values = intervals.counted(*_counts(confusion))
     return {name: float(value) for name, value in values.items()}, intervals.of_counts(confusion, random)
 
 
 def confusion_matrix(classes: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
     """int64 [classes, classes]: a row for each true class, a column for each predicted one."""
     return np.bincount(classes * count + predicted, minlength=count * count).reshape(count, count)
+
+
+def _counts(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True positives, support and predictions of each class."""
+    return confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
@@ -87,21 +76,6 @@ def log_odds(logits: np.ndarray) -> np.ndarray:
     highest = np.repeat(highest, scores.shape[1], axis=1)
     highest[best] = second[:, 0]
     return scores - highest - np.log(others)
-
-
-def _per_class(
-    names: Sequence[str], counts: tuple[np.ndarray, np.ndarray, np.ndarray], rankings: Sequence[Ranking]
-) -> list[ClassMetrics]:
-    """ROC AUC and AUPRC are those of the class against all others; NaN when it has no row, or all."""
-    columns = zip(names, *counts, *intervals.per_class(*counts), rankings, strict=True)
-    table = [
-        {
-            "class": name, "rows": int(rows), "predicted": int(predicted),
-            "precision": float(precision), "recall": float(recall), "f1": float(f1), **ranking.metrics(),
-        }
-        for name, _, rows, predicted, precision, recall, f1, ranking in columns
-    ]  # fmt: skip
-    return cast(list[ClassMetrics], table)
 
 
 def _calibration(logits: np.ndarray, classes: np.ndarray, temperature: float) -> Calibration:

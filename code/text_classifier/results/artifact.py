@@ -9,7 +9,7 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -40,24 +40,33 @@ def write_model(
 ) -> None:
     """Fill the model directory: weights (safetensors), config, tokenizer, training_manifest.json; flat.
 
-    All of it is written aside first, so that a full disk leaves no half of a model. Raises PlatformError.
+    A full disk leaves no half of a model. Raises PlatformError.
     """
-    aside = directory / ".writing"
     try:
-        aside.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
-        _name_tokenizer_class(aside / "tokenizer_config.json")
-        write_json(aside / MANIFEST, manifest)
-        for path in aside.iterdir():
-            path.chmod(0o644)  # safetensors writes 0600, which the user who unpacks the archive could not read
-            path.replace(directory / path.name)
-        aside.rmdir()
+        with written_aside(directory) as aside:
+            model.save_pretrained(aside)
+            tokenizer.save_pretrained(aside)
+            _name_tokenizer_class(aside / "tokenizer_config.json")
+            write_json(aside / MANIFEST, manifest)
     except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise PlatformError(
             f"the model cannot be written to {directory} ({error}); give the job a larger volume"
         ) from None
+
+
+@contextlib.contextmanager
+def written_aside(directory: Path) -> Iterator[Path]:
+    """A folder whose files move into `directory` once all of them are written; after an error they are deleted."""
+    aside = directory / ".writing"
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        for path in aside.iterdir():
+            path.chmod(0o644)  # safetensors writes 0600, which the user who unpacks the archive could not read
+            path.replace(directory / path.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _name_tokenizer_class(path: Path) -> None:
@@ -71,18 +80,18 @@ def manifest(
     folders: JobFolders,
     settings: Settings,
     model: PreTrainedModel,
+    classes: Sequence[str],
     trained: Training,
     temperature: float | None,
 ) -> Manifest:
     """The content of training_manifest.json. After a stop, which has to be quick, no input file is hashed."""
-    classes = [model.config.id2label[index] for index in range(model.config.num_labels)]
     channel = folders.channel("model")
     return {
         "schema_version": SCHEMA_VERSION,
         "status": "stopped" if trained.is_stopped else "completed",
         "steps": trained.steps,
         "epoch": trained.best_epoch,
-        "classes": classes,
+        "classes": list(classes),
         "temperature": temperature,
         "onnx": None,
         "hyperparameters": asdict(settings),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import shutil
 import warnings
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from text_classifier.contract.schema import OnnxExport
 from text_classifier.modeling.load import make_classifier
 from text_classifier.modeling.precision import Precision
+from text_classifier.results.artifact import written_aside
 from text_classifier.tokenization.tokens import tokenize
 from text_classifier.training.batches import Split, collate
 
@@ -65,22 +65,16 @@ def export(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeniz
     encoded = tokenizer(texts, truncation=True, max_length=TOKENS, padding=True, return_tensors="pt")
     read = inspect.signature(saved.forward).parameters
     names = [name for name in tokenizer.model_input_names if name in read and name in encoded]
-    aside = directory / ".writing"  # until it is known to be right
     try:
-        aside.mkdir()
-        _write(aside / FILE, saved, names, [encoded[name] for name in names])
-        difference = _difference(aside / FILE, {name: encoded[name].numpy() for name in names}, logits)
-        if not difference <= TOLERANCE:
-            raise ExportFailed(f"its logits differ from the trainer's by {difference:.1e}, more than {TOLERANCE:g}")
-        for path in aside.iterdir():  # a model of more than 2 GB has its weights in a file beside it
-            path.chmod(0o644)
-            path.replace(directory / path.name)
+        with written_aside(directory) as aside:  # a model of more than 2 GB has its weights in a second file
+            _write(aside / FILE, saved, names, [encoded[name] for name in names])
+            difference = _difference(aside / FILE, {name: encoded[name].numpy() for name in names}, logits)
+            if not difference <= TOLERANCE:
+                raise ExportFailed(f"its logits differ from the trainer's by {difference:.1e}, more than {TOLERANCE:g}")
     except ExportFailed:
         raise
     except Exception as error:  # torch.onnx raises whatever it likes for a model that it cannot export
         raise ExportFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return {"file": FILE, "opset": OPSET, "inputs": names, "largest_difference": difference, "tolerance": TOLERANCE}
 
 
@@ -89,9 +83,10 @@ def _trainer_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     classifier = make_classifier(model, tokenizer.pad_token_id or 0, Precision("fp32", torch.device("cpu"))).eval()
     split = Split(tokenize(tokenizer, texts, TOKENS), np.zeros(len(texts), dtype=np.int64))
     batch = collate(classifier, split, np.arange(len(texts)), len(texts))
-    logits = np.zeros((len(texts), model.config.num_labels), dtype=np.float32)
     with torch.inference_mode():
-        logits[batch.rows] = classifier(**batch.inputs).numpy()
+        sorted_logits = classifier(**batch.inputs).numpy()
+    logits = np.empty_like(sorted_logits)
+    logits[batch.rows] = sorted_logits
     return logits
 
 

@@ -30,7 +30,7 @@ MOST_DOTS = 2_000
 MOST_CLASSES_NUMBERED = 12
 MOST_CURVES = 6
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.axisbelow": True, "axes.edgecolor": "#c4c8ce", "axes.grid": True,
     "axes.spines.right": False, "axes.spines.top": False,
     "axes.titlelocation": "left", "axes.titlesize": 11, "axes.titleweight": "bold", "font.family": "sans-serif",
@@ -160,7 +160,7 @@ def lengths(tokens: np.ndarray, limit: int) -> str:
     def draw(axes: Axes) -> None:
         end = max(int(np.quantile(tokens, 0.99)), int(1.15 * limit))
         width = math.ceil(end / 40)
-        axes.hist(np.minimum(tokens, end), bins=np.arange(0, end + width + 1, width), color=BLUE)
+        axes.hist(np.minimum(tokens, end), bins=list(range(0, end + width + 1, width)), color=BLUE)
         axes.axvline(limit, color=ORANGE, label=f"read up to here: {limit} tokens")
         axes.set(title="Training texts", xlabel="tokens (the last bar: and more)", ylabel="texts")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1))

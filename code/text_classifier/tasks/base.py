@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation.intervals import Interval
+from text_classifier.evaluation.slices import by_length
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
+from text_classifier.runtime.seeds import SeedStream
 
 #: A metric's name and its value or its interval.
 Values = dict[str, float]
@@ -88,7 +90,17 @@ class Task(ABC):
     ) -> tuple[float, Interval]:
         """By how much `predicted` is more than `other` in the headline metric, on the very same rows."""
 
-    @abstractmethod
+    def details(
+        self,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        classes: Sequence[str],
+        temperature: float | None,
+        random: np.random.Generator,
+    ) -> tuple[Values, Intervals, dict[str, Any]]:
+        """Metrics of the logits that `score` cannot give, their intervals if they have any, and tables."""
+        return {}, {}, {}
+
     def assess(
         self,
         logits: np.ndarray,
@@ -98,7 +110,24 @@ class Task(ABC):
         temperature: float | None,
         seed: int,
     ) -> SplitMetrics:
-        """All metrics of a split, for metrics.json: `rows`, each metric, their `intervals`, `by_length` and more."""
+        """All metrics of a split, for metrics.json. lengths int64 [rows], in tokens."""
+        random = np.random.default_rng((seed, SeedStream.SPLIT_INTERVALS))
+        predicted = self.predict(logits)
+
+        def score(rows: np.ndarray) -> tuple[Values, Intervals]:
+            return self.score(predicted[rows], targets[rows], len(classes), random)
+
+        values, intervals = score(np.arange(len(targets)))
+        more_values, more_intervals, tables = self.details(logits, targets, classes, temperature, random)
+        values, intervals = values | more_values, intervals | more_intervals
+        measured = {
+            "rows": len(targets),
+            **values,
+            "intervals": {name: list(intervals[name]) for name in values if name in intervals},
+            **tables,
+            "by_length": by_length(lengths, score, self.sliced),
+        }
+        return cast(SplitMetrics, measured)
 
     @abstractmethod
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:

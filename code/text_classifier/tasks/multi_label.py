@@ -6,20 +6,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from text_classifier.contract.errors import listed
 from text_classifier.contract.hyperparameters import Settings
-from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation import intervals
 from text_classifier.evaluation import multi_label as measures
 from text_classifier.evaluation.intervals import Interval
-from text_classifier.evaluation.slices import by_length
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.label_sets import LabelSets
-from text_classifier.runtime.seeds import SeedStream
 from text_classifier.tasks.base import Intervals, Task, Values
 from text_classifier.tasks.classes import require_all_classes, without_rows
 from text_classifier.tasks.single_label import counts_table
@@ -82,21 +79,18 @@ class MultiLabel(Task):
         """Micro: of all labels of all rows together; macro: the mean over labels, where one without a row and never
         predicted counts 0. `roc_auc_macro` and `auprc_macro` are the means over the labels that some of the rows have
         and some have not; they are left out where there is none."""
-        predicted = self.predict(logits)
-        values = {
+        return {
             "loss": float(measures.losses(logits, targets).mean()),
-            "exact_match": measures.exact(predicted, targets),
+            **measures.metrics(self.predict(logits), targets),
+            **measures.ranking_means(measures.rankings(logits, targets)),
         }
-        values |= {name: float(value) for name, value in measures.counted(*measures.counts(predicted, targets)).items()}
-        return values | measures.ranking_means(measures.rankings(logits, targets))
 
     def score(
         self, predicted: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
     ) -> tuple[Values, Intervals]:
         from scipy.sparse import csr_array, hstack
 
-        values = {"exact_match": measures.exact(predicted, targets)}
-        values |= {name: float(value) for name, value in measures.counted(*measures.counts(predicted, targets)).items()}
+        values = measures.metrics(predicted, targets)
         # As the labels that a row has are few, sums over resampled rows are products with sparse matrices.
         is_exact = csr_array((predicted == targets).all(axis=1)[:, None])
         of_row = hstack([is_exact, *(csr_array(part) for part in (predicted & targets, targets, predicted))]).T.astype(
@@ -123,37 +117,19 @@ class MultiLabel(Task):
         gaps = intervals.ratio(2 * sums[0], sums[2] + sums[4]) - intervals.ratio(2 * sums[1], sums[3] + sums[4])
         return float(gaps[0]), intervals.of_resamples(gaps[1:])
 
-    def assess(
+    def details(
         self,
         logits: np.ndarray,
         targets: np.ndarray,
         classes: Sequence[str],
-        lengths: np.ndarray,
         temperature: float | None,
-        seed: int,
-    ) -> SplitMetrics:
-        """The means of the rankings have no interval: each resample would sort the rows anew for each label."""
-        random = np.random.default_rng((seed, SeedStream.SPLIT_INTERVALS))
-        predicted, losses, rankings = (
-            self.predict(logits),
-            measures.losses(logits, targets),
-            measures.rankings(logits, targets),
-        )
-        values, found = self.score(predicted, targets, len(classes), random)
-        values["log_loss"] = float(losses.mean())
-        found |= intervals.of_rows(losses, None, random)
-        slices = by_length(
-            lengths, lambda rows: self.score(predicted[rows], targets[rows], len(classes), random), self.sliced
-        )
-        measured = {
-            "rows": len(targets),
-            **values,
-            **measures.ranking_means(rankings),
-            "intervals": {name: list(found[name]) for name in values},
-            "per_class": measures.per_class(classes, predicted, targets, rankings),
-            "by_length": slices,
-        }
-        return cast(SplitMetrics, measured)
+        random: np.random.Generator,
+    ) -> tuple[Values, Intervals, dict[str, Any]]:
+        """The means of the rankings have no interval: each resample would sort all rows again for each label."""
+        losses, rankings = measures.losses(logits, targets), measures.rankings(logits, targets)
+        values = {"log_loss": float(losses.mean()), **measures.ranking_means(rankings)}
+        table = intervals.class_table(classes, *measures.counts(self.predict(logits), targets), rankings)
+        return values, intervals.of_rows(losses, None, random), {"per_class": table}
 
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         sets, counts = np.unique(training, axis=0, return_counts=True)

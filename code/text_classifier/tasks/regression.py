@@ -6,20 +6,17 @@ The model has one output, which is the number itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from text_classifier.contract.errors import DataError
 from text_classifier.contract.hyperparameters import Settings
-from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation import intervals
 from text_classifier.evaluation.intervals import Interval
 from text_classifier.evaluation.regression import Errors
-from text_classifier.evaluation.slices import by_length
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import Numbers
-from text_classifier.runtime.seeds import SeedStream
 from text_classifier.tasks.base import Intervals, Task, Values
 
 #: Strata of the split: so many ranges of numbers, of about as many rows each.
@@ -97,27 +94,6 @@ class Regression(Task):
         rows = len(gaps)
         drawn = [gaps[random.integers(0, rows, rows)].mean() for _ in range(intervals.resamples(rows))]
         return float(gaps.mean()), intervals.of_resamples(np.array(drawn))
-
-    def assess(
-        self,
-        logits: np.ndarray,
-        targets: np.ndarray,
-        classes: Sequence[str],
-        lengths: np.ndarray,
-        temperature: float | None,
-        seed: int,
-    ) -> SplitMetrics:
-        random = np.random.default_rng((seed, SeedStream.SPLIT_INTERVALS))
-        predicted = self.predict(logits)
-        values, found = self.score(predicted, targets, 1, random)
-        slices = by_length(lengths, lambda rows: self.score(predicted[rows], targets[rows], 1, random), self.sliced)
-        measured = {
-            "rows": len(targets),
-            **values,
-            "intervals": {name: list(interval) for name, interval in found.items()},
-            "by_length": slices,
-        }
-        return cast(SplitMetrics, measured)
 
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         return np.full(rows, training.mean(dtype=np.float64))

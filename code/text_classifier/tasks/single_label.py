@@ -10,7 +10,6 @@ import numpy as np
 
 from text_classifier.contract.errors import SettingsError, listed, printable
 from text_classifier.contract.hyperparameters import Settings
-from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation import calibration, intervals
 from text_classifier.evaluation import single_label as assessment
 from text_classifier.evaluation.intervals import Interval
@@ -28,7 +27,7 @@ class SingleLabel(Task):
 
     problem_type = "single_label_classification"
     headline = "accuracy"
-    sliced = assessment.SLICED
+    sliced = ("accuracy", "f1_macro")
     most_frequent = "most frequent class"
     words = "TF-IDF and logistic regression"
 
@@ -105,17 +104,16 @@ class SingleLabel(Task):
         right, other_right = predicted == targets, other == targets
         return float(right.mean() - other_right.mean()), intervals.of_difference(right, other_right, random)
 
-    def assess(
+    def details(
         self,
         logits: np.ndarray,
         targets: np.ndarray,
         classes: Sequence[str],
-        lengths: np.ndarray,
         temperature: float | None,
-        seed: int,
-    ) -> SplitMetrics:
+        random: np.random.Generator,
+    ) -> tuple[Values, Intervals, dict[str, Any]]:
         assert temperature is not None
-        return assessment.assess(logits, targets, classes, lengths, temperature, seed)
+        return assessment.details(logits, targets, classes, temperature, random)
 
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         return np.full(rows, np.bincount(training).argmax())

@@ -12,7 +12,7 @@ from sklearn import metrics as reference
 from text_classifier.evaluation import calibration, intervals
 from text_classifier.evaluation import single_label as assessment
 from text_classifier.evaluation.intervals import Ranking
-from text_classifier.evaluation.single_label import assess, confusion_matrix, log_odds
+from text_classifier.evaluation.single_label import confusion_matrix, log_odds
 from text_classifier.evaluation.slices import by_slice
 from text_classifier.tasks.single_label import SingleLabel
 
@@ -30,7 +30,8 @@ def rows_of(classes: int, rows: int = 600, seed: int = 3) -> tuple[np.ndarray, n
 
 def assessed(logits: np.ndarray, truth: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
     names = [f"class {index}" for index in range(logits.shape[1])]
-    return assess(logits, truth, names, lengths, calibration.fit_temperature(logits, truth), seed=1)
+    found: Any = SingleLabel().assess(logits, truth, names, lengths, calibration.fit_temperature(logits, truth), seed=1)
+    return found
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -168,7 +169,8 @@ def test_the_temperature_undoes_overconfidence() -> None:
     assert temperature == pytest.approx(2.5, rel=0.03)
     around = [calibration.losses(overconfident, truth, temperature * by).mean() for by in (0.99, 1, 1.01)]
     assert min(around) == around[1]
-    found = assess(overconfident, truth, ["a", "b", "c"], np.full(20_000, 5), temperature, seed=1)["calibration"]
+    names, random = ["a", "b", "c"], np.random.default_rng(1)
+    found = assessment.details(overconfident, truth, names, temperature, random)[2]["calibration"]
     assert found["error"] > 0.1 > 0.02 > found["error_at_temperature"]
 
 
@@ -232,7 +234,7 @@ def test_slices_by_a_column_are_the_large_ones_and_the_others_together() -> None
     names = [f"value {index}" for index in range(31)]
     slice_of = np.repeat(np.arange(31), [40, *[1] * 4, *[22] * 25, 6])
     *large, others = by_slice(
-        slice_of, names, lambda rows: assessment.score(predicted[rows], truth[rows], 2, random), assessment.SLICED
+        slice_of, names, lambda rows: assessment.score(predicted[rows], truth[rows], 2, random), SingleLabel.sliced
     )
     assert [entry["rows"] for entry in large] == [40] + [22] * 19
     assert large[0]["value"] == "value 0" and large[1]["value"] == "value 5"

@@ -21,7 +21,6 @@ from support.jobs import Job, easy_rows, table
 from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.evaluation import calibration
-from text_classifier.evaluation import single_label as assessment
 from text_classifier.reading.rows import Lookup, Rows
 from text_classifier.results import artifact, baselines, report
 from text_classifier.results.evaluated import Evaluated
@@ -322,7 +321,7 @@ def evaluated(rows: int, classes: tuple[str, ...], text: str) -> Evaluated:
 def write_report(path: Path, given: Evaluated, done: Job) -> str:
     manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
     logits, rows = given.logits["validation"], given.rows["validation"]
-    measured = assessment.assess(logits, rows.targets, given.classes, given.lengths["validation"], 1.2, seed=1)
+    measured = given.task.assess(logits, rows.targets, given.classes, given.lengths["validation"], 1.2, seed=1)
     if rows.slice_values:
         measured["by_slice"] = _by_slice(given, "validation", seed=1)
     predicted = given.task.constant(rows.targets, len(rows))
