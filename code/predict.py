@@ -1,5 +1,5 @@
 #!/opt/venv/bin/python
-"""The image's `predict` command: classifies the rows of a file, of any size, with a model that the image has trained.
+"""The image's `predict` command: classifies the rows of a file of any size with a model that the image has trained.
 
 predict --model DIR --data new.csv --output scores.csv
 """
@@ -25,12 +25,12 @@ from text_classifier.contract.schema import Manifest
 from text_classifier.reading.columns import Columns, columns_of
 from text_classifier.reading.rows import read_texts
 
-#: Rows in memory at a time. They are sorted by length within that.
+#: Rows in memory at a time; batches are sorted by length within them.
 CHUNK = 4_096
 
 SECONDS_BETWEEN_LINES = 10.0
 
-#: What is read of the manifest: a model from before the manifest had a schema version must have it.
+#: Keys of the manifest that are used; a model from before it had a schema version must have them.
 NEEDED = (
     "classes",
     "temperature",
@@ -43,7 +43,7 @@ NEEDED = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Classify, and return the exit code. The output is there whole or not at all."""
+    """Classify. Returns the exit code. The output file is written completely or not at all."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
     aside = options.output.with_name(options.output.name + ".writing")
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         manifest = _manifest(options.model)
         if options.calibrated and manifest["temperature"] is None:
             raise SettingsError(
-                "the model has no temperature (its training was stopped, or its task has none); leave out --calibrated"
+                "the model has no temperature (training was stopped, or the task has none); remove --calibrated"
             )
         _require_writable(aside)
         rows = _classify(options, manifest, aside)
@@ -70,12 +70,14 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict", description="Classify the texts of a file.", allow_abbrev=False)
     parser.add_argument("--model", type=Path, required=True, help="folder that model.tar.gz was unpacked to")
-    parser.add_argument("--data", type=Path, required=True, help="file as for training, but without labels")
+    parser.add_argument("--data", type=Path, required=True, help="file as for training; labels are not needed")
     parser.add_argument(
-        "--output", type=Path, required=True, help="CSV: row, predicted and, of classes, their probabilities"
+        "--output", type=Path, required=True, help="CSV file: row, predicted, and the probability of each class"
     )
-    parser.add_argument("--text-columns", help="columns joined by a space to the text (default: those of the training)")
-    parser.add_argument("--batch-size", type=int, default=128, help="rows of one batch (default 128)")
+    parser.add_argument(
+        "--text-columns", help="columns joined by a space to form the text (default: those of training)"
+    )
+    parser.add_argument("--batch-size", type=int, default=128, help="rows per batch (default 128)")
     parser.add_argument(
         "--calibrated", action="store_true", help="divide the logits by the temperature fitted on the validation rows"
     )
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """As the first process of a container this one must end itself: the kernel would drop the signal."""
+    """End here: for the first process of a container the kernel ignores a signal without a handler."""
     sys.exit(128 + number)
 
 
@@ -100,16 +102,16 @@ def _require_writable(path: Path) -> None:
     try:
         path.touch()
     except OSError as error:
-        raise SettingsError(f"--output cannot be written to {path.parent} ({error.strerror}); name another") from None
+        raise SettingsError(f"--output cannot be written to {path.parent} ({error.strerror}); choose another") from None
 
 
 def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> int:
-    """Write the rows chunk by chunk. Returns how many there were."""
+    """Write the predictions chunk by chunk. Returns the number of rows."""
     if not options.data.is_file():
         raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
     columns = manifest["hyperparameters"]["text_columns"] if options.text_columns is None else options.text_columns
     texts = read_texts(options.data, Columns(columns_of(columns)))
-    chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show here
+    chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show up here
     if not chunk:
         raise DataError(f"{options.data} has no rows; give it a header and at least one row")
     header, cells_of = _load(options, manifest)
@@ -129,7 +131,7 @@ def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> 
 
 
 def _load(options: argparse.Namespace, manifest: Manifest) -> tuple[list[str], Callable[[list[str]], list[list[str]]]]:
-    """The columns of an answer, and the model as a function from texts to answers: the validation's own way."""
+    """The CSV header, and the model as a function from texts to CSV cells; it runs exactly as in evaluation."""
     from text_classifier.modeling.load import load_model, make_classifier
     from text_classifier.modeling.precision import Precision
     from text_classifier.results.answers import answers
@@ -155,7 +157,7 @@ def _load(options: argparse.Namespace, manifest: Manifest) -> tuple[list[str], C
     def cells_of(texts: list[str]) -> list[list[str]]:
         split = Split(tokenize(tokenizer, texts, length), np.zeros(len(texts), dtype=np.int64))
         logits = predict(classifier, split, options.batch_size, cluster, StopSignal(), setting="--batch-size")
-        assert logits is not None  # nothing listens for a stop here
+        assert logits is not None  # the stop signal is never set
         return shown.cells(logits, classes, temperature or 1.0)
 
     return shown.header(classes, has_labels=False), cells_of
@@ -163,5 +165,5 @@ def _load(options: argparse.Namespace, manifest: Manifest) -> tuple[list[str], C
 
 if __name__ == "__main__":
     redaction.install()
-    os.environ["HF_HUB_OFFLINE"] = "1"  # the model is a folder: nothing is to be looked up
+    os.environ["HF_HUB_OFFLINE"] = "1"  # the model is a local folder
     sys.exit(main(sys.argv[1:]))

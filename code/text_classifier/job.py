@@ -1,4 +1,4 @@
-"""A job from its rows to its artifact, together with the other processes of the job."""
+"""A job from its rows to its artifact, on every rank."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from text_classifier.training.resume import Saver, Training, fingerprint
 
 
 def run(folders: JobFolders, settings: Settings, data: Data) -> None:
-    """Tokenize, train, evaluate, save. Raises JobError, Stopped, or what is a bug."""
+    """Tokenize, train, evaluate, save. Raises JobError or Stopped; any other exception is a bug."""
     cluster = Cluster(Hosts.from_resources(folders.resources()), settings.collective_timeout_seconds)
     stop = StopSignal()
     try:
@@ -55,7 +55,7 @@ def run(folders: JobFolders, settings: Settings, data: Data) -> None:
 
 
 class Job:
-    """The model, the tokenized rows, and the stages that lead from them to the artifact."""
+    """The model, the tokenized rows, and the steps from them to the artifact."""
 
     def __init__(self, folders: JobFolders, settings: Settings, data: Data, cluster: Cluster, stop: StopSignal) -> None:
         self.folders = folders
@@ -74,7 +74,7 @@ class Job:
             self.task.first_bias(data.splits["train"].targets),
         )
         self.model.to(cluster.device)
-        torch.manual_seed(settings.seed + cluster.rank)  # each rank drops out other units
+        torch.manual_seed(settings.seed + cluster.rank)  # a different dropout on each rank
         self.splits = {
             name: Split(tokenize(self.tokenizer, rows.texts, settings.max_sequence_length), rows.targets)
             for name, rows in data.splits.items()
@@ -96,7 +96,7 @@ class Job:
             self.splits["train"] = Split(training.tokens, training.targets, weights)
 
     def _report_tokens(self) -> None:
-        """Add to the data report what only the tokenizer knows."""
+        """Add the token lengths to the data report, which train.py has written before torch was imported."""
         if self.cluster.is_rank_zero:
             length = self.settings.max_sequence_length
             tokens = {
@@ -107,7 +107,7 @@ class Job:
             data_report.write(self.folders.output_data, {**self.data.report, "tokens": tokens})
 
     def train(self) -> Training:
-        """Train, and leave the best epoch's weights in the model, or the last ones when no epoch was finished."""
+        """Train. The model then has the weights of the best epoch, or the last ones if no epoch was finished."""
         settings = self.settings
         folder = Path(settings.checkpoint_dir) if settings.checkpoint_dir else self.folders.checkpoints
         origin = fingerprint(settings, self.cluster, self.model, self.splits)
@@ -122,23 +122,23 @@ class Job:
             raise Stopped("Stopped before the first step: there is nothing to save.")
         if trained.best_weights:
             self.model.load_state_dict(trained.best_weights)
-        # SageMaker takes the last values in the log for those of the job, and tuning compares trials by them.
+        # SageMaker reports the last values in the log as the job's, and tuning compares trials by them.
         if 0 < trained.best_epoch < len(trained.epochs):
             best = metric_names.pairs(trained.epochs[trained.best_epoch - 1])
             self.cluster.print0(f"the model is that of epoch {trained.best_epoch}: {best}")
         return trained
 
     def evaluate(self, trained: Training) -> Evaluated:
-        """The logits of the validation rows and, if given, of the test rows; none once the job is being stopped."""
+        """The logits of the validation rows and, with a test channel, of the test rows; none after a stop."""
         logits: dict[Measured, np.ndarray] = {}
         names: tuple[Measured, ...] = ("validation", "test")
         for name in names:
             if name in self.splits and not trained.is_stopped:
                 split = self.splits[name]
-                found = predict(self.classifier, split, self.settings.eval_batch_size, self.cluster, self.stop)
-                if found is None:
+                split_logits = predict(self.classifier, split, self.settings.eval_batch_size, self.cluster, self.stop)
+                if split_logits is None:
                     break
-                logits[name] = found
+                logits[name] = split_logits
         return Evaluated(
             task=self.task,
             classes=self.classes,
@@ -149,7 +149,7 @@ class Job:
         )
 
     def save(self, trained: Training, evaluated: Evaluated) -> Results:
-        """Write the model, on rank 0 alone. Returns what the stages of the report need."""
+        """Write the model, on rank 0 only. Returns the input of the report's stages."""
         model, output = self.folders.model, self.folders.output_data
         manifest = artifact.manifest(
             self.folders, self.settings, self.model, self.classes, trained, evaluated.temperature
@@ -159,7 +159,7 @@ class Job:
         return Results(model, output, evaluated, self._metrics(trained), manifest)
 
     def _metrics(self, trained: Training) -> Metrics:
-        """The content of metrics.json as far as training has measured it."""
+        """The part of metrics.json that training has measured."""
         metrics: Metrics = {
             "schema_version": SCHEMA_VERSION,
             "headline": self.task.headline,
@@ -176,14 +176,18 @@ class Job:
         return metrics
 
     def stages(self, trained: Training, evaluated: Evaluated) -> list[Stage]:
-        """The parts of the report, the same list on every rank."""
+        """The parts of the report; the same list on every rank."""
         first, *others = report_stages(evaluated)
         exports = self.settings.export == "onnx" and not trained.is_stopped
         return [first, *([("model.onnx", self.export_onnx)] if exports else []), *others]
 
     def export_onnx(self, results: Results) -> None:
-        """Write model.onnx, and the outcome into the manifest. A failed export leaves the model as it is."""
-        from text_classifier.results.onnx_export import TEXTS, ExportFailed, export  # seconds, and rarely wanted
+        """Write model.onnx, and the outcome to the manifest. A failed export does not affect the model."""
+        from text_classifier.results.onnx_export import (  # takes seconds, and is rarely needed
+            TEXTS,
+            ExportFailed,
+            export,
+        )
 
         by_length = np.argsort(self.splits["validation"].tokens.lengths, kind="stable")
         some = by_length[np.linspace(0, len(by_length) - 1, TEXTS).astype(np.int64)]
@@ -196,9 +200,9 @@ class Job:
         artifact.write_json(results.model / MANIFEST, manifest)
 
     def finish(self, trained: Training) -> None:
-        """Evaluate, save and report. The model comes first: neither a stop nor an error in the report costs it.
+        """Evaluate, save and report. The model is saved first: neither a stop nor an error in the report loses it.
 
-        Rank 0 writes. After each stage it tells the other ranks, which wait for it, that it is still alive.
+        Rank 0 writes. The other ranks wait for it, and learn after each stage that it is still alive.
         """
         evaluated = self.evaluate(trained)
         results = self.save(trained, evaluated) if self.cluster.is_rank_zero else None

@@ -1,4 +1,4 @@
-"""What the rows of a job are: counted, printed as a table, written as JSON."""
+"""Statistics of the rows of a job: for the log, and as data_report.json."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from text_classifier.tasks.base import Task
 
 
 def describe_split(rows: Rows, task: Task, classes: tuple[str, ...]) -> SplitReport:
-    """Counts of one split, and its labels as the task describes them."""
+    """Statistics of one split and its labels."""
     has_text = rows.characters > 0
     report = {
         "rows": len(rows),
@@ -37,7 +37,7 @@ def describe_split(rows: Rows, task: Task, classes: tuple[str, ...]) -> SplitRep
 
 
 def describe_channel(rows: Rows, bad: BadRows) -> ChannelReport:
-    """Counts of the rows that a channel gave, and of those that were left out."""
+    """How many rows of a channel were used, and how many left out."""
     return {
         "rows": len(rows),
         "bad_rows": bad.count,
@@ -52,10 +52,10 @@ def describe_tokens(lengths: np.ndarray, truncated: int) -> TokenReport:
 
 
 def tokens_table(tokens: Mapping[str, TokenReport], max_sequence_length: int) -> str:
-    """What the tokenizer found, for a log: one line for each split."""
+    """The tokens per row for the log: one line per split."""
     return "\n".join(
         f"tokens of {name}: median {of['median']}, 90 % {of['p90']}, 99 % {of['p99']}; {of['truncated_share']:.1%} of "
-        f"the texts are cut at max_sequence_length={max_sequence_length}"
+        f"the texts are truncated to max_sequence_length={max_sequence_length}"
         for name, of in tokens.items()
     )
 
@@ -71,7 +71,7 @@ def _repeated(hashes: np.ndarray) -> int:
 
 
 def table(report: DataReport, task: Task) -> str:
-    """The report for a log."""
+    """The report as lines for the log."""
     splits = report["splits"]
     lines = [_line("split", "rows", "characters: median, 90 %, 99 %, max", "empty", "repeated")]
     for name, split in splits.items():

@@ -1,4 +1,4 @@
-"""The rows of a job: its channels to labelled splits. Needs no torch, so that a mistake in the data shows at once."""
+"""From the channels of a job to labelled splits. Needs no torch, so that a mistake in the data shows at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from text_classifier.tasks.registry import task_of
 
 @dataclass(frozen=True)
 class Data:
-    """The rows of each split with their targets, the names of the model's outputs, and what data_report.json holds."""
+    """The labelled rows of each split, the names of the model's outputs, and the content of data_report.json."""
 
     task: Task
     classes: tuple[str, ...]
@@ -32,7 +32,7 @@ class Data:
 
 
 def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
-    """Read the channels `train`, `validation` and `test`, and split off a validation set when there is none.
+    """Read the channels `train`, `validation` and `test`; without a `validation` channel, split rows off `train`.
 
     Raises DataError or SettingsError.
     """
@@ -51,7 +51,7 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
     if "validation" not in splits:
         training, held_out = _split(rows, settings, task)
         if not len(held_out):
-            raise DataError("there are too few rows to hold some out; add rows or a `validation` channel")
+            raise DataError("there are too few rows for a validation split; add rows or a `validation` channel")
         splits["validation"] = rows.take(held_out)
         rows = rows.take(training)
     rows, notes = _without_shared(rows, splits, settings)
@@ -76,9 +76,9 @@ def _read(
     is_split: bool = False,
     is_measured: bool,
 ) -> tuple[Rows, LabelMap, ChannelReport]:
-    """The rows of a channel, the label map (made of its labels where there is none), and what was left out.
+    """The rows of a channel, the label map (made from its labels if None is given), and the channel's report.
 
-    Groups are read of a channel that is split, slices where metrics are measured.
+    Groups are read if the channel is split, slices if metrics are measured on it.
     """
     columns = Columns(
         columns_of(settings.text_columns),
@@ -100,16 +100,14 @@ def _split(rows: Rows, settings: Settings, task: Task) -> tuple[np.ndarray, np.n
 
 
 def _without_shared(rows: Rows, others: Mapping[str, Rows], settings: Settings) -> tuple[Rows, list[str]]:
-    """Count the training rows whose text is in another split too, and leave them out if that is wanted."""
+    """Count the training rows whose text is also in another split; with deduplicate, remove them."""
     has_text = rows.characters > 0
     near = has_text & shared(rows.near, np.concatenate([other.near for other in others.values()]))
     exact = has_text & shared(rows.exact, np.concatenate([other.exact for other in others.values()]))
     if not near.any():
         return rows, []
-    sentence = (
-        f"{near.sum():,} training rows have a text that is in {' or '.join(others)} too, {exact.sum():,} of them "
-        "letter by letter, the others but for capitals and white space"
-    )
+    subject = "1 training row repeats" if near.sum() == 1 else f"{near.sum():,} training rows repeat"
+    note = f"{subject} a {' or '.join(others)} text ({exact.sum():,} verbatim)"
     if not settings.deduplicate:
-        return rows, [f"{sentence}; deduplicate=true leaves them out"]
-    return rows.take(np.flatnonzero(~near)), [f"{sentence}; they are left out"]
+        return rows, [f"{note}; deduplicate=true removes such rows"]
+    return rows.take(np.flatnonzero(~near)), [f"{note}; removed from training"]

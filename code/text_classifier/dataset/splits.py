@@ -1,4 +1,4 @@
-"""Rows to splits: the sample, what is held out, and what stands on both sides."""
+"""Row indices of the splits: the sample, the validation split, and texts that two splits share."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def sample(rows: int, wanted: int, seed: int) -> np.ndarray:
 def split(strata: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split row indices into training and validation, stratified: both in file order, int64.
 
-    Each stratum (int64 [rows]; the class, for one) keeps at least one training row; one of two rows or more gives at
-    least one to validation.
+    Each stratum (int64 [rows], such as the class) keeps at least one training row, and gives at least one to validation
+    if it has two or more.
     """
     random = np.random.default_rng((seed, SeedStream.SPLIT))
     held_out = np.zeros(len(strata), dtype=bool)
@@ -30,9 +30,9 @@ def split(strata: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray,
 
 
 def split_groups(strata: np.ndarray, groups: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """As `split`, with all rows of a group on one side. Stratified by the stratum that most rows of a group have.
+    """As `split`, with all rows of a group in the same split. A group's stratum is that of most of its rows.
 
-    A stratum all of whose groups are of other strata may have rows on one side only.
+    A stratum that is the most frequent one in no group may have rows in one split only.
     """
     _, group_of_row = np.unique(groups, return_inverse=True)
     most = _most_frequent(strata, group_of_row)
@@ -49,16 +49,16 @@ def split_groups(strata: np.ndarray, groups: np.ndarray, train_size: float, seed
 
 
 def _most_frequent(strata: np.ndarray, group_of_row: np.ndarray) -> np.ndarray:
-    """The stratum of most rows of each group; of equals the first. int64 [groups]"""
+    """The most frequent stratum of each group, the first one of equals, int64 [groups]."""
     width = strata.max() + 1
     pairs, counts = np.unique(group_of_row * width + strata, return_counts=True)
     group, index = np.divmod(pairs, width)
-    order = np.lexsort((-index, counts, group))  # the last one of a group is its most frequent stratum
+    order = np.lexsort((-index, counts, group))  # the last entry of a group is its most frequent stratum
     most = np.empty(group[-1] + 1, dtype=np.int64)
     most[group[order]] = index[order]
     return most
 
 
 def shared(training: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which training rows have a hash that other rows have too, bool [training rows]."""
+    """Which training rows have a hash that is also in `others`, bool [training rows]."""
     return np.isin(training, others)

@@ -1,4 +1,4 @@
-"""Metrics of rows with any number of labels, as functions of counts where they are."""
+"""Metrics of rows with any number of labels."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ def losses(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def counts(predicted: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each label the rows where it was found, that have it, and that were said to have it."""
-    hits, rows, predicted = (part.sum(axis=0, dtype=np.int64) for part in (predicted & targets, targets, predicted))
-    return hits, rows, predicted
+    """True positives, support and predictions of each label."""
+    true_positives, support, predicted = (
+        part.sum(axis=0, dtype=np.int64) for part in (predicted & targets, targets, predicted)
+    )
+    return true_positives, support, predicted
 
 
 def metrics(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Subset accuracy, and the micro and macro averages; both arguments uint8 [rows, labels]."""
-    averages = counted(*counts(predicted, targets))
+    averages = from_counts(*counts(predicted, targets))
     exact = (predicted == targets).all(axis=1).mean()
     return {"exact_match": float(exact), **{name: float(value) for name, value in averages.items()}}
 
 
-def counted(hits: np.ndarray, rows: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+def from_counts(true_positives: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
     """Micro and macro averages; the arguments are [..., labels]."""
-    micro = intervals.per_class(*(part.sum(axis=-1) for part in (hits, rows, predicted)))
-    macro = (values.mean(axis=-1) for values in intervals.per_class(hits, rows, predicted))
+    micro = intervals.per_class(*(counts.sum(axis=-1) for counts in (true_positives, support, predicted)))
+    macro = (values.mean(axis=-1) for values in intervals.per_class(true_positives, support, predicted))
     names = "precision", "recall", "f1"
     return {
         **{f"{name}_micro": value for name, value in zip(names, micro, strict=True)},
@@ -41,11 +43,11 @@ def counted(hits: np.ndarray, rows: np.ndarray, predicted: np.ndarray) -> dict[s
 
 
 def rankings(logits: np.ndarray, targets: np.ndarray) -> list[dict[str, float]]:
-    """ROC AUC and AUPRC of each label; NaN when no row has it, or all."""
+    """ROC AUC and AUPRC of each label; NaN where no row or every row has it."""
     return [Ranking.of(scores, has == 1).metrics() for scores, has in zip(logits.T, targets.T, strict=True)]
 
 
 def ranking_means(rankings: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Their means, over the labels that have them; empty where none has."""
+    """Their means over the labels for which they are defined; empty if there is none."""
     known = [of_label for of_label in rankings if not np.isnan(of_label["roc_auc"])]
     return {f"{name}_macro": float(np.mean([one[name] for one in known])) for name in (known[0] if known else ())}

@@ -1,4 +1,4 @@
-"""Metrics of predicted numbers."""
+"""Metrics of regression."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Errors:
-    """Answers beside the truth, prepared so that a resample costs no sorting."""
+    """Predictions and targets, prepared so that a resample needs no sorting."""
 
     def __init__(self, predicted: np.ndarray, targets: np.ndarray) -> None:
         self._targets = targets.astype(np.float64)
@@ -16,12 +16,12 @@ class Errors:
     def metrics(self, times: np.ndarray | None = None) -> dict[str, float]:
         """The metrics of the rows, each counted `times` (int64 [rows], default 1).
 
-        Spearman's correlation is that of the ranks, where equal values share the mean of theirs; it is NaN where all
-        answers or all targets are equal, and so is `r2`, the share of the targets' variance that is explained.
+        Tied values share their mean rank in Spearman's correlation. It is NaN if all predictions or all targets are
+        equal; `r2` is NaN if all targets are.
         """
         weights = np.ones(len(self._gaps)) if times is None else times.astype(np.float64)
         counts = [np.bincount(places, weights=weights) for places in self._places]
-        said_varies, targets_vary = (np.count_nonzero(of_value) > 1 for of_value in counts)
+        predicted_varies, targets_vary = (np.count_nonzero(of_value) > 1 for of_value in counts)
         ranks = tuple(_ranks(of_value)[places] for of_value, places in zip(counts, self._places, strict=True))
         mse = float(np.average(self._gaps**2, weights=weights))
         return {
@@ -29,12 +29,12 @@ class Errors:
             "mse": mse,
             "rmse": float(np.sqrt(mse)),
             "r2": 1 - mse / _covariance(self._targets, self._targets, weights) if targets_vary else np.nan,
-            "spearman": _correlation(ranks[0], ranks[1], weights) if said_varies and targets_vary else np.nan,
+            "spearman": _correlation(ranks[0], ranks[1], weights) if predicted_varies and targets_vary else np.nan,
         }
 
 
 def _ranks(counts: np.ndarray) -> np.ndarray:
-    """The rank of each distinct value in rising order, from how many rows have it."""
+    """The rank of each distinct value in ascending order, from the number of rows that have it."""
     return np.cumsum(counts) - (counts - 1) / 2
 
 

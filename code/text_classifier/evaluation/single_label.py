@@ -1,4 +1,4 @@
-"""All that is measured on a split of single labels once training has ended: `validation` and `test` of metrics.json."""
+"""Metrics of single-label classification."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from text_classifier.contract.schema import Calibration, Threshold
 from text_classifier.evaluation import calibration, intervals
 from text_classifier.evaluation.intervals import Interval, Ranking
 
-#: Precision, or recall, that a user may want: the rows of the threshold table.
+#: Precisions, and recalls, of the threshold table.
 WANTED = (0.8, 0.9, 0.95, 0.99)
 
 
@@ -43,12 +43,12 @@ def score(
 ) -> tuple[dict[str, float], dict[str, Interval]]:
     """The metrics of a confusion matrix and their intervals; predicted and classes int64 [rows], `count` classes."""
     confusion = confusion_matrix(classes, predicted, count)
-    values = intervals.counted(*_counts(confusion))
+    values = intervals.from_counts(*_counts(confusion))
     return {name: float(value) for name, value in values.items()}, intervals.of_counts(confusion, random)
 
 
 def confusion_matrix(classes: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
-    """int64 [classes, classes]: a row for each true class, a column for each predicted one."""
+    """int64 [classes, classes]: true class by predicted class."""
     return np.bincount(classes * count + predicted, minlength=count * count).reshape(count, count)
 
 
@@ -58,9 +58,9 @@ def _counts(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
-    """Of each class against all others, float64 [rows, classes].
+    """Log odds of each class against all others, float64 [rows, classes].
 
-    They order rows as the probabilities do, but rows that the model is sure of do not all round to 1.
+    They order rows as the probabilities do, without rounding those of very confident rows to 1.
     """
     scores = logits.astype(np.float64)
     if scores.shape[1] == 2:
@@ -70,7 +70,7 @@ def log_odds(logits: np.ndarray) -> np.ndarray:
     rest[best] = -np.inf
     highest = scores.max(axis=1, keepdims=True)
     powers = np.exp(scores - highest)
-    others = powers.sum(axis=1, keepdims=True) - powers  # 1 or more, but for the best class: that one is done apart
+    others = powers.sum(axis=1, keepdims=True) - powers  # at least 1, except for the best class, which follows
     second = rest.max(axis=1, keepdims=True)
     others[best] = np.exp(rest - second).sum(axis=1)
     highest = np.repeat(highest, scores.shape[1], axis=1)
@@ -94,13 +94,13 @@ def _calibration(logits: np.ndarray, classes: np.ndarray, temperature: float) ->
 
 
 def _thresholds(ranking: Ranking) -> list[Threshold]:
-    """The threshold with the most recall for each wanted precision, and the other way round.
+    """The threshold with the highest recall for each wanted precision, and vice versa.
 
-    A row counts as positive when its probability is the threshold or more. All None where no threshold does it.
+    Rows at or above the threshold count as positive. All None where no threshold reaches the wanted value.
     """
     from scipy.special import expit
 
-    positives, negatives = ranking.found()
+    positives, negatives = ranking.cumulative_counts()
     measured = {"precision": positives / (positives + negatives), "recall": positives / positives[-1]}
     table: list[Threshold] = []
     for wanted, other in (("precision", "recall"), ("recall", "precision")):

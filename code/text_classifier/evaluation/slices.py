@@ -10,23 +10,19 @@ import numpy as np
 from text_classifier.contract.schema import ColumnSlice, LengthSlice
 from text_classifier.evaluation.intervals import Interval
 
-#: Slices by length, of about as many rows each, and the metrics of each.
+#: Slices by length, with about equally many rows each.
 SLICES = 4
 
+#: At most this many slices by a column are listed, each with at least SMALLEST_SLICE rows.
+MOST_SLICES = 20
+SMALLEST_SLICE = 20
 
 #: Row indices to metrics and their intervals.
 Score = Callable[[np.ndarray], tuple[dict[str, float], dict[str, Interval]]]
 
 
-#: Slices by a column of the data: so many are shown, each of at least so many rows.
-MOST_SLICES = 20
-
-
-SMALLEST_SLICE = 20
-
-
 def by_length(lengths: np.ndarray, score: Score, names: Sequence[str]) -> list[LengthSlice]:
-    """Slices of rows by their lengths (int64 [rows], in tokens), with these of the metrics that `score` gives."""
+    """Metrics of slices by length (int64 [rows], in tokens). `names` are the metrics of `score` to keep."""
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, SLICES + 1), method="higher"))
     slice_of = np.searchsorted(edges[1:-1], lengths, side="left")
     table = []
@@ -38,7 +34,7 @@ def by_length(lengths: np.ndarray, score: Score, names: Sequence[str]) -> list[L
 
 
 def by_slice(slice_of: np.ndarray, values: Sequence[str], score: Score, names: Sequence[str]) -> list[ColumnSlice]:
-    """The slices by falling number of rows, then all that are too small or too many as one."""
+    """Metrics of the slices, largest first, then of all others together. slice_of int64 [rows]: indices of `values`."""
     counts = np.bincount(slice_of, minlength=len(values))
     order = np.argsort(-counts, kind="stable")[:MOST_SLICES]
     shown = order[counts[order] >= SMALLEST_SLICE]
@@ -53,7 +49,7 @@ def by_slice(slice_of: np.ndarray, values: Sequence[str], score: Score, names: S
 
 
 def _of_rows(rows: np.ndarray, score: Score, names: Sequence[str]) -> dict[str, Any]:
-    """What is measured of some of the rows."""
+    """The common part of an entry."""
     values, found = score(rows)
     return {
         "rows": len(rows),

@@ -1,4 +1,4 @@
-"""Predictions as people read them: headings, columns of a CSV file, examples and plots of each task."""
+"""How each task shows its predictions: headings, CSV columns, examples and plots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from text_classifier.tasks.multi_label import MultiLabel, probabilities
 from text_classifier.tasks.regression import Regression
 from text_classifier.tasks.single_label import SingleLabel
 
-#: Classes that a title names.
+#: Classes named in a title.
 TITLED = 6
 
 AnyTask = TypeVar("AnyTask", bound=Task)
@@ -33,7 +33,7 @@ class Answers(ABC, Generic[AnyTask]):
 
     @abstractmethod
     def title(self, classes: Sequence[str]) -> str:
-        """What a model of this task is, as a heading."""
+        """The heading of the report and the model card."""
 
     @abstractmethod
     def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
@@ -45,21 +45,21 @@ class Answers(ABC, Generic[AnyTask]):
 
     @abstractmethod
     def label(self, target: Any, classes: Sequence[str]) -> str:
-        """A target as a person would write it."""
+        """A target as text."""
 
     @abstractmethod
     def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-        """Tables of rows that a person should look at: heading, explanation, row indices, the first ones first."""
+        """Tables of rows worth a look: heading, explanation, row indices with the most interesting first."""
 
     @abstractmethod
     def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
-        """The heading of the last column of these tables, and its cell for each row."""
+        """The last column of these tables: its heading, and its cell for each row."""
 
     @abstractmethod
     def plots(
         self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Metrics
     ) -> dict[str, str]:
-        """The report's plots of the validation rows, by name; `metrics` is the content of metrics.json."""
+        """The report's plots of the validation rows, by name."""
 
 
 def answers(task: Task) -> Answers[Any]:
@@ -90,13 +90,13 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
         best, second = np.sort(logits, axis=1)[:, -1], np.sort(logits, axis=1)[:, -2]
         return [
             (
-                "Mistakes that it was surest of",
-                "Validation texts, surest first. Look here for wrong labels in the data, too.",
+                "Most confident mistakes",
+                "Wrongly classified validation texts, most confident first. Some of them may be labeled wrongly.",
                 wrong[np.argsort(-probabilities[wrong], kind="stable")],
             ),
             (
-                "Texts that it was least sure about",
-                "Validation texts whose two likeliest classes are closest to each other.",
+                "Least certain predictions",
+                "Validation texts with the smallest margin between the two most probable classes.",
                 np.argsort(best - second, kind="stable"),
             ),
         ]
@@ -124,7 +124,7 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
 
 class _MultiLabelAnswers(Answers[MultiLabel]):
     def title(self, classes: Sequence[str]) -> str:
-        return f"Text classifier of several labels a text: {listed(classes, TITLED)}"
+        return f"Multi-label text classifier: {listed(classes, TITLED)}"
 
     def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
         return schema.csv_header(classes, has_labels=has_labels)
@@ -143,14 +143,14 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
         off = np.abs(probabilities(logits) - targets).max(axis=1)
         return [
             (
-                "Mistakes that it was surest of",
-                "Validation texts, surest first, with the label that is furthest off and its probability. Look here "
-                "for wrong labels in the data, too.",
+                "Most confident mistakes",
+                "Validation texts with a wrong label, most confident first, and the probability of the label that is "
+                "furthest off. Some of them may be labeled wrongly.",
                 wrong[np.argsort(-off[wrong], kind="stable")],
             ),
             (
-                "Texts that it was least sure about",
-                "Validation texts of which the probability of a label is closest to one half.",
+                "Least certain predictions",
+                "Validation texts with a label whose probability is closest to 50 %.",
                 np.argsort(np.abs(logits).min(axis=1), kind="stable"),
             ),
         ]
@@ -167,7 +167,7 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
     ) -> dict[str, str]:
         from text_classifier.results import plots
 
-        names = {"f1_micro": "F1 (micro)", "f1_macro": "F1 (macro)", "exact_match": "all labels right"}
+        names = {"f1_micro": "F1 (micro)", "f1_macro": "F1 (macro)", "exact_match": "exact match"}
         drawn = {"quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"])}
         counts = targets.sum(axis=0, dtype=np.int64)
         shown = [index for index in np.argsort(-counts, kind="stable")[: plots.MOST_CURVES] if counts[index]]
@@ -177,7 +177,7 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
 
 class _RegressionAnswers(Answers[Regression]):
     def title(self, classes: Sequence[str]) -> str:
-        return "Number from a text"
+        return "Text regression model"
 
     def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
         return schema.csv_header((), has_labels=has_labels)
@@ -192,7 +192,7 @@ class _RegressionAnswers(Answers[Regression]):
         return [
             (
                 "Largest errors",
-                "Validation texts, the largest error first. Look here for wrong labels in the data, too.",
+                "Validation texts, largest error first. Some of them may be labeled wrongly.",
                 np.argsort(-np.abs(self.task.predict(logits) - targets), kind="stable"),
             )
         ]
@@ -205,7 +205,7 @@ class _RegressionAnswers(Answers[Regression]):
     ) -> dict[str, str]:
         from text_classifier.results import plots
 
-        names = {"mae": "mean error (MAE)", "rmse": "root mean square error (RMSE)"}
+        names = {"mae": "mean absolute error", "rmse": "root mean squared error"}
         return {
             "quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"]),
             "agreement": plots.agreement(self.task.predict(logits), targets),

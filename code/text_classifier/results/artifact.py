@@ -1,4 +1,4 @@
-"""What a job leaves behind: the model directory, and how JSON and pages are written."""
+"""The model directory with its manifest and card, and how JSON and pages are written."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.registry import task_of
 from text_classifier.training.resume import Training
 
-#: To read more of a channel once again would take long while the other hosts wait, and with FastFile input all of it
-#: would come from S3 anew.
+#: Larger channels are not hashed: reading them again takes long while the other hosts wait, and with FastFile input
+#: everything is downloaded from S3 a second time.
 HASHED_BYTES = 4 << 30
 
 
@@ -40,7 +40,7 @@ def write_model(
 ) -> None:
     """Fill the model directory: weights (safetensors), config, tokenizer, training_manifest.json; flat.
 
-    A full disk leaves no half of a model. Raises PlatformError.
+    A full disk leaves no partial model. Raises PlatformError.
     """
     try:
         with written_aside(directory) as aside:
@@ -70,7 +70,7 @@ def written_aside(directory: Path) -> Iterator[Path]:
 
 
 def _name_tokenizer_class(path: Path) -> None:
-    """Give the general tokenizer class the name that it has in transformers 4 too, which serving containers have."""
+    """Name the generic tokenizer class as in transformers 4, which serving containers have."""
     config = json.loads(path.read_text(encoding="utf-8"))
     if config.get("tokenizer_class") == "TokenizersBackend":
         write_json(path, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
@@ -113,9 +113,9 @@ def manifest(
 
 
 def _files(folders: JobFolders) -> dict[str, InputFile]:
-    """Size and SHA-256 of each input file, by channel and name; no SHA-256 of a file that cannot be read any more, nor
-    of a channel of more than HASHED_BYTES."""
-    found: dict[str, InputFile] = {}
+    """Size and SHA-256 of each input file, by channel and name. No SHA-256 if the file can no longer be read, or if its
+    channel has more than HASHED_BYTES."""
+    files: dict[str, InputFile] = {}
     for channel in CHANNELS:
         folder = folders.channel(channel)
         if folder is None:
@@ -124,8 +124,8 @@ def _files(folders: JobFolders) -> dict[str, InputFile]:
         is_hashed = sum(sizes.values()) <= HASHED_BYTES
         for path, size in sizes.items():
             name = f"{channel}/{path.relative_to(folder)}"
-            found[name] = {"bytes": size, "sha256": _sha256(path) if is_hashed else None}
-    return found
+            files[name] = {"bytes": size, "sha256": _sha256(path) if is_hashed else None}
+    return files
 
 
 def _sha256(path: Path) -> str | None:
@@ -176,7 +176,7 @@ def _front_matter(title: str, metrics: Metrics, manifest: Manifest) -> str:
 
 
 def page(template: str, **values: Any) -> str:
-    """Fill in a template of this folder. In .html.j2 all that is filled in is escaped."""
+    """Render a template. In .html.j2 every value is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=jinja2.select_autoescape(["html.j2"]),
@@ -188,7 +188,7 @@ def page(template: str, **values: Any) -> str:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write JSON as the standard has it: a metric that is not a number becomes null."""
+    """Write standard JSON: NaN and infinity become null."""
     path.write_text(json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""model.onnx: the saved model for runtimes other than torch, published only when it says what the trainer says."""
+"""model.onnx: the saved model for other runtimes than torch, kept only if its logits are the trainer's."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from text_classifier.training.batches import Split, collate
 FILE = "model.onnx"
 OPSET = 18
 
-#: The largest difference of a logit: fp32 sums in another order differ by some 1e-6.
+#: Largest accepted difference of a logit; fp32 sums in another order differ by about 1e-6.
 TOLERANCE = 1e-4
 
-#: What is compared: so many texts, cut to so many tokens. The evaluator is slow.
+#: Texts that are compared, and the tokens they are truncated to. The evaluator is slow.
 TEXTS = 4
 TOKENS = 32
 
 
-#: It tells every user of torch that there is no torchvision.
+# It warns that torchvision is missing, which nothing here needs.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 
 class ExportFailed(Exception):
-    """There is no model.onnx; the message says why in one sentence."""
+    """model.onnx was not written; the message gives the reason in one sentence."""
 
 
 class _Logits(torch.nn.Module):
-    """A classifier as a function of tensors, in the order of `names`."""
+    """A classifier that takes its inputs as positional tensors, in the order of `names`."""
 
     def __init__(self, model: PreTrainedModel, names: list[str]) -> None:
         super().__init__()
@@ -54,11 +54,11 @@ class _Logits(torch.nn.Module):
 
 
 def export(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> OnnxExport:
-    """Write model.onnx into the directory of this model, and return what the manifest says of it.
+    """Write model.onnx into the model's directory. Returns its entry in the manifest.
 
-    Inputs are those of the tokenizer (int64 [batch, sequence], both sizes free), the output is `logits` (float32
-    [batch, outputs]). ONNX's own reference evaluator computes those of `texts`, which must be the trainer's in fp32.
-    Raises ExportFailed. The model is moved to the CPU.
+    The inputs are those of the tokenizer (int64 [batch, sequence], both dynamic), the output is `logits` (float32
+    [batch, outputs]). For `texts`, the logits of ONNX's reference evaluator must equal the trainer's in fp32. Moves the
+    model to the CPU. Raises ExportFailed.
     """
     logits = _trainer_logits(model.cpu(), tokenizer, texts)
     saved = AutoModelForSequenceClassification.from_pretrained(directory, dtype="float32", local_files_only=True).eval()
@@ -73,13 +73,13 @@ def export(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeniz
                 raise ExportFailed(f"its logits differ from the trainer's by {difference:.1e}, more than {TOLERANCE:g}")
     except ExportFailed:
         raise
-    except Exception as error:  # torch.onnx raises whatever it likes for a model that it cannot export
+    except Exception as error:  # torch.onnx raises many types for a model that it cannot export
         raise ExportFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
     return {"file": FILE, "opset": OPSET, "inputs": names, "largest_difference": difference, "tolerance": TOLERANCE}
 
 
 def _trainer_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> np.ndarray:
-    """Logits as training and evaluation compute them, but in fp32: float32 [texts, outputs]."""
+    """The logits of training and evaluation, in fp32: float32 [texts, outputs]."""
     classifier = make_classifier(model, tokenizer.pad_token_id or 0, Precision("fp32", torch.device("cpu"))).eval()
     split = Split(tokenize(tokenizer, texts, TOKENS), np.zeros(len(texts), dtype=np.int64))
     batch = collate(classifier, split, np.arange(len(texts)), len(texts))
@@ -93,7 +93,7 @@ def _trainer_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 def _write(path: Path, model: PreTrainedModel, names: list[str], values: list[torch.Tensor]) -> None:
     axes = {0: "batch", 1: "sequence"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own parts to one another
+        warnings.simplefilter("ignore")  # torch's own deprecations
         program = torch.onnx.export(
             _Logits(model, names).eval(), tuple(values), input_names=names, output_names=["logits"],
             dynamic_shapes={"values": tuple(axes for _ in names)}, opset_version=OPSET, dynamo=True, verbose=False,
@@ -103,7 +103,7 @@ def _write(path: Path, model: PreTrainedModel, names: list[str], values: list[to
 
 
 class GatherElements(OpRun):
-    """The evaluator's own fails with numpy 2 on more than 64 columns."""
+    """The evaluator's version fails with numpy 2 on more than 64 columns."""
 
     op_domain = ""
 
@@ -112,7 +112,7 @@ class GatherElements(OpRun):
 
 
 class Erf(OpRun):
-    """The evaluator's own computes one number at a time, which takes minutes with a large model."""
+    """The evaluator's version computes one number at a time, which takes minutes with a large model."""
 
     op_domain = ""
 
@@ -121,6 +121,6 @@ class Erf(OpRun):
 
 
 def _difference(path: Path, inputs: dict[str, np.ndarray], logits: np.ndarray) -> float:
-    """The largest difference of a logit, by ONNX's own reference evaluator; NaN where one is not a number."""
-    [found] = ReferenceEvaluator(str(path), new_ops=[GatherElements, Erf]).run(None, inputs)
-    return float(np.abs(found - logits).max())
+    """The largest difference of a logit, by ONNX's reference evaluator; NaN if any logit is NaN."""
+    [values] = ReferenceEvaluator(str(path), new_ops=[GatherElements, Erf]).run(None, inputs)
+    return float(np.abs(values - logits).max())

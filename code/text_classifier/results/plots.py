@@ -1,4 +1,4 @@
-"""The report's plots, each as a data URI of an SVG image: sharp at any size, a few kilobytes, and text stays text."""
+"""The report's plots, each as the data URI of an SVG image."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from text_classifier.evaluation.intervals import Ranking
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9772b", "#8a8f98"
 
-#: Points of a curve: more cannot be told apart, and would fill the page's file.
+#: Points of a curve; more would enlarge the page without being visible.
 MOST_POINTS = 400
 
-#: Rows of a scatter plot.
+#: Points of a scatter plot.
 MOST_DOTS = 2_000
 
-#: Beyond so many classes a confusion matrix has no room for numbers, nor a plot for one curve each.
+#: Classes up to which a confusion matrix has room for numbers, and a plot for one curve per class.
 MOST_CLASSES_NUMBERED = 12
 MOST_CURVES = 6
 
@@ -40,7 +40,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def _drawn(draw: Callable[[Axes], None], width: float = 5.4, height: float = 3.5) -> str:
-    """What `draw` puts on the axes of a figure; sizes in inches."""
+    """The figure that `draw` draws, as a data URI; sizes in inches."""
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's browser has the fonts
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -51,13 +51,13 @@ def _drawn(draw: Callable[[Axes], None], width: float = 5.4, height: float = 3.5
 
 
 def curves(epochs: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str, best: int) -> str:
-    """Values by epoch; `names` gives each value's words in the legend, `best` the epoch whose weights were kept."""
+    """Metrics by epoch. `names` maps each metric to its legend, `best` is the epoch whose weights were saved."""
 
     def draw(axes: Axes) -> None:
         numbers = range(1, len(epochs) + 1)
-        for (name, words), color in zip(names.items(), (BLUE, ORANGE, GREY), strict=False):
-            axes.plot(numbers, [epoch[name] for epoch in epochs], marker="o", color=color, label=words)
-        axes.axvline(best, color=GREY, linestyle=":", label="epoch that was kept")
+        for (name, label), color in zip(names.items(), (BLUE, ORANGE, GREY), strict=False):
+            axes.plot(numbers, [epoch[name] for epoch in epochs], marker="o", color=color, label=label)
+        axes.axvline(best, color=GREY, linestyle=":", label="saved epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=title, xlabel="epoch")
         axes.legend()
@@ -66,13 +66,13 @@ def curves(epochs: Sequence[Mapping[str, Any]], names: Mapping[str, str], title:
 
 
 def losses(curve: LossCurve, epochs: Sequence[Scores], best: int) -> str:
-    """Training loss by step, and the validation loss after each epoch; `best` is the epoch whose weights were kept."""
+    """Training loss by step, and validation loss by epoch; `best` is the epoch whose weights were saved."""
 
     def draw(axes: Axes) -> None:
         ends = np.linspace(0, curve["steps"][-1], len(epochs) + 1)[1:]
         axes.plot(curve["steps"], curve["losses"], color=BLUE, linewidth=1, label="training")
         axes.plot(ends, [epoch["validation_loss"] for epoch in epochs], marker="o", color=ORANGE, label="validation")
-        axes.axvline(ends[best - 1], color=GREY, linestyle=":", label="epoch that was kept")
+        axes.axvline(ends[best - 1], color=GREY, linestyle=":", label="saved epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title="Loss", xlabel="step")
         axes.legend()
@@ -81,7 +81,7 @@ def losses(curve: LossCurve, epochs: Sequence[Scores], best: int) -> str:
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
-    """Shares of each true class; the numbers are rows. matrix int64 [classes, classes]."""
+    """Confusion matrix, int64 [classes, classes]; colors are shares of the true class, numbers are rows."""
     short = [name if len(name) <= 18 else name[:17] + "…" for name in names]
     size = min(9.0, 2.6 + 0.5 * len(names))
 
@@ -89,7 +89,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(visible=False)
-        axes.set(title="True class (row) and predicted class (column)", xlabel="predicted", ylabel="true")
+        axes.set(title="Confusion matrix", xlabel="predicted", ylabel="true")
         if len(names) <= 3 * MOST_CLASSES_NUMBERED:
             axes.set_xticks(range(len(names)), short, rotation=0 if len(names) <= 3 else 60)
             axes.set_yticks(range(len(names)), short)
@@ -106,11 +106,11 @@ def precision_recall(rankings: Mapping[str, Ranking]) -> str:
 
     def draw(axes: Axes) -> None:
         for name, ranking in list(rankings.items())[:MOST_CURVES]:
-            positives, negatives = ranking.found()
+            positives, negatives = ranking.cumulative_counts()
             some = np.unique(np.linspace(0, len(positives) - 1, MOST_POINTS).astype(np.int64))
             precision, recall = positives / (positives + negatives), positives / positives[-1]
             axes.plot(recall[some], precision[some], label=name[:30])
-        axes.set(title="Precision and recall at each threshold", xlabel="recall", ylabel="precision")
+        axes.set(title="Precision-recall curve", xlabel="recall", ylabel="precision")
         axes.set(xlim=(0, 1.01), ylim=(0, 1.02))
         _percent(axes)
         axes.legend(loc="lower left")
@@ -119,21 +119,21 @@ def precision_recall(rankings: Mapping[str, Ranking]) -> str:
 
 
 def reliability(calibration: Calibration) -> str:
-    """How often the model is right, by how sure it is: as it is, and at the fitted temperature."""
+    """Reliability diagram: accuracy by confidence, uncalibrated and at the fitted temperature."""
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as sure as it is right")
-        for bins, words, color in (
-            (calibration["reliability"], "as it is", BLUE),
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfectly calibrated")
+        for bins, label, color in (
+            (calibration["reliability"], "uncalibrated", BLUE),
             (calibration["reliability_at_temperature"], f"at temperature {calibration['temperature']:.2f}", ORANGE),
         ):
             sizes = [10 + 120 * entry["rows"] / max(other["rows"] for other in bins) for entry in bins]
             confidence, accuracy = [entry["confidence"] for entry in bins], [entry["accuracy"] for entry in bins]
-            axes.plot(confidence, accuracy, color=color, label=words)
+            axes.plot(confidence, accuracy, color=color, label=label)
             axes.scatter(confidence, accuracy, s=sizes, color=color)
         lowest = min(entry["confidence"] for entry in calibration["reliability_at_temperature"])
-        axes.set(title="How far its probabilities can be believed", xlabel="probability of the predicted class")
-        axes.set(ylabel="share that is right", xlim=(min(lowest, 0.5) - 0.02, 1.02), ylim=(-0.02, 1.05))
+        axes.set(title="Calibration (reliability diagram)", xlabel="probability of the predicted class")
+        axes.set(ylabel="accuracy", xlim=(min(lowest, 0.5) - 0.02, 1.02), ylim=(-0.02, 1.05))
         _percent(axes)
         axes.legend(loc="upper left")
 
@@ -141,28 +141,28 @@ def reliability(calibration: Calibration) -> str:
 
 
 def agreement(predicted: np.ndarray, truth: np.ndarray) -> str:
-    """Predicted against true numbers, both [rows]; many rows are thinned out."""
+    """Predicted against true numbers, both [rows]; at most MOST_DOTS of them."""
 
     def draw(axes: Axes) -> None:
         some = np.unique(np.linspace(0, len(truth) - 1, MOST_DOTS).astype(np.int64))
         ends = [float(min(predicted.min(), truth.min())), float(max(predicted.max(), truth.max()))]
         axes.plot(ends, ends, color=GREY, linestyle=":", label="no error")
         axes.scatter(truth[some], predicted[some], s=10, color=BLUE, alpha=0.3, linewidths=0)
-        axes.set(title="What it says beside the label", xlabel="label", ylabel="predicted")
+        axes.set(title="Predicted and true values", xlabel="true", ylabel="predicted")
         axes.legend(loc="upper left")
 
     return _drawn(draw)
 
 
 def lengths(tokens: np.ndarray, limit: int) -> str:
-    """Histogram of untruncated lengths (int64 [rows], tokens) with the truncation line."""
+    """Histogram of lengths before truncation (int64 [rows], tokens), with the limit."""
 
     def draw(axes: Axes) -> None:
         end = max(int(np.quantile(tokens, 0.99)), int(1.15 * limit))
         width = math.ceil(end / 40)
         axes.hist(np.minimum(tokens, end), bins=list(range(0, end + width + 1, width)), color=BLUE)
-        axes.axvline(limit, color=ORANGE, label=f"read up to here: {limit} tokens")
-        axes.set(title="Training texts", xlabel="tokens (the last bar: and more)", ylabel="texts")
+        axes.axvline(limit, color=ORANGE, label=f"truncated to {limit} tokens")
+        axes.set(title="Length of the training texts", xlabel="tokens (last bar: all longer ones)", ylabel="texts")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1))
 
     return _drawn(draw)

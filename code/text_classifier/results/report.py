@@ -1,6 +1,6 @@
-"""report.html: what a job has reached, in one file that opens from disk and reads without a background in statistics.
+"""report.html: the results of a job in one file, for readers without a background in statistics.
 
-The page holds no script and loads nothing, and its own policy forbids both; whatever comes from the data is escaped.
+The page has no script and loads nothing, its content security policy forbids both, and text from the data is escaped.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from text_classifier.results.answers import answers
 from text_classifier.results.evaluated import Evaluated
 from text_classifier.runtime.seeds import SeedStream
 
-#: Rows of the tables of examples, and characters shown of a text.
+#: Rows of a table of examples, and characters shown of each text.
 EXAMPLES = 20
 SHOWN_CHARACTERS = 300
 
-#: Rows whose texts are counted without truncation.
+#: Training rows whose length before truncation is measured.
 ROWS_MEASURED = 2_000
 
-#: Lines of a table of classes.
+#: Rows of a table of classes.
 MOST_CLASSES = 50
 
-#: What the page calls the metrics.
-WORDS = {
+#: Titles of the metrics, in the order of the table.
+METRIC_TITLES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     **{
-        f"{name}_{average}": f"{word} ({average})"
+        f"{name}_{average}": f"{title} ({average})"
         for average in ("macro", "weighted")
-        for name, word in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
+        for name, title in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
     },
-    "exact_match": "All labels right",
+    "exact_match": "Exact match (subset accuracy)",
     **{
-        f"{name}_micro": f"{word} (micro)"
-        for name, word in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
+        f"{name}_micro": f"{title} (micro)"
+        for name, title in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
     },
     "matthews_correlation": "Matthews correlation",
     "log_loss": "Log loss",
@@ -51,20 +51,20 @@ WORDS = {
     "mae": "Mean absolute error",
     "mse": "Mean squared error",
     "rmse": "Root mean squared error",
-    "r2": "Share of the variance explained (R²)",
+    "r2": "Explained variance (R²)",
     "spearman": "Spearman correlation",
 }
 
-#: What the number at the head of the page is, by the task's headline metric.
+#: Explanation of the number at the top of the page, by headline metric.
 HEADLINES = {
-    "accuracy": "of the %s texts are put into the right class",
-    "f1_micro": "is the F1 of the labels of the %s texts: 100 %% is every label found and none wrong",
-    "mae": "is how far off it is with a %s text, on average",
+    "accuracy": "of the %s texts are classified correctly",
+    "f1_micro": "is the micro F1 of the %s texts; 100 %% means that every label is predicted and none is wrong",
+    "mae": "is the mean absolute error on the %s texts",
 }
 
 
 def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest) -> None:
-    """Write the page from metrics.json's content, the manifest, and the rows that it shows."""
+    """Write the page."""
     task, headline, shown = evaluated.task, evaluated.task.headline, answers(evaluated.task)
     logits, targets = evaluated.logits["validation"], evaluated.rows["validation"].targets
     lengths = _full_lengths(evaluated, manifest["hyperparameters"]["seed"])
@@ -79,7 +79,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         manifest=manifest,
         headline=headline,
         sliced=task.sliced,
-        headline_words=HEADLINES[headline],
+        headline_sentence=HEADLINES[headline],
         title=shown.title(evaluated.classes),
         gain=_gain(metrics["baselines"], headline),
         examples=examples(evaluated),
@@ -90,13 +90,13 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         labels=[task.describe(rows.targets, evaluated.classes) for rows in evaluated.rows.values()],
         splits=list(evaluated.rows),
         most_classes=MOST_CLASSES,
-        words=WORDS,
+        metric_titles=METRIC_TITLES,
     )
     path.write_text(page, encoding="utf-8")
 
 
 def _gain(baselines: Sequence[Baseline], headline: str) -> dict[str, float]:
-    """By how much the model is better than the best baseline, and from where to where that may be."""
+    """The model's lead over the best baseline, with its interval; positive means better, also for errors."""
     sign = -1 if headline in ERRORS else 1
     best = max(baselines, key=lambda entry: sign * cast(Any, entry)[headline])
     low, high = sorted(sign * end for end in best["model_minus_baseline_interval"])
@@ -104,7 +104,7 @@ def _gain(baselines: Sequence[Baseline], headline: str) -> dict[str, float]:
 
 
 def examples(evaluated: Evaluated) -> list[dict[str, Any]]:
-    """Tables of validation rows, as the task chooses them, the first `EXAMPLES` of each."""
+    """The first `EXAMPLES` rows of each table of examples of the task."""
     shown = answers(evaluated.task)
     logits, truth = evaluated.logits["validation"], evaluated.rows["validation"].targets
     column, confidence = shown.confidence(logits, truth, evaluated.classes)
@@ -135,7 +135,7 @@ def _example_rows(evaluated: Evaluated, rows: np.ndarray, confidence: Sequence[s
 
 
 def _full_lengths(evaluated: Evaluated, seed: int) -> np.ndarray:
-    """Tokens of a sample of the training rows, without truncation."""
+    """Tokens of a sample of the training rows before truncation, int64."""
     rows = evaluated.rows["train"]
     sample = np.random.default_rng((seed, SeedStream.LENGTH_SAMPLE)).choice(
         len(rows), size=min(len(rows), ROWS_MEASURED), replace=False

@@ -1,4 +1,4 @@
-"""Writes what a job leaves beside the model: metrics.json, the model card, predictions, event files and the report."""
+"""Writes metrics.json, the model card, predictions, event files and the report."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from text_classifier.runtime.seeds import SeedStream
 
 @dataclass
 class Results:
-    """What is written of a trained model, part by part; each part is whole once it is written."""
+    """What the parts of a report are written from."""
 
     model: Path  #: the model directory
     output: Path  #: the directory of metrics.json and the report
     evaluated: Evaluated
-    metrics: Metrics  #: of the epochs; the stages add to it
+    metrics: Metrics  #: at first those of the epochs; the stages add theirs
     manifest: Manifest
 
     @property
@@ -35,7 +35,7 @@ class Results:
         return int(self.manifest["hyperparameters"]["seed"])
 
     def write_metrics(self) -> None:
-        """Write metrics.json and the model card with what is known so far. A failed card ends no job."""
+        """Write metrics.json and the model card with what is known so far. A failed card does not end the job."""
         artifact.write_json(self.output / schema.METRICS, self.metrics)
         try:
             artifact.write_card(self.model / "README.md", self.metrics, self.manifest)
@@ -44,7 +44,7 @@ class Results:
             print("WARNING: the model card could not be written (see above); the model was saved", flush=True)
 
     def measure_split(self, name: Measured) -> None:
-        """Add all metrics of a split."""
+        """Add the metrics of a split."""
         evaluated, rows = self.evaluated, self.evaluated.rows[name]
         measured = evaluated.task.assess(
             evaluated.logits[name],
@@ -60,7 +60,7 @@ class Results:
         self.write_metrics()
 
     def measure_baselines(self) -> None:
-        """Add the baselines."""
+        """Add the metrics of the baselines."""
         self.metrics["baselines"] = _baselines(self.evaluated, self.seed)
         self.write_metrics()
 
@@ -77,12 +77,12 @@ class Results:
         report.write(self.output / "report.html", self.evaluated, self.metrics, self.manifest)
 
 
-#: The name of a part of the results, and what writes it in a few seconds.
+#: The name of a part of the report, and the function that writes it, in seconds.
 Stage = tuple[str, Callable[[Results], None]]
 
 
 def report_stages(evaluated: Evaluated) -> list[Stage]:
-    """The parts in order. The first alone when no rows were evaluated, because the job was stopped."""
+    """The parts in order; only the first if no rows were evaluated, because the job was stopped."""
     first: Stage = ("epochs", Results.write_metrics)
     if not evaluated.logits:
         return [first]
@@ -96,12 +96,12 @@ def report_stages(evaluated: Evaluated) -> list[Stage]:
 
 
 def _by_slice(evaluated: Evaluated, name: Measured, seed: int) -> list[ColumnSlice]:
-    task, of_split = evaluated.task, evaluated.rows[name]
+    task, split = evaluated.task, evaluated.rows[name]
     predicted, random = task.predict(evaluated.logits[name]), np.random.default_rng((seed, SeedStream.SLICE_INTERVALS))
     return by_slice(
-        of_split.slices,
-        of_split.slice_values,
-        lambda rows: task.score(predicted[rows], of_split.targets[rows], len(evaluated.classes), random),
+        split.slices,
+        split.slice_values,
+        lambda rows: task.score(predicted[rows], split.targets[rows], len(evaluated.classes), random),
         task.sliced,
     )
 
@@ -110,13 +110,13 @@ def _baselines(evaluated: Evaluated, seed: int) -> list[Baseline]:
     task, training, validation = evaluated.task, evaluated.rows["train"], evaluated.rows["validation"]
     fitted, judged = (rows.take(baselines.sample(len(rows), seed)) for rows in (training, validation))
     model = task.predict(evaluated.logits["validation"][baselines.sample(len(validation), seed)])
-    answers = {
-        task.most_frequent: (len(training), task.constant(training.targets, len(judged))),
-        task.words: (len(fitted), baselines.words(task, fitted.texts, fitted.targets, judged.texts)),
+    predictions = {
+        task.constant_baseline: (len(training), task.constant(training.targets, len(judged))),
+        task.tfidf_baseline: (len(fitted), baselines.tfidf(task, fitted.texts, fitted.targets, judged.texts)),
     }
     return [
         baselines.compare(task, name, predicted, model, judged.targets, len(evaluated.classes), rows, seed)
-        for name, (rows, predicted) in answers.items()
+        for name, (rows, predicted) in predictions.items()
         if predicted is not None
     ]
 
@@ -132,7 +132,7 @@ def _write_predictions(path: Path, name: Measured, evaluated: Evaluated) -> None
 
 
 def _write_events(directory: Path, metrics: Metrics) -> None:
-    """The curves for TensorBoard: those of the epochs, and the training loss by step."""
+    """Event files for TensorBoard: the metrics by epoch, and the training loss by step."""
     from tensorboardX import SummaryWriter
 
     with SummaryWriter(str(directory)) as writer:

@@ -1,7 +1,6 @@
-"""What the labels of a job are: one class a row, any labels a row, or a number.
+"""The interface of a task: one class per row, any number of labels per row, or one number per row.
 
-All that follows from it is in one class for each task; the rest of the code asks the task, and knows none by its name.
-Needs no torch: the data check reads labels too.
+The rest of the code asks the task and knows none by its name. Needs no torch: the data check reads labels too.
 """
 
 from __future__ import annotations
@@ -28,67 +27,68 @@ Intervals = dict[str, Interval]
 class Task(ABC):
     """A kind of label.
 
-    `targets` are what the model learns, an array with a row for each row of a split: see each task. `logits` are what
-    it gives, float32 [rows, outputs]; `predicted` is what that means, of the targets' form. `classes` name the outputs.
+    `targets` are the labels as the model learns them, [rows, ...]; their form depends on the task. `logits` are the
+    model's outputs, float32 [rows, outputs], and `predicted` the predictions, in the form of targets. `classes` name
+    the outputs.
     """
 
-    problem_type: ClassVar[str]  #: transformers' name, which its models and pipelines go by
-    headline: ClassVar[str]  #: the metric that the report leads with
-    sliced: ClassVar[tuple[str, ...]]  #: metrics of the slices by length
-    most_frequent: ClassVar[str]  #: what the simplest baseline always answers
-    words: ClassVar[str]  #: the baseline that counts words
+    problem_type: ClassVar[str]  #: the name that transformers uses in a model's config
+    headline: ClassVar[str]  #: the main metric of the report
+    sliced: ClassVar[tuple[str, ...]]  #: metrics of the slices
+    constant_baseline: ClassVar[str]  #: name of the baseline that ignores the text
+    tfidf_baseline: ClassVar[str]  #: name of the baseline on TF-IDF features
 
     @abstractmethod
     def reader(self, label_map: LabelMap | None, settings: Settings) -> LabelReader:
-        """What reads the label column of one channel."""
+        """The reader of the label column of one channel."""
 
     @abstractmethod
     def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
-        """Raises DataError or SettingsError when these training rows cannot be learned from, or not measured so."""
+        """Raises DataError or SettingsError if a model cannot learn from these training rows, or not be chosen so."""
 
     @abstractmethod
     def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
-        """The stratum of each row, int64 [rows]: what is held out has its share of each."""
+        """The stratum of each row, int64 [rows]; the validation split gets its share of each."""
 
     @abstractmethod
     def describe(self, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-        """What data_report.json says about the labels of a split."""
+        """The label statistics of a split, for data_report.json: keys of schema.SplitReport."""
 
     @abstractmethod
     def table(self, splits: Mapping[str, Any]) -> list[str]:
-        """The same of all splits, as lines for a log; `splits` are the report's."""
+        """The label statistics of all splits as lines for the log; `splits` are those of data_report.json."""
 
     @abstractmethod
     def notes(self, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
-        """What a person should know about the targets of the splits."""
+        """Warnings about the targets of the splits."""
 
     def first_bias(self, targets: np.ndarray) -> float | None:
-        """Where a new head starts, so that it need not first find the level of the labels; None: as it comes."""
+        """Initial bias of the output layer, so that training need not learn the mean label first; None: the default."""
         return None
 
     @abstractmethod
     def predict(self, logits: np.ndarray) -> np.ndarray:
-        """What the model answers."""
+        """The predictions, in the form of targets."""
 
     @abstractmethod
     def measure(self, logits: np.ndarray, targets: np.ndarray) -> Values:
-        """The metrics of an epoch by their names in `metrics.BY_TASK`, and the mean loss as `loss`."""
+        """The metrics of an epoch, with the names of `metric_names.BY_TASK`, and the mean loss as `loss`."""
 
     def temperature(self, logits: np.ndarray, targets: np.ndarray) -> float | None:
-        """What to divide the logits by for probabilities to be believed; None where there are none."""
+        """The divisor of the logits that calibrates the probabilities; None if the task has none."""
         return None
 
     @abstractmethod
     def score(
         self, predicted: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator
     ) -> tuple[Values, Intervals]:
-        """Metrics of answers, and their 95 % intervals. `count` is the number of classes."""
+        """Metrics of predictions, and their 95 % intervals. `count` is the number of classes."""
 
     @abstractmethod
     def difference(
         self, predicted: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
     ) -> tuple[float, Interval]:
-        """By how much `predicted` is more than `other` in the headline metric, on the very same rows."""
+        """Headline metric of `predicted` minus that of `other` on the same rows, with a paired interval."""
 
     def details(
         self,
@@ -98,7 +98,7 @@ class Task(ABC):
         temperature: float | None,
         random: np.random.Generator,
     ) -> tuple[Values, Intervals, dict[str, Any]]:
-        """Metrics of the logits that `score` cannot give, their intervals if they have any, and tables."""
+        """Metrics that need the logits, their intervals where there are any, and the tables of SplitMetrics."""
         return {}, {}, {}
 
     def assess(
@@ -131,9 +131,9 @@ class Task(ABC):
 
     @abstractmethod
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
-        """The answers of the simplest baseline, which looks at no text."""
+        """Predictions of the constant baseline, which ignores the text."""
 
     @abstractmethod
-    def fit(self, counts: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
-        """Learn from word counts (a sparse matrix [rows, words]); returns what answers for others. None: there is
-        nothing to learn."""
+    def fit(self, features: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
+        """Fit a linear model on TF-IDF features (sparse [rows, terms]). Returns its predict function, or None if there
+        is nothing to learn."""

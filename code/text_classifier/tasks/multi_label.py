@@ -1,5 +1,5 @@
-"""task=multi_label: each row has any number of labels, or none. Targets are 1 for each label that a row has, else 0,
-uint8 [rows, labels].
+"""task=multi_label: any number of labels per row. Targets are 1 for each label that a row has, else 0, uint8
+[rows, labels].
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from text_classifier.tasks.base import Intervals, Task, Values
 from text_classifier.tasks.classes import require_all_classes, without_rows
 from text_classifier.tasks.single_label import counts_table
 
-#: The word counts are fitted for so many labels, the most frequent ones; the others are never answered.
-MOST_LABELS_COUNTED = 50
+#: Labels that the TF-IDF baseline learns, the most frequent ones; it never predicts the others.
+MOST_BASELINE_LABELS = 50
 
 
 class MultiLabel(Task):
-    """Any labels a row, by a sigmoid for each and binary cross-entropy, of which a row's loss is the mean."""
+    """Any number of labels per row, by sigmoid and binary cross-entropy; a row's loss is the mean over its labels."""
 
     problem_type = "multi_label_classification"
     headline = "f1_micro"
     sliced = ("f1_micro", "exact_match")
-    most_frequent = "most frequent set of labels"
-    words = "TF-IDF and a logistic regression for each label"
+    constant_baseline = "most frequent set of labels"
+    tfidf_baseline = "TF-IDF and a logistic regression for each label"
 
     def __init__(self, separator: str) -> None:
         self.separator = separator
@@ -44,7 +44,7 @@ class MultiLabel(Task):
         require_all_classes(np.nonzero(targets)[1], tuple(classes))
 
     def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
-        """By the rarest label of each row, as that one has the fewest rows to share out; 0 for rows without one."""
+        """By the rarest label of each row, which has the fewest rows to split; 0 for rows without labels."""
         counts = targets.sum(axis=0, dtype=np.int64)
         rarest = np.where(targets > 0, counts, len(targets) + 1).argmin(axis=1)
         return np.where(targets.any(axis=1), rarest + 1, 0)
@@ -61,24 +61,24 @@ class MultiLabel(Task):
         rows = (
             f"{name} {of['labels_of_a_row']:g} ({of['without_label']:,} rows have none)" for name, of in splits.items()
         )
-        return [*counts_table(splits), f"labels of a row, mean: {', '.join(rows)}"]
+        return [*counts_table(splits), f"labels per row, mean: {', '.join(rows)}"]
 
     def notes(self, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
         missing = {name: without_rows(np.nonzero(targets)[1], tuple(classes)) for name, targets in splits.items()}
         return [
-            f"{name} has no row with the label {listed(names)}, so the metrics say nothing about it"
+            f"{name} has no row with label {listed(names)}, so its metrics do not cover it"
             for name, names in missing.items()
             if names
         ]
 
     def predict(self, logits: np.ndarray) -> np.ndarray:
-        """The labels of a probability above one half."""
+        """The labels with a probability above one half."""
         return (logits > 0).astype(np.uint8)
 
     def measure(self, logits: np.ndarray, targets: np.ndarray) -> Values:
-        """Micro: of all labels of all rows together; macro: the mean over labels, where one without a row and never
-        predicted counts 0. `roc_auc_macro` and `auprc_macro` are the means over the labels that some of the rows have
-        and some have not; they are left out where there is none."""
+        """Micro: over all labels of all rows together; macro: mean over the labels, in which a label without rows or
+        predictions counts 0. `roc_auc_macro` and `auprc_macro` are means over the labels that some rows have and some
+        do not; they are left out if there is no such label."""
         return {
             "loss": float(measures.losses(logits, targets).mean()),
             **measures.metrics(self.predict(logits), targets),
@@ -91,7 +91,7 @@ class MultiLabel(Task):
         from scipy.sparse import csr_array, hstack
 
         values = measures.metrics(predicted, targets)
-        # As the labels that a row has are few, sums over resampled rows are products with sparse matrices.
+        # Rows have few labels, so sums over resampled rows are products with sparse matrices.
         is_exact = csr_array((predicted == targets).all(axis=1)[:, None])
         of_row = hstack([is_exact, *(csr_array(part) for part in (predicted & targets, targets, predicted))]).T.astype(
             np.float64
@@ -103,7 +103,7 @@ class MultiLabel(Task):
                 for _ in range(intervals.resamples(rows))
             ]
         )
-        resampled = {"exact_match": drawn[:, 0] / rows, **measures.counted(*np.split(drawn[:, 1:], 3, axis=1))}
+        resampled = {"exact_match": drawn[:, 0] / rows, **measures.from_counts(*np.split(drawn[:, 1:], 3, axis=1))}
         return values, {name: intervals.of_resamples(resampled[name]) for name in values}
 
     def difference(
@@ -125,7 +125,7 @@ class MultiLabel(Task):
         temperature: float | None,
         random: np.random.Generator,
     ) -> tuple[Values, Intervals, dict[str, Any]]:
-        """The means of the rankings have no interval: each resample would sort all rows again for each label."""
+        """ROC AUC and AUPRC have no interval: each resample would sort all rows again for each label."""
         losses, rankings = measures.losses(logits, targets), measures.rankings(logits, targets)
         values = {"log_loss": float(losses.mean()), **measures.ranking_means(rankings)}
         table = intervals.class_table(classes, *measures.counts(self.predict(logits), targets), rankings)
@@ -135,30 +135,31 @@ class MultiLabel(Task):
         sets, counts = np.unique(training, axis=0, return_counts=True)
         return np.repeat(sets[[counts.argmax()]], rows, axis=0)
 
-    def fit(self, counts: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
+    def fit(self, features: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.multiclass import OneVsRestClassifier
 
         rows = targets.sum(axis=0, dtype=np.int64)
         varying = np.flatnonzero((rows > 0) & (rows < len(targets)))
-        columns = varying[np.argsort(-rows[varying], kind="stable")][:MOST_LABELS_COUNTED]
+        columns = varying[np.argsort(-rows[varying], kind="stable")][:MOST_BASELINE_LABELS]
         if not len(columns):
             return None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # as with single labels
+            warnings.simplefilter("ignore", ConvergenceWarning)  # as in single_label.py
             learner = OneVsRestClassifier(LogisticRegression(C=10, max_iter=50))
-            fitted = learner.fit(counts, targets[:, columns])
+            fitted = learner.fit(features, targets[:, columns])
 
-        def answer(others: Any) -> np.ndarray:
+        def predict(others: Any) -> np.ndarray:
             predicted = np.tile((rows == len(targets)).astype(np.uint8), (others.shape[0], 1))
-            predicted[:, columns] = fitted.predict(others).reshape(-1, len(columns))  # of one column it gives a vector
+            predicted[:, columns] = fitted.predict(others).reshape(-1, len(columns))  # [rows] if there is one column
             return predicted
 
-        return answer
+        return predict
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Sigmoid of the logits, float64 [rows, labels]."""
     from scipy.special import expit
 
     probabilities: np.ndarray = expit(logits.astype(np.float64))

@@ -1,6 +1,6 @@
-"""task=regression: each row has a number, such as its stars. Targets are these numbers, float32 [rows].
+"""task=regression: one number per row, such as a star rating. Targets are these numbers, float32 [rows].
 
-The model has one output, which is the number itself.
+The model's only output is the predicted number.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import Numbers
 from text_classifier.tasks.base import Intervals, Task, Values
 
-#: Strata of the split: so many ranges of numbers, of about as many rows each.
+#: Strata of the split: ranges of numbers with about equally many rows each.
 STRATA = 10
 
-#: Numbers spread less or more than this are far from what a new head gives, and take long to reach.
-USUAL_SPREAD = 0.1, 10.0
+#: Outside these standard deviations the labels are far from the outputs of a new head, and training takes long.
+USUAL_DEVIATION = 0.1, 10.0
 
 
 class Regression(Task):
-    """A number a row, by mean squared error."""
+    """One number per row, by mean squared error."""
 
     problem_type = "regression"
     headline = "mae"
     sliced = ("mae", "rmse")
-    most_frequent = "mean of the training labels"
-    words = "TF-IDF and ridge regression"
+    constant_baseline = "mean of the training labels"
+    tfidf_baseline = "TF-IDF and ridge regression"
 
     def reader(self, label_map: LabelMap | None, settings: Settings) -> Numbers:
         return Numbers()
@@ -43,7 +43,7 @@ class Regression(Task):
             raise DataError(f"all training rows have the label {targets[0]:g}; there is nothing to learn from them")
 
     def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
-        """By deciles, of which numbers that come up often make fewer."""
+        """By deciles; frequent numbers make some of them coincide."""
         edges = np.unique(np.quantile(targets, np.linspace(0, 1, STRATA + 1)[1:-1], method="higher"))
         return np.searchsorted(edges, targets, side="left")
 
@@ -60,7 +60,7 @@ class Regression(Task):
 
     def notes(self, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
         spread = float(splits["train"].std())
-        if USUAL_SPREAD[0] <= spread <= USUAL_SPREAD[1]:
+        if USUAL_DEVIATION[0] <= spread <= USUAL_DEVIATION[1]:
             return []
         return [f"the labels have a standard deviation of {spread:.3g}; rescale them to a standard deviation near 1"]
 
@@ -98,10 +98,10 @@ class Regression(Task):
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         return np.full(rows, training.mean(dtype=np.float64))
 
-    def fit(self, counts: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
+    def fit(self, features: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
         from sklearn.linear_model import Ridge
 
-        # Fitted through the mean: with an intercept of its own the sparse solver would take far longer.
+        # Centered by hand: with fit_intercept the sparse solver takes far longer.
         mean = targets.mean(dtype=np.float64)
-        fitted = Ridge(alpha=1.0, fit_intercept=False, solver="lsqr").fit(counts, targets - mean)
+        fitted = Ridge(alpha=1.0, fit_intercept=False, solver="lsqr").fit(features, targets - mean)
         return lambda others: mean + fitted.predict(others)

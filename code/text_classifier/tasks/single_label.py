@@ -1,4 +1,4 @@
-"""task=single_label: each row is of one class. Targets are class indices, int64 [rows]."""
+"""task=single_label: one class per row. Targets are class indices, int64 [rows]."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from text_classifier.reading.labels import Labels
 from text_classifier.tasks.base import Intervals, Task, Values
 from text_classifier.tasks.classes import require_all_classes, without_rows
 
-#: So many classes are printed; the JSON has all.
+#: Classes in the log; data_report.json has all.
 CLASSES_SHOWN = 20
 
 
 class SingleLabel(Task):
-    """One class a row, by softmax and cross-entropy."""
+    """One class per row, by softmax and cross-entropy."""
 
     problem_type = "single_label_classification"
     headline = "accuracy"
     sliced = ("accuracy", "f1_macro")
-    most_frequent = "most frequent class"
-    words = "TF-IDF and logistic regression"
+    constant_baseline = "most frequent class"
+    tfidf_baseline = "TF-IDF and logistic regression"
 
     def reader(self, label_map: LabelMap | None, settings: Settings) -> Labels:
         return Labels(label_map, drops_unknown=settings.unmapped == "drop")
@@ -38,8 +38,8 @@ class SingleLabel(Task):
         require_all_classes(targets, tuple(classes))
         if len(classes) != 2 and settings.metric_for_best_model in ("roc_auc", "auprc"):
             raise SettingsError(
-                f"metric_for_best_model={settings.metric_for_best_model} exists for two classes only, these are "
-                f"{len(classes)}; take f1_macro"
+                f"metric_for_best_model={settings.metric_for_best_model} needs exactly two classes, the data has "
+                f"{len(classes)}; use f1_macro"
             )
 
     def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
@@ -54,7 +54,7 @@ class SingleLabel(Task):
     def notes(self, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
         missing = {name: without_rows(targets, tuple(classes)) for name, targets in splits.items()}
         return [
-            f"{name} has no row of the class {listed(names)}, so the metrics say nothing about it"
+            f"{name} has no row of class {listed(names)}, so its metrics do not cover it"
             for name, names in missing.items()
             if names
         ]
@@ -63,9 +63,8 @@ class SingleLabel(Task):
         return logits.argmax(axis=1)
 
     def measure(self, logits: np.ndarray, targets: np.ndarray) -> Values:
-        """Of two classes the second is the positive one. A class without a row and never predicted counts 0 in the
-        macro averages. ROC AUC and AUPRC are of the scores, not of the predictions; they are left out when the rows
-        hold one class only."""
+        """Of two classes the second is the positive one. A class without rows or predictions counts 0 in the macro
+        averages. ROC AUC and AUPRC are left out unless there are two classes and both have rows."""
         from sklearn.metrics import (
             accuracy_score,
             average_precision_score,
@@ -101,8 +100,9 @@ class SingleLabel(Task):
     def difference(
         self, predicted: np.ndarray, other: np.ndarray, targets: np.ndarray, random: np.random.Generator
     ) -> tuple[float, Interval]:
-        right, other_right = predicted == targets, other == targets
-        return float(right.mean() - other_right.mean()), intervals.of_difference(right, other_right, random)
+        correct, other_correct = predicted == targets, other == targets
+        difference = float(correct.mean() - other_correct.mean())
+        return difference, intervals.of_difference(correct, other_correct, random)
 
     def details(
         self,
@@ -118,20 +118,20 @@ class SingleLabel(Task):
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         return np.full(rows, np.bincount(training).argmax())
 
-    def fit(self, counts: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
+    def fit(self, features: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         if len(np.unique(targets)) < 2:
             return None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # 50 steps are within a hair of where it would end
-            answer: Callable[[Any], np.ndarray] = LogisticRegression(C=10, max_iter=50).fit(counts, targets).predict
-        return answer
+            warnings.simplefilter("ignore", ConvergenceWarning)  # more than 50 steps change next to nothing
+            predict: Callable[[Any], np.ndarray] = LogisticRegression(C=10, max_iter=50).fit(features, targets).predict
+        return predict
 
 
 def counts_table(splits: Mapping[str, Any]) -> list[str]:
-    """Lines for a log: of each class its rows in each split."""
+    """Lines for the log: the rows of each class in each split."""
     lines = ["class counts:"]
     names = list(splits["train"]["classes"])
     for name in names[:CLASSES_SHOWN]:

@@ -100,8 +100,7 @@ def test_texts_on_both_sides_are_counted_and_left_out_of_training_if_wanted(job:
     data = read(job)
     assert len(texts(data, "train")) == 4
     assert data.report["notes"] == [
-        "2 training rows have a text that is in validation too, 1 of them letter by letter, the others but for "
-        "capitals and white space; deduplicate=true leaves them out"
+        "2 training rows repeat a validation text (1 verbatim); deduplicate=true removes such rows"
     ]
     assert data.report["splits"]["train"]["near_duplicates"] == 1
     assert data.report["splits"]["train"]["exact_duplicates"] == 0
@@ -110,7 +109,7 @@ def test_texts_on_both_sides_are_counted_and_left_out_of_training_if_wanted(job:
 
 def test_a_class_too_rare_to_split_is_named(job: Job) -> None:
     job.write("train", "a.tsv", table([*((f"row {n}", "01"[n % 2]) for n in range(20)), ("once", "rare")]))
-    assert read(job).report["notes"] == ["validation has no row of the class rare, so the metrics say nothing about it"]
+    assert read(job).report["notes"] == ["validation has no row of class rare, so its metrics do not cover it"]
 
 
 def test_10_001_classes_are_refused_where_the_last_one_stands(job: Job) -> None:

@@ -99,7 +99,10 @@ def test_the_output_is_for_people_and_for_machines(done: Job) -> None:
     for split, rows in (("validation", 18), ("test", 2)):
         assert metrics[split]["rows"] == rows == metrics["rows"][split]
         assert all(low <= metrics[split][name] <= high for name, (low, high) in metrics[split]["intervals"].items())
-    assert [entry["name"] for entry in metrics["baselines"]] == [SingleLabel.most_frequent, SingleLabel.words]
+    assert [entry["name"] for entry in metrics["baselines"]] == [
+        SingleLabel.constant_baseline,
+        SingleLabel.tfidf_baseline,
+    ]
     assert metrics["headline"] == "accuracy" and metrics["baselines"][0]["accuracy"] == 0.5
     assert metrics["baselines"][1]["accuracy"] > 0.8
 
@@ -118,7 +121,7 @@ def test_the_curve_and_the_throughput_are_those_of_the_training(done: Job) -> No
     assert speed["rows_per_second"] == pytest.approx(3 * 64 / speed["seconds"])
     assert 5 < speed["tokens_per_second"] / speed["rows_per_second"] < 12  # tokens of a text
     page = Page((done.base / "output" / "data" / "report.html").read_text())
-    assert f"Training read {speed['rows_per_second']:,.0f} texts or" in page.text
+    assert f"Training processed {speed['rows_per_second']:,.0f} texts or" in page.text
 
 
 def test_metrics_are_sliced_by_the_column(done: Job) -> None:
@@ -157,7 +160,7 @@ def test_the_model_card_has_the_metrics_and_the_data(done: Job) -> None:
     assert card.startswith("---\nlibrary_name: transformers\n")
     low, high = metrics["test"]["intervals"]["f1_macro"]
     assert f"| f1_macro | {metrics['test']['f1_macro']:.4f} ({low:.4f} to {high:.4f}) |" in card
-    assert "| learning_rate | 0.01 |" in card and "| train/reviews.tsv |" in card and SingleLabel.words in card
+    assert "| learning_rate | 0.01 |" in card and "| train/reviews.tsv |" in card and SingleLabel.tfidf_baseline in card
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
@@ -358,28 +361,28 @@ def test_the_report_has_the_slices_with_their_values_escaped(done: Job, tmp_path
     page = Page(write_report(tmp_path / "report.html", given, done))
     page.require_self_contained()
     assert "By kind" in page.text and "<b>toys</b>" in page.text
-    assert "(empty)" in page.text and "1 others together" in page.text
+    assert "(empty)" in page.text and "1 other value" in page.text
 
 
-def test_examples_are_the_surest_mistakes_and_the_least_sure_rows(done: Job) -> None:
+def test_examples_are_the_most_confident_mistakes_and_the_least_certain_rows(done: Job) -> None:
     given = evaluated(200, ("no", "yes"), "text")
     found = report.examples(given)
     truth, logits = given.rows["validation"].targets, given.logits["validation"]
     probabilities = np.exp(calibration.log_probabilities(logits))
     wrong = [row for row in range(200) if logits[row].argmax() != truth[row]]
-    surest = sorted(wrong, key=lambda row: -probabilities[row].max())[:20]
-    unsure = sorted(range(200), key=lambda row: probabilities[row].max())[:20]
-    for shown, rows in zip(found, (surest, unsure), strict=True):
+    confident = sorted(wrong, key=lambda row: -probabilities[row].max())[:20]
+    uncertain = sorted(range(200), key=lambda row: probabilities[row].max())[:20]
+    for shown, rows in zip(found, (confident, uncertain), strict=True):
         assert [entry["place"].split()[-1] for entry in shown["rows"]] == [str(row) for row in rows]
 
 
 def test_words_beat_the_majority_where_words_tell() -> None:
     texts, labels = zip(*easy_rows(80), strict=True)
     classes = np.array([label == "positive" for label in labels], dtype=np.int64)
-    predicted = baselines.words(SingleLabel(), texts[:60], classes[:60], texts[60:])
+    predicted = baselines.tfidf(SingleLabel(), texts[:60], classes[:60], texts[60:])
     assert predicted is not None and np.mean(predicted == classes[60:]) > 0.9
-    assert baselines.words(SingleLabel(), ["1", "2"], np.array([0, 1]), ["3"]) is None
-    assert baselines.words(SingleLabel(), ["good", "great"], np.array([1, 1]), ["fine"]) is None
+    assert baselines.tfidf(SingleLabel(), ["1", "2"], np.array([0, 1]), ["3"]) is None
+    assert baselines.tfidf(SingleLabel(), ["good", "great"], np.array([1, 1]), ["fine"]) is None
     assert baselines.sample(5, seed=1).tolist() == [0, 1, 2, 3, 4]
     assert len(np.unique(baselines.sample(50_000, seed=1))) == baselines.MOST_ROWS
 

@@ -73,7 +73,7 @@ def test_a_job_learns_sets_of_labels_and_says_so(done: tuple[Job, str]) -> None:
     for name, (low, high) in metrics["validation"]["intervals"].items():
         assert low <= metrics["validation"][name] <= high, name
     assert [row["class"] for row in metrics["validation"]["per_class"]] == ["bad", "good", "lovely"]
-    assert "labels of a row, mean: train 1.5 (" in log and log.count(" f1_micro=") >= 8
+    assert "labels per row, mean: train 1.5 (" in log and log.count(" f1_micro=") >= 8
 
 
 def test_the_public_files_keep_to_the_schema(done: tuple[Job, str]) -> None:
@@ -83,7 +83,7 @@ def test_the_public_files_keep_to_the_schema(done: tuple[Job, str]) -> None:
 def test_the_report_and_the_card_hold_what_there_is(done: tuple[Job, str]) -> None:
     job, _ = done
     html = (job.base / "output" / "data" / "report.html").read_text()
-    for present in ("100 % is every label found", "All labels right", "ROC AUC (macro)", "Precision-recall curve"):
+    for present in ("100 % means that every label", "Exact match", "ROC AUC (macro)", "Precision-recall curve"):
         assert present in html, present
     for absent in ("Confusion", "Reliability", "Choosing a threshold"):
         assert absent not in html, absent
@@ -184,12 +184,12 @@ def test_word_counts_find_labels() -> None:
     task = MultiLabel(",")
     texts = [text for text, _ in labelled_rows(240)]
     targets = np.array([[word in text.split() for word in LABELS] for text in texts], dtype=np.uint8)
-    predicted = baselines.words(task, texts[:200], targets[:200], texts[200:])
+    predicted = baselines.tfidf(task, texts[:200], targets[:200], texts[200:])
     assert predicted is not None and (predicted == targets[200:]).mean() > 0.9
     targets[:, 1:] = [1, 0]  # a label that all rows have, and one that none has
-    predicted = baselines.words(task, texts[:200], targets[:200], texts[200:])
+    predicted = baselines.tfidf(task, texts[:200], targets[:200], texts[200:])
     assert predicted is not None and (predicted[:, 1:] == [1, 0]).all() and (predicted == targets[200:]).mean() > 0.9
-    assert baselines.words(task, texts, targets[:, 1:], texts) is None
+    assert baselines.tfidf(task, texts, targets[:, 1:], texts) is None
     assert task.constant(np.array([[0, 1], [1, 0], [1, 0]], dtype=np.uint8), 2).tolist() == [[1, 0]] * 2
 
 
@@ -222,7 +222,7 @@ def test_the_labels_of_training_hold_for_json_lists_in_other_channels(job: Job) 
     assert found.splits["validation"].targets.tolist() == [[0, 1, 1], [0, 0, 0]]
     assert found.report["splits"]["train"]["classes"] == {"plot": 2, "price": 2, "style": 1}
     assert found.report["splits"]["train"]["without_label"] == 1
-    assert found.report["notes"] == ["validation has no row with the label plot, so the metrics say nothing about it"]
+    assert found.report["notes"] == ["validation has no row with label plot, so its metrics do not cover it"]
     job.write("validation", "a.jsonl", '{"text": "v", "label": ["style", "binding"]}\n')
     with pytest.raises(DataError, match="validation/a.jsonl line 1 has the label 'binding', which is not one of plot"):
         read(job)

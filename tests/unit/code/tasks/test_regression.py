@@ -59,7 +59,7 @@ def test_a_job_learns_numbers_and_says_so(done: tuple[Job, str]) -> None:
     job, log = done
     metrics: Any = job.metrics
     mean, words = metrics["baselines"]
-    assert (metrics["headline"], metrics["classes"], mean["name"]) == ("mae", ["value"], Regression.most_frequent)
+    assert (metrics["headline"], metrics["classes"], mean["name"]) == ("mae", ["value"], Regression.constant_baseline)
     assert metrics["mae"] == min(epoch["mae"] for epoch in metrics["epochs"]) < words["mae"] < mean["mae"]
     assert metrics["spearman"] > 0.9 and mean["spearman"] is None
     assert metrics["validation"]["mse"] == pytest.approx(metrics["validation_loss"], rel=1e-6)
@@ -83,11 +83,11 @@ def test_the_public_files_keep_to_the_schema(done: tuple[Job, str]) -> None:
 def test_the_report_and_the_card_hold_what_there_is(done: tuple[Job, str]) -> None:
     job, _ = done
     html = (job.base / "output" / "data" / "report.html").read_text()
-    assert "It was worth it" in html and "Largest errors" in html and "Spearman correlation" in html
+    assert "Fine-tuning was worth it" in html and "Largest errors" in html and "Spearman correlation" in html
     for absent in ("Confusion", "Reliability", "threshold", "Precision", "class"):
         assert absent not in html.partition("</style>")[2].partition("<h2>Settings")[0].replace('class="', ""), absent
     card = (job.base / "model" / "README.md").read_text()
-    assert "| mae | " in card and "knows the classes" not in card and "temperature" not in card
+    assert "| mae | " in card and "the classes above" not in card and "temperature" not in card
 
 
 def test_the_model_serves_the_numbers_that_were_measured(
@@ -153,7 +153,7 @@ def test_the_interval_of_the_difference_holds_it() -> None:
 def test_word_counts_find_numbers() -> None:
     texts, labels = zip(*starred_rows(200), strict=True)
     targets = np.array(labels, dtype=np.float32)
-    predicted = baselines.words(Regression(), texts[:150], targets[:150], texts[150:])
+    predicted = baselines.tfidf(Regression(), texts[:150], targets[:150], texts[150:])
     assert predicted is not None
     assert np.abs(predicted - targets[150:]).mean() < 0.5 < np.abs(targets[:150].mean() - targets[150:]).mean()
 
