@@ -308,7 +308,7 @@ mend_login() {
 
 # Docker waits for ever for a registry that says nothing.
 patiently() {
-    "$python" -m launcher.stall "$@"
+    "$python" -m launcher.push_watchdog "$@"
 }
 
 # Longer from one try to the next, and random, so that many pushes do not come back at the same moment.

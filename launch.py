@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fine-tune the text classifier: on this machine (local), on Amazon SageMaker (train), or on paper (plan)."""
+"""The command line: fine-tune the text classifier on this machine (local) or on Amazon SageMaker (train)."""
 
 from __future__ import annotations
 
@@ -11,32 +11,26 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from launcher.cli import arguments, commands
-from launcher.cli.arguments import WRONG_USE
-from launcher.errors import JobFailed, LostContact, Refused
-from launcher.local import inside
-from launcher.local import job as local
+from launcher.cli import arguments
+from launcher.cli.commands import COMMANDS
+from launcher.errors import COMPLETED, FAILED, LOST_CONTACT, REFUSED, SIGNAL, WRONG_USE, JobFailed, LostContact, Refused
+from launcher.local import image_commands, local_job
 from launcher.plan import bill, checks, search, submission
 from launcher.signals import Aborted, Interrupted
 
 # isort: split
-# Importing launcher has made the training code's own modules importable.
+# Importing launcher puts code/ on the path.
 from text_classifier.contract.errors import UserError
-
-COMPLETED = 0
-FAILED = 1
-REFUSED = 3
-LOST_CONTACT = 4
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command. Exit codes: 0 completed, 1 failed, 2 wrong use, 3 refused, 4 lost contact, 128 + n signal n."""
+    """Run a command. Returns one of launcher.errors.EXIT_CODES."""
     try:
-        options = arguments.parse(words or ["--help"], COMMANDS)
+        options = arguments.parse(words or ["--help"], FUNCTIONS)
         return options.function(options)
     except UserError as error:
         return _end(str(error), WRONG_USE)
-    except local.TrainingFailed as error:
+    except local_job.TrainingFailed as error:
         return _end(f"the job failed. {error}", FAILED)
     except JobFailed as error:
         return _end(str(error), FAILED)
@@ -44,17 +38,17 @@ def main(words: Sequence[str]) -> int:
         return _end(str(error), REFUSED)
     except LostContact as error:
         return _end(str(error), LOST_CONTACT)
-    except BrokenPipeError:  # as of `launch.py logs JOB | head`; nothing more can be printed, at exit neither
+    except BrokenPipeError:  # as in `launch.py logs JOB | head`; a flush of stdout at exit would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return SIGNAL + signal.SIGPIPE
     except OSError as error:
-        return _end(f"{error}; make room there, or change the permissions", FAILED)
+        return _end(f"{error}; free disk space, or change the permissions", FAILED)
     except Interrupted as interrupt:
-        return _end("interrupted; nothing is left of this run", interrupt.exit_code)
+        return _end("interrupted; everything of this run was removed", interrupt.exit_code)
     except Aborted as interrupt:
-        return interrupt.exit_code  # what becomes of the job is said where it is known
+        return interrupt.exit_code  # the command has printed what happens to the job
     except KeyboardInterrupt:
-        return _end("interrupted", 128 + signal.SIGINT)
+        return _end("interrupted", SIGNAL + signal.SIGINT)
 
 
 def _end(sentence: str, code: int) -> int:
@@ -63,27 +57,27 @@ def _end(sentence: str, code: int) -> int:
 
 
 def run_locally(options: argparse.Namespace) -> int:
-    """`launch.py local`: train in containers of this machine, then use the artifact inside the same image."""
+    """`launch.py local`: train in containers on this machine, then classify a few sentences with the model."""
     values = options.hyperparameters
     channels = submission.channel_paths(options)
     if not options.data:
-        channels = local.demo_channels() | channels
-        values = local.DEMO_HYPERPARAMETERS | values
-    if "model" not in channels and "model_name" not in values and (local.DEMO / "model").is_dir():
-        channels["model"] = local.DEMO / "model"
-        print(f"Starting from the demo's model ({local.shown(channels['model'])}), as no other is named")
+        channels = local_job.demo_channels() | channels
+        values = local_job.DEMO_HYPERPARAMETERS | values
+    demo_model = local_job.DEMO / "model"
+    if "model" not in channels and "model_name" not in values and demo_model.is_dir():
+        channels["model"] = demo_model
+        print(f"Starting from the demo's model ({local_job.relative(demo_model)}); set another with --model")
     if not options.skip_data_check:
-        inside.check(options.image, channels, values)
-    job = local.LocalJob(submission.job_name(options), options.image, channels, values, options.instance_count)
-    result = local.run(job)
-    _print_result(job, result)
+        image_commands.check(options.image, channels, values)
+    job = local_job.LocalJob(submission.job_name(options), options.image, channels, values, options.instance_count)
+    _print_result(job, local_job.run(job))
     return COMPLETED
 
 
 def check(options: argparse.Namespace) -> int:
-    """`launch.py check`: read the data as a job would."""
+    """`launch.py check`: validate the data like a training job."""
     options.model = None
-    inside.check(options.image, submission.channel_paths(options), options.hyperparameters)
+    image_commands.check(options.image, submission.channel_paths(options), options.hyperparameters)
     return COMPLETED
 
 
@@ -91,16 +85,16 @@ def predict(options: argparse.Namespace) -> int:
     """`launch.py predict`: classify the rows of a file with a model."""
     checks.model_directory(options.model)
     checks.channel("--data", options.data)
-    inside.predict(options.image, options.model, options.data, options.output, options.calibrated)
+    image_commands.predict(options.image, options.model, options.data, options.output, options.calibrated)
     return COMPLETED
 
 
 def plan(options: argparse.Namespace) -> int:
-    """`launch.py plan`: print the request, what it means and, unless they are skipped, the findings of doctor."""
-    job = submission.prepare(options, search.read(options) if options.tune else None)
+    """`launch.py plan`: print the request, its maximum cost and, unless skipped, the findings of doctor."""
+    job = submission.create(options, search.from_options(options) if options.tune else None)
     if not options.json:
         print(json.dumps(job.request, indent=2))
-        print(f"\n{job.short_form(options.price)}\n", flush=True)
+        print(f"\n{job.summary(options.price)}\n", flush=True)
     findings = []
     if not options.skip_checks:
         from launcher.aws import doctor
@@ -115,29 +109,29 @@ def plan(options: argparse.Namespace) -> int:
     return COMPLETED
 
 
-def remote(options: argparse.Namespace) -> int:
-    """All other commands that ask AWS. boto3 is imported for them alone."""
-    from launcher.aws import commands as remote
+def run_on_aws(options: argparse.Namespace) -> int:
+    """All other commands. They use AWS, and only they import boto3."""
+    from launcher.aws import commands
 
-    return remote.COMMANDS[options.command](options)
+    return commands.COMMANDS[options.command](options)
 
 
-def _print_result(job: local.LocalJob, result: local.Result) -> None:
+def _print_result(job: local_job.LocalJob, result: local_job.Result) -> None:
     width = max(len(prediction["text"]) for prediction in result.predictions)
     print()
     for prediction in result.predictions:
         print(f"{prediction['text']:{width}}  {prediction['label']} {prediction['score']:.3f}")
     headline = result.metrics["headline"]
-    simpler = [f"{baseline['name']} {baseline[headline]:.3f}" for baseline in result.metrics.get("baselines", [])]
+    baselines = [f"{baseline['name']} {baseline[headline]:.3f}" for baseline in result.metrics.get("baselines", [])]
     print()
-    print(f"{headline:12}  {result.metrics[headline]:.3f} ({'; '.join(simpler) or 'no baseline was measured'})")
-    print(f"model.tar.gz  {local.shown(job.directory / 'model.tar.gz')}")
-    print(f"report        {local.shown(job.directory / 'output' / 'data' / 'report.html')}")
+    print(f"{headline:12}  {result.metrics[headline]:.3f} ({'; '.join(baselines) or 'no baselines'})")
+    print(f"model.tar.gz  {local_job.relative(job.directory / 'model.tar.gz')}")
+    print(f"report        {local_job.relative(job.directory / 'output' / 'data' / 'report.html')}")
     seconds = ", ".join(f"{stage} {duration:.1f} s" for stage, duration in result.seconds.items())
     print(f"wall time     {sum(result.seconds.values()):.1f} s: {seconds}")
 
 
-COMMANDS = dict.fromkeys(commands.COMMANDS, remote) | {
+FUNCTIONS = dict.fromkeys(COMMANDS, run_on_aws) | {
     "local": run_locally,
     "check": check,
     "predict": predict,

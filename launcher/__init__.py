@@ -1,4 +1,8 @@
-"""What launch.py does: the request, the checks, AWS and SageMaker local mode."""
+"""The implementation of launch.py. At the top: exit codes, signals, the demo's data and the push watchdog.
+
+Four packages, each of which may import those named after it: aws, cli, local, plan. Of code/ only
+text_classifier.contract is imported, so that a job is checked by the same code before it starts and when it runs.
+"""
 
 import sys
 from pathlib import Path
@@ -6,6 +10,5 @@ from pathlib import Path
 #: The repository.
 ROOT = Path(__file__).resolve().parent.parent
 
-# The image's own modules (hyperparameters, metrics, failures) are used here too, so that what is checked
-# before a job starts is what the job itself checks. They are pure standard library.
+# The contract package needs the standard library only.
 sys.path.append(str(ROOT / "code"))

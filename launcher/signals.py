@@ -1,4 +1,4 @@
-"""Stop signals as exceptions, so that what was begun is also tidied up."""
+"""Stop signals as exceptions, so that `finally` blocks clean up."""
 
 from __future__ import annotations
 
@@ -6,31 +6,36 @@ import signal
 from types import FrameType
 from typing import Any
 
+from launcher.errors import SIGNAL
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
     """Ctrl-C or another stop signal.
 
-    Not a KeyboardInterrupt: the SDK's telemetry decorator returns from its `finally`, which swallows whatever
-    is not an Exception.
+    Not a KeyboardInterrupt: the SDK's telemetry decorator returns from its `finally`, which swallows every exception
+    that is not an Exception.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        self.exit_code = SIGNAL + number
 
 
 class Aborted(KeyboardInterrupt):
-    """The same around boto3, which takes any Exception inside a request for a broken connection, and tries again."""
+    """Ctrl-C or another stop signal while boto3 runs.
+
+    Not an Exception: boto3 takes any Exception inside a request for a broken connection and retries.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        self.exit_code = SIGNAL + number
 
 
 class StopSignals:
-    """While this context is open, stop signals raise `error`; `received` remembers the last one."""
+    """While this context is open, stop signals raise `error`; `received` is the last one."""
 
     def __init__(self, error: type[Interrupted] | type[Aborted] = Interrupted) -> None:
         self.received: int | None = None
@@ -46,7 +51,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def ignore(self) -> None:
-        """From here on nothing interrupts: used while tidying up."""
+        """Ignore stop signals from now on, for clean-up that must finish."""
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 

@@ -1,1 +1,4 @@
-"""All that asks AWS: jobs, tuning jobs, storage, ECR, the stack, doctor. Imports plan, local and cli's tables."""
+"""Everything that talks to AWS: training and tuning jobs, S3, ECR, CloudFormation, and the checks of doctor.
+
+May import cli, local and plan.
+"""

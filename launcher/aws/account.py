@@ -1,6 +1,6 @@
-"""The checks of doctor that ask AWS: credentials, role, bucket, image, instance type, quota. Nothing is changed.
+"""Read-only checks of an AWS account: credentials, region, role, bucket, image, instance type, quotas.
 
-They raise UserError, or what boto3 raises, for what cannot work.
+A check yields findings; it raises UserError or boto3's exceptions for what cannot work.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ import argparse
 import json
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from launcher.aws import client as aws
+from launcher.aws import client
+from launcher.aws.finding import FAILED, OK, WARNING, Finding
 from launcher.aws.manifest import DOCKER_V2
 from launcher.plan import checks, request
 from text_classifier.contract.errors import UserError
 
-OK, WARNING, FAILED = "ok", "warning", "failed"
-
-#: Asked for beside Docker's own, so that a wrong kind is told apart from a missing image.
+#: Requested besides Docker v2, to tell an image with a wrong manifest type from a missing image.
 _OTHER_MANIFESTS = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -30,24 +28,15 @@ _OTHER_MANIFESTS = (
 _PUBLIC_ACCESS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a check found. `text` holds the remedy, unless the level is `ok`."""
-
-    check: str
-    level: str
-    text: str
-
-
 def check_credentials(region: str, accounts: list[str]) -> Iterator[Finding]:
-    """Who asks; the account's number is added to `accounts`."""
-    identity = aws.client("sts", region).get_caller_identity()
+    """The caller's identity; appends the account number to `accounts`."""
+    identity = client.create("sts", region).get_caller_identity()
     accounts.append(identity["Account"])
-    yield Finding("credentials", OK, f"{identity['Arn']} of account {identity['Account']}")
+    yield Finding("credentials", OK, f"{identity['Arn']} in account {identity['Account']}")
 
 
 def check_region(region: str) -> Iterator[Finding]:
-    """Whether SageMaker is there."""
+    """Whether SageMaker is available in the region."""
     import boto3
 
     session = boto3.Session()
@@ -59,26 +48,28 @@ def check_region(region: str) -> Iterator[Finding]:
     if region in known:
         yield Finding("region", OK, region)
     else:
-        yield Finding("region", WARNING, f"SageMaker is not known to be in {region}; check --region, or renew boto3")
+        yield Finding("region", WARNING, f"boto3 knows no SageMaker in {region}; check --region, or update boto3")
 
 
 def check_role(region: str, role: str | None, account: str) -> Iterator[Finding]:
-    """Whether it exists, may be passed, and trusts SageMaker."""
+    """Whether the role exists, is in this account, and trusts SageMaker."""
     if not role:
-        yield Finding("role", WARNING, "none is given; name the job's execution role with --role")
+        yield Finding("role", WARNING, "not given; give the job's execution role with --role")
         return
     checks.role(role)
     if request.account_of_role(role) != account:
-        raise UserError(f"{role} is not of your account {account}, and cannot be passed; take a role of that account")
-    iam = aws.client("iam", region)
+        raise UserError(
+            f"{role} is not in your account {account} and cannot be passed to SageMaker; use a role of that account"
+        )
+    iam = client.create("iam", region)
     try:
         found = iam.get_role(RoleName=role.rpartition("/")[2])["Role"]
     except iam.exceptions.NoSuchEntityException:
-        raise UserError(f"{role} does not exist; create it (`make aws-up` does), or correct --role") from None
+        raise UserError(f"{role} does not exist; create it (`make aws-up`), or correct --role") from None
     if found["Arn"] != role:
         raise UserError(f"{role} does not exist, but {found['Arn']} does; correct --role")
     if not _trusts_sagemaker(found["AssumeRolePolicyDocument"]):
-        raise UserError(f"{role} does not trust sagemaker.amazonaws.com; add that to its trust policy")
+        raise UserError(f"{role} does not trust sagemaker.amazonaws.com; add it to the trust policy")
     yield Finding("role", OK, f"{role} trusts SageMaker")
 
 
@@ -95,37 +86,39 @@ def _listed(value: Any) -> list[Any]:
 
 
 def check_bucket(region: str, bucket: str, is_default: bool) -> Iterator[Finding]:
-    """Whether it exists, lies in the region, and is not public."""
+    """Whether the bucket exists, is in the region, and is not public."""
     checks.bucket(bucket)
-    s3 = aws.client("s3", region)
+    s3 = client.create("s3", region)
     try:
         answer = s3.head_bucket(Bucket=bucket)
     except ClientError as error:
-        status = aws.status_of(error)
+        status = client.status_of(error)
         if status == 404 and is_default:
-            yield Finding("bucket", OK, f"{bucket}, which `train` will create")
+            yield Finding("bucket", OK, f"{bucket} will be created by `train`")
             return
         if status == 404:
             raise UserError(f"the bucket {bucket} does not exist; create it, or give another --bucket") from None
         if status == 403:
-            raise UserError(f"the bucket {bucket} is not yours to use; give another --bucket") from None
+            raise UserError(
+                f"the bucket {bucket} is not accessible with these credentials; give another --bucket"
+            ) from None
         raise
     place = answer.get("BucketRegion") or answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", region)
     if place != region:
-        raise UserError(f"the bucket {bucket} is in {place}, the job in {region}; give a --bucket in {region}")
+        raise UserError(f"the bucket {bucket} is in {place}, but the job runs in {region}; give a --bucket in {region}")
     if _blocks_public_access(s3, bucket):
         yield Finding("bucket", OK, f"{bucket} in {region}, not public")
     elif _is_public(s3, bucket):
-        raise UserError(f"the bucket {bucket} is public; switch on Block Public Access, or give another --bucket")
+        raise UserError(f"the bucket {bucket} is public; turn on Block Public Access, or give another --bucket")
     else:
-        yield Finding("bucket", WARNING, f"{bucket} does not block public access; switch on Block Public Access")
+        yield Finding("bucket", WARNING, f"{bucket} does not block public access; turn on Block Public Access")
 
 
 def _blocks_public_access(s3: Any, bucket: str) -> bool:
     try:
         settings = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     except ClientError as error:
-        if aws.code_of(error) == "NoSuchPublicAccessBlockConfiguration":
+        if client.code_of(error) == "NoSuchPublicAccessBlockConfiguration":
             return False
         raise
     return all(settings.get(name) for name in _PUBLIC_ACCESS)
@@ -135,25 +128,25 @@ def _is_public(s3: Any, bucket: str) -> bool:
     try:
         return s3.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"]["IsPublic"]
     except ClientError as error:
-        if aws.code_of(error) == "NoSuchBucketPolicy":
+        if client.code_of(error) == "NoSuchBucketPolicy":
             return False
         raise
 
 
 def check_image(image: str | None) -> Iterator[Finding]:
-    """Whether SageMaker finds it and can run it."""
+    """Whether the image is in ECR and SageMaker can run it."""
     if not image:
-        yield Finding("image", WARNING, "none is given; name the image in ECR with --image")
+        yield Finding("image", WARNING, "not given; give the image in ECR with --image")
         return
     checks.pinned_image(image)
     region = request.region_of_image(image)
     if not region:
-        yield Finding("image", WARNING, f"{image} is not in ECR, where SageMaker looks; push it with `make push`")
+        yield Finding("image", WARNING, f"{image} is not in ECR, from which SageMaker pulls; push it with `make push`")
         return
     host, _, path = image.partition("/")
     repository, separator, version = path.partition("@") if "@" in path else path.rpartition(":")
     which = {"imageDigest": version} if separator == "@" else {"imageTag": version}
-    ecr = aws.client("ecr", region)
+    ecr = client.create("ecr", region)
     place = {"registryId": host.split(".")[0], "repositoryName": repository}
     try:
         found = ecr.batch_get_image(imageIds=[which], acceptedMediaTypes=[DOCKER_V2, *_OTHER_MANIFESTS], **place)
@@ -163,13 +156,13 @@ def check_image(image: str | None) -> Iterator[Finding]:
         raise UserError(f"{image} does not exist; push it with `make push`, or correct --image")
     media_type = found["images"][0].get("imageManifestMediaType")
     if media_type != DOCKER_V2:
-        raise UserError(f"{image} is of type {media_type}, which SageMaker may reject; push it with `make push`")
+        raise UserError(f"{image} has manifest type {media_type}, which SageMaker may reject; push it with `make push`")
     digest = json.loads(found["images"][0]["imageManifest"])["config"]["digest"]
     url = ecr.get_download_url_for_layer(layerDigest=digest, **place)["downloadUrl"]
     platform = _platform(url)
     if platform != "linux/amd64":
-        raise UserError(f"{image} is for {platform}; build it for linux/amd64 (`make build`), and push it")
-    yield Finding("image", OK, f"{image} is there, Docker v2 and linux/amd64")
+        raise UserError(f"{image} is for {platform}; build it for linux/amd64 (`make build`) and push it")
+    yield Finding("image", OK, f"{image} exists, Docker v2, linux/amd64")
 
 
 def _platform(config_url: str) -> str:
@@ -177,22 +170,22 @@ def _platform(config_url: str) -> str:
         with urllib.request.urlopen(config_url, timeout=30) as answer:
             config = json.load(answer)
     except (OSError, ValueError) as error:
-        raise UserError(f"the image's platform could not be read from ECR ({error}); check the network") from None
+        raise UserError(f"could not read the image's platform from ECR ({error}); check the network") from None
     return f"{config.get('os')}/{config.get('architecture')}"
 
 
 def check_instance_type(region: str, name: str) -> Iterator[Finding]:
-    """Whether there is such a type, and the image's CUDA can use it."""
+    """Whether the instance type exists and the image's CUDA supports it."""
     checks.instance_type(name)
-    known = aws.client("sagemaker", region).meta.service_model.shape_for("TrainingInstanceType").enum
+    known = client.create("sagemaker", region).meta.service_model.shape_for("TrainingInstanceType").enum
     if name in known:
         yield Finding("instance type", OK, name)
     else:
-        yield Finding("instance type", WARNING, f"{name} is not known to boto3; check --instance-type, or renew boto3")
+        yield Finding("instance type", WARNING, f"unknown to boto3: {name}; check --instance-type, or update boto3")
 
 
 def check_quotas(region: str, options: argparse.Namespace, needed: int) -> Iterator[Finding]:
-    """Whether `needed` instances may run at the same time."""
+    """Whether the quotas allow `needed` instances at the same time."""
     kind = "spot training job" if options.spot else "training job"
     wanted = [f"{options.instance_type} for {kind} usage"]
     if options.keep_alive:
@@ -200,23 +193,23 @@ def check_quotas(region: str, options: argparse.Namespace, needed: int) -> Itera
     values = _values_of_quotas(region, set(wanted))
     for name in wanted:
         if name not in values:
-            yield Finding("quota", WARNING, f"there is no quota {name!r} in {region}; look under Service Quotas")
+            yield Finding("quota", WARNING, f"there is no quota {name!r} in {region}; check Service Quotas")
         elif values[name] < needed:
             yield Finding(
                 "quota",
                 FAILED,
-                f"{name!r} is {values[name]:g} in {region}, and {needed} are needed; ask for more "
-                "under Service Quotas, or take another --instance-type",
+                f"{name!r} is {values[name]:g} in {region}, but {needed} are needed; request an "
+                "increase in Service Quotas, or use another --instance-type",
             )
         else:
             yield Finding("quota", OK, f"{name!r} is {values[name]:g}")
 
 
 def _values_of_quotas(region: str, names: set[str]) -> dict[str, float]:
-    """Search page by page: there are thousands, and Service Quotas finds none by its name."""
+    """Search all pages: there are thousands of quotas, and Service Quotas has no filter by name."""
     found: dict[str, float] = {}
     pages = (
-        aws.client("service-quotas", region)
+        client.create("service-quotas", region)
         .get_paginator("list_service_quotas")
         .paginate(ServiceCode="sagemaker", PaginationConfig={"PageSize": 100})
     )

@@ -1,4 +1,4 @@
-"""The commands of launch.py that ask AWS: doctor, train, tune, status, logs, attach, stop, list, download."""
+"""The commands of launch.py that use AWS: doctor, train, tune, status, logs, attach, stop, list, download."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from launcher import ROOT
-from launcher.aws import account, doctor, follow, jobs, storage, tuning
-from launcher.aws import client as aws
-from launcher.errors import JobFailed, LostContact, Refused
-from launcher.local import inside
+from launcher.aws import client, doctor, finding, follow, jobs, storage, tuning
+from launcher.errors import COMPLETED, JobFailed, LostContact, Refused
+from launcher.local import image_commands
 from launcher.local.engine import LOCAL_IMAGE
 from launcher.plan import prices, search, submission
 from launcher.plan.prices import Price
@@ -27,20 +26,20 @@ DOWNLOADS = ROOT / "build" / "jobs"
 
 
 def train(options: argparse.Namespace) -> int:
-    """Upload what is not in S3 yet, start the job once, and follow it to its end."""
-    with _log_aside(options):
-        return _submit(submission.prepare(options), jobs.TRAINING, options)
+    """Upload new data, start the job exactly once, and follow it to its end."""
+    with _messages_to_stderr(options):
+        return _submit(submission.create(options), jobs.TRAINING, options)
 
 
 def tune(options: argparse.Namespace) -> int:
-    """The same for a tuning job, of which each trial is a job."""
-    with _log_aside(options):
-        return _submit(submission.prepare(options, search.read(options)), jobs.TUNING, options)
+    """Upload new data, start the tuning job exactly once, and follow it to its end."""
+    with _messages_to_stderr(options):
+        return _submit(submission.create(options, search.from_options(options)), jobs.TUNING, options)
 
 
 @contextlib.contextmanager
-def _log_aside(options: argparse.Namespace) -> Iterator[None]:
-    """With --json stdout, kept as `options.result`, is for the result alone: all else goes to stderr."""
+def _messages_to_stderr(options: argparse.Namespace) -> Iterator[None]:
+    """With --json, print everything but the result on stderr. Keeps stdout as `options.result`."""
     options.result = sys.stdout
     with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
         yield
@@ -51,52 +50,52 @@ def _submit(job: Submission, kind: jobs.Kind, options: argparse.Namespace) -> in
         _check(options, job.parallel_jobs)
     if not options.skip_data_check:
         images = options.image, LOCAL_IMAGE
-        inside.check_if_possible(images, submission.channel_paths(options), options.hyperparameters)
+        image_commands.check_if_possible(images, submission.channel_paths(options), options.hyperparameters)
     _confirm(job, options)
     with StopSignals(Aborted):
         _upload(job)
-        with _leaving(job.name, job.region, options.stop_on_interrupt, kind):
-            is_new = jobs.start(aws.client("sagemaker", job.region), job.request, kind)
-            known = "is started" if is_new else "was started before, with this very request"
-            print(f"{kind.noun.capitalize()} {job.name} {known}", flush=True)
+        with _report_detaching(job.name, job.region, options.stop_on_interrupt, kind):
+            is_new = jobs.start(client.create("sagemaker", job.region), job.request, kind)
+            state = "started" if is_new else "was already started with the same request"
+            print(f"{kind.noun.capitalize()} {job.name} {state}", flush=True)
             return _follow(job.name, job.region, options, kind)
 
 
 def _check(options: argparse.Namespace, parallel_jobs: int) -> None:
-    """Run doctor's checks of AWS. Raises Refused for the first that fails, and prints the warnings."""
-    for finding in doctor.examine_aws(options, parallel_jobs):
-        if finding.level == account.FAILED:
-            raise Refused(f"{finding.check}: {finding.text}")
-        if finding.level == account.WARNING:
-            print(f"{finding.check}: {finding.text}", file=sys.stderr)
+    """Run doctor's checks of AWS and print the warnings. Raises Refused for the first failed check."""
+    for found in doctor.examine_aws(options, parallel_jobs):
+        if found.level == finding.FAILED:
+            raise Refused(f"{found.check}: {found.text}")
+        if found.level == finding.WARNING:
+            print(f"WARNING: {found.check}: {found.text}", file=sys.stderr)
 
 
 def examine(options: argparse.Namespace) -> int:
-    """All checks, one a line. Raises Refused when one failed."""
+    """Run all checks and print one line per finding. Raises Refused if a check failed."""
     findings = doctor.report(options, prints=not options.json)
     if options.json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+        print(json.dumps([dataclasses.asdict(found) for found in findings], indent=2))
     doctor.require_health(findings)
-    return 0
+    return COMPLETED
 
 
 def _confirm(job: Submission, options: argparse.Namespace) -> None:
-    """On a terminal, show what will be paid for and ask. Raises Refused."""
+    """On a terminal, show the maximum cost and ask. Raises Refused."""
     if options.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return
-    print(job.short_form(options.price))
+    print(job.summary(options.price))
     if input("Start it? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise Refused("nothing was started; answer y, or give --yes, to start it")
+        raise Refused("nothing was started; answer y or give --yes to start the job")
 
 
 def _upload(job: Submission) -> None:
     try:
-        with aws.one_sentence():
-            s3 = aws.client("s3", job.region)
+        with client.one_sentence():
+            s3 = client.create("s3", job.region)
             storage.require_bucket(s3, job.bucket, job.region, job.bucket_owner)
             for name, channel in job.channels.items():
                 sent = storage.upload(s3, channel, job.uri(name), owner=job.bucket_owner, kms_key=job.kms_key)
-                how = f"{sent:,} of {channel.size:,} bytes sent" if sent else "there already"
+                how = f"{sent:,} of {channel.size:,} bytes uploaded" if sent else "already uploaded"
                 print(f"{name} in {job.uri(name)}: {how}", flush=True)
     except Aborted:
         print(f"launch.py: interrupted before job {job.name} was started", file=sys.stderr)
@@ -104,58 +103,60 @@ def _upload(job: Submission) -> None:
 
 
 @contextlib.contextmanager
-def _leaving(name: str, region: str, stop_on_interrupt: bool, kind: jobs.Kind = jobs.TRAINING) -> Iterator[None]:
-    """Say what becomes of the job when we no longer follow it."""
+def _report_detaching(
+    name: str, region: str, stop_on_interrupt: bool, kind: jobs.Kind = jobs.TRAINING
+) -> Iterator[None]:
+    """Tell the user what happens to the job when this command ends before it."""
     attach = f"`launch.py attach {name} --region {region}` follows it"
     try:
         yield
     except LostContact as error:
         raise LostContact(
-            f"lost contact with {kind.noun} {name}, which goes on if it was started: {error}; {attach}"
+            f"lost contact with {kind.noun} {name}, which keeps running if it was started: {error}; {attach}"
         ) from None
     except Aborted as interrupt:
         if stop_on_interrupt:
-            jobs.stop(aws.client("sagemaker", region), name, kind)
-            print(f"launch.py: {kind.noun} {name} is told to stop; it saves what it has first", file=sys.stderr)
+            jobs.stop(client.create("sagemaker", region), name, kind)
+            print(f"launch.py: stop requested for {kind.noun} {name}; the job saves its state first", file=sys.stderr)
         else:
-            stop = f"`launch.py stop {name} --region {region}` ends it"
-            print(f"launch.py: {kind.noun} {name} goes on if it was started; {attach}, {stop}", file=sys.stderr)
+            stop = f"`launch.py stop {name} --region {region}` stops it"
+            print(f"launch.py: {kind.noun} {name} keeps running if it was started; {attach}, {stop}", file=sys.stderr)
         raise interrupt
 
 
 def attach(options: argparse.Namespace) -> int:
     """Follow a job to its end."""
     region = submission.region_of(options)
-    with _log_aside(options), StopSignals(Aborted):
-        kind, _ = jobs.find(aws.client("sagemaker", region), options.job)
-        with _leaving(options.job, region, options.stop_on_interrupt, kind):
+    with _messages_to_stderr(options), StopSignals(Aborted):
+        kind, _ = jobs.find(client.create("sagemaker", region), options.job)
+        with _report_detaching(options.job, region, options.stop_on_interrupt, kind):
             return _follow(options.job, region, options, kind)
 
 
 def _follow(name: str, region: str, options: argparse.Namespace, kind: jobs.Kind) -> int:
-    """Raises JobFailed when the job does not end as Completed."""
+    """Follow a job to its end and print its summary. Raises JobFailed unless it completed."""
     if kind is jobs.TUNING:
         return _follow_tuning(name, region, options)
-    job = follow.follow(aws.client("sagemaker", region), aws.client("logs", region), name)
+    job = follow.follow(client.create("sagemaker", region), client.create("logs", region), name)
     summary = jobs.summary(job, _price(job["ResourceConfig"], region, options.price))
     _print_result(summary, options)
     if summary["status"] != "Completed":
-        reason = summary.get("reason") or f"its last stage is {summary.get('stage')}"
-        raise JobFailed(f"job {name} ended as {summary['status']}. {reason}")
-    print(f"Job {name} is completed; `launch.py download {name} --region {region}` fetches its model")
-    return 0
+        reason = summary.get("reason") or f"The last stage was {summary.get('stage')}"
+        raise JobFailed(f"job {name} ended with status {summary['status']}. {reason}")
+    print(f"Job {name} completed; `launch.py download {name} --region {region}` downloads its model")
+    return COMPLETED
 
 
 def _follow_tuning(name: str, region: str, options: argparse.Namespace) -> int:
-    job, trials = tuning.watch(aws.client("sagemaker", region), name)
+    job, trials = tuning.watch(client.create("sagemaker", region), name)
     summary = tuning.summary(job, trials, _price(tuning.resources_of(job), region, options.price))
     _print_result(summary, options)
     if summary["status"] != "Completed" or "best" not in summary:
-        reason = summary.get("reason") or "no trial has reached the objective"
-        raise JobFailed(f"tuning job {name} ended as {summary['status']}. {reason}")
+        reason = summary.get("reason") or "No trial reported the objective metric"
+        raise JobFailed(f"tuning job {name} ended with status {summary['status']}. {reason}")
     best = summary["best"]
-    print(f"Tuning job {name} is completed; `launch.py download {best} --region {region}` fetches its best model")
-    return 0
+    print(f"Tuning job {name} completed; `launch.py download {best} --region {region}` downloads the best model")
+    return COMPLETED
 
 
 def _price(resources: Mapping[str, Any], region: str, given: float | None) -> Price | None:
@@ -184,11 +185,11 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
 
 
 def status(options: argparse.Namespace) -> int:
-    """Say how a job stands."""
+    """Show the status of a job."""
     sagemaker, region = _sagemaker(options), submission.region_of(options)
     kind, job = jobs.find(sagemaker, options.job)
     if kind is jobs.TUNING:
-        with aws.one_sentence():
+        with client.one_sentence():
             trials = tuning.with_bills(sagemaker, tuning.summaries(sagemaker, options.job))
         summary = tuning.summary(job, trials, _price(tuning.resources_of(job), region, options.price))
     else:
@@ -197,7 +198,7 @@ def status(options: argparse.Namespace) -> int:
         print(json.dumps(summary, indent=2))
     else:
         _print_summary(summary)
-    return 0
+    return COMPLETED
 
 
 def logs(options: argparse.Namespace) -> int:
@@ -205,62 +206,62 @@ def logs(options: argparse.Namespace) -> int:
     region = submission.region_of(options)
     jobs.describe(_sagemaker(options), options.job)
     if options.follow:
-        with StopSignals(Aborted), _leaving(options.job, region, stop_on_interrupt=False):
-            follow.follow(_sagemaker(options), aws.client("logs", region), options.job)
-        return 0
-    with aws.one_sentence():
-        for line in follow.Log(aws.client("logs", region), options.job).new_lines():
+        with StopSignals(Aborted), _report_detaching(options.job, region, stop_on_interrupt=False):
+            follow.follow(_sagemaker(options), client.create("logs", region), options.job)
+        return COMPLETED
+    with client.one_sentence():
+        for line in follow.Log(client.create("logs", region), options.job).new_lines():
             print(line)
-    return 0
+    return COMPLETED
 
 
 def stop(options: argparse.Namespace) -> int:
-    """Stop a job, and wait until it has saved what it has."""
+    """Stop a job and wait until it has saved its state."""
     sagemaker = _sagemaker(options)
     kind, _ = jobs.find(sagemaker, options.job)
     jobs.stop(sagemaker, options.job, kind)
-    print(f"{kind.noun.capitalize()} {options.job} is told to stop", flush=True)
+    print(f"Stop requested for {kind.noun} {options.job}", flush=True)
     while not options.no_wait:
         state = jobs.find(sagemaker, options.job)[1][kind.status]
         if state in jobs.ENDED:
             print(f"{kind.noun.capitalize()} {options.job} is {state}")
             break
         time.sleep(follow.POLL_SECONDS)
-    return 0
+    return COMPLETED
 
 
 def list_jobs(options: argparse.Namespace) -> int:
     """List the newest jobs."""
-    with aws.one_sentence():
+    with client.one_sentence():
         found = jobs.newest(_sagemaker(options), options.base_job_name, options.limit)
     if options.json:
         print(json.dumps(found, indent=2))
-        return 0
+        return COMPLETED
     for job in found:
         note = "  (tuning job)" if job["kind"] == jobs.TUNING.operation else ""
         print(f"{job['status']:10}  {job['created']}  {job['job']}{note}")
     if not found:
-        print(f"No job in {submission.region_of(options)} has {options.base_job_name} in its name", file=sys.stderr)
-    return 0
+        print(f"No job in {submission.region_of(options)} has a name with {options.base_job_name}", file=sys.stderr)
+    return COMPLETED
 
 
 def download(options: argparse.Namespace) -> int:
-    """Fetch and unpack what a job left."""
+    """Download and unpack the results of a job."""
     directory = options.to or DOWNLOADS / options.job
     job = jobs.describe(_sagemaker(options), options.job)
-    with aws.one_sentence():
-        paths = storage.download(aws.client("s3", submission.region_of(options)), job, Path(directory))
+    with client.one_sentence():
+        paths = storage.download(client.create("s3", submission.region_of(options)), job, Path(directory))
     if options.json:
         print(json.dumps(paths, indent=2))
     else:
         for name, path in paths.items():
             print(f"{name:6}  {path}")
-    return 0
+    return COMPLETED
 
 
 def _sagemaker(options: argparse.Namespace) -> Any:
-    with aws.one_sentence():
-        return aws.client("sagemaker", submission.region_of(options))
+    with client.one_sentence():
+        return client.create("sagemaker", submission.region_of(options))
 
 
 COMMANDS = {

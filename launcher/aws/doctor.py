@@ -1,4 +1,4 @@
-"""Checks everything that a job needs, and changes nothing. Each finding says what to do about it."""
+"""Checks everything that a job needs, without changing anything. Each problem comes with a remedy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from concurrent.futures import Future
 from botocore.exceptions import BotoCoreError, ClientError
 
 from launcher import ROOT
-from launcher.aws import account
-from launcher.aws import client as aws
-from launcher.aws.account import FAILED, OK, WARNING, Finding
+from launcher.aws import account, client
+from launcher.aws.finding import FAILED, OK, WARNING, Finding
 from launcher.errors import Refused
 from launcher.local import engine
 from launcher.plan import submission
@@ -23,14 +22,14 @@ _FREE_BYTES = 15 * 10**9
 
 
 def examine(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator[Finding]:
-    """All checks: of the settings, of AWS, of this machine."""
-    here = _begin("local mode", _local_mode)
+    """All checks: settings, AWS, and this machine."""
+    here = _start("local mode", _local_mode)
     yield from examine_aws(options, parallel_jobs)
     yield from here.result()
 
 
 def report(options: argparse.Namespace, prints: bool, parallel_jobs: int = 1) -> list[Finding]:
-    """All findings, each printed at once as a line if so wanted."""
+    """All findings; with `prints`, each is printed as a line as soon as it is known."""
     findings = []
     for finding in examine(options, parallel_jobs):
         findings.append(finding)
@@ -40,79 +39,83 @@ def report(options: argparse.Namespace, prints: bool, parallel_jobs: int = 1) ->
 
 
 def require_health(findings: Sequence[Finding]) -> None:
-    """Raise Refused when a check failed."""
+    """Raise Refused if a check failed."""
     failed = sum(finding.level == FAILED for finding in findings)
     if failed:
-        raise Refused(f"{failed} of {len(findings)} checks failed; each line says what to do")
+        raise Refused(f"{failed} of {len(findings)} checks failed; see the remedy in each line")
 
 
 def examine_aws(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator[Finding]:
-    """The checks that so many jobs in AWS depend on. Without credentials the rest is left out."""
-    yield from _asked("settings", lambda: _settings(options))
+    """The checks for `parallel_jobs` jobs on SageMaker. Without credentials it ends after the first checks."""
+    yield from _findings("settings", lambda: _settings(options))
     try:
         region = submission.region_of(options)
     except UserError as error:
         yield Finding("region", FAILED, str(error))
         return
     accounts: list[str] = []
-    yield from _asked("credentials", lambda: account.check_credentials(region, accounts))
+    yield from _findings("credentials", lambda: account.check_credentials(region, accounts))
     if not accounts:
         return
     bucket = options.bucket or f"sagemaker-{region}-{accounts[0]}"
-    asked = [
-        _begin("region", lambda: account.check_region(region)),
-        _begin("role", lambda: account.check_role(region, options.role, accounts[0])),
-        _begin("bucket", lambda: account.check_bucket(region, bucket, is_default=not options.bucket)),
-        _begin("image", lambda: account.check_image(options.image)),
-        _begin("instance type", lambda: account.check_instance_type(region, options.instance_type)),
-        _begin("quota", lambda: account.check_quotas(region, options, parallel_jobs * options.instance_count)),
+    running = [
+        _start("region", lambda: account.check_region(region)),
+        _start("role", lambda: account.check_role(region, options.role, accounts[0])),
+        _start("bucket", lambda: account.check_bucket(region, bucket, is_default=not options.bucket)),
+        _start("image", lambda: account.check_image(options.image)),
+        _start("instance type", lambda: account.check_instance_type(region, options.instance_type)),
+        _start("quota", lambda: account.check_quotas(region, options, parallel_jobs * options.instance_count)),
     ]
-    for answer in asked:
-        yield from answer.result()
+    for findings in running:
+        yield from findings.result()
 
 
-def _begin(check: str, ask: Callable[[], Iterator[Finding]]) -> Future[list[Finding]]:
-    """Begin a check beside others.
+def _start(check: str, run_check: Callable[[], Iterator[Finding]]) -> Future[list[Finding]]:
+    """Start a check in a thread.
 
-    Its thread is a daemon, as an executor's is not: who interrupts the program does not wait for AWS.
+    A daemon thread, unlike those of an executor: Ctrl-C does not wait for AWS.
     """
-    answer: Future[list[Finding]] = Future()
+    findings: Future[list[Finding]] = Future()
 
     def run() -> None:
         try:
-            answer.set_result(list(_asked(check, ask)))
+            findings.set_result(list(_findings(check, run_check)))
         except Exception as error:
-            answer.set_exception(error)
+            findings.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return answer
+    return findings
 
 
-def _asked(check: str, ask: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """What a check finds. One that may not look is a warning: others may have the permission, as the role has."""
+def _findings(check: str, run_check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of a check. Without the permission to look it is a warning: the job's role may have it."""
     try:
-        yield from ask()
+        yield from run_check()
     except UserError as error:
         yield Finding(check, FAILED, str(error))
     except (BotoCoreError, ClientError) as error:
-        yield Finding(check, WARNING if aws.code_of(error) in aws.DENIED else FAILED, aws.explain(error))
+        yield Finding(check, WARNING if client.code_of(error) in client.DENIED else FAILED, client.explain(error))
 
 
 def _settings(options: argparse.Namespace) -> Iterator[Finding]:
     submission.check_settings(options)
-    spot = f"spot, waiting at most {options.max_wait or 2 * options.max_run} s" if options.spot else "on demand"
-    yield Finding("settings", OK, f"{spot}, running at most {options.max_run} s")
+    spot = (
+        f"spot, at most {options.max_wait or 2 * options.max_run} s of waiting plus running"
+        if options.spot
+        else "on demand"
+    )
+    yield Finding("settings", OK, f"{spot}, at most {options.max_run} s of running")
 
 
 def _local_mode() -> Iterator[Finding]:
-    """Docker, Compose and disk, which a job in AWS does not need: what is missing is a warning."""
+    """Docker, Compose and disk space: warnings only, because a job on SageMaker does not need them."""
     try:
         engine.require_engine()
         with engine.compose_for_sdk():
-            yield Finding("docker", OK, "an engine and Compose answer")
+            yield Finding("docker", OK, "Docker engine and Compose respond")
     except UserError as error:
-        yield Finding("docker", WARNING, f"local mode will not run: {error}")
+        yield Finding("docker", WARNING, f"local mode is not available: {error}")
     free = shutil.disk_usage(ROOT).free
     enough = free >= _FREE_BYTES
-    text = f"{free / 10**9:.0f} GB are free"
-    yield Finding("disk", OK if enough else WARNING, text if enough else f"only {text}; building the image needs 15")
+    text = f"{free / 10**9:.0f} GB free"
+    yield Finding("disk", OK if enough else WARNING, text if enough else f"only {text}; building the image needs 15 GB")

@@ -2,9 +2,9 @@
 
     python -m launcher.aws.ecr prepare --region R --repository NAME   prints the registry's host
     python -m launcher.aws.ecr password --region R --host HOST        prints the password, for --password-stdin
-    python -m launcher.aws.ecr scan --region R --repository NAME --digest D    waits for the scan, prints what it found
+    python -m launcher.aws.ecr scan --region R --repository NAME --digest D    waits for the scan, prints its findings
 
-A module rather than the aws command line: boto3 is in .venv already, pinned and the same on every machine.
+Not the aws command line, because boto3 is already in .venv, pinned and the same on every machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from launcher import ROOT
-from launcher.aws import client as aws
+from launcher.aws import client
 from text_classifier.contract.errors import UserError
 
 ALLOWED_FINDINGS = ROOT / "aws" / "allowed-findings.txt"
@@ -33,9 +33,9 @@ ECR_HOST = re.compile(r"[0-9]{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.
 
 
 def ensure_repository(region: str, name: str) -> str:
-    """The registry host of the repository, which is created (immutable tags, scan on push) if missing."""
-    account = aws.client("sts", region).get_caller_identity()["Account"]
-    ecr = aws.client("ecr", region)
+    """The registry host of the repository, which is created if missing (immutable tags, scan on push)."""
+    account = client.create("sts", region).get_caller_identity()["Account"]
+    ecr = client.create("ecr", region)
     try:
         found = ecr.describe_repositories(registryId=account, repositoryNames=[name])["repositories"][0]
     except ecr.exceptions.RepositoryNotFoundException:
@@ -51,19 +51,22 @@ def ensure_repository(region: str, name: str) -> str:
 
 
 def login_password(region: str, host: str) -> str:
-    """The password of user AWS for this registry host, valid for twelve hours."""
+    """The password of user AWS for this registry host, valid for twelve hours. Raises UserError."""
     require_ecr_host(host, region)
-    answer = aws.client("ecr", region).get_authorization_token()["authorizationData"][0]
+    answer = client.create("ecr", region).get_authorization_token()["authorizationData"][0]
     token_host = urlsplit(answer["proxyEndpoint"]).hostname
     if token_host != host:
-        raise UserError(f"The ECR token is for {token_host}, not {host}: check the credentials and the region.")
+        raise UserError(f"The ECR token is for {token_host}, not for {host}; check the credentials and the region.")
     return base64.b64decode(answer["authorizationToken"]).decode().partition(":")[2]
 
 
 def require_ecr_host(host: str, region: str) -> None:
+    """Raise UserError for anything but an ECR host in this region: other hosts must not get a token."""
     matched = ECR_HOST.fullmatch(host)
     if not matched or matched["region"] != region:
-        raise UserError(f"No token is sent to {host}: it is not the host of an ECR registry in {region}.")
+        raise UserError(
+            f"No token is sent to {host}, which is not the host of an ECR registry in {region}; check --region."
+        )
 
 
 def allowed_findings(today: date) -> set[str]:
@@ -73,7 +76,7 @@ def allowed_findings(today: date) -> set[str]:
         lines = ALLOWED_FINDINGS.read_text().splitlines()
     except OSError as error:
         raise UserError(
-            f"{ALLOWED_FINDINGS} cannot be read ({error.strerror}); restore it, if as an empty file"
+            f"{ALLOWED_FINDINGS} cannot be read ({error.strerror}); restore it or create an empty file"
         ) from None
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -91,12 +94,12 @@ def allowed_findings(today: date) -> set[str]:
 
 
 def scan(region: str, repository: str, digest: str) -> None:
-    """Wait for the scan of an image and print what it found. Raises UserError for what is critical and not allowed."""
+    """Wait for the scan of an image and print its findings. Raises UserError for critical ones that are not allowed."""
     allowed = allowed_findings(datetime.now(UTC).date())
-    client = aws.client("ecr", region)
+    ecr = client.create("ecr", region)
     image = {"repositoryName": repository, "imageId": {"imageDigest": digest}}
-    _wait_for_scan(client, image)
-    pages = client.get_paginator("describe_image_scan_findings").paginate(**image)
+    _wait_for_scan(ecr, image)
+    pages = ecr.get_paginator("describe_image_scan_findings").paginate(**image)
     findings = [finding for page in pages for finding in page["imageScanFindings"].get("findings", [])]
     for severity, count in Counter(finding["severity"] for finding in findings).items():
         print(f"scan: {count} {severity}", file=sys.stderr)
@@ -104,26 +107,26 @@ def scan(region: str, repository: str, digest: str) -> None:
     refused = sorted(critical - allowed)
     if refused:
         raise UserError(
-            f"the scan found {', '.join(refused)}, which is critical; build with newer packages (make lock UPGRADE=1), "
-            f"or allow it in aws/{ALLOWED_FINDINGS.name} for a time"
+            f"critical findings of the scan: {', '.join(refused)}; build with newer packages (make lock UPGRADE=1), "
+            f"or allow them until a date in aws/{ALLOWED_FINDINGS.name}"
         )
 
 
-def _wait_for_scan(client: Any, image: dict[str, Any]) -> None:
+def _wait_for_scan(ecr: Any, image: dict[str, Any]) -> None:
     deadline = time.monotonic() + SCAN_SECONDS
     while True:
         try:
-            status = client.describe_image_scan_findings(**image)["imageScanStatus"]
-        except client.exceptions.ScanNotFoundException:
-            status = {"status": "PENDING"}  # scan on push begins a little after the push
+            status = ecr.describe_image_scan_findings(**image)["imageScanStatus"]
+        except ecr.exceptions.ScanNotFoundException:
+            status = {"status": "PENDING"}  # scan on push starts shortly after the push
         if status["status"] in ("COMPLETE", "ACTIVE"):
             return
         if status["status"] not in ("PENDING", "IN_PROGRESS"):
             raise UserError(
-                f"ECR did not scan the image ({status.get('description', status['status'])}); scan it there"
+                f"ECR did not scan the image ({status.get('description', status['status'])}); start a scan there"
             )
         if time.monotonic() > deadline:
-            raise UserError(f"ECR has not scanned the image in {SCAN_SECONDS} s; is scan on push switched on there?")
+            raise UserError(f"ECR has not scanned the image after {SCAN_SECONDS} s; check that scan on push is on")
         time.sleep(SCAN_POLL_SECONDS)
 
 
@@ -134,7 +137,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     prepare.add_argument("--repository", required=True)
     password = commands.add_parser("password", help="print the password that docker login reads from stdin")
     password.add_argument("--host", required=True)
-    scanned = commands.add_parser("scan", help="wait for the scan of an image and print what it found")
+    scanned = commands.add_parser("scan", help="wait for the scan of an image and print its findings")
     scanned.add_argument("--repository", required=True)
     scanned.add_argument("--digest", required=True)
     for command in (prepare, password, scanned):
@@ -155,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ecr: {error}", file=sys.stderr)
         return 1
     except (BotoCoreError, ClientError, ValueError) as error:
-        print(f"ecr: {aws.explain(error)}", file=sys.stderr)
+        print(f"ecr: {client.explain(error)}", file=sys.stderr)
         return 1
     return 0
 

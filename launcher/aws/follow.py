@@ -1,4 +1,4 @@
-"""Follows a training job: its stages and its log as they come, to its end."""
+"""Follows a training job to its end: prints its stages and its log as they appear."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from launcher.aws import client as aws
-from launcher.aws import jobs
+from launcher.aws import client, jobs
 from launcher.errors import LostContact
 
 POLL_SECONDS = 10
-#: CloudWatch shows the last lines of a job a little after its end.
+#: CloudWatch shows the last log lines a few seconds after the end of a job.
 LOG_LAG_SECONDS = 5
-#: How long AWS may be out of reach before we give up; each call has tried several times by then.
+#: Give up when AWS has been unreachable for this long. Each call has its own retries besides.
 PATIENCE_SECONDS = 600
 
 _GROUP = "/aws/sagemaker/TrainingJobs"
 
 
 class Log:
-    """The log of a job, of all its hosts. Each call of `new_lines` gives what came since the last."""
+    """The log of all hosts of a job. Each call of `new_lines` yields the lines since the last call."""
 
     def __init__(self, logs: Any, job: str) -> None:
         self._logs = logs
@@ -30,7 +29,7 @@ class Log:
         self._tokens: dict[str, str] = {}
 
     def new_lines(self) -> Iterator[str]:
-        """Raises what boto3 raises."""
+        """The lines since the last call. Raises boto3's exceptions."""
         streams = self._streams()
         for stream in streams:
             host = stream.removeprefix(f"{self._job}/").rpartition("-")[0]
@@ -45,12 +44,12 @@ class Log:
             )
             return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
         except ClientError as error:
-            if aws.code_of(error) == "ResourceNotFoundException":
-                return []  # the first job of an account makes the group when it starts
+            if client.code_of(error) == "ResourceNotFoundException":
+                return []  # the first job of an account creates the log group
             raise
 
     def _new_messages(self, stream: str) -> Iterator[str]:
-        """The token moves on only after its page is handed out, so that a lost call loses no line."""
+        """The token advances only after its page was yielded, so that a failed call loses no lines."""
         while True:
             token = self._tokens.get(stream)
             position = {"nextToken": token} if token else {}
@@ -62,11 +61,11 @@ class Log:
 
 
 def follow(sagemaker: Any, logs: Any, name: str) -> dict[str, Any]:
-    """Print a job's stages and log until it ends, and return its description. Raises LostContact."""
+    """Print the stages and the log of a job until it ends. Returns its description. Raises LostContact."""
     log = Log(logs, name)
     shown = 0
 
-    def look() -> dict[str, Any] | None:
+    def poll() -> dict[str, Any] | None:
         nonlocal shown
         job = sagemaker.describe_training_job(TrainingJobName=name)
         shown = _print_stages(job, shown)
@@ -77,23 +76,23 @@ def follow(sagemaker: Any, logs: Any, name: str) -> dict[str, Any]:
         _print_log(log)
         return job
 
-    return until_ended(look)
+    return until_ended(poll)
 
 
-def until_ended(look: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
-    """Look again and again until that gives something, through faults that may pass. Raises LostContact."""
+def until_ended(poll: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+    """Call `poll` until it returns a description, through transient errors. Raises LostContact."""
     since: float | None = None
     while True:
         try:
-            if ended := look():
+            if ended := poll():
                 return ended
             since = None
         except (BotoCoreError, ClientError) as error:
             now = time.monotonic()
             since = since or now
-            if not aws.may_pass(error) or now - since > PATIENCE_SECONDS:
-                raise LostContact(aws.explain(error)) from None
-            print(f"... {aws.explain(error)}; trying on", flush=True)
+            if not client.is_transient(error) or now - since > PATIENCE_SECONDS:
+                raise LostContact(client.explain(error)) from None
+            print(f"... {client.explain(error)}; retrying", flush=True)
         time.sleep(POLL_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Jobs in AWS, training and tuning jobs: start one and no second one, stop it, and say how it stands."""
+"""Training and tuning jobs on SageMaker: start exactly once, describe, list and stop."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from launcher.aws import client as aws
+from launcher.aws import client
 from launcher.errors import LostContact, Refused
 from launcher.plan.prices import Price
 from launcher.plan.request import MAX_TUNING_NAME
 
-#: What makes two requests the same job. A description lacks tags, and repeats metric definitions with more keys.
+#: The parts of a request that identify a job. Descriptions lack tags, and have metric definitions with more keys.
 _IDENTITY = (
     "AlgorithmSpecification.TrainingImage",
     "AlgorithmSpecification.TrainingInputMode",
@@ -35,7 +35,7 @@ ENDED = {"Completed", "Failed", "Stopped"}
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of job, as the API names it: what is called, the keys of name and status, what makes a job this job."""
+    """A kind of job: its API operations, the keys of its name and status, and the parts that identify it."""
 
     noun: str
     operation: str
@@ -60,10 +60,10 @@ TUNING = Kind(
 
 
 def start(sagemaker: Any, request: Mapping[str, Any], kind: Kind = TRAINING) -> bool:
-    """Create the job. Returns False when it was there already with this very request.
+    """Create the job. Returns False if a job with this name and request already exists.
 
-    The name decides: a try whose answer was lost may have created the job, and then the next one is told that the
-    name is taken. Raises Refused when nothing was started, LostContact when that is not known.
+    Retries are safe because names are unique: if the response to a successful request is lost, the retry fails with
+    "name in use". Raises Refused if nothing was started, LostContact if that is unknown.
     """
     name = request[kind.name]
     try:
@@ -71,15 +71,17 @@ def start(sagemaker: Any, request: Mapping[str, Any], kind: Kind = TRAINING) -> 
             getattr(sagemaker, f"create_{kind.operation}")(**request)
             return True
         except ClientError as error:
-            if aws.code_of(error) != "ResourceInUse":
+            if client.code_of(error) != "ResourceInUse":
                 raise
         other = difference(request, _description(sagemaker, name, kind), kind)
     except (BotoCoreError, ClientError) as error:
-        if aws.may_pass(error):
-            raise LostContact(f"it is not known whether {kind.noun} {name} was started: {aws.explain(error)}") from None
-        raise Refused(aws.explain(error)) from None
+        if client.is_transient(error):
+            raise LostContact(
+                f"it is unknown whether {kind.noun} {name} was started: {client.explain(error)}"
+            ) from None
+        raise Refused(client.explain(error)) from None
     if other:
-        raise Refused(f"{kind.noun} {name} exists already, with another {other}; give another --job-name")
+        raise Refused(f"{kind.noun} {name} already exists with a different {other}; give another --job-name")
     return False
 
 
@@ -88,65 +90,67 @@ def _description(sagemaker: Any, name: str, kind: Kind) -> dict[str, Any]:
 
 
 def difference(request: Mapping[str, Any], description: Mapping[str, Any], kind: Kind = TRAINING) -> str | None:
-    """The first part in which a job differs from the request, or None."""
+    """The first part in which a job differs from the request; None if it is the same job."""
     for path in kind.identity:
-        wanted: Any = request
-        found: Any = description
+        requested: Any = request
+        existing: Any = description
         for key in path.split("."):
-            wanted, found = (wanted or {}).get(key), (found or {}).get(key)
-        if not _holds(found, wanted):
+            requested, existing = (requested or {}).get(key), (existing or {}).get(key)
+        if not _matches(existing, requested):
             return path
     return None
 
 
-def _holds(found: Any, wanted: Any) -> bool:
-    """Whether `found` is what was wanted, give or take what AWS fills in."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        return all(_holds(found.get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, list) and isinstance(found, list):
-        return len(wanted) == len(found) and all(map(_holds, found, wanted))
-    return found == wanted or not (found or wanted)
+def _matches(existing: Any, requested: Any) -> bool:
+    """Whether `existing` has all requested values. AWS adds defaults to descriptions."""
+    if isinstance(requested, dict) and isinstance(existing, dict):
+        return all(_matches(existing.get(key), value) for key, value in requested.items())
+    if isinstance(requested, list) and isinstance(existing, list):
+        return len(requested) == len(existing) and all(map(_matches, existing, requested))
+    return existing == requested or not (existing or requested)
 
 
 def find(sagemaker: Any, name: str) -> tuple[Kind, dict[str, Any]]:
-    """What AWS says of the training job or, if there is none, of the tuning job of this name. Raises Refused."""
+    """The description of the training job or, if there is none, of the tuning job with this name. Raises Refused."""
     for kind in (TRAINING, TUNING) if len(name) <= MAX_TUNING_NAME else (TRAINING,):
         try:
             return kind, _description(sagemaker, name, kind)
         except (BotoCoreError, ClientError) as error:
             if not _is_missing(error):
-                raise Refused(aws.explain(error)) from None
+                raise Refused(client.explain(error)) from None
     region = sagemaker.meta.region_name
-    raise Refused(f"there is no job {name} in {region}; `launch.py list` shows those there are, --region others")
+    raise Refused(
+        f"there is no job {name} in {region}; `launch.py list` shows existing jobs, --region selects another region"
+    )
 
 
 def describe(sagemaker: Any, name: str) -> dict[str, Any]:
-    """What AWS says of a training job. Raises Refused, also for the name of a tuning job."""
+    """The description of a training job. Raises Refused, also for the name of a tuning job."""
     kind, job = find(sagemaker, name)
     if kind is TUNING:
-        raise Refused(f"{name} is a tuning job; `launch.py status {name}` names its trials, give one of them")
+        raise Refused(f"{name} is a tuning job; give the name of one of its trials, see `launch.py status {name}`")
     return job
 
 
 def stop(sagemaker: Any, name: str, kind: Kind = TRAINING) -> None:
-    """Ask SageMaker to stop a job. Raises Refused, also for a job that has ended."""
+    """Request that SageMaker stop a job. Raises Refused, also for a job that has ended."""
     try:
         getattr(sagemaker, f"stop_{kind.operation}")(**{kind.name: name})
     except (BotoCoreError, ClientError) as error:
         status = find(sagemaker, name)[1][kind.status]
         if status in ENDED:
-            raise Refused(f"{kind.noun} {name} cannot be stopped: it is {status} already") from None
-        raise Refused(aws.explain(error)) from None
+            raise Refused(f"{kind.noun} {name} cannot be stopped: it is already {status}") from None
+        raise Refused(client.explain(error)) from None
 
 
 def _is_missing(error: Exception) -> bool:
     return isinstance(error, ClientError) and (
-        aws.code_of(error) == "ResourceNotFound" or "not found" in error.response["Error"].get("Message", "").lower()
+        client.code_of(error) == "ResourceNotFound" or "not found" in error.response["Error"].get("Message", "").lower()
     )
 
 
 def newest(sagemaker: Any, base_name: str, limit: int) -> list[dict[str, Any]]:
-    """The newest training and tuning jobs whose name has this in it."""
+    """The newest training and tuning jobs whose name contains `base_name`."""
     found = []
     for kind, end in ((TRAINING, "TrainingEndTime"), (TUNING, "HyperParameterTuningEndTime")):
         pages = sagemaker.get_paginator(f"list_{kind.operation}s").paginate(
@@ -162,8 +166,8 @@ def newest(sagemaker: Any, base_name: str, limit: int) -> list[dict[str, Any]]:
                     "job": job[kind.name],
                     "kind": kind.operation,
                     "status": job[kind.status],
-                    "created": time(job["CreationTime"]),
-                    "ended": time(job.get(end)),
+                    "created": iso_time(job["CreationTime"]),
+                    "ended": iso_time(job.get(end)),
                 },
             )
             for page in pages
@@ -174,10 +178,10 @@ def newest(sagemaker: Any, base_name: str, limit: int) -> list[dict[str, Any]]:
 
 
 def summary(job: Mapping[str, Any], price: Price | None) -> dict[str, Any]:
-    """How a training job stands, as data without empty values. Times are ISO 8601.
+    """The state of a training job as data, without empty values. Times are ISO 8601.
 
-    Billable time is in seconds of one instance at the price on demand; for spot instances it is less than the time
-    they ran, and the difference is what spot saved.
+    Billable time is in seconds of one instance at the on-demand price; for spot instances it is less than the training
+    time, and the difference is the saving.
     Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html
     """
     ran, billed = job.get("TrainingTimeInSeconds"), job.get("BillableTimeInSeconds")
@@ -189,15 +193,15 @@ def summary(job: Mapping[str, Any], price: Price | None) -> dict[str, Any]:
         "status": status,
         "stage": job.get("SecondaryStatus"),
         "reason": job.get("FailureReason"),
-        "created": time(job.get("CreationTime")),
-        "started": time(job.get("TrainingStartTime")),
-        "ended": time(job.get("TrainingEndTime")),
+        "created": iso_time(job.get("CreationTime")),
+        "started": iso_time(job.get("TrainingStartTime")),
+        "ended": iso_time(job.get("TrainingEndTime")),
         "instances": f"{resources['InstanceCount']} {resources['InstanceType']}{' (spot)' if is_spot else ''}",
         "training_seconds": ran,
         "billable_seconds": billed,
         "spot_saving": round(1 - billed / ran, 3) if is_spot and ran and billed is not None else None,
         "cost": None if price is None or billed is None else price.cost(billed, resources["InstanceCount"]),
-        "price": None if price is None or billed is None else f"{price.per_hour:g} an hour ({price.source})",
+        "price": None if price is None or billed is None else f"{price.per_hour:g} per hour ({price.source})",
         "metrics": {metric["MetricName"]: metric["Value"] for metric in job.get("FinalMetricDataList", ())},
         "model": job.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
         "output": output_archive(job) if status in ENDED else None,
@@ -206,10 +210,10 @@ def summary(job: Mapping[str, Any], price: Price | None) -> dict[str, Any]:
 
 
 def output_archive(job: Mapping[str, Any]) -> str:
-    """Where SageMaker puts what the job wrote beside its model: metrics and reports."""
+    """The S3 URI of the archive with metrics and reports."""
     return f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job['TrainingJobName']}/output/output.tar.gz"
 
 
-def time(value: datetime | None) -> str | None:
-    """A time as ISO 8601."""
+def iso_time(value: datetime | None) -> str | None:
+    """A time in ISO 8601, to the second."""
     return value.isoformat(timespec="seconds") if value else None

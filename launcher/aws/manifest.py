@@ -1,9 +1,9 @@
-"""Check what a registry holds, from the output of `docker manifest inspect --verbose`.
+"""Check an image in a registry, from the output of `docker manifest inspect --verbose`.
 
     docker manifest inspect --verbose REF | python -m launcher.aws.manifest IMAGE_ID
 
-prints the manifest's digest. Exit code 1, with one sentence: a manifest that SageMaker does not take.
-Exit code 3, and nothing printed: a good manifest, but of another image.
+prints the manifest's digest. Exit code 1 and one sentence: SageMaker would not accept the manifest. Exit code 3 and no
+output: the manifest is valid but belongs to another image.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ OTHER_IMAGE = 3
 
 
 def checked_digest(inspected: Any) -> str:
-    """The digest of a single-platform Docker v2 schema 2 manifest for linux/amd64."""
+    """The digest of a single-platform Docker v2 schema 2 manifest for linux/amd64. Raises UserError for others."""
     if isinstance(inspected, list):
         raise UserError(
-            "The registry holds an index of several manifests, which SageMaker may reject: build with "
-            "./build_and_push.sh build, which turns provenance attestations off, and choose another --tag."
+            "The registry has an index of several manifests, which SageMaker may reject; build with "
+            "./build_and_push.sh build, which turns provenance attestations off, and use another --tag."
         )
     descriptor = inspected["Descriptor"]
     if descriptor["mediaType"] != DOCKER_V2:
         raise UserError(
-            f"The registry holds a manifest of type {descriptor['mediaType']}, which SageMaker may reject: "
-            "switch Docker's containerd image store off, build again and choose another --tag."
+            f"The registry has a manifest of type {descriptor['mediaType']}, which SageMaker may reject; "
+            "turn Docker's containerd image store off, rebuild and use another --tag."
         )
     platform = f"{descriptor['platform']['os']}/{descriptor['platform']['architecture']}"
     if platform != "linux/amd64":
-        raise UserError(f"The registry holds an image for {platform}: build it for linux/amd64.")
+        raise UserError(f"The registry has an image for {platform}; build it for linux/amd64.")
     return str(descriptor["digest"])
 
 
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"manifest: {error}", file=sys.stderr)
         return 1
-    # An image's ID is its config's digest, or its manifest's under Docker's containerd image store.
+    # An image's ID is the digest of its config or, with Docker's containerd image store, of its manifest.
     if image_id not in (inspected["SchemaV2Manifest"]["config"]["digest"], digest):
         return OTHER_IMAGE
     print(digest)

@@ -1,8 +1,7 @@
-"""The AWS set-up: bucket, repository and role as one CloudFormation stack, from aws/template.yaml.
+"""The AWS resources as one CloudFormation stack, from aws/template.yaml: bucket, repository, role and policy.
 
-python -m launcher.aws.stack up --region R      makes it, or brings it up to date, and prints what it made;
-                                            --parameter KmsKeyArn=ARN and the like set what the template asks for
-python -m launcher.aws.stack down --region R    deletes it; with --with-contents all data, models and images too
+python -m launcher.aws.stack up --region R [--parameter NAME=VALUE]   creates or updates it and prints its outputs
+python -m launcher.aws.stack down --region R [--with-contents]        deletes it [with all data, models and images]
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from typing import Any
 from botocore.exceptions import ClientError, WaiterError
 
 from launcher import ROOT
-from launcher.aws import client as aws
-from launcher.errors import Refused
+from launcher.aws import client
+from launcher.errors import REFUSED, Refused
 from launcher.plan import checks
-from launcher.plan.checks import pair
+from launcher.plan.checks import parse_assignment
 from text_classifier.contract.errors import UserError
 
 TEMPLATE = ROOT / "aws" / "template.yaml"
@@ -26,11 +25,14 @@ STACK = "text-classification"
 
 
 def up(region: str, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
-    """Create or update the stack, and return its outputs. Parameters not given stay as they are. Raises Refused."""
-    cloudformation = aws.client("cloudformation", region)
+    """Create or update the stack and return its outputs. Parameters that are not given keep their value.
+
+    Raises Refused.
+    """
+    cloudformation = client.create("cloudformation", region)
     stack = {"StackName": name, "TemplateBody": TEMPLATE.read_text(), "Capabilities": ["CAPABILITY_IAM"]}
     given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
-    with aws.one_sentence():
+    with client.one_sentence():
         found = _describe(cloudformation, name)
         if found is None:
             cloudformation.create_stack(**stack, Parameters=given, OnFailure="DELETE")
@@ -54,9 +56,9 @@ def up(region: str, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
 
 
 def down(region: str, name: str, with_contents: bool) -> None:
-    """Delete the stack. Raises Refused when bucket or repository hold something, unless that is to go too."""
-    cloudformation = aws.client("cloudformation", region)
-    with aws.one_sentence():
+    """Delete the stack. Raises Refused if bucket or repository are not empty, unless `with_contents`."""
+    cloudformation = client.create("cloudformation", region)
+    with client.one_sentence():
         outputs = _outputs(cloudformation, name)
         if outputs is None:
             raise Refused(f"there is no stack {name} in {region}; give its --region, or its name with --stack")
@@ -65,18 +67,18 @@ def down(region: str, name: str, with_contents: bool) -> None:
         _wait(cloudformation, "stack_delete_complete", name)
 
 
-def _empty(region: str, outputs: dict[str, str], is_told_to: bool) -> None:
-    """CloudFormation deletes neither a bucket nor a repository that holds something."""
+def _empty(region: str, outputs: dict[str, str], with_contents: bool) -> None:
+    """Delete the contents: CloudFormation deletes neither a bucket nor a repository that is not empty."""
     bucket, repository = outputs["Bucket"], outputs["Repository"].partition("/")[2]
-    s3, ecr = aws.client("s3", region), aws.client("ecr", region)
+    s3, ecr = client.create("s3", region), client.create("ecr", region)
     objects = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [{"Key": entry["Key"]} for page in objects for entry in page.get("Contents", [])]
     pages = ecr.get_paginator("list_images").paginate(repositoryName=repository)
     images = [image for page in pages for image in page["imageIds"]]
-    if (keys or images) and not is_told_to:
+    if (keys or images) and not with_contents:
         raise Refused(
-            f"the bucket {bucket} holds {len(keys)} objects and the repository {repository} {len(images)} images; "
-            "save what you need, then delete them all with CONTENTS=delete (--with-contents)"
+            f"the bucket {bucket} has {len(keys)} objects and the repository {repository} {len(images)} images; "
+            "save what you need, then delete everything with CONTENTS=delete (--with-contents)"
         )
     for start in range(0, len(keys), 1000):
         s3.delete_objects(Bucket=bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True})
@@ -103,33 +105,36 @@ def _wait(cloudformation: Any, state: str, name: str) -> None:
     try:
         cloudformation.get_waiter(state).wait(StackName=name, WaiterConfig={"Delay": 5, "MaxAttempts": 120})
     except WaiterError as error:
-        raise Refused(
-            f"the stack {name} did not get there ({error}); its events in the CloudFormation console say why"
-        ) from None
+        raise Refused(f"the stack {name} failed ({error}); see its events in the CloudFormation console") from None
 
 
 def main(words: list[str] | None = None) -> int:
-    """Exit code 0 when it is done, 3 when it was refused."""
+    """Exit codes: 0 done, 3 refused."""
     parser = argparse.ArgumentParser(prog="python -m launcher.aws.stack")
     parser.add_argument("command", choices=["up", "down"])
     parser.add_argument("--region", required=True)
-    parser.add_argument("--stack", default=STACK, metavar="NAME", help="(default %(default)s)")
+    parser.add_argument("--stack", default=STACK, metavar="NAME", help="name of the stack (default: %(default)s)")
     parser.add_argument("--with-contents", action="store_true", help="delete all data, models and images too")
     parser.add_argument(
-        "--parameter", action="append", default=[], type=pair, metavar="NAME=VALUE", help="parameter of the template"
+        "--parameter",
+        action="append",
+        default=[],
+        type=parse_assignment,
+        metavar="NAME=VALUE",
+        help="parameter of the template",
     )
     options = parser.parse_args(words)
     try:
         checks.region(options.region)
         if options.command == "down":
             down(options.region, options.stack, options.with_contents)
-            print(f"The stack {options.stack} is deleted")
+            print(f"Deleted the stack {options.stack}")
         else:
             for output, value in up(options.region, options.stack, dict(options.parameter)).items():
                 print(f"{output:13} {value}")
     except (Refused, UserError) as error:
         print(f"stack: {error}", file=sys.stderr)
-        return 3
+        return REFUSED
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What goes to S3, and what comes back: a job's data, its model and its report."""
+"""S3: uploads a job's data and downloads its model and reports."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from launcher.aws import client as aws
-from launcher.aws import jobs
+from launcher.aws import client, jobs
 from launcher.errors import Refused
 from launcher.local.archives import unpack
 from launcher.plan.channels import Channel
@@ -19,37 +18,41 @@ from text_classifier.contract.errors import UserError
 
 
 def require_bucket(s3: Any, bucket: str, region: str, owner: str | None) -> None:
-    """Raise Refused unless the bucket can be used; create it when its `owner`, an account number, is given.
+    """Raise Refused unless the bucket is accessible. With `owner`, an account number, create it if it is missing.
 
-    `owner` also keeps us from sending data to a stranger who took the default bucket's name first.
+    `owner` also prevents uploads to somebody else's bucket that has the name of the default bucket.
     """
     expected = {"ExpectedBucketOwner": owner} if owner else {}
     try:
         s3.head_bucket(Bucket=bucket, **expected)
     except ClientError as error:
-        status = aws.status_of(error)
+        status = client.status_of(error)
         if status == 404 and owner:
             place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
             s3.create_bucket(Bucket=bucket, **place)
         elif status == 404:
             raise Refused(f"the bucket {bucket} does not exist; create it, or give another --bucket") from None
         elif status == 403:
-            raise Refused(f"the bucket {bucket} is not yours to use; give another --bucket") from None
+            raise Refused(
+                f"the bucket {bucket} is not accessible with these credentials; give another --bucket"
+            ) from None
         else:
             raise
 
 
 def upload(s3: Any, channel: Channel, uri: str, *, owner: str | None, kms_key: str | None) -> int:
-    """Send what is not there yet, with a progress bar on a terminal. Returns the number of bytes sent.
+    """Upload the files that S3 does not have yet, with a progress bar on terminals. Returns the bytes uploaded.
 
-    S3 shows an object only when it is whole, so one of the right size below this hash is this file.
+    S3 shows complete objects only, so an object of the right size below this content hash is the same file.
     """
     bucket, prefix = urlsplit(uri).netloc, urlsplit(uri).path.lstrip("/")
     expected = {"ExpectedBucketOwner": owner} if owner else {}
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **expected)
-    there = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+    existing = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
     missing = {
-        prefix + name: file for name, file in channel.files.items() if there.get(prefix + name) != file.stat().st_size
+        prefix + name: file
+        for name, file in channel.files.items()
+        if existing.get(prefix + name) != file.stat().st_size
     }
     size = sum(file.stat().st_size for file in missing.values())
     encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
@@ -60,9 +63,10 @@ def upload(s3: Any, channel: Channel, uri: str, *, owner: str | None, kms_key: s
 
 
 def download(s3: Any, job: Mapping[str, Any], directory: Path) -> dict[str, str]:
-    """Put model.tar.gz and output.tar.gz into a new folder, and unpacked beside them as model/ and output/.
+    """Download model.tar.gz and output.tar.gz into a new folder and unpack them there to model/ and output/.
 
-    Returns the paths by those names. A job that failed has no model, and one may have left no output.
+    Returns the unpacked folders by name. A failed job has no model, and may have no output. Raises Refused or
+    UserError.
     """
     name = job["TrainingJobName"]
     if job["TrainingJobStatus"] not in jobs.ENDED:
@@ -70,7 +74,7 @@ def download(s3: Any, job: Mapping[str, Any], directory: Path) -> dict[str, str]
             f"job {name} is still {job['TrainingJobStatus']}; wait for its end with `launch.py attach {name}`"
         )
     if directory.exists():
-        raise UserError(f"{directory} exists; remove it, or name another folder with --to")
+        raise UserError(f"{directory} already exists; delete it, or give another folder with --to")
     archives = {
         "model": job.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
         "output": jobs.output_archive(job),
@@ -82,31 +86,31 @@ def download(s3: Any, job: Mapping[str, Any], directory: Path) -> dict[str, str]
                 unpack(directory / f"{part}.tar.gz", directory / part)
             except (ValueError, tarfile.TarError, EOFError) as error:
                 raise Refused(
-                    f"{uri} was not unpacked, as it is no archive of this job: {str(error).splitlines()[0]}"
+                    f"{uri} was not unpacked because it is not an archive of a job: {str(error).splitlines()[0]}"
                 ) from None
             paths[part] = str(directory / part)
     if not paths:
-        raise Refused(f"job {name} left neither a model nor output; `launch.py logs {name}` shows why")
+        raise Refused(f"job {name} has neither a model nor output; see `launch.py logs {name}`")
     return paths
 
 
 def _fetch(s3: Any, uri: str, file: Path) -> bool:
-    """Returns False when there is no such object."""
+    """Download an object. Returns False if it does not exist."""
     bucket, key = urlsplit(uri).netloc, urlsplit(uri).path.lstrip("/")
     try:
         size = s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
     except ClientError as error:
-        if aws.status_of(error) == 404:
+        if client.status_of(error) == 404:
             return False
         raise
     file.parent.mkdir(parents=True, exist_ok=True)
     with progress(size) as bar:
-        s3.download_file(bucket, key, str(file), Callback=bar.update)  # writes aside, and renames at the end
+        s3.download_file(bucket, key, str(file), Callback=bar.update)  # writes to a temporary file and renames it
     return True
 
 
 def progress(size: int) -> Any:
-    """A progress bar over bytes, which shows itself on a terminal only."""
+    """A progress bar in bytes, visible on terminals only."""
     from tqdm import tqdm
 
     return tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False)

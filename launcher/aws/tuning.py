@@ -1,4 +1,4 @@
-"""A tuning job in AWS: its trials as they come and go, and the leaderboard."""
+"""Tuning jobs on SageMaker: progress of the trials, summary and leaderboard."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import Any
 from launcher.aws import follow, jobs
 from launcher.plan.prices import Price
 
-#: A trial's billable time is in its own description alone; so many are asked for at the same time.
-_ASKED_TOGETHER = 8
+#: Concurrent requests for the trials' descriptions, which alone have the billable time.
+_CONCURRENT_REQUESTS = 8
 
 
 def watch(sagemaker: Any, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Print what becomes of the trials until the tuning job ends; its description and theirs. Raises LostContact."""
+    """Print the trials' changes of state until the tuning job ends. Returns its and their descriptions.
+
+    Raises LostContact.
+    """
     shown: dict[str, str] = {}
     trials: list[dict[str, Any]] = []
 
-    def look() -> dict[str, Any] | None:
+    def poll() -> dict[str, Any] | None:
         job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
         found = summaries(sagemaker, name)
         for trial in found:
@@ -31,11 +34,11 @@ def watch(sagemaker: Any, name: str) -> tuple[dict[str, Any], list[dict[str, Any
         trials[:] = with_bills(sagemaker, found)
         return job
 
-    return follow.until_ended(look), trials
+    return follow.until_ended(poll), trials
 
 
 def summaries(sagemaker: Any, name: str) -> list[dict[str, Any]]:
-    """What AWS lists of the trials, in the order of their start. Raises what boto3 raises."""
+    """The trials in the order of their start, as listed by AWS. Raises boto3's exceptions."""
     pages = sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
         HyperParameterTuningJobName=name,
         SortBy="CreationTime",
@@ -46,14 +49,14 @@ def summaries(sagemaker: Any, name: str) -> list[dict[str, Any]]:
 
 
 def with_bills(sagemaker: Any, trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same with their billable seconds, where there are some yet. Raises what boto3 raises."""
+    """The trials with their billable seconds, None if not known yet. Raises boto3's exceptions."""
 
-    def ask(trial: Mapping[str, Any]) -> dict[str, Any]:
+    def with_bill(trial: Mapping[str, Any]) -> dict[str, Any]:
         job = sagemaker.describe_training_job(TrainingJobName=trial["TrainingJobName"])
         return {**trial, "BillableTimeInSeconds": job.get("BillableTimeInSeconds")}
 
-    with ThreadPoolExecutor(_ASKED_TOGETHER) as pool:
-        return list(pool.map(ask, trials))
+    with ThreadPoolExecutor(_CONCURRENT_REQUESTS) as pool:
+        return list(pool.map(with_bill, trials))
 
 
 def _state(trial: Mapping[str, Any]) -> str:
@@ -64,31 +67,32 @@ def _state(trial: Mapping[str, Any]) -> str:
 
 
 def resources_of(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The instances of each trial. The API has two names for them."""
+    """The instances of each trial. The API has two keys for them."""
     definition = job["TrainingJobDefinition"]
     return definition.get("HyperParameterTuningResourceConfig") or definition["ResourceConfig"]
 
 
 def summary(job: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], price: Price | None) -> dict[str, Any]:
-    """How a tuning job stands, as data without empty values: `leaderboard` has its trials, the best first."""
+    """The state of a tuning job as data, without empty values. `leaderboard` lists the trials, best first."""
     config = job["HyperParameterTuningJobConfig"]
     objective = config["HyperParameterTuningJobObjective"]
     resources = resources_of(job)
     is_spot = job["TrainingJobDefinition"].get("EnableManagedSpotTraining", False)
     billed = [trial["BillableTimeInSeconds"] for trial in trials if trial["BillableTimeInSeconds"] is not None]
+    spot = " (spot)" if is_spot else ""
     values = {
         "tuning_job": job["HyperParameterTuningJobName"],
         "status": job["HyperParameterTuningJobStatus"],
         "reason": job.get("FailureReason"),
-        "created": jobs.time(job.get("CreationTime")),
-        "ended": jobs.time(job.get("HyperParameterTuningEndTime")),
+        "created": jobs.iso_time(job.get("CreationTime")),
+        "ended": jobs.iso_time(job.get("HyperParameterTuningEndTime")),
         "objective": f"{objective['Type']} {objective['MetricName']}",
         "strategy": config["Strategy"],
-        "instances": f"{resources['InstanceCount']} {resources['InstanceType']}{' (spot)' if is_spot else ''} a trial",
+        "instances": f"{resources['InstanceCount']} {resources['InstanceType']}{spot} per trial",
         "trials": f"{len(trials)} of {config['ResourceLimits']['MaxNumberOfTrainingJobs']}",
         "billable_seconds": sum(billed) if billed else None,
         "cost": price.cost(sum(billed), resources["InstanceCount"]) if price and billed else None,
-        "price": f"{price.per_hour:g} an hour ({price.source})" if price and billed else None,
+        "price": f"{price.per_hour:g} per hour ({price.source})" if price and billed else None,
         "best": job.get("BestTrainingJob", {}).get("TrainingJobName"),
         "leaderboard": _leaderboard(trials, objective["Type"], resources["InstanceCount"], price),
     }
@@ -116,7 +120,7 @@ def _leaderboard(
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The leaderboard as lines of text, under a line of column names."""
+    """The leaderboard as lines of text, with a header line."""
     names = sorted({name for row in rows for name in row["hyperparameters"]})
     cells = [["trial", "status", "objective", "seconds", "cost", *names]]
     for row in rows:

@@ -1,1 +1,4 @@
-"""The command line: commands, flags, train.yaml. Imports plan and local."""
+"""The command line: commands, options, train.yaml, --help, and reference tables for the documentation.
+
+May import local and plan.
+"""

@@ -1,4 +1,4 @@
-"""The command line of launch.py: how words become options, and what --help prints."""
+"""The command line of launch.py: parsing and --help."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ from typing import Any, NoReturn
 
 from launcher.cli import config
 from launcher.cli.commands import COMMANDS, SWITCHES, Command
-from launcher.cli.options import OPTIONS
+from launcher.cli.options import OPTIONS, Option
+from launcher.errors import EXIT_CODES, WRONG_USE
 from launcher.plan import checks
+from launcher.plan.search import DEFAULT_FILE
 from text_classifier.contract import hyperparameters
 from text_classifier.contract.errors import UserError, nearest
 
-WRONG_USE = 2
+CONFIG_OPTION = Option(
+    "config", f"YAML file with options and hyperparameters (default: {DEFAULT_FILE})", Path, "FILE"
+)
+JSON_OPTION = Option("json", "print JSON on stdout and everything else on stderr", in_file=False)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one sentence."""
+    """An argument parser whose errors are one sentence."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_USE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> argparse.Namespace:
-    """Read the command line and train.yaml. Flags win, then the file, then the defaults.
+    """Parse the command line and train.yaml. Flags override the file, and the file overrides the defaults.
 
     The result has all options of the command, `function` and, as strings, `hyperparameters`. Raises UserError.
     """
     options, rest = _parser(functions).parse_known_args(words)
     command = COMMANDS[options.command]
-    file = config.read(options.config)
+    file = config.load(options.config)
     for name in command.options:
         if getattr(options, name) is None:
             setattr(options, name, file.options.get(name, OPTIONS[name].default))
@@ -40,17 +45,17 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
             setattr(options, option.name, option.default)
     missing = [f"--{name}" for name in command.required if not getattr(options, name)]
     if missing:
-        where = f"here or in {config.DEFAULT_FILE}" if command.options else "here"
+        where = f" here or in {DEFAULT_FILE}" if command.options else ""
         raise UserError(
-            f"{options.command} needs {', '.join(missing)}; give {'it' if len(missing) == 1 else 'them'} {where}, "
+            f"{options.command} needs {', '.join(missing)}; give {'it' if len(missing) == 1 else 'them'}{where}, "
             f"see launch.py {options.command} --help"
         )
     options.hyperparameters = _hyperparameters(command, rest, file.hyperparameters)
     options.ranges = file.ranges
     is_search = command.searches or getattr(options, "tune", False)
-    for name in checks.pairs(rest) if is_search else ():
+    for name in checks.parse_hyperparameters(rest) if is_search else ():
         if name in file.ranges:
-            raise UserError(f"{name} is given here and has a range in the configuration file; leave one of them out")
+            raise UserError(f"{name} has a value here and a range in the configuration file; remove one of the two")
     return options
 
 
@@ -62,30 +67,39 @@ def _hyperparameters(command: Command, rest: Sequence[str], of_file: Mapping[str
             raise UserError(f"{name} is not a flag of this command; {_nearest_flag(name, flags, command)}")
     if not command.takes_hyperparameters:
         if rest:
-            raise UserError(f"{rest[0]!r} is one word too many; this command takes no hyperparameters")
+            raise UserError(f"unexpected argument {rest[0]!r}; this command takes no hyperparameters")
         return {}
-    values = {**hyperparameters.without_aliases(of_file), **hyperparameters.without_aliases(checks.pairs(rest))}
+    given = checks.parse_hyperparameters(rest)
+    values = {**hyperparameters.without_aliases(of_file), **hyperparameters.without_aliases(given)}
     hyperparameters.validate(values)
     return values
 
 
 def _nearest_flag(name: str, flags: Sequence[str], command: Command) -> str:
-    if command.takes_hyperparameters and name[2:].replace("-", "_") in (row.name for row in hyperparameters.TABLE):
-        return f"hyperparameters are written as {name[2:].replace('-', '_')}=value"
+    hyperparameter = name[2:].replace("-", "_")
+    if command.takes_hyperparameters and hyperparameter in (row.name for row in hyperparameters.TABLE):
+        return f"write hyperparameters as {hyperparameter}=value"
     return nearest(name, flags)
 
 
 def _flags(command: Command) -> list[str]:
-    options = [OPTIONS[name] for name in command.options] + list(command.extra)
-    return ["--config", *(option.flag for option in options), *(["--json"] if command.prints_json else [])]
+    return [CONFIG_OPTION.flag, *(option.flag for option in options_of(command))]
+
+
+def options_of(command: Command) -> list[Option]:
+    """All options of a command except --config."""
+    return [
+        *(OPTIONS[name] for name in command.options),
+        *command.extra,
+        *([JSON_OPTION] if command.prints_json else []),
+    ]
 
 
 def _parser(functions: Mapping[str, Callable[..., int]]) -> Parser:
     top = Parser(
         prog="launch.py",
         description="Fine-tune the text classifier on this machine (local) or on Amazon SageMaker (train).",
-        epilog="exit codes: 0 completed, 1 failed, 2 wrong use, 3 refused by a check or by AWS, 4 lost contact (the "
-        "job still runs),\n128 + n ended by signal n",
+        epilog="\n".join(["exit codes:", *(f"  {code:9}{meaning}" for code, meaning in EXIT_CODES.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -95,8 +109,7 @@ def _parser(functions: Mapping[str, Callable[..., int]]) -> Parser:
             name,
             help=command.about,
             description=f"{command.about[0].upper()}{command.about[1:]}.",
-            usage=f"launch.py {name} {'JOB ' if command.takes_job else ''}[options]"
-            + (" [hyperparameter=value ...]" if command.takes_hyperparameters else ""),
+            usage=f"launch.py {name} {command.usage}",
             epilog=_epilog(command),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -109,38 +122,30 @@ def _parser(functions: Mapping[str, Callable[..., int]]) -> Parser:
 def _add_options(parser: argparse.ArgumentParser, command: Command) -> None:
     if command.takes_job:
         parser.add_argument("job", metavar="JOB", help="name of the job")
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help=f"options and hyperparameters in YAML (default: {config.DEFAULT_FILE})",
-    )
-    for option in (*(OPTIONS[name] for name in command.options), *command.extra):
-        default = "" if option.default in (None, False) else f" (default {option.default})"
+    for option in (CONFIG_OPTION, *options_of(command)):
+        default = "" if option.default in (None, False) else f" (default: {option.default})"
         settings: dict[str, Any] = {"dest": option.name, "help": option.help + default, "default": None}
-        if option.name in SWITCHES:
+        if option.name in SWITCHES or option is JSON_OPTION:
             parser.add_argument(option.flag, action="store_true", **settings | {"default": False})
         elif option.is_switch:
             parser.add_argument(option.flag, action=argparse.BooleanOptionalAction, **settings)
         else:
-            action = "append" if option.items else "store"
+            action = "append" if option.repeatable else "store"
             parser.add_argument(
-                option.flag, type=_with_sentence(option.kind), action=action, metavar=option.metavar, **settings
+                option.flag, type=_with_message(option.parse), action=action, metavar=option.metavar, **settings
             )
-    if command.prints_json:
-        parser.add_argument("--json", action="store_true", help="print JSON, for other programs")
 
 
-def _with_sentence(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """argparse shows the words of an ArgumentTypeError, but hides those of a ValueError."""
+def _with_message(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Raise ArgumentTypeError, whose message argparse shows, instead of ValueError, whose message it hides."""
 
-    def read(text: str) -> Any:
+    def parse_for_argparse(text: str) -> Any:
         try:
-            return kind(text)
+            return parse(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    return read
+    return parse_for_argparse
 
 
 def _epilog(command: Command) -> str:
@@ -152,4 +157,4 @@ def _hyperparameter_help() -> Iterable[str]:
     width = max(len(row.name) for row in hyperparameters.TABLE)
     yield "\nhyperparameters:"
     for row in hyperparameters.TABLE:
-        yield f"  {row.name:{width}}  {row.help} (default {row.default!r})"
+        yield f"  {row.name:{width}}  {row.help} (default: {row.default!r})"

@@ -1,4 +1,4 @@
-"""The commands of launch.py, declared once: what they take, and the examples of their help."""
+"""The commands of launch.py, declared once: help text, examples and options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.cli.options import AWS_JOB, JOB, TUNING, Option, positive
+from launcher.cli.options import AWS_JOB, JOB, TUNING, Option, positive_int
 from launcher.local.engine import LOCAL_IMAGE
 
 _ON_AWS = "--image URI --role ARN --data my.tsv --region eu-west-1"
@@ -14,7 +14,7 @@ _ON_AWS = "--image URI --role ARN --data my.tsv --region eu-west-1"
 
 @dataclass(frozen=True)
 class Command:
-    """A command: which options it takes, which of them it cannot do without, and whether it names a job."""
+    """A command: its help, the options it takes, and which of them are required."""
 
     about: str
     examples: Sequence[str]
@@ -26,18 +26,24 @@ class Command:
     searches: bool = False
     prints_json: bool = True
 
+    @property
+    def usage(self) -> str:
+        """The arguments in one line."""
+        job = "JOB " if self.takes_job else ""
+        return f"{job}[options]{' [hyperparameter=value ...]' if self.takes_hyperparameters else ''}"
+
 
 SWITCHES = {
     option.name: option
     for option in (
-        Option("yes", "do not ask before the job is started", in_file=False),
-        Option("stop_on_interrupt", "Ctrl-C stops the job, which otherwise goes on", in_file=False),
-        Option("skip_checks", "do not ask AWS first whether role, bucket, image and quota will do", in_file=False),
-        Option("skip_data_check", "do not read the data in the image on this machine first", in_file=False),
-        Option("no_wait", "do not wait for its end", in_file=False),
-        Option("tune", "the request of `tune`, not that of `train`", in_file=False),
-        Option("calibrated", "divide the logits by the temperature fitted on the validation rows", in_file=False),
-        Option("follow", "go on until the job ends", in_file=False),
+        Option("yes", "start the job without asking", in_file=False),
+        Option("stop_on_interrupt", "stop the job on Ctrl-C; by default it keeps running", in_file=False),
+        Option("skip_checks", "skip the checks of role, bucket, image and quota in AWS", in_file=False),
+        Option("skip_data_check", "skip the check of the data in the image on this machine", in_file=False),
+        Option("no_wait", "return without waiting until the job has stopped", in_file=False),
+        Option("tune", "print the request of `tune` instead of `train`", in_file=False),
+        Option("calibrated", "scale the logits by the temperature fitted on the validation data", in_file=False),
+        Option("follow", "follow the log until the job ends", in_file=False),
     )
 }
 
@@ -47,7 +53,7 @@ _SUBMITTING = tuple(SWITCHES[name] for name in ("yes", "stop_on_interrupt", "ski
 
 COMMANDS: Mapping[str, Command] = {
     "local": Command(
-        "train in containers of this machine (SageMaker local mode), with no AWS account",
+        "train in containers on this machine (SageMaker local mode); needs no AWS account",
         ("local", "local --data my.tsv epochs=2 label_column=stars"),
         JOB,
         extra=(_LOCAL_IMAGE, SWITCHES["skip_data_check"]),
@@ -55,7 +61,7 @@ COMMANDS: Mapping[str, Command] = {
         prints_json=False,
     ),
     "check": Command(
-        "read the data as a job would, in the image on this machine, and print what it holds",
+        "validate the data like a training job, in the image on this machine, and print a summary",
         ("check --data my.tsv", "check --data my.tsv label_column=stars"),
         ("data", "validation", "test"),
         required=("data",),
@@ -69,18 +75,16 @@ COMMANDS: Mapping[str, Command] = {
         (),
         required=("model", "data", "output"),
         extra=(
-            Option("model", "folder that a model.tar.gz was unpacked to", Path, "FOLDER", in_file=False),
-            Option("data", "file of rows without labels", Path, "PATH", in_file=False),
-            Option(
-                "output", "CSV file to write: row, class, a probability for each class", Path, "PATH", in_file=False
-            ),
+            Option("model", "folder of an unpacked model.tar.gz", Path, "FOLDER", in_file=False),
+            Option("data", "file with unlabeled rows", Path, "PATH", in_file=False),
+            Option("output", "CSV file to write: row, class, one probability per class", Path, "PATH", in_file=False),
             SWITCHES["calibrated"],
             _LOCAL_IMAGE,
         ),
         prints_json=False,
     ),
     "plan": Command(
-        "print the request that `train` would send, what it can cost and what `doctor` finds; changes nothing",
+        "print the request of `train`, its maximum cost and the findings of `doctor`; changes nothing",
         (f"plan {_ON_AWS} epochs=2", f"plan {_ON_AWS} --price 1.41", "plan --tune", "plan --skip-checks --json"),
         (*AWS_JOB, *TUNING),
         required=("data", "image", "role"),
@@ -101,7 +105,7 @@ COMMANDS: Mapping[str, Command] = {
         takes_hyperparameters=True,
     ),
     "tune": Command(
-        "train many times on SageMaker, to find the best hyperparameters in the `ranges` of train.yaml",
+        "search the `ranges` of train.yaml for the best hyperparameters, with a SageMaker tuning job",
         ("tune --max-jobs 20 --max-parallel-jobs 2", "tune --spot --objective accuracy --early-stopping --yes"),
         (*AWS_JOB, *TUNING),
         required=("data", "image", "role"),
@@ -110,7 +114,7 @@ COMMANDS: Mapping[str, Command] = {
         searches=True,
     ),
     "status": Command(
-        "say how a job stands: state, metrics, billable time, cost, where its model is; of a tuning job: its trials",
+        "show a job's status, metrics, billable time, cost and model URI, or a tuning job's trials",
         ("status reviews-7", "status reviews-7 --price 1.41", "status reviews-7 --json"),
         ("region", "price"),
         takes_job=True,
@@ -123,29 +127,29 @@ COMMANDS: Mapping[str, Command] = {
         prints_json=False,
     ),
     "attach": Command(
-        "follow the log of a job that runs, to its end, as `train` does",
+        "follow a running job to its end, like `train`",
         ("attach reviews-7", "attach reviews-7 --stop-on-interrupt"),
         ("region", "price"),
         extra=(SWITCHES["stop_on_interrupt"],),
         takes_job=True,
     ),
     "stop": Command(
-        "stop a job; it saves what it has first",
+        "stop a job, which saves its state first",
         ("stop reviews-7", "stop reviews-7 --no-wait"),
         extra=(SWITCHES["no_wait"],),
         takes_job=True,
         prints_json=False,
     ),
     "list": Command(
-        "list the newest jobs that have the base job name in theirs",
+        "list the newest jobs whose name contains the base job name",
         ("list", "list --base-job-name reviews --limit 50", "list --json"),
         ("region", "base_job_name"),
-        extra=(Option("limit", "so many", positive, "N", 20, in_file=False),),
+        extra=(Option("limit", "maximum number of jobs", positive_int, "N", 20, in_file=False),),
     ),
     "download": Command(
-        "fetch a job's model and report, and unpack them",
+        "download and unpack a job's model and report",
         ("download reviews-7", "download reviews-7 --to results"),
-        extra=(Option("to", "folder to make (default: build/jobs/JOB)", Path, "FOLDER", in_file=False),),
+        extra=(Option("to", "folder to create (default: build/jobs/JOB)", Path, "FOLDER", in_file=False),),
         takes_job=True,
     ),
 }

@@ -1,4 +1,4 @@
-"""train.yaml: the options and hyperparameters of a job in a file, overridden by flags.
+"""train.yaml: options and hyperparameters of a job in a file. Flags override it.
 
     data: reviews.tsv
     role: arn:aws:iam::${ACCOUNT}:role/training
@@ -9,7 +9,7 @@
       learning_rate: {min: 1e-5, max: 1e-4, scaling: Logarithmic}
       train_batch_size: [16, 32]
 
-`ranges` is for `tune`. `${NAME}` is the environment variable. Paths start from the file's folder.
+`ranges` applies to `tune` only. `${NAME}` is replaced by the environment variable. Paths are relative to the file.
 """
 
 from __future__ import annotations
@@ -22,33 +22,32 @@ from pathlib import Path
 from typing import Any
 
 from launcher.cli.options import OPTIONS, Option
-from launcher.plan.checks import pair
+from launcher.plan.checks import parse_assignment
 from launcher.plan.search import DEFAULT_FILE, Range
 from text_classifier.contract.errors import UserError, nearest
 
 HYPERPARAMETERS = "hyperparameters"
 RANGES = "ranges"
 
-
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the file says: `options` by name with their types; hyperparameters and what `ranges` holds as strings."""
+    """The content of the file: `options` parsed, hyperparameters and ranges as strings."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
 
-def read(file: Path | None) -> Config:
-    """Read the file, or train.yaml if there is one and no other is named. Raises UserError."""
+def load(file: Path | None) -> Config:
+    """Load the file; without one, train.yaml if it exists. Raises UserError."""
     if file is None:
         if not DEFAULT_FILE.is_file():
             return Config()
         file = DEFAULT_FILE
-    content = _load(file)
+    content = _load_yaml(file)
     known = [name for name, option in OPTIONS.items() if option.in_file]
     _refuse_unknown(file, content, [*known, HYPERPARAMETERS, RANGES])
     hyperparameters = _mapping(file, HYPERPARAMETERS, content.pop(HYPERPARAMETERS, {}))
@@ -58,23 +57,23 @@ def read(file: Path | None) -> Config:
     )
 
 
-def _load(file: Path) -> dict[str, Any]:
+def _load_yaml(file: Path) -> dict[str, Any]:
     try:
         import yaml
     except ImportError as error:
         raise UserError(
-            f"{error.name}, which reads {file}, is not installed in this Python; run `make venv`, "
-            "then .venv/bin/python launch.py"
+            f"{error.name}, which is needed to read {file}, is not installed in this Python; run `make venv` and use "
+            ".venv/bin/python launch.py"
         ) from None
 
     class Loader(yaml.SafeLoader):
-        """Refuses a key that is there twice, of which PyYAML would keep the last."""
+        """Rejects duplicate keys; PyYAML would keep the last one."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             names = [key.value for key, _ in node.value]
             for name in names:
                 if names.count(name) > 1:
-                    raise UserError(f"{file}: {name!r} is given twice; keep one of them")
+                    raise UserError(f"{file}: {name!r} is given twice; remove one of the two")
             return super().construct_mapping(node, deep)
 
     try:
@@ -84,32 +83,32 @@ def _load(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "not text in UTF-8"
-        raise UserError(f"{file}{place} is not YAML ({reason}); correct it there") from None
+        reason = getattr(error, "problem", None) or "not UTF-8 text"
+        raise UserError(f"{file}{place} is not valid YAML ({reason}); correct it") from None
     if not isinstance(content, dict):
-        raise UserError(f"{file} holds no `name: value` lines; write it as README's train.yaml")
+        raise UserError(f"{file} has no `name: value` lines; `launch.py train --help` lists the names")
     return content
 
 
 def _refuse_unknown(file: Path, content: Mapping[Any, Any], known: list[str]) -> None:
     for name in content:
         if name not in known:
-            raise UserError(f"{file}: {str(name)!r} is not known; {nearest(str(name), known)}")
+            raise UserError(f"{file}: {str(name)!r} is unknown; {nearest(str(name), known)}")
 
 
 def _value(file: Path, option: Option, value: Any) -> Any:
-    if option.items and option.kind is pair:
+    if option.repeatable and option.parse is parse_assignment:
         return list(_mapping(file, option.name, value).items())
-    if option.items:
+    if option.repeatable:
         values = value if isinstance(value, list) else [value]
-        return [_read(file, option, item) for item in values]
-    return _read(file, option, value)
+        return [_parse(file, option, item) for item in values]
+    return _parse(file, option, value)
 
 
-def _read(file: Path, option: Option, value: Any) -> Any:
+def _parse(file: Path, option: Option, value: Any) -> Any:
     text = _text(file, option.name, value)
     try:
-        result = option.kind(text)
+        result = option.parse(text)
     except ValueError as error:
         raise UserError(f"{file}: {option.name}: {error}") from None
     return file.parent / result if isinstance(result, Path) else result
@@ -117,13 +116,13 @@ def _read(file: Path, option: Option, value: Any) -> Any:
 
 def _mapping(file: Path, name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise UserError(f"{file}: {name} is not a list of `name: value` lines; write it as README's train.yaml")
+        raise UserError(f"{file}: {name} must be a mapping of `name: value` lines")
     return {str(key): _text(file, f"{name}.{key}", item) for key, item in value.items()}
 
 
 def _ranges(file: Path, value: Any) -> dict[str, Range]:
     if not isinstance(value, dict):
-        raise UserError(f"{file}: {RANGES} is not a list of `name: range` lines; write it as README's train.yaml")
+        raise UserError(f"{file}: {RANGES} must be a mapping of `name: range` lines")
     return {
         str(name): [_text(file, f"{RANGES}.{name}", choice) for choice in item]
         if isinstance(item, list)
@@ -133,18 +132,18 @@ def _ranges(file: Path, value: Any) -> dict[str, Range]:
 
 
 def _text(file: Path, name: str, value: Any) -> str:
-    """A scalar as it would stand in a flag, with its variables replaced."""
+    """A scalar as the text of a flag, with environment variables replaced."""
     if isinstance(value, bool):
         return str(value).lower()
     if value is None or isinstance(value, list | dict):
-        raise UserError(f"{file}: {name} has no single value; write it as `{name.split('.')[-1]}: value`")
+        raise UserError(f"{file}: {name} must be a single value; write it as `{name.split('.')[-1]}: value`")
 
     def variable(match: re.Match[str]) -> str:
         try:
             return os.environ[match[1]]
         except KeyError:
             raise UserError(
-                f"{file}: {name} names ${{{match[1]}}}, which is not set; set it, or write the value"
+                f"{file}: {name} uses ${{{match[1]}}}, which is not set; set the variable, or write the value"
             ) from None
 
     return _VARIABLE.sub(variable, str(value))

@@ -1,4 +1,4 @@
-"""Every option of launch.py, declared once: as a flag, as a key of train.yaml, with its type and its default."""
+"""Every option of launch.py, declared once: flag, train.yaml key, type, default and help."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from types import MappingProxyType
 from typing import Any
 
 from launcher.plan import request
-from launcher.plan.checks import pair
+from launcher.plan.checks import parse_assignment
 
 
-def positive(text: str) -> int:
-    """Read a whole number of 1 or more."""
+def positive_int(text: str) -> int:
+    """Parse an integer of 1 or more. Raises ValueError."""
     if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{text!r} is not a whole number of 1 or more")
+        raise ValueError(f"{text!r} is not an integer of 1 or more")
     return int(text)
 
 
 def price(text: str) -> float:
-    """Read an amount of money that is more than 0."""
+    """Parse an amount of money above 0. Raises ValueError."""
     if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) == 0:
-        raise ValueError(f"{text!r} is not a price; write it as 1.41")
+        raise ValueError(f"{text!r} is not a price; write it like 1.41")
     return float(text)
 
 
-def truth(text: str) -> bool:
-    """Read true or false."""
+def boolean(text: str) -> bool:
+    """Parse true or false. Raises ValueError."""
     if text not in ("true", "false"):
         raise ValueError(f"{text!r} is neither true nor false")
     return text == "true"
@@ -36,18 +36,18 @@ def truth(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Option:
-    """`name` is the key of train.yaml; the flag is the same with hyphens.
+    """`name` is the key in train.yaml; the flag is the same with hyphens.
 
-    `kind` reads one value and raises ValueError. An option with `items` may be given several times, and is a list in
-    train.yaml, or a mapping where its items are NAME=VALUE.
+    `parse` turns one value into its type and raises ValueError. A `repeatable` option may be given several times; in
+    train.yaml it is a list, or a mapping if its values are NAME=VALUE.
     """
 
     name: str
     help: str
-    kind: Callable[[str], Any] = str
+    parse: Callable[[str], Any] = str
     metavar: str | None = None
     default: Any = None
-    items: bool = False
+    repeatable: bool = False
     in_file: bool = True
 
     @property
@@ -56,64 +56,71 @@ class Option:
 
     @property
     def is_switch(self) -> bool:
-        return self.kind is truth
+        return self.parse is boolean
 
 
 _OPTIONS = (
-    Option("data", "file or folder of rows to train on", Path, "PATH"),
-    Option("validation", "rows to choose the best epoch by", Path, "PATH"),
-    Option("test", "rows to measure the result on", Path, "PATH"),
-    Option("model", "model to start from, as save_pretrained wrote it", Path, "FOLDER"),
-    Option("instance_count", "hosts", positive, "N", 1),
-    Option("job_name", "exact name (default: base job name and time)", metavar="NAME"),
+    Option("data", "file or folder with the training data", Path, "PATH"),
+    Option("validation", "validation data, which chooses the best epoch", Path, "PATH"),
+    Option("test", "test data for the final metrics", Path, "PATH"),
+    Option("model", "model to start from, a folder written by save_pretrained", Path, "FOLDER"),
+    Option("instance_count", "number of instances (with `local`: containers)", positive_int, "N", 1),
+    Option("job_name", "exact job name (default: base job name and time)", metavar="NAME"),
     Option(
         "base_job_name",
-        "beginning of the job's name, and its folder in the bucket",
+        "prefix of the job name, and folder in the bucket",
         metavar="NAME",
         default=request.DEFAULT_BASE_JOB_NAME,
     ),
-    Option("image", "image in ECR, with its digest or tag", metavar="URI"),
+    Option("image", "image in ECR, with digest or tag", metavar="URI"),
     Option("role", "execution role of the job", metavar="ARN"),
-    Option("bucket", "(default: sagemaker-REGION-ACCOUNT, as the SDK has it)", metavar="NAME"),
-    Option("region", "(default: AWS_REGION, AWS_DEFAULT_REGION, the image's region)", metavar="NAME"),
-    Option("instance_type", "machine to train on", metavar="TYPE", default=request.DEFAULT_INSTANCE_TYPE),
-    Option("volume_size", "disk of each host", positive, "GB", request.DEFAULT_VOLUME_GB),
-    Option("max_run", "the job is stopped after so long", positive, "SECONDS", request.DEFAULT_MAX_RUN_SECONDS),
-    Option("spot", "on spot instances; a job that is reclaimed goes on from its checkpoint", truth, default=False),
+    Option("bucket", "S3 bucket for data and results (default: sagemaker-REGION-ACCOUNT)", metavar="NAME"),
+    Option("region", "AWS region (default: AWS_REGION, AWS_DEFAULT_REGION, the image's region)", metavar="NAME"),
+    Option("instance_type", "instance type to train on", metavar="TYPE", default=request.DEFAULT_INSTANCE_TYPE),
+    Option("volume_size", "disk size of each instance in GB", positive_int, "GB", request.DEFAULT_VOLUME_GB),
+    Option(
+        "max_run",
+        "seconds after which SageMaker stops the job",
+        positive_int,
+        "SECONDS",
+        request.DEFAULT_MAX_RUN_SECONDS,
+    ),
+    Option("spot", "use spot instances; an interrupted job resumes from its checkpoint", boolean, default=False),
     Option(
         "max_wait",
-        "with --spot: waiting for instances and running, together (default: twice --max-run)",
-        positive,
+        "with --spot: maximum seconds of waiting for instances plus running (default: twice --max-run)",
+        positive_int,
         "SECONDS",
     ),
     Option(
-        "keep_alive", "keep the instances so long for a next job (warm pool); they are paid for", positive, "SECONDS"
+        "keep_alive",
+        "seconds to keep the instances for the next job (warm pool), which is billed",
+        positive_int,
+        "SECONDS",
     ),
-    Option("input_mode", "File (copied before training) or FastFile (streamed)", metavar="MODE", default="File"),
-    Option("subnet", "subnet of your VPC to run in; with --security-group", metavar="ID", items=True),
-    Option("security_group", "security group of the job's network interfaces", metavar="ID", items=True),
-    Option("network_isolation", "no network for the containers; needs --model", truth, default=False),
-    Option("encrypt_inter_container_traffic", "encrypt what hosts send each other", truth, default=False),
-    Option("kms_key", "KMS key of the uploaded data and the result", metavar="KEY"),
-    Option("volume_kms_key", "KMS key of the hosts' disks", metavar="KEY"),
-    Option("tag", "tag of the job, for the bill", pair, "NAME=VALUE", items=True),
-    Option("environment", "environment variable of the containers", pair, "NAME=VALUE", items=True),
-    Option("price", "price of one instance for one hour (default: that of aws/prices.csv)", price, "AMOUNT"),
     Option(
-        "objective",
-        "metric of the trial's model that is to be best (default: metric_for_best_model)",
-        metavar="METRIC",
+        "input_mode", "File (copy the data before training) or FastFile (stream it)", metavar="MODE", default="File"
     ),
-    Option("max_jobs", "trials in all (default: 10; with --strategy Grid: all combinations)", positive, "N"),
-    Option("max_parallel_jobs", "trials at the same time", positive, "N", 1),
-    Option("strategy", "how the next trial is chosen: Bayesian, Random or Grid", metavar="NAME", default="Bayesian"),
-    Option("early_stopping", "let SageMaker stop trials that will not become the best", truth, default=False),
+    Option("subnet", "subnet of your VPC; needs --security-group", metavar="ID", repeatable=True),
+    Option("security_group", "security group in your VPC; needs --subnet", metavar="ID", repeatable=True),
+    Option("network_isolation", "run the containers without network access; needs --model", boolean, default=False),
+    Option("encrypt_inter_container_traffic", "encrypt traffic between instances", boolean, default=False),
+    Option("kms_key", "KMS key for the uploaded data and the results", metavar="KEY"),
+    Option("volume_kms_key", "KMS key for the disks of the instances", metavar="KEY"),
+    Option("tag", "tag of the job, e.g. for cost allocation", parse_assignment, "NAME=VALUE", repeatable=True),
+    Option("environment", "environment variable of the containers", parse_assignment, "NAME=VALUE", repeatable=True),
+    Option("price", "price of one instance per hour (default: from aws/prices.csv)", price, "AMOUNT"),
+    Option("objective", "metric to optimize (default: metric_for_best_model)", metavar="METRIC"),
+    Option("max_jobs", "number of trials (default: 10; with --strategy Grid: one per combination)", positive_int, "N"),
+    Option("max_parallel_jobs", "number of trials that run at the same time", positive_int, "N", 1),
+    Option("strategy", "search strategy: Bayesian, Random or Grid", metavar="NAME", default="Bayesian"),
+    Option("early_stopping", "let SageMaker stop trials that fall behind", boolean, default=False),
 )
 
 OPTIONS: Mapping[str, Option] = MappingProxyType({option.name: option for option in _OPTIONS})
 
 CHANNELS = ("data", "validation", "test", "model")
-#: What a job is made of, here and in AWS.
+#: The options of every job, local or on SageMaker.
 JOB = (*CHANNELS, "instance_count", "job_name", "base_job_name")
 TUNING = ("objective", "max_jobs", "max_parallel_jobs", "strategy", "early_stopping")
 AWS_JOB = (*JOB, *(name for name in OPTIONS if name not in (*JOB, *TUNING)))

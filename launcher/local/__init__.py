@@ -1,4 +1,4 @@
-"""Training and prediction in containers of this machine: the engine, SageMaker local mode, the image's commands.
+"""Containers on this machine: the Docker engine, SageMaker local mode, and the image's `check` and `predict`.
 
-Imports plan.
+May import plan.
 """

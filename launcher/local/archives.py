@@ -1,4 +1,4 @@
-"""Unpacks what a job leaves behind."""
+"""Unpacks the archives that a job writes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 
 
 def unpack(archive: Path, directory: Path) -> None:
-    """Write the files of a tar archive below `directory`, with this process's own owner and permissions.
+    """Unpack a tar archive into `directory`, with the owner and default permissions of this process.
 
-    Raises ValueError for a member that is no plain file or folder, or that points outside. (tarfile's own
-    filter="data" does the same, but Debian 12's Python 3.11.2 does not have it.)
+    Raises ValueError for a member that is not a regular file or folder, or that lies outside `directory`.
+    (tarfile's filter="data" does the same, but is missing from Debian 12's Python 3.11.2.)
     """
     directory.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive) as tar:

@@ -1,6 +1,6 @@
-"""Runs inside the image: loads the model directory argv[1] and classifies the texts argv[2:].
+"""Runs inside the image: loads the model folder argv[1] and classifies the texts argv[2:].
 
-Prints a JSON list of {"label", "score"}, one for each text.
+Prints a JSON list with one {"label", "score"} per text.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""Shows that a job which is killed goes on: one run without interruption, one killed three times, the same weights.
+"""Demonstrates exact resume: an uninterrupted run and a run killed three times end with the same weights.
 
     python -m launcher.local.resume_demo
 
-SageMaker local mode mounts no checkpoint folder, so the image is run as SageMaker itself runs it: `docker run IMAGE
-train` with the job's folders mounted.
+SageMaker local mode mounts no checkpoint folder, so the image is run like on SageMaker: `docker run IMAGE train` with
+the job's folders mounted.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher.local import engine
-from launcher.local import job as local
+from launcher.local import engine, local_job
 from launcher.local.engine import LOCAL_IMAGE
 from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
@@ -32,10 +31,10 @@ HYPERPARAMETERS = {
     "log_seconds": "0",
 }
 
-#: Where the second run is killed: when a line of its log begins so. 600 rows are 19 steps an epoch.
+#: The second run is killed when a log line starts with one of these. 600 rows make 19 steps per epoch.
 KILLS = ("step 6 ", "step 15 ", "step 27 ")
 
-#: What SageMaker mounts; `checkpoints` it copies to S3 and back.
+#: The folders that SageMaker mounts; it copies `checkpoints` to S3 and back.
 FOLDERS = ("input", "model", "output", "checkpoints")
 
 _JOB = "resume-demo"
@@ -43,11 +42,11 @@ _RESOURCES = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_
 
 
 def main() -> int:
-    """Exit code 0 when the weights are the same to the bit."""
+    """Exit codes: 0 bitwise identical weights, 1 different weights or a failed job, 2 something is missing."""
     try:
         engine.require_engine()
         engine.require_image(LOCAL_IMAGE)
-        channels = {**local.demo_channels(), "model": local.DEMO / "model"}
+        channels = {**local_job.demo_channels(), "model": local_job.DEMO / "model"}
     except UserError as error:
         print(f"resume-demo: {error}", file=sys.stderr)
         return 2
@@ -64,12 +63,12 @@ def main() -> int:
     if sums[0] != sums[1]:
         print("resume-demo: the weights differ; please report this", file=sys.stderr)
         return 1
-    print("The weights are the same to the bit.")
+    print("The weights are bitwise identical.")
     return 0
 
 
 def _train(base: Path, channels: dict[str, Path], kills: Sequence[str]) -> str:
-    """Run a job to its end, starting it again after each kill. Returns the SHA-256 of its weights."""
+    """Run a job to its end, restarting it after each kill. Returns the SHA-256 of its weights."""
     config = base / "input" / "config"
     config.mkdir(parents=True)
     files = {"hyperparameters": HYPERPARAMETERS, "resourceconfig": _RESOURCES, "inputdataconfig": {}}
@@ -85,7 +84,7 @@ def _train(base: Path, channels: dict[str, Path], kills: Sequence[str]) -> str:
 
 
 def _run(base: Path, kill_at: str | None) -> None:
-    """Start the container; with `kill_at`, kill it when a line of its log begins so."""
+    """Run the container; with `kill_at`, kill it when a log line starts with that text."""
     name = f"{_JOB}-{time.time_ns()}"
     options = [f"--name={name}", f"--label={engine.JOB_LABEL}={_JOB}", "--network=none", "--add-host=algo-1:127.0.0.1"]
     volumes = [f"--volume={base / folder}:{sagemaker.BASE}/{folder}" for folder in FOLDERS]

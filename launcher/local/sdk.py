@@ -1,7 +1,7 @@
-"""Every call into the SageMaker SDK, which runs local mode, and its traps.
+"""All calls into the SageMaker SDK, which runs local mode, and workarounds for it.
 
-Version 2 of the SDK ends in July 2027. What it is given is the plain data of launcher/request.py, which in AWS is
-sent as it is, so another local mode replaces this module only. Import it where it is used: that takes seconds.
+Version 2 of the SDK reaches its end of life in July 2027. Its input is the plain request of launcher/plan/request.py,
+so another local mode replaces this module only. Import it where it is used: the import takes seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from launcher.signals import Interrupted
 from text_classifier.contract.errors import UserError
 
 os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
-# What the SDK logs, it also raises; it talks while it is imported, too.
+# The SDK logs during its import, and raises the errors that it logs.
 logging.disable(logging.INFO)
 logging.getLogger("sagemaker").setLevel(logging.CRITICAL)
 
@@ -33,40 +33,40 @@ try:
     from sagemaker.session import Session
 except ImportError as error:
     raise UserError(
-        f"{error.name} is not installed in this Python; run `make venv`, then .venv/bin/python launch.py"
+        f"{error.name} is not installed in this Python; run `make venv` and use .venv/bin/python launch.py"
     ) from None
 
-#: Given to every session, so that neither telemetry nor defaults files of the SDK change what is sent.
+#: For every session: no telemetry, and no defaults from configuration files of the SDK.
 SDK_CONFIG = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
 
-#: Local mode asks for a region and a role and uses neither.
+#: Local mode requires a region and a role but does not use them.
 LOCAL_REGION = "us-east-1"
 LOCAL_ROLE = "arn:aws:iam::000000000000:role/local-mode"
 
-#: DataLoader workers hand batches over in /dev/shm; Docker's own 64 MB are too few.
+#: DataLoader workers pass batches through /dev/shm; Docker's default of 64 MB is too small.
 _SHARED_MEMORY = "512m"
 
-#: Compose begins a line with `\x1b[36molyvqza4ph-algo-1-4z3pk |\x1b[0m `; `algo-1 | ` says it all.
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+#: Compose prefixes each line with `\x1b[36molyvqza4ph-algo-1-4z3pk |\x1b[0m `, which is shortened to `algo-1 | `.
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _CONTAINER = re.compile(r"^\w{10}-(algo-\d+)-\w{5}\s+\| ?")
 
 
-def _take_as_checked(sagemaker_config: dict[Any, Any] | None = None) -> None:
-    """Stands in for the SDK's check of a session's settings, which it repeats at each look: 20 times, 4 s in all.
+def _skip_validation(sagemaker_config: dict[Any, Any] | None = None) -> None:
+    """Replaces the SDK's validation of its configuration, which runs at each access: 20 times, 4 s in all.
 
-    The check when the session is made stays.
+    The validation at the creation of the session stays.
     """
 
 
-vars(sagemaker.utils).update(validate_sagemaker_config=_take_as_checked)
+vars(sagemaker.utils).update(validate_sagemaker_config=_skip_validation)
 
 
 class LocalModeError(Exception):
-    """Local mode ended without success; the message says in one line what the SDK said."""
+    """Local mode failed; the message is the first line of the SDK's error."""
 
 
 def estimator(request: Mapping[str, Any], session: Session) -> Estimator:
-    """Make the Estimator for this request, as far as local mode goes."""
+    """The Estimator for this request, with the arguments that local mode uses."""
     algorithm, resources = request["AlgorithmSpecification"], request["ResourceConfig"]
     return Estimator(
         image_uri=algorithm["TrainingImage"],
@@ -90,9 +90,9 @@ def fit(request: Mapping[str, Any], session: Session) -> None:
 
 
 def train_locally(request: Mapping[str, Any], container_root: Path, labels: Mapping[str, str]) -> None:
-    """Run the job in containers of this machine, whose log goes to the terminal. Raises LocalModeError.
+    """Run the job in containers on this machine and print their log. Raises LocalModeError.
 
-    The SDK leaves its containers, its network and all below `container_root` for the caller to remove.
+    The caller removes the containers, the network and the files below `container_root` that the SDK leaves.
     """
     sagemaker.local.image._stream_output = _stream_log
     session = LocalSession(boto_session=_session_without_credentials(), sagemaker_config=SDK_CONFIG)
@@ -107,27 +107,27 @@ def train_locally(request: Mapping[str, Any], container_root: Path, labels: Mapp
         fit(request, session)
     except Interrupted:
         raise
-    except Exception as error:  # the SDK raises whatever it likes; what it says is kept, its traceback is not
+    except Exception as error:  # the SDK raises exceptions of any type
         raise LocalModeError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
 
 
 def _session_without_credentials() -> boto3.Session:
-    """Local mode would write the user's keys into its compose file and the containers, in clear."""
+    """Local mode would write the user's AWS keys into its compose file and the containers in plain text."""
     session = botocore.session.Session()
     session.register_component("credential_provider", botocore.credentials.CredentialResolver([]))
     return boto3.Session(botocore_session=session, region_name=LOCAL_REGION)
 
 
 def _stream_log(process: subprocess.Popen[bytes]) -> int:
-    """Copy what Compose prints to the terminal, and wait for its end. Stands in for the SDK's own function.
+    """Print the output of Compose and wait for its end. Replaces the SDK's function of this name.
 
-    That one loses the last lines, where the reason of a failure is, takes exit code 130 for success, does not
+    The SDK's loses the last lines, which contain the reason for a failure, treats exit code 130 as success, does not
     flush, and leaves Compose running when it is interrupted.
     """
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            text = _COLOUR.sub("", line.decode(errors="replace")).rstrip("\r\n")
+            text = _COLOR.sub("", line.decode(errors="replace")).rstrip("\r\n")
             print(_CONTAINER.sub(r"\1 | ", text), flush=True)
         code = process.wait()
     except BaseException:

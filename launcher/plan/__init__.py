@@ -1,4 +1,4 @@
-"""What is to be done, as plain data: the request, its channels, checks, search and cost.
+"""A job as plain data: its request, channels, search space, checks and cost. No network, no SDK, no side effects.
 
-Asks nobody and changes nothing. Imports text_classifier.contract and the launcher's errors.
+May import text_classifier.contract and launcher's top-level modules.
 """

@@ -1,4 +1,4 @@
-"""The files of a channel, and the hash that is their place in S3, so that the same data is sent once."""
+"""The files of a channel and their hash, which is their key in S3: the same data is uploaded only once."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Digits of the SHA-256 that stand in the key.
+#: Hex digits of the SHA-256 used in the key.
 _HASH_DIGITS = 32
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Channel:
-    """The files of a channel by the names they have in S3, and the hash of names and contents together."""
+    """The files of a channel by their names in S3, and one hash of all names and contents."""
 
     files: Mapping[str, Path]
-    content: str
+    content_hash: str
+
+    @classmethod
+    def from_path(cls, path: Path) -> Channel:
+        """A single file, or a folder with everything below it."""
+        files = {path.name: path} if path.is_file() else dict(_files_below(path))
+        total = hashlib.sha256()
+        for name, file in sorted(files.items()):
+            total.update(f"{_sha256(file)} {name}\n".encode())
+        return cls(files, total.hexdigest()[:_HASH_DIGITS])
 
     @property
     def size(self) -> int:
+        """Bytes of all files together."""
         return sum(file.stat().st_size for file in self.files.values())
-
-
-def read(path: Path) -> Channel:
-    """Read a file, or a folder with all that is below it."""
-    files = {path.name: path} if path.is_file() else dict(_files_below(path))
-    total = hashlib.sha256()
-    for name, file in sorted(files.items()):
-        total.update(f"{_sha256(file)} {name}\n".encode())
-    return Channel(files, total.hexdigest()[:_HASH_DIGITS])
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -1,6 +1,6 @@
 """The CreateTrainingJob request as plain data: no SDK, no network, no credentials.
 
-`launch.py plan` prints it and `train` sends it; launcher/sdk.py makes the SDK's Estimator of it, for local mode.
+`launch.py plan` prints it and `train` sends it; launcher/local/sdk.py turns it into an Estimator for local mode.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEFAULT_INSTANCE_TYPE = "ml.g5.xlarge"
 DEFAULT_VOLUME_GB = 30
 DEFAULT_MAX_RUN_SECONDS = 24 * 60 * 60
 
-#: Characters of a tuning job's name; the trials' names begin with it.
+#: Maximum length of a tuning job's name, which is the prefix of its trials' names.
 MAX_TUNING_NAME = 32
 
 _ECR_REGISTRY = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/")
@@ -26,9 +26,9 @@ _ECR_REGISTRY = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\
 
 @dataclass(frozen=True)
 class Spot:
-    """Spot instances: how long to wait for them and to run, together, and where in S3 the checkpoints are kept.
+    """Spot instances: the maximum time to wait and run, and the S3 URI of the checkpoints.
 
-    Without checkpoints a reclaimed job starts from nothing, and can cost more than on demand: there are always some.
+    Checkpoints are not optional: without them a reclaimed job starts over and can cost more than on demand.
     """
 
     max_wait_seconds: int
@@ -37,7 +37,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class Security:
-    """Where the containers run and what is encrypted. By default: SageMaker's own network, and AWS's own keys."""
+    """Network and encryption. By default SageMaker's network and AWS's keys."""
 
     subnets: Sequence[str] = ()
     security_groups: Sequence[str] = ()
@@ -66,7 +66,7 @@ def create_training_job(
     tags: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the request, with the keys that the SDK's Estimator sends. `inputs` maps channels to URIs.
+    """The request, with the same keys that the SDK's Estimator sends. `inputs` maps channels to URIs.
 
     Without `spot` the job runs on demand.
 
@@ -134,36 +134,36 @@ def _channel(name: str, uri: str) -> dict[str, Any]:
 
 
 def job_name(base: str, now: datetime) -> str:
-    """Make a name that is unique to the millisecond."""
+    """A name with a time stamp in milliseconds."""
     return f"{base}-{now:%Y-%m-%d-%H-%M-%S}-{now.microsecond // 1000:03d}"
 
 
 def tuning_job_name(base: str, now: datetime) -> str:
-    """Make a name of at most MAX_TUNING_NAME characters that is unique to the second."""
+    """A name of at most MAX_TUNING_NAME characters with a time stamp in seconds."""
     stamp = f"-{now:%y%m%d-%H%M%S}"
     return base[: MAX_TUNING_NAME - len(stamp)].rstrip("-") + stamp
 
 
-def input_uri(bucket: str, base: str, content: str) -> str:
-    """Say where a channel with this content (its hash) lies in S3, for all jobs that read it.
+def input_uri(bucket: str, base: str, content_hash: str) -> str:
+    """The S3 URI of a channel, shared by all jobs with the same content.
 
-    It ends with a slash because S3Uri is a bare prefix: `data/12` would take in `data/123/` too.
+    It ends with a slash because S3Uri is a prefix: `data/12` would match `data/123/` too.
     """
-    return f"s3://{bucket}/{base}/data/{content}/"
+    return f"s3://{bucket}/{base}/data/{content_hash}/"
 
 
 def output_uri(bucket: str, base: str) -> str:
-    """Say where results go: SageMaker appends `/<job name>/output/model.tar.gz`."""
+    """The S3 URI of the results, to which SageMaker appends `/<job name>/output/model.tar.gz`."""
     return f"s3://{bucket}/{base}"
 
 
 def checkpoints_uri(bucket: str, base: str, name: str) -> str:
-    """Say where the checkpoints of a job are kept: no other job's, below a prefix for the bucket's lifecycle rule."""
+    """The S3 URI of this job's checkpoints, below the prefix that the bucket's lifecycle rule expires."""
     return f"s3://{bucket}/checkpoints/{base}/{name}/"
 
 
 def region_of_image(image: str) -> str | None:
-    """The region in an ECR image URI, or None for other registries."""
+    """The region in an ECR image URI; None for other registries."""
     match = _ECR_REGISTRY.match(image)
     return match["region"] if match else None
 
@@ -174,5 +174,5 @@ def account_of_role(role: str) -> str:
 
 
 def default_bucket(region: str, role: str) -> str:
-    """The bucket that the SDK would take for the account of the role."""
+    """SageMaker's default bucket in the account of the role."""
     return f"sagemaker-{region}-{account_of_role(role)}"

@@ -1,6 +1,6 @@
-"""What a tuning job searches, and its CreateHyperParameterTuningJob request, as plain data: no SDK, no network.
+"""A tuning job's search space and its CreateHyperParameterTuningJob request, as plain data: no SDK, no network.
 
-Each trial is a training job, so the request is made of a CreateTrainingJob request and of a Search.
+Each trial is a training job, so the request combines a CreateTrainingJob request with a Search.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from text_classifier.contract.errors import UserError, nearest
 from text_classifier.contract.hyperparameters import Hyperparameter
 from text_classifier.contract.metric_names import BY_TASK, DEFAULTS, ERRORS, LOSSES
 
-#: The file that `ranges` are read from, unless --config names another.
+#: The file with the `ranges`, unless --config names another.
 DEFAULT_FILE = Path("train.yaml")
 
-#: Values to choose from, or min, max and scaling.
+#: A list of values, or a mapping of min, max and scaling.
 Range = Sequence[str] | Mapping[str, str]
 
 STRATEGIES = ("Bayesian", "Random", "Grid")
 SCALINGS = ("Auto", "Linear", "Logarithmic", "ReverseLogarithmic")
 DEFAULT_MAX_JOBS = 10
 
-#: Trials that differ in these could not be compared, or would write to one folder.
+#: Trials with different metrics cannot be compared, and trials with one checkpoint folder would overwrite each other.
 _FIXED = ("checkpoint_dir", "metric_for_best_model")
 _KINDS = {float: "Continuous", int: "Integer"}
-#: Of CreateTrainingJob, and not of a tuning job's definition.
+#: Keys of CreateTrainingJob that a tuning job's TrainingJobDefinition does not have.
 _NOT_IN_DEFINITION = ("TrainingJobName", "HyperParameters", "ProfilerConfig", "Tags")
 _RENAMED = {"ResourceConfig": "HyperParameterTuningResourceConfig"}
 
 
 @dataclass(frozen=True)
 class Search:
-    """Which hyperparameters vary, in ranges as the API has them, towards which metric, in how many trials."""
+    """The ranges in the format of the API, the metric to optimize, and the number of trials."""
 
     ranges: Mapping[str, list[dict[str, Any]]]
     objective: str
@@ -48,23 +48,23 @@ class Search:
 
     @property
     def names(self) -> list[str]:
-        """The hyperparameters that vary."""
+        """The hyperparameters that are searched."""
         return [entry["Name"] for entries in self.ranges.values() for entry in entries]
 
 
-def read(options: Namespace) -> Search:
-    """The search that the options and train.yaml ask for. Raises UserError."""
+def from_options(options: Namespace) -> Search:
+    """The search that the options and train.yaml describe. Raises UserError."""
     if not options.ranges:
         raise UserError(
-            f"there is nothing to search; give {DEFAULT_FILE} (--config) a mapping `ranges`, as in "
+            f"there is nothing to search; add `ranges` to {DEFAULT_FILE} (or the file of --config), as in "
             "`ranges: {learning_rate: {min: 1e-5, max: 1e-4}, train_batch_size: [16, 32]}`"
         )
     if "checkpoint_dir" in options.hyperparameters:
-        raise UserError("checkpoint_dir is not for tuning, where each trial has a folder of its own; leave it out")
+        raise UserError("checkpoint_dir cannot be set for tuning, where each trial has its own folder; remove it")
     if options.keep_alive:
-        raise UserError("--keep-alive is not for tuning, where SageMaker reuses instances by itself; leave it out")
+        raise UserError("--keep-alive cannot be set for tuning, where SageMaker reuses instances by itself; remove it")
     if options.strategy not in STRATEGIES:
-        raise UserError(f"--strategy {options.strategy!r} is not supported; take {', '.join(STRATEGIES)}")
+        raise UserError(f"--strategy {options.strategy!r} is not supported; use {', '.join(STRATEGIES)}")
     ranges = _ranges(options.ranges)
     max_jobs = _max_jobs(ranges, options.strategy, options.max_jobs)
     if options.max_parallel_jobs > max_jobs:
@@ -80,7 +80,7 @@ def _objective(options: Namespace) -> str:
     objective = options.objective or given.get("metric_for_best_model") or DEFAULTS[task]
     reported = (*LOSSES, *BY_TASK[task])
     if objective not in reported:
-        raise UserError(f"--objective {objective!r} is no metric of {task}; {nearest(objective, reported)}")
+        raise UserError(f"--objective {objective!r} is not a metric of task={task}; {nearest(objective, reported)}")
     return objective
 
 
@@ -88,10 +88,10 @@ def _max_jobs(ranges: Mapping[str, list[dict[str, Any]]], strategy: str, given: 
     if strategy != "Grid":
         return given or DEFAULT_MAX_JOBS
     for entry in ranges["ContinuousParameterRanges"] + ranges["IntegerParameterRanges"]:
-        raise UserError(f"ranges: {entry['Name']}: --strategy Grid tries values one by one; give them as a list")
+        raise UserError(f"ranges: {entry['Name']}: --strategy Grid needs a list of values")
     combinations = math.prod(len(entry["Values"]) for entry in ranges["CategoricalParameterRanges"])
     if given not in (None, combinations):
-        raise UserError(f"--strategy Grid makes {combinations} trials, one for each combination; leave out --max-jobs")
+        raise UserError(f"--strategy Grid makes {combinations} trials, one per combination; remove --max-jobs")
     return combinations
 
 
@@ -103,7 +103,7 @@ def _ranges(given: Mapping[str, Range]) -> dict[str, list[dict[str, Any]]]:
     for name, range_ in given.items():
         name = hyperparameters.ALIASES.get(name, name)
         if name not in table:
-            raise UserError(f"ranges: {name!r} is no hyperparameter to search; {nearest(name, table)}")
+            raise UserError(f"ranges: {name!r} is not a hyperparameter that can be searched; {nearest(name, table)}")
         if isinstance(range_, Mapping):
             kind, entry = _numbers(table[name], range_)
         else:
@@ -115,30 +115,30 @@ def _ranges(given: Mapping[str, Range]) -> dict[str, list[dict[str, Any]]]:
 def _values(row: Hyperparameter, values: Any) -> dict[str, Any]:
     read = [row.read(value) for value in values]
     if len(set(read)) < max(2, len(read)):
-        raise UserError(f"ranges: {row.name}: give at least two values, each once")
+        raise UserError(f"ranges: {row.name}: give at least two different values, none of them twice")
     return {"Name": row.name, "Values": list(values)}
 
 
 def _numbers(row: Hyperparameter, range_: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     kind = _KINDS.get(row.type)
     if kind is None:
-        raise UserError(f"ranges: {row.name} is not a number; list its values, as [a, b]")
+        raise UserError(f"ranges: {row.name} is not a number; give a list of values, as in [a, b]")
     if not {"min", "max"} <= set(range_) <= {"min", "max", "scaling"}:
         raise UserError(f"ranges: {row.name}: write {{min: 1, max: 2}} or {{min: 1, max: 2, scaling: Linear}}")
     low, high, scaling = row.read(range_["min"]), row.read(range_["max"]), range_.get("scaling", "Auto")
     if low >= high:
-        raise UserError(f"ranges: {row.name}: min {low} is not less than max {high}; exchange them")
+        raise UserError(f"ranges: {row.name}: min {low} is not less than max {high}; swap them")
     if scaling not in SCALINGS:
-        raise UserError(f"ranges: {row.name}: scaling {scaling!r} is not known; take {', '.join(SCALINGS)}")
+        raise UserError(f"ranges: {row.name}: scaling {scaling!r} is unknown; use {', '.join(SCALINGS)}")
     if scaling == "Logarithmic" and low <= 0:
-        raise UserError(f"ranges: {row.name}: Logarithmic scaling needs a min above 0; raise it, or take Linear")
+        raise UserError(f"ranges: {row.name}: Logarithmic scaling needs a min above 0; raise it, or use Linear")
     if scaling == "ReverseLogarithmic" and (kind == "Integer" or not 0 <= low < high < 1):
-        raise UserError(f"ranges: {row.name}: ReverseLogarithmic scaling is for 0 <= min < max < 1; take Linear")
+        raise UserError(f"ranges: {row.name}: ReverseLogarithmic scaling needs 0 <= min < max < 1; use Linear")
     return kind, {"Name": row.name, "MinValue": str(low), "MaxValue": str(high), "ScalingType": scaling}
 
 
 def create_tuning_job(job: Mapping[str, Any], search: Search) -> dict[str, Any]:
-    """Return the request, with the keys that the SDK's HyperparameterTuner sends; each trial is a job like `job`.
+    """The request, with the same keys that the SDK's HyperparameterTuner sends; each trial is a job like `job`.
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateHyperParameterTuningJob.html
     """

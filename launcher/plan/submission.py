@@ -1,4 +1,4 @@
-"""From the options of a command to the request, and from the request to a job that runs."""
+"""A job to submit, created from the options of a command: the request, its files and its maximum cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from launcher.plan import bill, channels, checks, prices, request, search
+from launcher.plan import bill, checks, prices, request, search
 from launcher.plan.channels import Channel
 from launcher.plan.prices import Price
 from launcher.plan.search import Search
@@ -20,15 +20,15 @@ from text_classifier.contract.errors import UserError
 
 @dataclass(frozen=True)
 class Submission:
-    """What is sent: the request, where, and the files that it reads, by channel.
+    """The request, its region and bucket, and the local files of its channels.
 
-    With a `search` it is that of a tuning job, and `job` is what each of its trials is like.
+    With a `search` the request is that of a tuning job, and `job` is the request of each trial.
     """
 
     job: dict[str, Any]
     region: str
     bucket: str
-    #: The account that may own the bucket, if it is the default one, which is created when missing.
+    #: The account that must own the default bucket, which is created if missing; None for a bucket of the user.
     bucket_owner: str | None
     channels: Mapping[str, Channel]
     kms_key: str | None
@@ -45,27 +45,27 @@ class Submission:
 
     @property
     def trials(self) -> int:
-        """How many jobs will be paid for."""
+        """Number of training jobs in all."""
         return self.search.max_jobs if self.search else 1
 
     @property
     def parallel_jobs(self) -> int:
-        """How many of them run at the same time."""
+        """Number of training jobs that run at the same time."""
         return self.search.max_parallel_jobs if self.search else 1
 
     def price(self, given: float | None) -> Price | None:
-        """The price of its instances."""
+        """The price of one instance per hour."""
         return prices.find(self.job["ResourceConfig"]["InstanceType"], self.region, given)
 
     def uri(self, channel: str) -> str:
-        """Where a channel lies in S3."""
+        """The S3 URI of a channel."""
         uris = {
             entry["ChannelName"]: entry["DataSource"]["S3DataSource"]["S3Uri"] for entry in self.job["InputDataConfig"]
         }
         return uris[channel]
 
-    def short_form(self, price: float | None) -> str:
-        """What is read, written and paid for."""
+    def summary(self, price: float | None) -> str:
+        """Lines with everything that is read, written and paid for."""
         lines = [f"job     {self.name} in {self.region}, as {self.job['RoleArn']}"]
         if self.search:
             lines.append(
@@ -82,21 +82,21 @@ class Submission:
         return "\n".join([*lines, f"bill    {money}", *(f"        {line}" for line in more)])
 
 
-def prepare(options: argparse.Namespace, searched: Search | None = None) -> Submission:
-    """Check the options and make the request of them; with a search, that of a tuning job. Raises UserError."""
+def create(options: argparse.Namespace, searched: Search | None = None) -> Submission:
+    """Check the options and create the request; with a search, the request of a tuning job. Raises UserError."""
     paths = channel_paths(options)
     check(options)
     region = region_of(options)
     bucket = options.bucket or request.default_bucket(region, options.role)
     checks.bucket(bucket)
     base, name = options.base_job_name, tuning_job_name(options) if searched else job_name(options)
-    read = {key: channels.read(path) for key, path in paths.items()}
+    channels = {key: Channel.from_path(path) for key, path in paths.items()}
     spot = request.Spot(_max_wait(options), request.checkpoints_uri(bucket, base, name)) if options.spot else None
-    made = request.create_training_job(
+    job = request.create_training_job(
         name=name,
         image=options.image,
         role=options.role,
-        inputs={key: request.input_uri(bucket, base, channel.content) for key, channel in read.items()},
+        inputs={key: request.input_uri(bucket, base, channel.content_hash) for key, channel in channels.items()},
         output=request.output_uri(bucket, base),
         hyperparameters=options.hyperparameters,
         input_mode=options.input_mode,
@@ -115,20 +115,20 @@ def prepare(options: argparse.Namespace, searched: Search | None = None) -> Subm
             volume_kms_key=options.volume_kms_key,
         ),
         tags=dict(options.tag or ()),
-        environment=_told(options) | dict(options.environment or ()),
+        environment=_job_environment(options) | dict(options.environment or ()),
     )
     owner = None if options.bucket else request.account_of_role(options.role)
-    return Submission(made, region, bucket, owner, read, options.kms_key, searched)
+    return Submission(job, region, bucket, owner, channels, options.kms_key, searched)
 
 
-def _told(options: argparse.Namespace) -> dict[str, str]:
-    """What the job cannot find out by itself."""
+def _job_environment(options: argparse.Namespace) -> dict[str, str]:
+    """Environment variables with facts that the job cannot find out by itself."""
     digest = options.image.partition("@")[2]
     return {sagemaker.MAX_RUN_SECONDS: str(options.max_run)} | ({sagemaker.IMAGE_DIGEST: digest} if digest else {})
 
 
 def check(options: argparse.Namespace) -> None:
-    """Refuse settings that cannot work, alone or together."""
+    """Reject settings that cannot work, alone or in combination."""
     checks.pinned_image(options.image)
     checks.role(options.role)
     checks.instance_type(options.instance_type)
@@ -136,11 +136,11 @@ def check(options: argparse.Namespace) -> None:
 
 
 def check_settings(options: argparse.Namespace) -> None:
-    """Refuse settings that do not go together."""
+    """Reject settings that cannot be combined."""
     if options.spot:
         checks.spot_wait(_max_wait(options), options.max_run)
     elif options.max_wait:
-        raise UserError("--max-wait is for spot instances; give --spot too, or leave it out")
+        raise UserError("--max-wait applies to spot instances only; add --spot, or remove it")
     if options.keep_alive:
         checks.keep_alive(options.keep_alive, options.spot)
     checks.input_mode(options.input_mode)
@@ -154,31 +154,31 @@ def _max_wait(options: argparse.Namespace) -> int:
 
 
 def region_of(options: argparse.Namespace) -> str:
-    """The region: from its option, the environment, or the image."""
+    """The region from --region, the environment, or the image URI. Raises UserError."""
     candidates = (options.region, os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"))
     region = next(filter(None, candidates), None) or request.region_of_image(getattr(options, "image", None) or "")
     if not region:
-        raise UserError("no region is known; give --region, or set AWS_REGION")
+        raise UserError("the AWS region is unknown; give --region, or set AWS_REGION")
     checks.region(region)
     return region
 
 
 def job_name(options: argparse.Namespace) -> str:
-    """The name of the job, which stays the same however often the submission is tried."""
+    """The name of the job; retries of the submission keep it. Raises UserError."""
     name = options.job_name or request.job_name(options.base_job_name, datetime.now(UTC))
     checks.job_name(name)
     return name
 
 
 def tuning_job_name(options: argparse.Namespace) -> str:
-    """The name of the tuning job, with the same promise."""
+    """The name of the tuning job; retries of the submission keep it. Raises UserError."""
     name = options.job_name or request.tuning_job_name(options.base_job_name, datetime.now(UTC))
     checks.tuning_job_name(name)
     return name
 
 
 def channel_paths(options: argparse.Namespace) -> dict[str, Path]:
-    """The paths that are given, by channel. Raises UserError for those that hold nothing."""
+    """The given paths by channel. Raises UserError for a path without files."""
     given = {
         "train": options.data,
         "validation": options.validation,

@@ -15,7 +15,7 @@ from pathlib import Path
 import docker
 from faults.bench import Bench, spread
 from launcher import ROOT
-from launcher.local import job as local
+from launcher.local import local_job
 from support.containers import (
     BREAKS,
     ENDLESS,
@@ -123,7 +123,7 @@ def failing_hosts_in_local_mode(bench: Bench) -> None:
             [sys.executable, ROOT / "launch.py", "local", *words, "--skip-data-check", "train_batch_size=8"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
-        shutil.rmtree(local.RUNS / name, ignore_errors=True)
+        shutil.rmtree(local_job.RUNS / name, ignore_errors=True)
         if done.returncode != 1 or not re.search(r"^launch\.py: the job failed\. \w+", done.stdout, re.MULTILINE):
             complaints.append(f"rank {rank}: exit code {done.returncode}, {done.stdout[-1000:]}")
     bench.report("one failing host of two is never a success in local mode", f"{bench.slow_runs} runs", complaints)

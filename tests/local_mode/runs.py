@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.local import job as local
+from launcher.local import local_job
 
 SECONDS = 600
 
@@ -32,7 +32,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        return local.RUNS / self.name
+        return local_job.RUNS / self.name
 
     @property
     def text(self) -> str:

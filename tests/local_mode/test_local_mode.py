@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import launch
-from launcher.local import job as local
+from launcher.local import engine, local_job
 from local_mode.runs import Run, docker
 
 AMAZON_COLUMNS = (
@@ -50,7 +50,7 @@ def amazon_reviews(file: Path, count: int) -> Path:
 @pytest.fixture
 def bystander() -> Iterator[str]:
     """A container that is not ours to remove."""
-    [container] = docker("run", "--detach", "--rm", launch.commands.LOCAL_IMAGE, "sleep", "300")
+    [container] = docker("run", "--detach", "--rm", engine.LOCAL_IMAGE, "sleep", "300")
     yield container
     docker("rm", "--force", container)
 
@@ -73,7 +73,7 @@ def test_demo_learns_and_leaves_everything_in_its_folder(run: Callable[..., Run]
     words = demo.metrics["baselines"][1]
     assert demo.metrics["validation"]["accuracy"] > words["accuracy"] > demo.metrics["baselines"][0]["accuracy"]
     assert re.search(r"wrote \S+ in [\d.]+ s \(.*, report\)", demo.text), demo.text
-    for sentence in local.SENTENCES:
+    for sentence in local_job.SENTENCES:
         assert re.search(rf"^{re.escape(sentence)} +(negative|positive) 0\.\d+$", demo.text, re.MULTILINE), demo.text
     assert re.search(r"^wall time .*train [\d.]+ s, unpack [\d.]+ s, classify [\d.]+ s$", demo.text, re.MULTILINE)
 
@@ -126,6 +126,6 @@ def test_ctrl_c_leaves_nothing_and_touches_nobody_else(
     running.interrupt()
     assert running.wait() == 130
     assert "Traceback" not in running.text
-    assert running.text.endswith("launch.py: interrupted; nothing is left of this run\n")
+    assert running.text.endswith("launch.py: interrupted; everything of this run was removed\n")
     assert not running.folder.exists()
     assert docker("ps", "--quiet", "--no-trunc", f"--filter=id={bystander}") == [bystander]

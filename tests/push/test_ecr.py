@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from launcher.aws import client as aws_calls
+from launcher.aws import client
 from launcher.aws import ecr
 from text_classifier.contract.errors import UserError
 
@@ -129,7 +129,7 @@ def test_unknown_profile(built: Checkout) -> None:
 
 def test_aws_that_does_not_answer(built: Checkout, aws: dict[str, str], closed_port: int) -> None:
     endpoint = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{closed_port}"}
-    assert_one_sentence(built.push(**{**aws, **endpoint}), "AWS does not answer", "region")
+    assert_one_sentence(built.push(**{**aws, **endpoint}), "AWS does not respond", "region")
 
 
 def test_login_that_the_registry_refuses(
@@ -175,8 +175,8 @@ def test_no_token_for_another_account(aws: dict[str, str], monkeypatch: pytest.M
 )
 def test_each_answer_of_aws_is_one_line(code: str, told: str) -> None:
     error = ClientError({"Error": {"Code": code, "Message": "one line\nand another"}}, "CreateRepository")
-    assert told in aws_calls.explain(error)
-    assert "\n" not in aws_calls.explain(error)
+    assert told in client.explain(error)
+    assert "\n" not in client.explain(error)
 
 
 # -- the scan
@@ -211,7 +211,7 @@ def scan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]
 
     def run(states: list[str], findings: list[tuple[str, str]], lines: str = "# none\n") -> None:
         allowed.write_text(lines)
-        monkeypatch.setattr(ecr.aws, "client", lambda service, region: Scans(states, findings))
+        monkeypatch.setattr(ecr.client, "create", lambda service, region: Scans(states, findings))
         ecr.scan(REGION, NAME, "sha256:1")
 
     return run
@@ -234,7 +234,7 @@ def test_a_push_that_waits_for_the_scan_fails_with_it(
 
 def test_a_critical_finding_fails_unless_it_is_allowed_today(scan: Callable[..., None]) -> None:
     critical = [("CVE-1", "CRITICAL"), ("CVE-2", "HIGH")]
-    with pytest.raises(UserError, match="the scan found CVE-1, which is critical"):
+    with pytest.raises(UserError, match="critical findings of the scan: CVE-1;"):
         scan(["COMPLETE"], critical)
     with pytest.raises(UserError, match="CVE-1"):
         scan(["COMPLETE"], critical, "CVE-1 2020-01-01 that day is over\n")
@@ -251,7 +251,7 @@ def test_an_image_that_is_not_scanned_fails(scan: Callable[..., None], monkeypat
     with pytest.raises(UserError, match="ECR did not scan the image"):
         scan(["UNSUPPORTED_IMAGE"], [])
     monkeypatch.setattr(ecr, "SCAN_SECONDS", 0)
-    with pytest.raises(UserError, match="is scan on push switched on there"):
+    with pytest.raises(UserError, match="check that scan on push is on"):
         scan(["PENDING"] * 9, [])
 
 

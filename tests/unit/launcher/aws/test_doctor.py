@@ -64,7 +64,7 @@ def test_a_good_account_passes(examine, capsys):
     assert list(findings) == [
         "settings", "credentials", "region", "role", "bucket", "image", "instance type", "quota", "docker", "disk",
     ]  # fmt: skip
-    assert f"of account {ACCOUNT}" in findings["credentials"][1]
+    assert f"in account {ACCOUNT}" in findings["credentials"][1]
     launch.main(["doctor"])
     assert "ok       region         eu-west-1\n" in capsys.readouterr().out
 
@@ -72,22 +72,22 @@ def test_a_good_account_passes(examine, capsys):
 def test_nothing_given_is_a_warning(examine):
     code, findings = examine(image=None, role=None, bucket=None)
     assert code == 0
-    assert findings["role"] == ("warning", "none is given; name the job's execution role with --role")
-    assert findings["bucket"] == ("ok", f"sagemaker-{REGION}-{ACCOUNT}, which `train` will create")
+    assert findings["role"] == ("warning", "not given; give the job's execution role with --role")
+    assert findings["bucket"] == ("ok", f"sagemaker-{REGION}-{ACCOUNT} will be created by `train`")
 
 
 @pytest.mark.parametrize(
     ("options", "check", "text"),
     [
-        ({"role": ROLE + "s"}, "role", "does not exist; create it (`make aws-up` does), or correct --role"),
+        ({"role": ROLE + "s"}, "role", "does not exist; create it (`make aws-up`), or correct --role"),
         ({"role": ROLE.replace("role/", "role/path/")}, "role", f"does not exist, but {ROLE} does; correct --role"),
-        ({"role": ROLE.replace(ACCOUNT, "1" * 12)}, "role", f"is not of your account {ACCOUNT}"),
+        ({"role": ROLE.replace(ACCOUNT, "1" * 12)}, "role", f"is not in your account {ACCOUNT}"),
         ({"bucket": "no-such-bucket"}, "bucket", "the bucket no-such-bucket does not exist; create it"),
         ({"image": IMAGE.replace("0", "1")}, "image", "push it with `make push`"),
-        ({"image": IMAGE.partition("@")[0]}, "image", "does not say which version"),
+        ({"image": IMAGE.partition("@")[0]}, "image", "has no tag or digest"),
         ({"instance-type": "ml.p3.2xlarge"}, "instance type", "has V100 GPUs, which the image's CUDA 13 no longer"),
-        ({"instance-count": "3"}, "quota", f"{QUOTA!r} is 2 in {REGION}, and 3 are needed; ask for more"),
-        ({"max-wait": "9"}, "settings", "--max-wait is for spot instances"),
+        ({"instance-count": "3"}, "quota", f"{QUOTA!r} is 2 in {REGION}, but 3 are needed; request an increase"),
+        ({"max-wait": "9"}, "settings", "--max-wait applies to spot instances only"),
     ],
 )
 def test_what_will_not_do_fails_with_a_remedy(examine, options, check, text):
@@ -100,19 +100,19 @@ def test_what_will_not_do_fails_with_a_remedy(examine, options, check, text):
 def test_a_role_for_another_service_fails(examine):
     boto3.client("iam").update_assume_role_policy(RoleName="training", PolicyDocument=trust("ec2.amazonaws.com"))
     assert examine()[1]["role"] == (
-        "failed", f"{ROLE} does not trust sagemaker.amazonaws.com; add that to its trust policy"
+        "failed", f"{ROLE} does not trust sagemaker.amazonaws.com; add it to the trust policy"
     )  # fmt: skip
 
 
 def test_a_bucket_elsewhere_or_open_is_told(examine, monkeypatch):
     s3 = boto3.client("s3", region_name="us-east-1")
     s3.create_bucket(Bucket="far-away")
-    assert "is in us-east-1, the job in eu-west-1" in examine(bucket="far-away")[1]["bucket"][1]
+    assert "is in us-east-1, but the job runs in eu-west-1" in examine(bucket="far-away")[1]["bucket"][1]
     boto3.client("s3").delete_public_access_block(Bucket=BUCKET)
     assert examine()[1]["bucket"][0] == "warning"
     monkeypatch.setattr(account, "_is_public", lambda *arguments: True)
     assert examine()[1]["bucket"] == (
-        "failed", f"the bucket {BUCKET} is public; switch on Block Public Access, or give another --bucket"
+        "failed", f"the bucket {BUCKET} is public; turn on Block Public Access, or give another --bucket"
     )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def test_an_image_that_sagemaker_cannot_run_fails(examine, stub, change, text):
 )
 def test_each_way_to_run_has_its_quota(examine, stub, words, quota):
     assert examine(*words)[1]["quota"] == (
-        "warning", f"there is no quota {quota!r} in {REGION}; look under Service Quotas"
+        "warning", f"there is no quota {quota!r} in {REGION}; check Service Quotas"
     )  # fmt: skip
     stub.quotas[quota] = 0
     assert examine(*words)[0] == launch.REFUSED
@@ -168,12 +168,15 @@ def test_without_credentials_nothing_more_is_asked(examine, monkeypatch, tmp_pat
 def test_a_machine_without_docker_is_a_warning(examine, monkeypatch):
 
     def refuse():
-        raise doctor.UserError("no Docker engine answers; start it")
+        raise doctor.UserError("the Docker engine does not respond; start it")
 
     monkeypatch.setattr(doctor.engine, "require_engine", refuse)
     code, findings = examine()
     assert code == 0
-    assert findings["docker"] == ("warning", "local mode will not run: no Docker engine answers; start it")
+    assert findings["docker"] == (
+        "warning",
+        "local mode is not available: the Docker engine does not respond; start it",
+    )
 
 
 def test_train_is_refused_by_a_failed_check(stub, capsys, tmp_path):
@@ -183,7 +186,7 @@ def test_train_is_refused_by_a_failed_check(stub, capsys, tmp_path):
         "train", f"--image={IMAGE}", f"--role={ROLE}", f"--bucket={BUCKET}", f"--data={tmp_path / 'reviews.tsv'}",
     ])  # fmt: skip
     assert code == launch.REFUSED
-    assert capsys.readouterr().err.startswith(f"launch.py: quota: {QUOTA!r} is 0 in {REGION}, and 1 are needed")
+    assert capsys.readouterr().err.startswith(f"launch.py: quota: {QUOTA!r} is 0 in {REGION}, but 1 are needed")
     assert boto3.client("s3").list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
 
 
@@ -214,4 +217,4 @@ def test_the_quota_of_a_search_is_for_all_trials_at_a_time(stub, capsys, tmp_pat
     words = [f"--image={IMAGE}", f"--role={ROLE}", f"--bucket={BUCKET}", f"--data={tmp_path / 'reviews.tsv'}"]
     assert launch.main(["plan", "--tune", "--max-parallel-jobs=2", *words]) == 0
     assert launch.main(["plan", "--tune", "--max-parallel-jobs=2", "--instance-count=2", *words]) == launch.REFUSED
-    assert f"{QUOTA!r} is 2 in {REGION}, and 4 are needed" in capsys.readouterr().out
+    assert f"{QUOTA!r} is 2 in {REGION}, but 4 are needed" in capsys.readouterr().out

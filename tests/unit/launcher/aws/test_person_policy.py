@@ -12,8 +12,7 @@ from cfnlint.decode import cfn_yaml
 
 import launch
 from launcher import ROOT
-from launcher.aws import commands as remote
-from launcher.aws import doctor, ecr, follow, manifest, stack
+from launcher.aws import commands, doctor, ecr, follow, manifest, stack
 from support import sagemaker_stub
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy")
@@ -82,7 +81,7 @@ def stub(monkeypatch, tmp_path):
         monkeypatch, REGION, "SAGEMAKER", "CLOUDWATCH_LOGS", "SERVICE_QUOTAS", "ECR"
     ) as running:
         monkeypatch.setattr(doctor, "_local_mode", lambda: iter(()))
-        for module in (follow, remote):
+        for module in (follow, commands):
             monkeypatch.setattr(module, "time", type("NoTime", (), {"sleep": lambda s: None, "monotonic": lambda: 0}))
         running.images[DIGEST] = {"mediaType": manifest.DOCKER_V2, "architecture": "amd64"}
         running.quotas["ml.g5.xlarge for training job usage"] = 2
@@ -146,7 +145,7 @@ def live(stub, monkeypatch, tmp_path, outputs):
 
 
 def test_every_call_is_allowed(stub, calls, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(remote, "DOWNLOADS", tmp_path / "jobs")
+    monkeypatch.setattr(commands, "DOWNLOADS", tmp_path / "jobs")
     endpoint = stub.url
     monkeypatch.delenv("AWS_ENDPOINT_URL_ECR")
     assert stack.main(["up", f"--region={REGION}"]) == 0

@@ -89,7 +89,7 @@ def test_a_key_of_yours_encrypts_the_bucket_and_may_be_used(capsys):
 
 
 def test_down_deletes_it(outputs, capsys):
-    assert run(capsys, "down") == (0, "The stack text-classification is deleted\n", "")
+    assert run(capsys, "down") == (0, "Deleted the stack text-classification\n", "")
     assert boto3.client("s3").list_buckets()["Buckets"] == []
     code, _, err = run(capsys, "down")
     assert code == 3
@@ -104,7 +104,7 @@ def test_down_keeps_what_people_made_unless_told(outputs, capsys):
     s3.put_object(Bucket=outputs["Bucket"], Key="model.tar.gz", Body=b"x")
     code, _, err = run(capsys, "down")
     assert code == 3
-    assert "holds 1 objects" in err
+    assert "has 1 objects" in err
     assert "--with-contents" in err
     assert s3.list_objects_v2(Bucket=outputs["Bucket"])["KeyCount"] == 1
     assert run(capsys, "down", "--with-contents")[0] == 0

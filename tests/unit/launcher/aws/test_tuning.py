@@ -9,7 +9,6 @@ import launch
 from support import sagemaker_stub
 from support.fake_clock import START
 
-pytest_plugins = ["support.launching"]
 pytestmark = pytest.mark.usefixtures("clock")
 
 REGION, ACCOUNT, JOB = "eu-west-1", "123456789012", "search-1"
@@ -84,17 +83,17 @@ def test_tune_starts_a_search_follows_it_and_prints_the_leaderboard(tune, stub, 
     assert job["TrainingJobDefinition"]["StaticHyperParameters"]["seed"] == "7"
     limits = {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 2}
     assert job["HyperParameterTuningJobConfig"]["ResourceLimits"] == limits
-    assert f"Tuning job {JOB} is started\n" in out
+    assert f"Tuning job {JOB} started\n" in out
     assert f"--- {JOB}-001-0123abcd: InProgress (learning_rate=3e-05 train_batch_size=16)\n" in out
     assert f"--- {JOB}-001-0123abcd: Completed (learning_rate=3e-05 train_batch_size=16); f1_macro=0.8\n" in out
     assert BOARD in out
     assert "billable_seconds  1140\ncost              0.3167\n" in out
-    last = f"Tuning job {JOB} is completed; `launch.py download {JOB}-003-0123abcd --region {REGION}` fetches its best"
+    last = f"Tuning job {JOB} completed; `launch.py download {JOB}-003-0123abcd --region {REGION}` downloads the best"
     assert out.splitlines()[-1].startswith(last)
 
 
 def test_the_data_is_uploaded_as_for_train(tune, stub, searched):
-    assert ": 25 of 25 bytes sent\n" in tune()[1]
+    assert ": 25 of 25 bytes uploaded\n" in tune()[1]
 
 
 @pytest.mark.parametrize("kind", ["throttle", "500", "503", "reset", "lost"])
@@ -110,14 +109,14 @@ def test_a_second_submission_of_a_name_finds_the_tuning_job(tune, stub, searched
     assert tune()[0] == 0
     code, out, _ = tune()
     assert code == 0
-    assert f"Tuning job {JOB} was started before, with this very request" in out
+    assert f"Tuning job {JOB} was already started with the same request" in out
     code, _, err = tune("--max-jobs=4")
     assert (code, err.count("\n")) == (launch.REFUSED, 1)
-    assert "exists already, with another HyperParameterTuningJobConfig; give another --job-name" in err
+    assert "already exists with a different HyperParameterTuningJobConfig; give another --job-name" in err
     code, _, err = tune("seed=1")
-    assert "with another TrainingJobDefinition.StaticHyperParameters" in err
+    assert "with a different TrainingJobDefinition.StaticHyperParameters" in err
     code, _, err = tune("--instance-count=2")
-    assert "with another TrainingJobDefinition.HyperParameterTuningResourceConfig" in err
+    assert "with a different TrainingJobDefinition.HyperParameterTuningResourceConfig" in err
 
 
 @pytest.mark.parametrize("stops", [False, True])
@@ -128,22 +127,25 @@ def test_an_interrupt_leaves_the_tuning_job_or_stops_it(tune, stub, clock, stops
     assert code == 130
     assert stub.tuning_jobs[JOB]["HyperParameterTuningJobStatus"] == ("Stopping" if stops else "InProgress")
     if stops:
-        assert err == f"launch.py: tuning job {JOB} is told to stop; it saves what it has first\n"
+        assert err == f"launch.py: stop requested for tuning job {JOB}; the job saves its state first\n"
     else:
         assert f"`launch.py attach {JOB} --region {REGION}` follows it" in err
-        assert f"`launch.py stop {JOB} --region {REGION}` ends it" in err
+        assert f"`launch.py stop {JOB} --region {REGION}` stops it" in err
 
 
 def test_a_search_without_a_winner_has_failed(tune, command, stub, clock):
     stub.describe_hook = lambda job: None
     clock.plan = [(START + 10, lambda: end(stub, "Failed", FailureReason="All training jobs failed"))]
     code, _, err = tune()
-    assert (code, err) == (launch.FAILED, f"launch.py: tuning job {JOB} ended as Failed. All training jobs failed\n")
+    assert (code, err) == (
+        launch.FAILED,
+        f"launch.py: tuning job {JOB} ended with status Failed. All training jobs failed\n",
+    )
     end(stub, "Completed")
     code, _, err = command("attach", JOB)
-    assert err == f"launch.py: tuning job {JOB} ended as Completed. All training jobs failed\n"
+    assert err == f"launch.py: tuning job {JOB} ended with status Completed. All training jobs failed\n"
     del stub.tuning_jobs[JOB]["FailureReason"]
-    assert "no trial has reached the objective" in command("attach", JOB)[2]
+    assert "No trial reported the objective metric" in command("attach", JOB)[2]
 
 
 def test_the_other_commands_understand_a_tuning_job(tune, command, stub, searched, clock):
@@ -159,12 +161,12 @@ def test_the_other_commands_understand_a_tuning_job(tune, command, stub, searche
     for name in ("logs", "download"):
         code, _, err = command(name, JOB)
         assert code == launch.REFUSED
-        assert f"{JOB} is a tuning job; `launch.py status {JOB}` names its trials" in err
+        assert f"{JOB} is a tuning job; give the name of one of its trials, see `launch.py status {JOB}`" in err
     code, _, err = command("stop", JOB)
-    assert "cannot be stopped: it is Completed already" in err
+    assert "cannot be stopped: it is already Completed" in err
     end(stub, "InProgress")
     clock.plan = [(clock.now + 20, lambda: end(stub, "Stopped"))]
-    assert command("stop", JOB)[1] == f"Tuning job {JOB} is told to stop\nTuning job {JOB} is Stopped\n"
+    assert command("stop", JOB)[1] == f"Stop requested for tuning job {JOB}\nTuning job {JOB} is Stopped\n"
 
 
 def test_a_terminal_is_told_what_all_trials_can_cost(tune, stub, monkeypatch):
@@ -182,7 +184,7 @@ def test_a_terminal_is_told_what_all_trials_can_cost(tune, stub, monkeypatch):
 def test_plan_has_the_request_of_tune(command, stub):
     code, out, _ = command("plan", "--tune", "--json", *JOB_WORDS, "seed=2")
     assert code == 0
-    assert "epochs is given here and has a range" in command("plan", "--tune", *JOB_WORDS, "epochs=2")[2]
+    assert "epochs has a value here and a range" in command("plan", "--tune", *JOB_WORDS, "epochs=2")[2]
     plan = json.loads(out)
     name = plan["request"]["HyperParameterTuningJobName"]
     assert name.startswith("text-classificatio-") and len(name) == 32
@@ -221,44 +223,60 @@ def test_a_grid_has_as_many_trials_as_combinations(command, tmp_path):
 @pytest.mark.parametrize(
     ("ranges", "words", "sentence"),
     [
-        ("", [], "there is nothing to search; give train.yaml (--config) a mapping `ranges`"),
-        ("ranges: 3", [], "train.yaml: ranges is not a list of `name: range` lines"),
-        ("ranges: {epochs: 3}", [], "train.yaml: ranges.epochs is not a list of `name: value` lines"),
-        ("ranges: {epoch: [1, 2]}", [], "ranges: 'epoch' is no hyperparameter to search; did you mean epochs?"),
-        ("ranges: {checkpoint_dir: [a, b]}", [], "ranges: 'checkpoint_dir' is no hyperparameter to search"),
-        ("ranges: {epochs: [1]}", [], "ranges: epochs: give at least two values, each once"),
-        ("ranges: {epochs: [1, 01]}", [], "ranges: epochs: give at least two values, each once"),
+        ("", [], "there is nothing to search; add `ranges` to train.yaml"),
+        ("ranges: 3", [], "train.yaml: ranges must be a mapping of `name: range` lines"),
+        ("ranges: {epochs: 3}", [], "train.yaml: ranges.epochs must be a mapping of `name: value` lines"),
+        (
+            "ranges: {epoch: [1, 2]}",
+            [],
+            "ranges: 'epoch' is not a hyperparameter that can be searched; did you mean epochs?",
+        ),
+        (
+            "ranges: {checkpoint_dir: [a, b]}",
+            [],
+            "ranges: 'checkpoint_dir' is not a hyperparameter that can be searched",
+        ),
+        ("ranges: {epochs: [1]}", [], "ranges: epochs: give at least two different values"),
+        ("ranges: {epochs: [1, 01]}", [], "ranges: epochs: give at least two different values"),
         ("ranges: {epochs: [1, x]}", [], "hyperparameter epochs='x' is not an integer"),
         ("ranges: {epochs: {min: 0, max: 3}}", [], "hyperparameter epochs=0 is out of range"),
-        ("ranges: {epochs: {min: 3, max: 2}}", [], "ranges: epochs: min 3 is not less than max 2; exchange them"),
+        ("ranges: {epochs: {min: 3, max: 2}}", [], "ranges: epochs: min 3 is not less than max 2; swap them"),
         ("ranges: {epochs: {min: 3, top: 2}}", [], "ranges: epochs: write {min: 1, max: 2}"),
-        ("ranges: {precision: {min: 3, max: 2}}", [], "ranges: precision is not a number; list its values"),
+        ("ranges: {precision: {min: 3, max: 2}}", [], "ranges: precision is not a number; give a list of values"),
         (
             "ranges: {epochs: {min: 1, max: 2, scaling: log}}",
             [],
-            "ranges: epochs: scaling 'log' is not known; take Auto",
+            "ranges: epochs: scaling 'log' is unknown; use Auto",
         ),
         (
             "ranges: {weight_decay: {min: 0, max: 2, scaling: Logarithmic}}",
             [],
             "Logarithmic scaling needs a min above 0",
         ),
-        ("ranges: {weight_decay: {min: 0, max: 2, scaling: ReverseLogarithmic}}", [], "is for 0 <= min < max < 1"),
-        (RANGES, ["epochs=2"], "epochs is given here and has a range in the configuration file; leave one"),
-        (RANGES, ["--objective=f1"], "--objective 'f1' is no metric of single_label; valid names are train_loss"),
-        (RANGES, ["--strategy=Hyperband"], "--strategy 'Hyperband' is not supported; take Bayesian, Random, Grid"),
-        (RANGES, ["--strategy=Grid"], "ranges: learning_rate: --strategy Grid tries values one by one; give them as a"),
+        ("ranges: {weight_decay: {min: 0, max: 2, scaling: ReverseLogarithmic}}", [], "needs 0 <= min < max < 1"),
+        (RANGES, ["epochs=2"], "epochs has a value here and a range in the configuration file; remove one"),
+        (
+            RANGES,
+            ["--objective=f1"],
+            "--objective 'f1' is not a metric of task=single_label; valid names are train_loss",
+        ),
+        (RANGES, ["--strategy=Hyperband"], "--strategy 'Hyperband' is not supported; use Bayesian, Random, Grid"),
+        (RANGES, ["--strategy=Grid"], "ranges: learning_rate: --strategy Grid needs a list of values"),
         (
             "ranges: {epochs: [1, 2]}",
             ["--strategy=Grid", "--max-jobs=3"],
-            "--strategy Grid makes 2 trials, one for each",
+            "--strategy Grid makes 2 trials, one per combination",
         ),
         (RANGES, ["--max-parallel-jobs=11"], "--max-parallel-jobs 11 is more than the 10 trials; lower it"),
-        (RANGES, ["--keep-alive=60"], "--keep-alive is not for tuning, where SageMaker reuses instances by itself"),
+        (
+            RANGES,
+            ["--keep-alive=60"],
+            "--keep-alive cannot be set for tuning, where SageMaker reuses instances by itself",
+        ),
         (
             RANGES,
             ["checkpoint_dir=/tmp/x"],
-            "checkpoint_dir is not for tuning, where each trial has a folder of its own",
+            "checkpoint_dir cannot be set for tuning, where each trial has its own folder",
         ),
         (RANGES, [f"--job-name={'a' * 33}"], "is too long for a tuning job; use at most 32 characters"),
     ],

@@ -1,4 +1,4 @@
-"""The image's own commands on this machine: `check` reads the data as a job would, `predict` uses a model."""
+"""Runs the image's commands `check` and `predict` in containers on this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from launcher.local import engine
 from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
 
-#: What docker answers when the image has no such command.
+#: docker's exit code when the image has no such command.
 _NO_COMMAND = 127
 
 
 def check(image: str, channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> None:
-    """Read the channels as a job would, and print what they hold. Raises Refused with the check's own sentence."""
+    """Validate the channels like a training job and print a summary. Raises Refused with the message of the check."""
     volumes = [
         f"{path.absolute()}:{sagemaker.BASE}/input/data/{name}{'' if path.is_dir() else f'/{path.name}'}:ro"
         for name, path in channels.items()
@@ -27,13 +27,13 @@ def check(image: str, channels: Mapping[str, Path], hyperparameters: Mapping[str
     words = [word for name, value in hyperparameters.items() for word in (f"--{name}", value)]
     done = _run(image, volumes, ["check", *words], stderr=subprocess.PIPE)
     if done.returncode != 0:
-        *before, sentence = done.stderr.strip().splitlines() or ["the check of the data gave no reason"]
+        *before, sentence = done.stderr.strip().splitlines() or ["the data check failed without a message"]
         print("\n".join(before), end="\n" if before else "", file=sys.stderr)
         raise Refused(sentence)
 
 
 def check_if_possible(images: Sequence[str], channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> None:
-    """The same in the first of the images that this machine has; without one, or an engine, it says so instead."""
+    """Like `check`, in the first of the images on this machine; a warning if there is none, or no Docker engine."""
     try:
         engine.require_engine()
         image = next(filter(engine.has_image, images), None)
@@ -42,19 +42,21 @@ def check_if_possible(images: Sequence[str], channels: Mapping[str, Path], hyper
         print(f"Checking the data in {image}", flush=True)
         check(image, channels, hyperparameters)
     except UserError as reason:
-        print(f"The data is not checked before it is uploaded: {reason}", file=sys.stderr)
+        print(f"WARNING: the data is uploaded without a check: {reason}", file=sys.stderr)
 
 
 def predict(image: str, model: Path, data: Path, output: Path, is_calibrated: bool) -> None:
-    """Classify the rows of a file with an unpacked model, into a CSV file. Raises JobFailed."""
+    """Classify the rows of `data` with an unpacked model and write a CSV file. Raises UserError or JobFailed."""
     folder = output.absolute().parent
     if not folder.is_dir():
-        raise UserError(f"--output {output} is in a folder that does not exist; make it, or name another")
+        raise UserError(
+            f"--output {output} is in a folder that does not exist; create the folder, or give another --output"
+        )
     volumes = [f"{model.absolute()}:/model:ro", f"{data.absolute()}:/data/{data.name}:ro", f"{folder}:/output"]
     words = ["--model", "/model", "--data", f"/data/{data.name}", "--output", f"/output/{output.name}"]
     owner = ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "HOME=/tmp"]
     if _run(image, volumes, ["predict", *words, *(["--calibrated"] if is_calibrated else [])], owner).returncode != 0:
-        raise JobFailed("nothing was classified; the lines above say why")
+        raise JobFailed("prediction failed; see the messages above")
 
 
 def _run(
@@ -66,5 +68,5 @@ def _run(
     words = ["docker", "run", "--rm", "--network=none", *options, *mounts, image, *command]
     done = subprocess.run(words, check=False, stderr=stderr, text=True)
     if done.returncode == _NO_COMMAND:
-        raise UserError(f"the image {image} has no command {command[0]}; build it anew with `make build`")
+        raise UserError(f"the image {image} has no command {command[0]}; rebuild it with `make build`")
     return done

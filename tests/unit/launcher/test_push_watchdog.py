@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from launcher import ROOT, stall
+from launcher import ROOT, push_watchdog
 
 
 def run(script, *words, seconds="20"):
-    """Run Python code under launcher.stall, with pipes for its output."""
-    command = [sys.executable, "-m", "launcher.stall", *words, seconds, sys.executable, "-uc", script]
+    """Run Python code under launcher.push_watchdog, with pipes for its output."""
+    command = [sys.executable, "-m", "launcher.push_watchdog", *words, seconds, sys.executable, "-uc", script]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -27,14 +27,14 @@ def test_one_that_stalls_is_ended(words):
     start = time.monotonic()
     done = run("import time; print(1); time.sleep(600)", *words, seconds="0.5")
     assert time.monotonic() - start < 10
-    assert (done.returncode, done.stdout) == (stall.STALLED, "1\n")
-    assert done.stderr == f"{sys.executable} -uc has shown no progress for 0.5 s and was ended.\n"
+    assert (done.returncode, done.stdout) == (push_watchdog.STALLED, "1\n")
+    assert done.stderr == f"{sys.executable} -uc made no progress for 0.5 s and was ended.\n"
 
 
 def test_one_that_does_not_listen_is_killed(monkeypatch):
-    monkeypatch.setattr(stall, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(push_watchdog, "_GRACE_SECONDS", 0.2)
     script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1); time.sleep(600)"
-    assert stall.run([sys.executable, "-uc", script], 1, on_terminal=False) == stall.STALLED
+    assert push_watchdog.run([sys.executable, "-uc", script], 1, on_terminal=False) == push_watchdog.STALLED
 
 
 def test_the_command_has_a_terminal_and_its_moving_lines_are_left_out():

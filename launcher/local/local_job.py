@@ -1,4 +1,4 @@
-"""SageMaker local mode, end to end: train in containers, unpack, use the artifact inside the same image."""
+"""A job in SageMaker local mode, end to end: train in containers, unpack the artifact, classify with it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -38,12 +39,12 @@ _MODEL_MOUNT = "/model"
 
 
 class TrainingFailed(Exception):
-    """The job failed. The first line of the message is its reason in one sentence."""
+    """The job failed. The first line of the message is the reason."""
 
 
 @dataclass(frozen=True)
 class LocalJob:
-    """A job for the containers of this machine."""
+    """A job for containers on this machine."""
 
     name: str
     image: str
@@ -53,13 +54,13 @@ class LocalJob:
 
     @property
     def directory(self) -> Path:
-        """Where everything that the run leaves lies: model.tar.gz, output.tar.gz, model/ and output/."""
+        """The folder with the results: model.tar.gz, output.tar.gz, model/ and output/."""
         return RUNS / self.name
 
 
 @dataclass
 class Result:
-    """What a run gave: its metrics.json, the classified sentences, and the wall time of its stages."""
+    """The metrics.json of a run, the classified sentences, and the wall time of each stage in seconds."""
 
     metrics: dict[str, Any] = field(default_factory=dict)
     predictions: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +68,7 @@ class Result:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, and say that it begins."""
+        """Announce a stage and time it."""
         print(f"--- {name}", flush=True)
         start = time.monotonic()
         yield
@@ -75,18 +76,18 @@ class Result:
 
 
 def demo_channels() -> dict[str, Path]:
-    """The rows of the demo. Raises UserError before `make demo-data`."""
+    """The demo's channels. Raises UserError before `make demo-data`."""
     channels = {name: DEMO / name for name in ("train", "validation")}
     if not all(path.is_dir() for path in channels.values()):
-        raise UserError("there is no demo data yet; run `make demo-data`, or give your own file with --data")
+        raise UserError("the demo data is missing; run `make demo-data`, or give a file with --data")
     return channels
 
 
 def run(job: LocalJob) -> Result:
     """Train, unpack and classify.
 
-    Raises UserError (nothing was started), TrainingFailed (what the job said is in `output/`) or Interrupted
-    (the run's folder is gone). In each case the job's containers, network and temporary files are removed.
+    Raises UserError (nothing was started), TrainingFailed (`output/` has the job's messages) or Interrupted (the
+    run's folder is deleted). The job's containers, network and temporary files are always removed.
     """
     engine.require_engine()
     engine.require_image(job.image)
@@ -96,7 +97,9 @@ def run(job: LocalJob) -> Result:
         try:
             job.directory.mkdir(parents=True)
         except FileExistsError:
-            raise UserError(f"{shown(job.directory)} exists; remove it, or give another --job-name") from None
+            raise UserError(
+                f"{relative(job.directory)} already exists; delete it, or give another --job-name"
+            ) from None
         scratch = Path(tempfile.mkdtemp(prefix="sagemaker-local-"))
         try:
             with _environment(COMPOSE_PROJECT_NAME=engine.compose_project(job.name), **variables):
@@ -112,7 +115,7 @@ def run(job: LocalJob) -> Result:
             if signals.received:
                 shutil.rmtree(job.directory, ignore_errors=True)
             with contextlib.suppress(OSError):
-                job.directory.rmdir()  # succeeds only on an empty folder, when nothing was started
+                job.directory.rmdir()  # succeeds only if the folder is empty because nothing was started
 
 
 def _run(job: LocalJob, scratch: Path, sdk: ModuleType) -> Result:
@@ -128,7 +131,7 @@ def _run(job: LocalJob, scratch: Path, sdk: ModuleType) -> Result:
 
 
 def _train(job: LocalJob, scratch: Path, sdk: ModuleType) -> str | None:
-    """Return None, or what the SDK said went wrong."""
+    """Train. Returns the SDK's error message, or None."""
     root = scratch / "containers"
     root.mkdir()
     request = create_training_job(
@@ -149,9 +152,9 @@ def _train(job: LocalJob, scratch: Path, sdk: ModuleType) -> str | None:
 
 
 def _stage(source: Path, directory: Path) -> Path:
-    """Give a channel a folder of its own: hard links where the file system allows them, else copies.
+    """Put the files of a channel into their own folder: hard links if the file system allows them, else copies.
 
-    The SDK mounts the whole folder that a file lies in, writable, and refuses folders below /root and /etc.
+    The SDK mounts the whole parent folder of a file, writable, and rejects folders below /root and /etc.
     """
     if source.is_dir():
         return Path(shutil.copytree(source, directory, copy_function=_link_or_copy, ignore_dangling_symlinks=True))
@@ -169,17 +172,17 @@ def _link_or_copy(source: str, target: str) -> str:
 
 
 def _collect(job: LocalJob, archives: Path, failure: str | None) -> None:
-    """Move the archives to the run's folder and unpack them; the model only of a job that succeeded.
+    """Move the archives to the run's folder and unpack them; the model only if the job succeeded.
 
-    A `failure` file means that the job failed, whatever the SDK said: of several containers, the SDK goes by
-    the one that ends first.
+    A `failure` file means that the job failed, whatever the SDK reports: with several containers, the SDK reports
+    only the one that ends first.
     """
     _move_and_unpack(archives / "output.tar.gz", job.directory / "output")
     reason = job.directory / "output" / "failure"
     if reason.exists():
         raise TrainingFailed(reason.read_text(errors="replace").strip())
     if failure:
-        raise TrainingFailed(f"training ended without giving a reason; its last log lines say more ({failure})")
+        raise TrainingFailed(f"training ended without a reason; see the last log lines ({failure})")
     _move_and_unpack(archives / "model.tar.gz", job.directory / "model")
 
 
@@ -192,33 +195,30 @@ def _move_and_unpack(archive: Path, directory: Path) -> None:
 def _metrics(job: LocalJob) -> dict[str, Any]:
     path = job.directory / "output" / "data" / "metrics.json"
     if not path.exists():
-        raise TrainingFailed("training ended without writing metrics.json; its last log lines say more")
+        raise TrainingFailed("training ended without writing metrics.json; see the last log lines")
     return json.loads(path.read_text())
 
 
 def _classify(job: LocalJob) -> list[dict[str, Any]]:
-    done = engine.run(
-        job.image,
-        ["python", "-", _MODEL_MOUNT, *SENTENCES],
-        job=job.name,
-        mounts={job.directory / "model": _MODEL_MOUNT},
-        stdin=_CLASSIFIER.read_text(),
-    )
+    command = ["docker", "run", "--rm", "--interactive", "--network=none", f"--label={engine.JOB_LABEL}={job.name}"]
+    command += [f"--volume={job.directory / 'model'}:{_MODEL_MOUNT}:ro", job.image]
+    command += ["python", "-", _MODEL_MOUNT, *SENTENCES]
+    done = subprocess.run(command, input=_CLASSIFIER.read_text(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
-        raise TrainingFailed(f"the model in {shown(job.directory / 'model')} cannot be loaded: {reason}")
+        reason = (done.stderr.strip().splitlines() or ["no error message"])[-1]
+        raise TrainingFailed(f"the model in {relative(job.directory / 'model')} cannot be loaded: {reason}")
     predictions = json.loads(done.stdout)
     return [{"text": text, **prediction} for text, prediction in zip(SENTENCES, predictions, strict=True)]
 
 
-def shown(path: Path) -> str:
-    """A path as people at this prompt would write it."""
+def relative(path: Path) -> str:
+    """A path relative to the current folder, for messages."""
     return os.path.relpath(path)
 
 
 @contextlib.contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Set environment variables, which the SDK's own child processes inherit."""
+    """Set environment variables for the child processes that the SDK starts."""
     previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

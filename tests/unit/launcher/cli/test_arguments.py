@@ -1,0 +1,51 @@
+"""The command line: --help, missing flags, and what it needs to run."""
+
+import json
+import time
+
+import pytest
+
+import launch
+from launcher.cli.commands import COMMANDS
+from support.launching import IMAGE, ROLE, isolated_launch
+
+pytestmark = pytest.mark.usefixtures("no_aws")
+
+
+def test_plan_and_help_need_no_package_and_answer_at_once(reviews):
+    start = time.monotonic()
+    done = isolated_launch("plan", "--skip-checks", "--json", "--image", IMAGE, "--role", ROLE, "--data", reviews)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+    assert isolated_launch("--help").returncode == 0
+    assert time.monotonic() - start < 4, "the two take 0.2 s on a quiet machine"
+
+
+def test_without_a_command_the_list_is_printed(capsys):
+    with pytest.raises(SystemExit) as end:
+        launch.main([])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert all(f"\n    {name} " in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_each_command_has_examples(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        launch.main([name, "--help"])
+    assert end.value.code == 0
+    assert f"examples:\n  launch.py {name}" in capsys.readouterr().out
+
+
+def test_help_of_train_lists_the_hyperparameters():
+    text = isolated_launch("train", "--help").stdout
+    assert "learning_rate" in text
+    assert "label_map" in text
+
+
+def test_missing_flags_are_named():
+    done = isolated_launch("plan", "--image", IMAGE)
+    assert done.returncode == launch.WRONG_USE
+    assert done.stderr == (
+        "launch.py: plan needs --data, --role; give them here or in train.yaml, see launch.py plan --help\n"
+    )

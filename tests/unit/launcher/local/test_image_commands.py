@@ -1,0 +1,122 @@
+"""`launch.py check` and `predict`, and the data check of `local` and `train`, with a fake docker."""
+
+import pytest
+
+import launch
+from launcher.aws import commands
+from launcher.errors import Refused
+from launcher.local import local_job
+from support.launching import IMAGE, ROLE
+from text_classifier.contract import sagemaker
+
+pytestmark = pytest.mark.usefixtures("no_aws")
+
+
+def test_check_shows_the_image_the_channels_of_a_job(docker_log, reviews, tmp_path):
+    log = docker_log()
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "rows.tsv").write_text("label\ttext\n")
+    assert launch.main(["check", "--data", str(reviews), "--validation", str(folder), "label_map=1=a;2=b"]) == 0
+    assert log.read_text().splitlines() == [
+        "run",
+        "--rm",
+        "--network=none",
+        f"--volume={reviews}:{sagemaker.BASE}/input/data/train/reviews.tsv:ro",
+        f"--volume={folder}:{sagemaker.BASE}/input/data/validation:ro",
+        "sagemaker-text-classification:local",
+        "check",
+        "--label_map",
+        "1=a;2=b",
+    ]
+
+
+def test_predict_reads_the_model_and_writes_beside(docker_log, reviews, tmp_path):
+    log = docker_log()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    words = ["--model", tmp_path / "model", "--data", reviews, "--output", tmp_path / "scores.csv", "--calibrated"]
+    assert launch.main(["predict", *map(str, words)]) == 0
+    lines = log.read_text().splitlines()
+    assert f"--volume={tmp_path}/model:/model:ro" in lines
+    assert f"--volume={tmp_path}:/output" in lines
+    assert lines[lines.index("predict") :] == [
+        "predict", "--model", "/model", "--data", "/data/reviews.tsv", "--output", "/output/scores.csv", "--calibrated",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "says", "ends", "sentence"),
+    [
+        (1, "NOTE: so\\nYour data: no rows\\n", launch.REFUSED, "NOTE: so\nlaunch.py: Your data: no rows\n"),
+        (1, "", launch.REFUSED, "launch.py: the data check failed without a message\n"),
+        (127, "", launch.WRONG_USE, "has no command check; rebuild it with `make build`\n"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "local"])
+def test_a_check_that_fails_says_so(docker_log, reviews, capsys, command, code, says, ends, sentence):
+    docker_log(code, says)
+    assert launch.main([command, "--data", str(reviews)]) == ends
+    assert capsys.readouterr().err.endswith(sentence)
+
+
+def test_local_mode_checks_the_data_unless_told_not_to(docker_log, reviews, monkeypatch, capsys):
+    log = docker_log(1)
+    result = local_job.Result({"headline": "mae", "mae": 1}, [{"text": "good", "label": "value", "score": 4.5}])
+    monkeypatch.setattr(local_job, "run", lambda job: result)
+    assert launch.main(["local", "--data", str(reviews)]) == launch.REFUSED
+    log.unlink()
+    assert launch.main(["local", "--data", str(reviews), "--skip-data-check"]) == launch.COMPLETED
+    assert not log.exists() and "mae           1.000 (no baselines)" in capsys.readouterr().out
+
+
+TRAIN = ["--image", IMAGE, "--role", ROLE, "--skip-checks", "--yes"]
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Catch what `launch.py train` would upload."""
+    jobs = []
+
+    def upload(job):
+        jobs.append(job)
+        raise Refused("caught")
+
+    monkeypatch.setattr(commands, "_upload", upload)
+    return jobs
+
+
+def test_train_checks_the_data_before_it_uploads(docker_log, reviews, sent, capsys):
+    log = docker_log(1, "Your data: it has no rows\\n")
+    assert launch.main(["train", *TRAIN, "--data", str(reviews), "label_map=1=a;2=b"]) == launch.REFUSED
+    assert capsys.readouterr().err == "launch.py: Your data: it has no rows\n"
+    lines = log.read_text().splitlines()
+    assert lines[lines.index(IMAGE) :] == [IMAGE, "check", "--label_map", "1=a;2=b"] and not sent
+
+
+def test_train_takes_the_local_image_where_it_does_not_have_the_jobs(docker_log, reviews, sent, capsys):
+    log = docker_log(cases=f"*inspect*{IMAGE}*) exit 1 ;;")
+    assert launch.main(["train", *TRAIN, "--data", str(reviews)]) == launch.REFUSED
+    assert "sagemaker-text-classification:local" in log.read_text().splitlines() and len(sent) == 1
+    assert capsys.readouterr().out.startswith("Checking the data in sagemaker-text-classification:local\n")
+
+
+@pytest.mark.parametrize(
+    ("cases", "reason"),
+    [
+        ("version*) exit 1 ;;", "the Docker engine does not respond; start it"),
+        ("image*) exit 1 ;;", f"neither {IMAGE} nor sagemaker-text-classification:local is on this machine"),
+        ("run*) exit 127 ;;", f"the image {IMAGE} has no command check; rebuild it"),
+    ],
+)
+def test_train_goes_on_where_it_cannot_check_and_says_so(docker_log, reviews, sent, capsys, cases, reason):
+    docker_log(cases=cases)
+    assert launch.main(["train", *TRAIN, "--data", str(reviews)]) == launch.REFUSED
+    assert capsys.readouterr().err.startswith(f"WARNING: the data is uploaded without a check: {reason}")
+    assert len(sent) == 1
+
+
+def test_train_leaves_the_check_out(docker_log, reviews, sent):
+    log = docker_log(1)
+    assert launch.main(["train", *TRAIN, "--data", str(reviews), "--skip-data-check"]) == launch.REFUSED
+    assert len(sent) == 1 and not log.exists()

@@ -1,0 +1,82 @@
+"""Wrong settings: one sentence, exit code 2."""
+
+import pytest
+
+import launch
+
+pytestmark = pytest.mark.usefixtures("no_aws")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["epoch=2"], "unknown hyperparameter 'epoch'; did you mean epochs?"),
+        (["epochs=two"], "hyperparameter epochs='two' is not an integer"),
+        (["epochs=1", "epochs=2"], "hyperparameter 'epochs' is given twice; remove one of the two"),
+        (["epochs"], "'epochs' is neither a flag nor a hyperparameter; write hyperparameters as name=value"),
+        (["--epoch", "2"], "--epoch is not a flag of this command"),
+        (
+            ["--instance-typ", "ml.g5.xlarge"],
+            "--instance-typ is not a flag of this command; did you mean --instance-type?",
+        ),
+        (["--keep-alive=9", "--spot"], "--keep-alive cannot be combined with --spot"),
+        (["--keep-alive=3601"], "--keep-alive 3601 is too long; the maximum is 3600 seconds"),
+        (["--input-mode=Pipe"], "--input-mode 'Pipe' is not supported; use File or FastFile"),
+        (["--subnet=subnet-1"], "--subnet is given without --security-group; a job in your VPC needs both"),
+        (["--network-isolation"], "give the model's folder with --model"),
+        (["--volume-kms-key=k"], "--volume-kms-key cannot be used with ml.g5.xlarge"),
+        (["--environment=A-B=1"], "--environment 'A-B' is not the name of an environment variable"),
+        (["--tag=team"], "argument --tag: 'team' is not NAME=VALUE"),
+        (["--price=cheap"], "argument --price: 'cheap' is not a price; write it like 1.41"),
+        (["--config=nowhere.yaml"], "--config nowhere.yaml cannot be read (No such file or directory)"),
+        (["--instance-type=g5.xlarge"], "--instance-type 'g5.xlarge' is not a SageMaker instance type"),
+        (["--instance-type=ml.p2.xlarge"], "ml.p2.xlarge has K80 GPUs, which the image's CUDA 13 no longer"),
+        (["--instance-type=ml.p3.2xlarge"], "families ml.g4dn, ml.g5, ml.g6, ml.p4d or ml.p5"),
+        (["--instance-type=ml.p3dn.24xlarge"], "V100"),
+        (["--instance-count=0"], "argument --instance-count: '0' is not an integer of 1 or more"),
+        (["--max-run=never"], "argument --max-run: 'never' is not an integer of 1 or more"),
+        (
+            ["--spot", "--max-run=100", "--max-wait=99"],
+            "--max-wait 99 is shorter than --max-run 100; it includes both waiting",
+        ),
+        (["--max-wait=99"], "--max-wait applies to spot instances only; add --spot, or remove it"),
+        (["--job-name=under_score"], "job name 'under_score' is not allowed"),
+        (["--job-name=" + "x" * 64], "use up to 63 letters, digits and hyphens"),
+        (["--base-job-name=" + "x" * 60], "use up to 63 letters, digits and hyphens"),
+        (["--region=Frankfurt"], "region 'Frankfurt' is not the name of an AWS region"),
+        (["--bucket=s3://my-bucket/x"], "is not the name of a bucket; give the name only"),
+        (["--validation=nowhere.tsv"], "--validation nowhere.tsv does not exist"),
+        (["--model=nowhere"], "--model nowhere is not a model folder: it has no config.json"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(plan, words, sentence):
+    code, out, err = plan(*words)
+    assert (code, out) == (launch.WRONG_USE, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "sentence"),
+    [
+        ("image", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name", "has no tag or digest"),
+        ("image", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name:latest", "has no tag or digest"),
+        ("image", "sagemaker-text-classification:local", "exists on this machine only; push it with `make push`"),
+        ("image", "registry.example.com:443/name:tag", "the AWS region is unknown; give --region, or set AWS_REGION"),
+        ("role", "my-role", "--role 'my-role' is not the ARN of a role"),
+        ("data", "nowhere.tsv", "--data nowhere.tsv does not exist"),
+    ],
+)
+def test_required_arguments_are_checked(plan, argument, value, sentence):
+    code, out, err = plan(**{argument: value})
+    assert (code, out) == (launch.WRONG_USE, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_empty_file_and_empty_folder_are_refused(plan, tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    assert f"--data {folder} contains no files" in plan(data=folder)[2]
+    (folder / "empty.tsv").touch()
+    assert f"--data: the file {folder / 'empty.tsv'} is empty" in plan(data=folder)[2]

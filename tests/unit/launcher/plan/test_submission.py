@@ -1,0 +1,57 @@
+"""The request of `launch.py plan`, from its options."""
+
+import json
+
+import pytest
+
+from launcher.plan.channels import Channel
+
+pytestmark = pytest.mark.usefixtures("no_aws")
+
+
+def test_plan_prints_the_request(plan, reviews):
+    code, out, err = plan(
+        "epochs=2", "--job-name=job-1", "--bucket=my-bucket", "--instance-count=2", "label_column=stars"
+    )
+    request = json.loads(out)
+    assert (code, err) == (0, "")
+    assert request["TrainingJobName"] == "job-1"
+    assert request["HyperParameters"] == {"epochs": "2", "label_column": "stars"}
+    assert request["ResourceConfig"]["InstanceCount"] == 2
+    [train] = request["InputDataConfig"]
+    content = Channel.from_path(reviews).content_hash
+    assert train["DataSource"]["S3DataSource"]["S3Uri"] == f"s3://my-bucket/text-classification/data/{content}/"
+
+
+def test_plan_has_a_channel_for_each_path(plan, reviews, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    _, out, _ = plan("--validation", reviews, "--test", reviews, "--model", tmp_path / "model")
+    names = [channel["ChannelName"] for channel in json.loads(out)["InputDataConfig"]]
+    assert names == ["train", "validation", "test", "model"]
+
+
+def test_hyperparameters_may_stand_between_flags(plan):
+    _, out, _ = plan("epochs=2", "--max-run", "60", "seed=1")
+    assert json.loads(out)["HyperParameters"] == {"epochs": "2", "seed": "1"}
+
+
+def test_spot_has_checkpoints_of_its_own_and_waits_twice_the_run(plan):
+    _, out, _ = plan("--spot", "--max-run", "100", "--job-name", "job-1", "--bucket", "my-bucket")
+    request = json.loads(out)
+    assert request["EnableManagedSpotTraining"] is True
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 200}
+    assert request["CheckpointConfig"] == {"S3Uri": "s3://my-bucket/checkpoints/text-classification/job-1/"}
+
+
+def bucket_of(out):
+    return json.loads(out)["OutputDataConfig"]["S3OutputPath"].split("/")[2]
+
+
+def test_region_is_taken_from_flag_then_environment_then_image(plan, monkeypatch):
+    assert bucket_of(plan()[1]) == "sagemaker-eu-west-1-123456789012"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-2")
+    assert bucket_of(plan()[1]) == "sagemaker-us-east-2-123456789012"
+    monkeypatch.setenv("AWS_REGION", "ap-south-1")
+    assert bucket_of(plan()[1]) == "sagemaker-ap-south-1-123456789012"
+    assert bucket_of(plan("--region=us-gov-west-1")[1]) == "sagemaker-us-gov-west-1-123456789012"
