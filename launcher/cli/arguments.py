@@ -16,9 +16,7 @@ from launcher.plan.search import DEFAULT_FILE
 from text_classifier.contract import hyperparameters
 from text_classifier.contract.errors import UserError, nearest
 
-CONFIG_OPTION = Option(
-    "config", f"YAML file with options and hyperparameters (default: {DEFAULT_FILE})", Path, "FILE"
-)
+CONFIG_OPTION = Option("config", f"YAML file with options and hyperparameters (default: {DEFAULT_FILE})", Path, "FILE")
 JSON_OPTION = Option("json", "print JSON on stdout and everything else on stderr", in_file=False)
 
 

@@ -11,8 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from launcher.aws import client
-from launcher.aws import ecr
+from launcher.aws import client, ecr
 from text_classifier.contract.errors import UserError
 
 from .conftest import ECR_HOST, REGION, Checkout, Registry, assert_one_sentence

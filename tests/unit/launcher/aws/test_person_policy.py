@@ -1,17 +1,14 @@
-"""The people's policy of aws/template.yaml allows every call that launch.py and build_and_push.sh make."""
+"""PersonPolicy in aws/template.yaml allows every call that launch.py and build_and_push.sh make, and no others."""
 
 import fnmatch
 import io
-import re
 import tarfile
 
 import boto3
 import botocore.client
 import pytest
-from cfnlint.decode import cfn_yaml
 
 import launch
-from launcher import ROOT
 from launcher.aws import commands, doctor, ecr, follow, manifest, stack
 from support import sagemaker_stub
 
@@ -21,25 +18,25 @@ REPOSITORY = "sagemaker-text-classification"
 DIGEST = "sha256:" + "0" * 64
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{REPOSITORY}@{DIGEST}"
 
-#: What `docker push` and `docker manifest inspect` ask of ECR behind the registry's protocol.
+#: The actions that `docker push` and `docker manifest inspect` need, through the registry's protocol.
 #: Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
 BY_DOCKER = (
     "BatchCheckLayerAvailability", "BatchGetImage", "CompleteLayerUpload", "GetDownloadUrlForLayer",
     "InitiateLayerUpload", "PutImage", "UploadLayerPart",
 )  # fmt: skip
 
-#: Where the action is not called as the operation is.
+#: Operations whose IAM action has another name.
 ACTIONS = {
     "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket", "HeadObject": "GetObject",
     "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
 }  # fmt: skip
 PREFIXES = {"service-quotas": "servicequotas"}
-#: Everybody may ask who they are.
+#: Needs no permission.
 FREE = ("sts:GetCallerIdentity", "*")
 
 
 def needed(service, operation, arguments):
-    """What IAM must allow for a call: pairs of action and resource."""
+    """The pairs of action and resource that IAM must allow for a call."""
     action = f"{PREFIXES.get(service, service)}:{ACTIONS.get(operation, operation)}"
     arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}:"
     if service == "s3":
@@ -90,7 +87,7 @@ def stub(monkeypatch, tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The calls that are made, as service, operation and arguments."""
+    """All calls made, as service, operation and arguments."""
     made = []
     call = botocore.client.BaseClient._make_api_call
 
@@ -110,7 +107,7 @@ def model_archive():
 
 
 def live(stub, monkeypatch, tmp_path, outputs):
-    """Use every command that asks AWS, as the owner of a stack would."""
+    """Run every command that uses AWS, with the resources of a stack."""
     (tmp_path / "reviews.tsv").write_text("label\ttext\npositive\tgood\n")
     (tmp_path / "train.yaml").write_text("ranges: {epochs: [1, 2]}\n")
     of_job = [f"--image={IMAGE}", f"--role={outputs['Role']}", f"--bucket={outputs['Bucket']}", "--tag=a=b"]
@@ -126,22 +123,22 @@ def live(stub, monkeypatch, tmp_path, outputs):
     stub.trial("search-1", "Completed", 0.9, 60, epochs="1")
     assert launch.main(["plan", *of_job]) == 0
     assert launch.main(["train", "--skip-data-check", *of_job, "--job-name=job-1"]) == 0
-    # it has no best trial
+    # exit code 1: it has no best trial
     assert launch.main(["tune", "--skip-data-check", *of_job, "--job-name=search-1", "--max-jobs=1"]) == 1
     for name in ("job-1", "search-1"):
         assert launch.main(["status", name]) == 0
-        assert launch.main(["stop", name]) == 3  # it has ended
+        assert launch.main(["stop", name]) == 3  # refused: it has ended
     assert launch.main(["logs", "job-1"]) == 0
     assert launch.main(["list"]) == 0
     boto3.client("s3").put_object(Bucket=outputs["Bucket"], Key="m/model.tar.gz", Body=model_archive())
     assert launch.main(["download", "job-1"]) == 0
 
-    monkeypatch.delenv("AWS_ENDPOINT_URL_ECR")  # from here on it is moto's
+    monkeypatch.delenv("AWS_ENDPOINT_URL_ECR")  # moto's ECR from here on
     for repository in (REPOSITORY, "another"):
         assert ecr.main(["prepare", f"--region={REGION}", f"--repository={repository}"]) == 0
     ecr.main(["password", f"--region={REGION}", f"--host={IMAGE.partition('/')[0]}"])
     scan = ["scan", f"--region={REGION}", f"--repository={REPOSITORY}", f"--digest={DIGEST}"]
-    assert ecr.main(scan) == 1  # there is no such image
+    assert ecr.main(scan) == 1  # moto has no such image
 
 
 def test_every_call_is_allowed(stub, calls, monkeypatch, tmp_path, capsys):
@@ -159,14 +156,14 @@ def test_every_call_is_allowed(stub, calls, monkeypatch, tmp_path, capsys):
     live(stub, monkeypatch, tmp_path, outputs)
     made = {pair for call in calls for pair in needed(*call)} - {FREE}
     made |= {(f"ecr:{operation}", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY}") for operation in BY_DOCKER}
-    # A repository of another name is another stack's; the action is allowed for this one's.
+    # The stack allows its own repository only; the action is what is tested here.
     made = {(action, resource.replace("repository/another", f"repository/{REPOSITORY}")) for action, resource in made}
     assert len(made) > 30, made
     assert {pair for pair in made if not allows(policy, *pair)} == set()
 
     used = {action for action, _ in made}
     unused = {action for statement in policy["Statement"] for action in actions(statement)} - used
-    # What AWS asks for behind the calls (uploads in parts, encryption with a key of yours).
+    # Needed by AWS itself for multipart uploads and encryption with a customer's key.
     assert unused == {
         "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey",
         "s3:AbortMultipartUpload",
@@ -175,14 +172,3 @@ def test_every_call_is_allowed(stub, calls, monkeypatch, tmp_path, capsys):
 
 def actions(statement):
     return [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
-
-
-def test_the_docs_list_what_the_policy_allows():
-    statements = cfn_yaml.load(str(stack.TEMPLATE))["Resources"]["PersonPolicy"]["Properties"]["PolicyDocument"]
-    allowed = {action for statement in statements["Statement"] for action in actions(statement)}
-    page = (ROOT / "docs" / "aws-setup.md").read_text()
-    [part] = re.findall(r"<!-- generated: person policy -->(.*?)<!-- end -->", page, re.DOTALL)
-    listed = set()
-    for service, names in re.findall(r"\| `([a-z0-9]+)` \|[^|]*\| ([^|]*) \|", part):
-        listed |= {f"{service}:{name}" for name in re.findall(r"`(\w+)`", names)}
-    assert listed == allowed
