@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the training image, and push it to Amazon ECR or to another registry. See usage below.
+# Builds the training image and pushes it to Amazon ECR or another registry. See usage below.
 set -Eeuo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -24,7 +24,7 @@ allow_standin=
 wait_scan=
 no_cache=
 
-# Found out on the way
+# Set at run time
 command=
 python=
 scratch=
@@ -32,30 +32,34 @@ image_id=
 host=
 reference=
 digest=
-has_logged_in_anew=
+has_renewed_login=
 
 usage() {
     cat <<'TEXT'
 usage: ./build_and_push.sh build|push [option ...]
 
-build   Build the image sagemaker-text-classification:local. The base is BASE_IMAGE if set, else the one that
-        docker/Dockerfile names, else, if that cannot be pulled, the one that docker/standin-base.sh makes.
+build   Build the image sagemaker-text-classification:local. The base image is BASE_IMAGE if set; else the one in
+        docker/Dockerfile; else, if that cannot be pulled, the stand-in base of docker/standin-base.sh.
         PIP_INDEX_URL, the proxy variables, and the CA file of PIP_CERT, SSL_CERT_FILE or REQUESTS_CA_BUNDLE
-        are passed to the build. Of the options below only --image and --no-cache matter to it.
-push    Push that image to Amazon ECR, and print its URI by digest, the only line on stdout.
+        are passed to the build. Only the options --image and --no-cache apply.
+push    Push the image to Amazon ECR and print its URI by digest on stdout; all other messages go to stderr.
+        Renews the login when the token expires, and trusts the registry's state over docker's exit code.
 
+options (default):
   --repository NAME      repository to push to, created in ECR if missing (sagemaker-text-classification)
   --region R             AWS region (AWS_REGION, AWS_DEFAULT_REGION)
   --tag T                tag (the git commit)
-  --registry HOST:PORT   push to this registry instead of ECR, with the login that docker has for it
-  --image NAME           the local image (sagemaker-text-classification:local)
-  --allow-dirty          push although the checkout has changes, or is not what the image was built from
-  --allow-standin-base   push to ECR although the image is built on the stand-in base
-  --wait-scan            wait for ECR's scan of the image and print what it found; exit code 1 if something critical
-                         is not in aws/allowed-findings.txt
-                         PUSH_STALL_SECONDS: a push that makes no progress for so long is tried again (300)
-  --no-cache             build from nothing, whatever has been built before
-  -h, --help             print this
+  --registry HOST:PORT   push to this registry instead of ECR, with docker's login for it
+  --image NAME           local image (sagemaker-text-classification:local)
+  --allow-dirty          push although the checkout has changes or is not the commit of the image
+  --allow-standin-base   push to ECR although the image uses the stand-in base
+  --wait-scan            wait for ECR's scan of the image and print its findings; exit code 1 for critical findings
+                         that aws/allowed-findings.txt does not allow
+  --no-cache             build without docker's cache
+  -h, --help             print this help
+
+environment (default):
+  PUSH_STALL_SECONDS     seconds without progress after which a push is retried (300)
 TEXT
 }
 
@@ -113,34 +117,34 @@ parse_arguments() {
                 shift
                 ;;
             build | push)
-                [[ -z $command ]] || misuse "Give one command, not $command and $1."
+                [[ -z $command ]] || misuse "Give one command, not both $command and $1."
                 command=$1
                 ;;
             *) misuse "Unknown argument: $1." ;;
         esac
         shift
     done
-    [[ -n $command ]] || misuse "Say what to do: build or push."
+    [[ -n $command ]] || misuse "Give a command: build or push."
     check_names
 }
 
 check_names() {
     local part='[a-z0-9]+([._-]+[a-z0-9]+)*'
     [[ $repository =~ ^$part(/$part)*$ ]] ||
-        misuse "--repository $repository: use lower-case letters, digits and . _ - / between them."
+        misuse "--repository $repository: use lower-case letters and digits, separated by . _ - /"
     [[ -z $tag || $tag =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$ ]] ||
         misuse "--tag $tag: use letters, digits and . _ -, at most 128."
     [[ -z $registry || $registry =~ ^[A-Za-z0-9.-]+(:[0-9]+)?$ ]] ||
         misuse "--registry $registry: give HOST:PORT."
-    [[ $registry != *.dkr.ecr.* ]] || misuse "--registry is for others than ECR: leave it out to push to ECR."
-    [[ -z $registry || -z $wait_scan ]] || misuse "--wait-scan is for ECR, and --registry for others: leave one out."
-    [[ -z $registry || -z $region_flag ]] || misuse "Give --region to push to ECR, or --registry, not both."
+    [[ $registry != *.dkr.ecr.* ]] || misuse "--registry is for registries other than ECR: remove it to push to ECR."
+    [[ -z $registry || -z $wait_scan ]] || misuse "--wait-scan works with ECR only: remove it or --registry."
+    [[ -z $registry || -z $region_flag ]] || misuse "Give either --region to push to ECR or --registry, not both."
 }
 
 require_docker() {
     command -v docker >/dev/null || fail "Docker is not installed: run 'make engine', or install Docker."
     docker version >/dev/null 2>&1 ||
-        fail "No Docker engine answers: run 'make engine', or start Docker, and check 'docker version'."
+        fail "The Docker engine does not respond: run 'make engine', or start Docker, and check 'docker version'."
 }
 
 # --- build ---
@@ -154,7 +158,7 @@ build_image() {
     arguments=(--file docker/Dockerfile --target runtime --tag "$image" --platform linux/amd64
         --build-arg "BASE_IMAGE=$base" --build-arg "REVISION=$commit"
         --build-arg "LOCK=sha256:${lock%% *}" --build-arg "VERSIONS=$(main_versions)")
-    # Without a value docker takes it from the environment, so that a password in a URL is in no argument.
+    # Without a value docker reads it from the environment, which keeps a password in a URL off the command line.
     for name in PIP_INDEX_URL http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         if [[ -n ${!name:-} ]]; then
             arguments+=(--build-arg "$name")
@@ -163,11 +167,11 @@ build_image() {
     if [[ -n $no_cache ]]; then
         arguments+=(--no-cache)
     fi
-    # BuildKit would add a provenance attestation, and with it an OCI index, which SageMaker has rejected.
+    # BuildKit would add a provenance attestation and thereby an OCI index, which SageMaker has rejected.
     BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build "${arguments[@]}" .
 }
 
-# The base to build on, on stdout.
+# Prints the base image to build on.
 choose_base() {
     local default reason
     default=$(sed -n 's/^ARG BASE_IMAGE=//p' docker/Dockerfile | head -n 1)
@@ -192,7 +196,7 @@ has_image() {
     docker image inspect "$1" >/dev/null 2>&1
 }
 
-# Docker gives up by itself where no registry answers; the limit is for one that stalls.
+# Docker itself gives up on a registry that does not respond; the limit is for one that stalls.
 pull() {
     local limit=()
     if command -v timeout >/dev/null; then
@@ -201,7 +205,7 @@ pull() {
     ${limit[@]+"${limit[@]}"} docker pull --quiet --platform linux/amd64 "$1"
 }
 
-# The host's CA bundle goes where the build stage looks for certificates; no later stage has it.
+# Puts the host's CA bundle where the build stage reads certificates; it is not in later stages.
 copy_ca_bundle() {
     local name
     rm -f "$HOST_CA"
@@ -216,7 +220,7 @@ copy_ca_bundle() {
     done
 }
 
-# The commit that the image is built from, as its label says it.
+# Prints the commit for the image's label.
 revision() {
     local commit
     if ! commit=$(git rev-parse --verify --quiet HEAD 2>/dev/null); then
@@ -228,21 +232,21 @@ revision() {
     fi
 }
 
-# The versions of what matters most in the lock, as the image's label says them.
+# Prints the versions of the main packages for the image's label.
 main_versions() {
     sed -nE 's/^(sagemaker-training|torch|transformers)==([^ ]+).*/\1 \2/p' docker/requirements.lock | paste -sd , -
 }
 
 is_dirty() {
     local changes
-    changes=$(git status --porcelain) || fail "git cannot tell what has changed: correct what it names above."
+    changes=$(git status --porcelain) || fail "git status failed: fix the problem that git reports above."
     [[ -n $changes ]]
 }
 
 # --- push ---
 
 push_image() {
-    exec 3>&1 1>&2 # stdout is for the result alone
+    exec 3>&1 1>&2 # stdout is reserved for the result
     scratch=$(mktemp -d)
     python=${PYTHON:-.venv/bin/python}
     command -v "$python" >/dev/null || fail "There is no $python: run 'make venv'."
@@ -258,12 +262,12 @@ push_image() {
         log_in
     fi
     reference=$host/$repository:$tag
-    look_up
+    find_digest
     if [[ -n $digest ]]; then
-        say "$reference is this image already."
+        say "$reference is already this image."
     else
         docker tag "$image" "$reference"
-        push_until_it_is_there
+        push_with_retries
     fi
     if [[ -n $wait_scan ]]; then
         "$python" -m launcher.aws.ecr scan --region "$region" --repository "$repository" --digest "$digest"
@@ -271,47 +275,47 @@ push_image() {
     printf '%s\n' "$host/$repository@$digest" >&3
 }
 
-# Push up to ATTEMPTS times. What the registry holds decides, not what docker says: the answer to a push that
-# went through can be lost, and a tag that is there must not be pushed again.
-push_until_it_is_there() {
+# Pushes up to ATTEMPTS times. The registry's state decides, not docker's exit code: the response to a successful push
+# can be lost, and an immutable tag must not be pushed again.
+push_with_retries() {
     local attempt problem
     for ((attempt = 1; ; attempt++)); do
-        problem='The registry does not show it.'
-        if ! patiently --terminal "$STALL_SECONDS" docker push "$reference" 2>"$scratch/errors"; then
+        problem='The registry does not have the image.'
+        if ! with_watchdog --terminal "$STALL_SECONDS" docker push "$reference" 2>"$scratch/errors"; then
             problem=$(last_error)
         fi
-        mend_login
-        look_up
+        renew_login
+        find_digest
         [[ -z $digest ]] || return 0
         if ((attempt == ATTEMPTS)) || is_final "$problem"; then
-            fail "$reference was not pushed, correct this and try again: $problem"
+            fail "$reference was not pushed, fix this and try again: $problem"
         fi
-        say "$problem Trying again ($attempt of $((ATTEMPTS - 1)))."
+        say "$problem Retrying ($attempt of $((ATTEMPTS - 1)))."
         pause "$attempt"
     done
 }
 
-# Whether trying again cannot help.
+# Whether a retry cannot help.
 is_final() {
     grep -qE 'denied|no basic auth credentials|connection refused|no such host|immutable|manifest invalid' <<<"$1" &&
         [[ $1 != *'token has expired'* ]]
 }
 
-# A token lives for twelve hours, and may end in the middle of a push: one new login.
-mend_login() {
-    if [[ -z $registry && -z $has_logged_in_anew ]] && grep -qE 'token has expired|unauthorized' "$scratch/errors"; then
-        has_logged_in_anew=yes
-        say "The registry does not take the login any more: logging in anew."
+# A token is valid for twelve hours and may expire during a push: log in again, once.
+renew_login() {
+    if [[ -z $registry && -z $has_renewed_login ]] && grep -qE 'token has expired|unauthorized' "$scratch/errors"; then
+        has_renewed_login=yes
+        say "The login has expired: logging in again."
         log_in
     fi
 }
 
-# Docker waits for ever for a registry that says nothing.
-patiently() {
+# Docker waits forever for a registry that stalls.
+with_watchdog() {
     "$python" -m launcher.push_watchdog "$@"
 }
 
-# Longer from one try to the next, and random, so that many pushes do not come back at the same moment.
+# Exponential backoff with jitter, so that concurrent pushes do not retry at the same moment.
 pause() {
     local milliseconds=$((RANDOM % ((PAUSE_MILLISECONDS << $1) + 1)))
     sleep "$(printf '%d.%03d' $((milliseconds / 1000)) $((milliseconds % 1000)))"
@@ -323,23 +327,23 @@ check_image() {
         fail "There is no image $image: run ./build_and_push.sh build."
     platform=$(docker image inspect --format '{{.Os}}/{{.Architecture}}' "$image")
     [[ $platform == linux/amd64 ]] ||
-        fail "$image is for $platform, and SageMaker wants linux/amd64: run ./build_and_push.sh build."
+        fail "$image is for $platform, but SageMaker needs linux/amd64: run ./build_and_push.sh build."
 }
 
-# The tag is the commit, which must be what is checked out and what the image was built from.
+# The default tag is the commit, which must be checked out and must be the one that the image was built from.
 choose_tag() {
     local commit built
     commit=$(git rev-parse --verify HEAD 2>&1) ||
-        fail "The tag is the commit, and git names none, commit first: ${commit##*$'\n'}"
+        fail "The default tag is the git commit, but git reports none; commit first, or see: ${commit##*$'\n'}"
     built=$(label revision)
     if [[ $built != "$commit" ]] || is_dirty; then
         if [[ -z $allow_dirty ]]; then
             is_dirty &&
-                fail "The checkout has uncommitted changes: commit and build again, or give --allow-dirty."
+                fail "The checkout has uncommitted changes: commit and rebuild, or give --allow-dirty."
             fail "$image was built from ${built:-an unknown commit}, not from $commit:" \
                 "run ./build_and_push.sh build, or give --allow-dirty."
         fi
-        # ECR's tags are immutable: without the image's ID a second try from one commit could not be pushed.
+        # ECR's tags are immutable: without the image's ID a second build of a commit could not be pushed.
         tag=${tag:-$commit-dirty-${image_id:7:12}}
     fi
     tag=${tag:-$commit}
@@ -348,17 +352,17 @@ choose_tag() {
 check_base() {
     local base
     base=$(label base.name)
-    [[ -n $base ]] || fail "$image does not say what base it is built on: run ./build_and_push.sh build."
+    [[ -n $base ]] || fail "$image has no label with its base image: run ./build_and_push.sh build."
     [[ $base != "$STANDIN"* || -n $allow_standin ]] ||
-        fail "$image is built on the stand-in base $base, not on the CUDA base: build it where that can be" \
-            "pulled (make clean build), or give --allow-standin-base."
+        fail "$image uses the stand-in base $base instead of the CUDA base: build it where the CUDA base can" \
+            "be pulled (make clean build), or give --allow-standin-base."
 }
 
 label() {
     docker image inspect --format "{{with .Config.Labels}}{{index . \"$LABELS.$1\"}}{{end}}" "$image"
 }
 
-# A docker configuration of this run alone: the token is not in the user's, and goes with the run.
+# A temporary docker configuration: the token never enters the user's configuration.
 make_docker_config() {
     local config=${DOCKER_CONFIG:-${HOME:-}/.docker} kept
     if [[ -z ${DOCKER_CONTEXT:-} ]]; then
@@ -370,7 +374,7 @@ make_docker_config() {
             ln -s "$(cd "$config/$kept" && pwd)" "$scratch/docker/$kept"
         fi
     done
-    # With an entry in it docker keeps the token in this file, not in the user's key chain.
+    # With this entry docker stores the token in this file, not in the user's key chain.
     printf '{"auths": {"%s": {}}}\n' "$host" >"$scratch/docker/config.json"
     export DOCKER_CONFIG=$scratch/docker DOCKER_CONTEXT
 }
@@ -379,43 +383,43 @@ log_in() {
     local password
     password=$("$python" -m launcher.aws.ecr password --region "$region" --host "$host")
     printf '%s' "$password" |
-        patiently "$STALL_SECONDS" docker login --username AWS --password-stdin "$host" \
+        with_watchdog "$STALL_SECONDS" docker login --username AWS --password-stdin "$host" \
             >/dev/null 2>"$scratch/errors" ||
         fail "docker could not log in to $host, check the network and try again: $(last_error)"
 }
 
-# Set digest to that under which the registry holds this image, to nothing if the tag is free; fail if the tag
-# names another image or a manifest that SageMaker does not take, or if the registry does not answer.
-look_up() {
+# Sets `digest` to the digest of this image in the registry, or to nothing if the tag is free. Fails if the tag belongs
+# to another image or to a manifest that SageMaker rejects, or if the registry does not respond.
+find_digest() {
     local flags=(--verbose) answer attempt status=0 absent=0
     digest=
     if is_insecure; then
         flags+=(--insecure)
     fi
     for ((attempt = 1; ; attempt++)); do
-        answer=$(patiently "$STALL_SECONDS" docker manifest inspect "${flags[@]}" "$reference" \
+        answer=$(with_watchdog "$STALL_SECONDS" docker manifest inspect "${flags[@]}" "$reference" \
             2>"$scratch/errors") && break
-        # docker says so of a tag that is free, and also of a 401 on the way: the registry has to say it twice.
+        # docker reports a free tag like this, but also a 401 on the way: require it twice.
         if grep -qE 'no such manifest|manifest unknown' "$scratch/errors"; then
             ((++absent < 2)) || return 0
             continue
         fi
         if ((attempt >= ATTEMPTS)) || is_final "$(last_error)"; then
-            fail "The registry $host does not answer, check its name, the login and the network: $(last_error)"
+            fail "The registry $host does not respond, check its name, the login and the network: $(last_error)"
         fi
         absent=0
-        mend_login
+        renew_login
         pause "$attempt"
     done
     digest=$("$python" -m launcher.aws.manifest "$image_id" <<<"$answer") || status=$?
     case $status in
         0) ;;
-        3) fail "$reference is another image already: commit and build again, or choose another --tag." ;;
+        3) fail "$reference is already another image: commit and rebuild, or use another --tag." ;;
         *) exit 1 ;;
     esac
 }
 
-# Whether the engine speaks plain HTTP with this registry: loopback, or named so in its configuration.
+# Whether the engine uses plain HTTP for this registry: loopback, or configured as insecure.
 is_insecure() {
     [[ $host =~ ^(127\.[0-9.]+|localhost)(:[0-9]+)?$ ]] && return
     docker info --format '{{range $name, $is := .RegistryConfig.IndexConfigs}}{{if not $is.Secure}}{{$name}}

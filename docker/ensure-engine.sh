@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to it that a Docker engine answers and that Docker Compose is there.
+# Ensures that a Docker engine responds and that Docker Compose is installed.
 set -Eeuo pipefail
 
 readonly LOG="${DOCKERD_LOG:-/var/log/dockerd.log}"
@@ -9,12 +9,12 @@ usage() {
     cat <<EOF
 Usage: docker/ensure-engine.sh
 
-Does nothing when a Docker engine answers and Docker Compose is installed. Otherwise, on Debian or Ubuntu
-as root: installs the distribution's docker.io and docker-compose where they are missing, starts the
-daemon and waits until it answers. Anywhere else it says what to install.
+Does nothing if a Docker engine responds and Docker Compose is installed. Otherwise, on Debian or Ubuntu as
+root: installs the distribution's docker.io and docker-compose if they are missing, starts the daemon and
+waits until it responds. On other systems it prints what to install.
 
 Environment:
-  DOCKERD_LOG  the log of a daemon that is started here; /var/log/dockerd.log unless given
+  DOCKERD_LOG  log file of a daemon started by this script (default: /var/log/dockerd.log)
 EOF
 }
 
@@ -45,16 +45,16 @@ can_install() {
 
 install_packages() {
     say "installing $*"
-    # An unreachable third-party package source must not stop the update of the others.
+    # An unreachable third-party package source must not keep the others from being updated.
     apt-get update -qq >&2 || true
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
         -o DPkg::Lock::Timeout=120 "$@" >&2 ||
-        fail "the packages $* could not be installed (apt-get says why above): install them by hand."
+        fail "the packages $* could not be installed (see the messages of apt-get above): install them by hand."
 }
 
 install_engine() {
     local packages=(docker.io docker-compose ca-certificates)
-    # From Debian 13 on the client is a package of its own.
+    # Since Debian 13 the client is a separate package.
     if apt-cache show docker-cli >/dev/null 2>&1; then
         packages+=(docker-cli)
     fi
@@ -78,19 +78,19 @@ start_engine() {
         sleep 1
     done
     tail -n 5 "$LOG" >&2
-    fail "dockerd does not answer: correct what its last log lines above say, and try again."
+    fail "dockerd does not respond: fix the problem in its last log lines above and try again."
 }
 
 explain_no_engine() {
     local answer
     if [[ -n "${DOCKER_HOST:-}" ]]; then
-        fail "no Docker engine answers at DOCKER_HOST=$DOCKER_HOST: start that one, or unset DOCKER_HOST."
+        fail "the Docker engine at DOCKER_HOST=$DOCKER_HOST does not respond: start it, or unset DOCKER_HOST."
     fi
     answer="$(docker version 2>&1)" || true
     if [[ "$answer" == *"permission denied"* ]]; then
-        fail "the Docker engine refuses this user: join the group docker (sudo usermod -aG docker $(id -un)) and log in again."
+        fail "the Docker engine denies access to this user: join the group docker (sudo usermod -aG docker $(id -un)) and log in again."
     fi
-    fail "no Docker engine answers: install Docker Engine and Docker Compose and start them (on Debian or Ubuntu: sudo docker/ensure-engine.sh)."
+    fail "no Docker engine responds: install Docker Engine and Docker Compose and start them (on Debian or Ubuntu: sudo docker/ensure-engine.sh)."
 }
 
 main() {
@@ -107,9 +107,9 @@ main() {
         if ! has docker || ! has dockerd; then
             install_engine
         fi
-        # The package's installation may have started it already.
+        # Installing the package may have started it.
         engine_answers || start_engine
-        say "the Docker engine answers"
+        say "the Docker engine responds"
     fi
 
     if ! compose_installed; then

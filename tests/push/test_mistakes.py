@@ -24,7 +24,7 @@ def test_no_docker(checkout: Checkout, tmp_path: Path, command: str) -> None:
 @pytest.mark.parametrize("command", ["build", "push"])
 def test_no_engine(checkout: Checkout, tmp_path: Path, command: str) -> None:
     answer = checkout.script(command, DOCKER_HOST=f"unix://{tmp_path}/nothing.sock")
-    assert_one_sentence(answer, "No Docker engine answers", "make engine")
+    assert_one_sentence(answer, "The Docker engine does not respond", "make engine")
 
 
 def test_image_that_was_not_built(checkout: Checkout) -> None:
@@ -40,7 +40,7 @@ def test_no_git_checkout(checkout: Checkout) -> None:
     checkout.build()
     shutil.rmtree(checkout.path / ".git")
     answer = checkout.push("--registry", "127.0.0.1:1", GIT_CEILING_DIRECTORIES=str(checkout.path.parent))
-    assert_one_sentence(answer, "git names none", "commit first", "not a git repository")
+    assert_one_sentence(answer, "git reports none", "commit first", "not a git repository")
 
 
 def test_image_for_another_platform(checkout: Checkout, tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_image_for_another_platform(checkout: Checkout, tmp_path: Path) -> None:
         (["push", "--tag", "a b"], "--tag a b"),
         (["push", "--repository", "Upper"], "--repository Upper"),
         (["push", "--registry", "http://127.0.0.1:5000"], "give HOST:PORT"),
-        (["push", "--registry", "123456789012.dkr.ecr.us-east-1.amazonaws.com"], "leave it out"),
+        (["push", "--registry", "123456789012.dkr.ecr.us-east-1.amazonaws.com"], "remove it"),
         (["push", "--registry", "127.0.0.1:5000", "--region", "us-east-1"], "not both"),
-        (["push", "--registry", "127.0.0.1:5000", "--wait-scan"], "--wait-scan is for ECR"),
+        (["push", "--registry", "127.0.0.1:5000", "--wait-scan"], "--wait-scan works with ECR only"),
     ],
 )
 def test_wrong_use_shows_the_usage(checkout: Checkout, arguments: list[str], told: str) -> None:

@@ -87,7 +87,7 @@ def test_a_push_that_stalls_is_tried_again(checkout: Checkout, registry: Registr
         proxy.fail_manifests("stall", times=1)
         pushed = checkout.push("--registry", proxy.host, "--tag", "stalled", PUSH_STALL_SECONDS="2", **QUICK)
     assert pushed.returncode == 0, pushed.stderr
-    assert "docker push made no progress for 2 s and was ended. Trying again (1 of 4)." in pushed.stderr
+    assert "docker push made no progress for 2 s and was ended. Retrying (1 of 4)." in pushed.stderr
     assert digest_of(registry, "stalled") == pushed.stdout.strip().partition("@")[2]
 
 

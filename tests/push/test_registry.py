@@ -41,7 +41,7 @@ def test_second_push_of_the_same_image_succeeds(checkout: Checkout, registry: Re
     second = checkout.push("--registry", registry.host)
     assert second.returncode == 0
     assert second.stdout == first.stdout
-    assert "is this image already" in second.stderr
+    assert "is already this image" in second.stderr
 
 
 def test_tag_of_another_image_is_not_moved(checkout: Checkout, registry: Registry) -> None:
@@ -52,7 +52,7 @@ def test_tag_of_another_image_is_not_moved(checkout: Checkout, registry: Registr
     checkout.commit()
     checkout.build()
     second = checkout.push("--registry", registry.host, "--tag", "taken")
-    assert_one_sentence(second, "is another image already")
+    assert_one_sentence(second, "is already another image")
     assert first.stdout.strip().endswith(registry.manifest(NAME, "taken")[1])
 
 
@@ -117,7 +117,7 @@ def test_manifest_that_sagemaker_rejects_is_an_error(
 
 def test_registry_that_does_not_answer(checkout: Checkout, closed_port: int) -> None:
     checkout.build()
-    assert_one_sentence(checkout.push("--registry", f"127.0.0.1:{closed_port}"), "does not answer", "check its name")
+    assert_one_sentence(checkout.push("--registry", f"127.0.0.1:{closed_port}"), "does not respond", "check its name")
 
 
 def test_registry_that_wants_a_login(checkout: Checkout, login_registry: Registry) -> None:

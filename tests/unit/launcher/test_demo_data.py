@@ -43,8 +43,8 @@ def test_another_file_than_expected_is_one_sentence_and_leaves_nothing(
         pass
     assert demo_data.main(["--directory", str(tmp_path / "build" / "demo")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "another file for vaderSentiment==3.3.2" in line
-    assert "sha256 differs" in line
+    assert "an unexpected file for vaderSentiment==3.3.2" in line
+    assert "SHA-256 differs" in line
     assert list((tmp_path / "build").iterdir()) == []
 
 
@@ -61,7 +61,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, capsys: 
     (tmp_path / "file").touch()
     assert demo_data.main(["--directory", str(tmp_path / "file" / "demo")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "choose another --directory" in line
+    assert "give another --directory" in line
 
 
 def test_a_complete_demo_is_not_downloaded_again(monkeypatch: pytest.MonkeyPatch) -> None:

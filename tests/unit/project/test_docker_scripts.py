@@ -150,7 +150,7 @@ def test_a_daemon_that_does_not_start_is_explained_by_its_log(debian: Machine) -
     result = debian.run("ensure-engine.sh")
     assert result.returncode == 1
     assert "failed to mount cgroup" in result.stderr
-    assert "dockerd does not answer" in result.stderr.splitlines()[-1]
+    assert "dockerd does not respond" in result.stderr.splitlines()[-1]
 
 
 def test_a_package_that_cannot_be_installed_is_named(debian: Machine) -> None:
@@ -219,7 +219,7 @@ def test_a_failed_debootstrap_is_explained_and_nothing_is_left_behind(with_deboo
 
 def test_a_list_of_what_to_drop_that_has_gone_stale_is_an_error(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "venv/lib/python3.12/site-packages").mkdir(parents=True)
-    assert "nothing found to drop for: triton" in sentence(machine.run("drop-unused.sh", str(tmp_path / "venv")))
+    assert "no file matches for: triton" in sentence(machine.run("drop-unused.sh", str(tmp_path / "venv")))
 
 
 @pytest.mark.parametrize("script", ["ensure-engine.sh", "standin-base.sh", "drop-unused.sh"])
