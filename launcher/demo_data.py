@@ -114,7 +114,7 @@ def download(directory: Path) -> tuple[Path, Path]:
 
 
 def pip_download(requirements: str, directory: Path) -> None:
-    """Let pip download the packages in `requirements`, without dependencies, and check their SHA-256. Raises UserError."""
+    """Let pip download `requirements`, without dependencies, and check their SHA-256. Raises UserError."""
     file = directory / "requirements.txt"
     file.write_text(requirements)
     # pip runs setup.py for the metadata of a source distribution. Build isolation would download setuptools without a
@@ -138,7 +138,7 @@ def _explain(pip_errors: str) -> str:
             f"the package index returned an unexpected file for {package[1] if package else 'a package'} "
             "(the SHA-256 differs); check which index pip uses (pip config list, PIP_INDEX_URL)"
         )
-    lines = re.findall(r"^ERROR: (.+)", pip_errors, re.MULTILINE) or pip_errors.strip().splitlines() or ["no error message"]
+    lines = re.findall(r"^ERROR: (.+)", pip_errors, re.MULTILINE) or pip_errors.strip().splitlines() or ["no message"]
     return (
         f"pip could not download the packages ({lines[-1]}); check the network and pip's settings "
         "(pip config list, PIP_INDEX_URL, PIP_CERT)"
