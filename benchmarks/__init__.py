@@ -1,9 +1,9 @@
-"""The benchmark: README.md says what is measured, run.py and parity.py run it."""
+"""The benchmark. README.md explains what is measured; run.py measures speed, parity.py accuracy."""
 
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# At the end: the image has code/ on its path by itself.
+# Last, because in the image code/ is already on the path.
 sys.path.append(str(ROOT / "code"))

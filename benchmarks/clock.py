@@ -1,4 +1,4 @@
-"""Seconds from a competitor's first step to the end of its last, and the memory that it took."""
+"""Time from a competitor's first step to the end of its last, and its peak memory."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _RESET_PEAK = Path("/proc/self/clear_refs")
 
 
 class Clock:
-    """Started when the first batch is there, stopped when the device has done the last step. Later calls of `start`
-    change nothing."""
+    """Runs from the moment the first batch exists to the end of the last step on the device. Only the first `start`
+    counts."""
 
     def __init__(self, device: str) -> None:
         self.device = device
         self.seconds = 0.0
-        self.cpu_seconds = 0.0  #: of this process's threads together
+        self.cpu_seconds = 0.0  #: of all threads of this process
         self._started: tuple[float, float] | None = None
 
     def start(self) -> None:
-        """The first batch has been made."""
+        """The first batch exists."""
         if self._started is None:
             self._wait()
             self._started = time.perf_counter(), time.process_time()
 
     def stop(self) -> None:
-        """The last step was sent to the device."""
+        """The last step was submitted to the device."""
         assert self._started is not None
         self._wait()
         self.seconds = time.perf_counter() - self._started[0]
@@ -42,9 +42,8 @@ class Clock:
 
 
 class StepClock(StopSignal):
-    """Measures our own loop from outside: it asks before each step, and once more behind the last one, whether it was
-    told to stop. The first time starts the clock; behind the last step the clock stops, and so does the job, before it
-    evaluates."""
+    """Times our training loop from outside. The loop reads `requested` before each step and once after the last one:
+    the first read starts the clock, the last one stops the clock and the job, before its evaluation."""
 
     def __init__(self, steps: int, clock: Clock) -> None:
         self._left = steps
@@ -62,15 +61,15 @@ class StepClock(StopSignal):
 
 
 def forget_peak_memory(device: str) -> None:
-    """Measure from here on."""
+    """Measure the peak from now on."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
-        _RESET_PEAK.write_text("5")  # proc(5): the peak becomes what is resident now
+        _RESET_PEAK.write_text("5")  # proc(5): resets the peak to the current resident set
 
 
 def peak_memory(device: str) -> int:
-    """Bytes: the process's resident memory at its highest, or on a GPU what torch had allocated there."""
+    """Peak bytes: resident memory of the process, or on a GPU the memory allocated by torch."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     (line,) = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]

@@ -1,4 +1,4 @@
-"""The competitors side by side, round by round, and what comes of it."""
+"""The competitors side by side, round by round, and the summary of their measurements."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from benchmarks.worker import Worker
 
 @dataclass
 class Rounds:
-    """What was measured: for each competitor its rounds, for each round the lengths of its rows, and before the first
-    run of a competitor and behind each, in the order of their runs, the speed of matrix products, by number format."""
+    """The measurements: results by competitor, row lengths by round, and the speed of matmuls by dtype.
+
+    `products` has one entry before the first run of a competitor and one after each run, in the order of the runs.
+    """
 
     task: Task
     steps: int
@@ -34,9 +36,9 @@ class Rounds:
 def compete(
     names: Sequence[str], task: Task, corpus: Rows, rounds: int, steps: int, observer: Worker, log: Path
 ) -> Rounds:
-    """Let each competitor train the same rows of `corpus`, `steps` batches a round, one competitor at a time.
+    """Train the same rows of `corpus` with each competitor in turn, `steps` batches per round.
 
-    Before the first round each warms up, and H* chooses by half a round's rows.
+    Before the first round each competitor warms up, and H* chooses its configuration with half a round of rows.
     """
     found = Rounds(task, steps)
     workers = {name: Worker(log) for name in names}
@@ -45,7 +47,7 @@ def compete(
         found.setups[name], found.tried[name] = process.call(worker.prepare, name, task, trial)
         found.results[name] = []
         tried = "; ".join(f"{choice}: {seconds:.2f} s" for choice, seconds in found.tried[name].items())
-        print(f"{name} is ready{f', of {tried}' if tried else ''}", flush=True)
+        print(f"{name} is ready{f', tried {tried}' if tried else ''}", flush=True)
     found.products.append(observer.call(sidelights.products, task.device))
     for number in range(1, rounds + 1):
         rows = corpus.sample(task.batch_size * steps, seed=number)
@@ -61,16 +63,16 @@ def compete(
 
 
 def summarize(found: Rounds) -> dict[str, Any]:
-    """The figures of all rounds, as the JSON file has them."""
+    """The figures of all rounds, in the format of the results file."""
     products = {form: [speeds[form].usual for speeds in found.products] for form in found.products[0]}
     fastest = max(products, key=lambda form: statistics.median(products[form]))
-    around = [statistics.mean(pair) for pair in pairwise(products[fastest])]  # each run
+    around = [statistics.mean(pair) for pair in pairwise(products[fastest])]  # of each run: mean of before and after
     best = max(speed.best for speeds in found.products for speed in speeds.values())
     geometry = figures.Geometry.of(json.loads((found.task.model / "config.json").read_text(encoding="utf-8")))
     flops = [sum(map(geometry.flops, lengths)) for lengths in found.lengths] if geometry else None
 
     def share(seconds: list[float], speeds: list[float]) -> dict[str, float] | None:
-        """Of these speeds of products, round by round; None where the work is not known."""
+        """MFU by round, relative to these matmul speeds; None if the FLOPs are unknown."""
         if flops is None:
             return None
         return asdict(figures.rates([work / speed for work, speed in zip(flops, speeds, strict=True)], seconds))

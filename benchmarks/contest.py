@@ -1,7 +1,7 @@
-"""What a competitor is given, what it must do, and what is noted of it.
+"""The interface of a competitor: its task and its result.
 
-What differs from one competitor to the next is what README.md says of it, and nothing else: batch size, learning rate,
-schedule, decay, clipping, dropout and the number of threads are the same for all.
+Competitors differ only in what README.md describes: batch size, learning rate, schedule, weight decay, clipping,
+dropout and the number of threads are the same for all.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ MAX_GRAD_NORM = 1.0
 
 @dataclass(frozen=True)
 class Task:
-    """What all competitors are given."""
+    """The settings that all competitors share."""
 
     model: Path  #: folder with weights, head and tokenizer
-    tokens: int  #: of a row at most
+    tokens: int  #: maximum sequence length
     batch_size: int
     device: str  #: cpu or cuda
     epochs: int = 1
@@ -33,26 +33,26 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """What one competitor did with one round's rows."""
+    """The measurements of one competitor in one round."""
 
     seconds: float
-    cpu_seconds: float  #: of this process alone
-    tokens_computed: int | None  #: padding included; None where the competitor does not tell
+    cpu_seconds: float  #: of this process only
+    tokens_computed: int | None  #: including padding; None if the competitor cannot tell
     peak_bytes: int
 
 
 class Competitor(ABC):
-    """Trains rounds of rows."""
+    """Trains the rows of each round."""
 
     name = ""
-    setup = ""  #: in words
+    setup = ""  #: description for the report
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.tried: dict[str, float] = {}  #: seconds of each set-up that was tried
+        self.tried: dict[str, float] = {}  #: seconds of each configuration in the trial
 
     def prepare(self, rows: Rows) -> None:
-        """Train two of these rows before any round, so that what happens once in a process does not count."""
+        """Train two of these rows before the first round, so that one-time work in a process does not count."""
         two = rows.one_of_each_class()
         type(self)(replace(self.task, batch_size=len(two))).run(two)
 
@@ -66,4 +66,4 @@ class Competitor(ABC):
 
     @abstractmethod
     def train(self, rows: Rows, clock: Clock) -> int | None:
-        """Load the weights, train, return the number of tokens computed; None where nobody can tell."""
+        """Load the weights and train. Returns the number of tokens computed, or None if unknown."""

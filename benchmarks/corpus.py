@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Natural logarithm of the length in words of made-up texts: mean and standard deviation, as those of IMDB are.
+#: Mean and standard deviation of the natural logarithm of the number of words in IMDB's texts.
 LOG_LENGTH = (5.2, 0.78)
 MADE_UP_ROWS = 8_000
 MADE_UP_WORDS = 30_000
@@ -26,15 +26,15 @@ class Rows:
         return len(self.texts)
 
     def take(self, indices: Sequence[int]) -> Rows:
-        """The rows of these indices, in their order."""
+        """The rows at these indices, in their order."""
         return Rows([self.texts[index] for index in indices], [self.classes[index] for index in indices])
 
     def one_of_each_class(self) -> Rows:
-        """As few rows as have both classes."""
+        """Two rows, one of each class."""
         return self.take([self.classes.index(label) for label in (0, 1)])
 
     def sample(self, count: int, seed: int) -> Rows:
-        """`count` rows in random order, the same for the same seed; none a second time before all have come."""
+        """`count` rows in random order, reproducible by `seed`; rows repeat only after all were used."""
         passes, rest = divmod(count, len(self))
         indices = list(range(len(self))) * passes + random.Random(seed).sample(range(len(self)), rest)
         random.Random(seed).shuffle(indices)
@@ -42,7 +42,7 @@ class Rows:
 
 
 def imdb(file: Path) -> Rows:
-    """The IMDB reviews of the file that imdb.py makes."""
+    """The IMDB reviews in the file created by imdb.py."""
     csv.field_size_limit(LONGEST_FIELD)
     with file.open(encoding="utf-8", newline="") as lines:
         records = [record for record in csv.DictReader(lines) if record["source"] == "imdb"]
@@ -50,14 +50,14 @@ def imdb(file: Path) -> Rows:
 
 
 def snippets(file: Path) -> Rows:
-    """One channel of the demo's reviews, which launcher/demo_data.py makes."""
+    """One channel of the demo, created by launcher/demo_data.py."""
     with file.open(encoding="utf-8", newline="") as lines:
         records = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     return Rows([record["text"] for record in records], [int(record["label"] == "positive") for record in records])
 
 
 def made_up() -> Rows:
-    """Random words in texts as long as IMDB's, for hosts that have no data: good for speed, with nothing to learn."""
+    """Random words in texts as long as IMDB's, for hosts without data: good for speed, nothing to learn."""
     chance = random.Random(1)
     lengths = [max(1, int(chance.lognormvariate(*LOG_LENGTH))) for _ in range(MADE_UP_ROWS)]
     words = [made_up_word(number) for number in range(MADE_UP_WORDS)]
@@ -66,5 +66,5 @@ def made_up() -> Rows:
 
 
 def made_up_word(number: int) -> str:
-    """The word of this number."""
+    """The word with this number."""
     return f"w{number}"

@@ -1,4 +1,4 @@
-"""The arithmetic of the table: work, ratios, and how they are printed. Pure standard library."""
+"""FLOPs, ratios and rates, and the results table. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: The packed families: their layers do the work that `Geometry.flops` counts.
+#: Model families with packed batches, to whose layers `Geometry.flops` applies: names in their config.json.
 _NAMES = {
     "distilbert": ("n_layers", "dim", "hidden_dim"),
     **dict.fromkeys(
@@ -18,7 +18,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Geometry:
-    """An encoder's layers, its width, and the width inside its feed-forward network."""
+    """Number of layers, hidden size and feed-forward size of an encoder."""
 
     layers: int
     width: int
@@ -26,16 +26,16 @@ class Geometry:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Geometry | None:
-        """From a config.json; None for a family whose work is another."""
+        """From a config.json; None for other model families."""
         names = _NAMES.get(config["model_type"])
         return cls(*(config[name] for name in names)) if names else None
 
     def flops(self, length: int) -> int:
-        """Floating-point operations to train on one row of `length` tokens: forward, and twice that backward.
+        """FLOPs to train on one row of `length` tokens: forward, and twice that backward.
 
-        A multiplication and an addition count as two. Counted are the matrix products of the layers, attention among
-        them, that the head's input depends on: of the last layer the keys and values of all tokens, the rest for the
-        first token alone. Not counted: embeddings, norms, activations, softmax, dropout, the head and the optimizer.
+        A multiplication and an addition count as two. Counts the matmuls of the layers, including attention, on which
+        the head depends: in the last layer keys and values of all tokens, everything else for the first token only.
+        Does not count embeddings, norms, activations, softmax, dropout, the head and the optimizer.
         """
         linear = 4 * self.width**2 + 2 * self.width * self.inner  # query, key, value, output; in and out
         layer = 2 * linear * length + 4 * self.width * length**2
@@ -53,27 +53,27 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """Of one value or more."""
+        """The spread of one or more values."""
         known = sorted(values)
         return cls(known[0], statistics.median(known), known[-1])
 
     def text(self, form: str = ".2f") -> str:
-        """As the table shows it."""
+        """As text for the table."""
         return f"{self.median:{form}} ({self.min:{form}} to {self.max:{form}})"
 
 
 def ratios(seconds: Sequence[float], ours: Sequence[float]) -> Spread:
-    """How many times as long as ours another took, round by round. Only what ran in the same round is compared."""
+    """Seconds relative to ours, by round: only runs of the same round are compared."""
     return Spread.of(other / own for other, own in zip(seconds, ours, strict=True))
 
 
 def rates(amounts: Sequence[float], seconds: Sequence[float]) -> Spread:
-    """Amounts a second, round by round."""
+    """Amounts per second, by round."""
     return Spread.of(amount / took for amount, took in zip(amounts, seconds, strict=True))
 
 
 def table(competitors: Mapping[str, Mapping[str, Any]], memory: str) -> str:
-    """Markdown, one line a competitor, from what competition.summarize() returns; `memory` is what was measured."""
+    """Markdown, one line per competitor, from competition.summarize(); `memory` is the header of the memory column."""
     lines = [
         f"| | takes as long as ours, times | sequences/s | real tokens/s | computed / real tokens | MFU | {memory} |",
         "|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""This project's job as a competitor: the very stages that train.py runs."""
+"""This project's job as a competitor, with the same stages as code/train.py."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from text_classifier.training.cluster import Cluster
 
 
 class Ours(Competitor):
-    """This project's job, as train.py runs it, up to its first evaluation."""
+    """code/text_classifier/job.py, as train.py runs it, up to the first evaluation."""
 
     name = "ours"
 
     def prepare(self, rows: Rows) -> None:
-        """Train them once, and keep what the job says of itself."""
+        """Train the rows once, and take the setup from the job's log."""
         with contextlib.redirect_stdout(io.StringIO()) as log:
             super().prepare(rows)
-        said = next(line for line in log.getvalue().splitlines() if line.startswith("rows: "))
-        self.setup = f"code/job.py: {said.rpartition('; ')[2]}"
+        line = next(line for line in log.getvalue().splitlines() if line.startswith("rows: "))
+        self.setup = f"code/text_classifier/job.py: {line.rpartition('; ')[2]}"
 
     def train(self, rows: Rows, clock: Clock) -> int | None:
-        """Job.train(), with a stop behind the last step of its only epoch."""
+        """Job.train(), stopped after the last step of its only epoch."""
         steps = len(rows) // self.task.batch_size
         with job_of(self.task, rows, rows.one_of_each_class(), StepClock(steps, clock)) as job:
             trained = job.train().throughput
@@ -44,18 +44,18 @@ class Ours(Competitor):
 
 @contextlib.contextmanager
 def job_of(task: Task, rows: Rows, validation: Rows, stop: StopSignal, **more: Any) -> Iterator[Job]:
-    """Our job on these rows, ready to train; `more` are hyperparameters beyond what the task gives."""
+    """Our job on these rows, ready to train; `more` are hyperparameters besides those of the task."""
     with folders_of(task, rows, validation) as base:
-        contract = JobFolders(base)
-        contract.require_writable_outputs()
+        folders = JobFolders(base)
+        folders.require_writable_outputs()
         settings = parse(hyperparameters(task) | {name: str(value) for name, value in more.items()})
         cluster = Cluster(Hosts.from_resources({}), settings.collective_timeout_seconds)
-        yield Job(contract, settings, read_data(contract.data_channels(), settings), cluster, stop)
+        yield Job(folders, settings, read_data(folders.data_channels(), settings), cluster, stop)
 
 
 @contextlib.contextmanager
 def folders_of(task: Task, rows: Rows, validation: Rows) -> Iterator[Path]:
-    """The folders of a job with these rows in its channels and the task's model."""
+    """The folders of a job: these rows and the task's model in its channels."""
     with tempfile.TemporaryDirectory(prefix="ours-") as name:
         base = Path(name)
         write_channel(base / "input" / "data" / "train", rows)
@@ -65,7 +65,7 @@ def folders_of(task: Task, rows: Rows, validation: Rows) -> Iterator[Path]:
 
 
 def hyperparameters(task: Task) -> dict[str, str]:
-    """Our job's, as SageMaker hands them over."""
+    """Our job's hyperparameters as strings, like SageMaker passes them."""
     values = {
         "epochs": task.epochs,
         "train_batch_size": task.batch_size,
@@ -82,7 +82,7 @@ def hyperparameters(task: Task) -> dict[str, str]:
 
 
 def write_channel(folder: Path, rows: Rows) -> None:
-    """Write rows as a person would hand them in."""
+    """Write rows as a CSV file, like a user's."""
     folder.mkdir(parents=True)
     with (folder / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

@@ -1,11 +1,11 @@
-"""Does the speed cost accuracy? Ours against Trainer with its defaults: the same rows, weights and number of steps,
-pairs of runs that share a seed.
+"""Compares the accuracy of ours with that of Trainer with its defaults.
+
+Runs come in pairs with the same seed, rows, weights and number of steps.
 
     python benchmarks/parity.py --output build/bench/parity.json
 
-Ours is as fast as it comes (`precision=auto`, no padding); the other is H0 of the benchmark. Both are measured behind
-their last epoch, on rows that neither was trained on. Exits with 1 when ours is more than half a point of accuracy
-worse in the mean.
+Ours runs with its defaults (`precision=auto`, no padding); the other is H0 of the speed benchmark. Both are evaluated
+after the last epoch, on held-out rows. Exits with 1 if ours is on average more than half a point of accuracy worse.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # run as a script: the repository instead of this folder, whose modules go by their full names
+if not __package__:  # run as a script: put the repository on the path instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
@@ -29,12 +29,12 @@ from benchmarks.clock import Clock
 from benchmarks.contest import Task
 from benchmarks.corpus import Rows
 from benchmarks.ours import job_of
-from benchmarks.run import DEMO, IMDB, Refusal, about, require_what_is_asked_for, set_environment
+from benchmarks.run import DEMO, IMDB, Refusal, about, require_packages_and_device, set_environment
 from benchmarks.trainers import TokenizedRows, TrainerDefaults
 from benchmarks.worker import Worker
 from text_classifier.runtime.stop import StopSignal
 
-#: Points of accuracy, of 100, by which ours may be worse.
+#: Percentage points of accuracy by which ours may be worse.
 MARGIN = 0.5
 
 TRAINING_ROWS = 4_000
@@ -42,16 +42,16 @@ MEASURED_ROWS = 2_000
 LEARNING_RATE = 1e-4
 WARMUP_RATIO = 0.06
 
-#: Tokens of a row at most: as few as will do, for H0 pads to them in fp32.
+#: Maximum sequence lengths; short, to keep H0 fast in fp32.
 TOKENS = {"snippets": 128, "imdb": 64}
 
 
 def main(words: Sequence[str]) -> int:
-    """Train all pairs. Exit codes: 0 as accurate, 1 not, 2 it cannot run."""
+    """Train all pairs. Exit codes: 0 ours is as accurate, 1 less accurate, 2 wrong use."""
     options = arguments(words)
     try:
         data = {name: rows_of(name) for name in options.rows}
-        require_what_is_asked_for(options)
+        require_packages_and_device(options)
     except Refusal as refusal:
         print(f"parity: {refusal}", file=sys.stderr)
         return 2
@@ -79,18 +79,18 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--model", type=Path, default=DEMO / "model", help="folder with weights and tokenizer")
-    parser.add_argument("--threads", type=int, help="of each competitor (default: as many as torch chooses)")
-    parser.add_argument("--commit", default="not given", help="what is measured, for the report")
+    parser.add_argument("--threads", type=int, help="threads per competitor (default: torch's)")
+    parser.add_argument("--commit", default="not given", help="commit to name in the report")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench" / "parity.json")
     parser.set_defaults(competitors=["H0", "ours"], shape=None)
     return parser.parse_args(words)
 
 
 def rows_of(name: str) -> tuple[Rows, Rows]:
-    """Rows to train on, and rows to measure on; no review of the snippets is on both sides. Raises Refusal."""
+    """Training rows and held-out rows; snippets of one review are never in both. Raises Refusal."""
     file = IMDB if name == "imdb" else DEMO / "train" / "reviews.tsv"
     if not file.is_file():
-        raise Refusal(f"{file} is missing; run `make bench-data` where there is a network")
+        raise Refusal(f"{file} is missing; run `make bench-data` on a machine with a network")
     if name == "snippets":
         return corpus.snippets(file), corpus.snippets(DEMO / "validation" / "reviews.tsv")
     both = corpus.imdb(file).sample(TRAINING_ROWS + MEASURED_ROWS, seed=0)
@@ -100,7 +100,7 @@ def rows_of(name: str) -> tuple[Rows, Rows]:
 def pair(
     options: argparse.Namespace, tokens: int, seed: int, training: Rows, measured: Rows, ours: Worker, other: Worker
 ) -> tuple[float, float]:
-    """Accuracy of ours and of H0, from weights with the same new head."""
+    """Accuracy of ours and of H0, starting from the same weights."""
     with tempfile.TemporaryDirectory(prefix="parity-") as name:
         task = Task(
             Path(name) / "model",
@@ -119,13 +119,13 @@ def pair(
 
 
 def accuracy_of_ours(task: Task, training: Rows, measured: Rows) -> float:
-    """What our job logs for its last epoch."""
+    """The accuracy that our job logs for its last epoch."""
     with job_of(task, training, measured, StopSignal()) as job:
         return job.train().epochs[-1]["accuracy"]
 
 
 def accuracy_of_h0(task: Task, training: Rows, measured: Rows) -> float:
-    """Trainer's own prediction behind its last step."""
+    """The accuracy of Trainer.predict() after the last step."""
     trainer = TrainerDefaults(task).trainer(training, Clock(task.device), per_device_eval_batch_size=128)
     trainer.train()
     collator: Any = trainer.data_collator
@@ -134,7 +134,7 @@ def accuracy_of_h0(task: Task, training: Rows, measured: Rows) -> float:
 
 
 def compare(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """Mean difference in points, ours minus H0's, with the 95 % interval of Student's t over the pairs."""
+    """Mean difference in percentage points, ours minus H0, with the 95 % t interval over the pairs."""
     ours, other = (100 * np.array(column) for column in zip(*pairs, strict=True))
     interval = stats.ttest_rel(ours, other).confidence_interval(0.95) if len(pairs) > 1 else None
     return {
@@ -146,7 +146,7 @@ def compare(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
 
 
 def sentence(name: str, found: dict[str, Any]) -> str:
-    """As it is printed."""
+    """The comparison in one sentence."""
     interval = found["interval"]
     between = "" if interval is None else f" (95 % interval {interval[0]:+.2f} to {interval[1]:+.2f})"
     return (

@@ -1,9 +1,9 @@
-"""Reads, validates and tokenizes made-up Amazon reviews: rows a second, peak memory, and whether time is linear.
+"""Reads, validates and tokenizes synthetic Amazon reviews: rows per second, peak memory, and linearity.
 
     make bench-reading ROWS=3100000
 
-Needs the image's libraries and the demo's model, of which only the tokenizer is used. Each size runs in a process of
-its own; imports and the writing of the file are not timed.
+Needs the image's libraries and the tokenizer of the demo's model. Each size runs in a separate process; imports and
+writing the file are not timed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
 
-#: The size that the time for a row is compared with.
+#: Number of rows of the reference for the time per row.
 FEW_ROWS = 30_000
 
 
@@ -32,11 +32,11 @@ def main() -> None:
     if chosen.measure:
         print(json.dumps(measure(chosen.measure)))
         return
-    seconds_of_row, cpu_of_row = [], []
+    seconds_per_row, cpu_per_row = [], []
     for rows in (FEW_ROWS, chosen.rows):
-        found = _in_a_process(rows)
-        seconds_of_row.append(found["seconds"] / rows)
-        cpu_of_row.append(found["cpu"] / rows)
+        found = _measure_in_process(rows)
+        seconds_per_row.append(found["seconds"] / rows)
+        cpu_per_row.append(found["cpu"] / rows)
         print(
             f"{rows:>9,} rows ({found['megabytes']:,.0f} MB .tsv.gz): {rows / found['seconds']:,.0f} rows/s "
             f"({found['reading']:.1f} s reading, {found['seconds'] - found['reading']:.1f} s tokenizing, "
@@ -45,12 +45,12 @@ def main() -> None:
             flush=True,
         )
     print(
-        f"a row against one of {FEW_ROWS:,}: {seconds_of_row[1] / seconds_of_row[0]:.2f} times the time, "
-        f"{cpu_of_row[1] / cpu_of_row[0]:.2f} times the CPU time (which other processes disturb less)"
+        f"time per row relative to {FEW_ROWS:,} rows: {seconds_per_row[1] / seconds_per_row[0]:.2f}; "
+        f"CPU time, which other processes affect less: {cpu_per_row[1] / cpu_per_row[0]:.2f}"
     )
 
 
-def _in_a_process(rows: int) -> dict[str, float]:
+def _measure_in_process(rows: int) -> dict[str, float]:
     from support import amazon_reviews
 
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +64,7 @@ def _in_a_process(rows: int) -> dict[str, float]:
 
 
 def measure(path: Path) -> dict[str, float]:
-    """Seconds, CPU seconds and peak memory of this process, from the file to the mapped token ids of all splits."""
+    """Seconds, CPU-seconds and peak memory of this process, from the file to the token ids of all splits."""
     from transformers import AutoTokenizer
 
     from text_classifier.contract.hyperparameters import Settings

@@ -1,8 +1,8 @@
-"""The benchmark: all competitors side by side, in rounds. README.md says what it measures, and how to read it.
+"""Measures the training speed of all competitors side by side, in rounds. README.md explains the results.
 
     python benchmarks/run.py --device cuda --shape distilbert-base
 
-Needs the image's packages and accelerate, and no network.
+Needs the image's packages and accelerate, but no network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # run as a script: the repository instead of this folder, whose modules go by their full names
+if not __package__:  # run as a script: put the repository on the path instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks import ROOT, competition, corpus, figures, sidelights, weights
@@ -31,31 +31,31 @@ from benchmarks.contest import Task
 from benchmarks.corpus import Rows
 from benchmarks.worker import Worker
 
-#: Steps of a round by tokens. On two CPU cores T and H0 take some 25 s for one of 512 tokens; with fewer, H* would have
-#: nothing to group by length.
+#: Steps per round by number of tokens. On two CPU cores T and H0 take about 25 s per step of 512 tokens. With fewer
+#: steps, H* could not group rows by length.
 STEPS = {"cpu": {128: 6, 512: 2}, "cuda": {128: 400, 512: 200}}
 
-#: Where nobody is named H0 runs with so many tokens at most: with 512 it takes as long as T, a fifth of all the time.
-LONGEST_FOR_H0 = {"cpu": 128, "cuda": 512}
+#: Without --competitors, H0 runs up to this number of tokens: at 512 on a CPU it takes as long as T.
+MAX_TOKENS_OF_H0 = {"cpu": 128, "cuda": 512}
 
 DEMO = ROOT / "build" / "demo"
 IMDB = ROOT / "build" / "bench" / "imdb.csv"
 
-TOKENISED_ROWS = 4_000
+TOKENIZED_ROWS = 4_000
 START_ROWS = 4_000
 STARTS = 3
 CHECKPOINT_BATCHES = 2
 
 
 class Refusal(Exception):
-    """What was asked for cannot be run; the message says why, and what to do."""
+    """The benchmark cannot run with these options; the message is one sentence with the remedy."""
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the benchmark. Exit codes: 0 done, 2 it cannot run like that."""
+    """Run the benchmark. Exit codes: 0 done, 2 wrong use."""
     options = arguments(words)
     try:
-        require_what_is_asked_for(options)
+        require_packages_and_device(options)
         model = model_folder(options.model, options.shape)
         rows = read_rows(options.rows)
     except Refusal as refusal:
@@ -67,7 +67,7 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         report = run(options, rows, model, Path(name) / "model")
     options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"written to {options.output}, after {(time.monotonic() - started) / 60:.1f} minutes")
+    print(f"wrote {options.output} after {(time.monotonic() - started) / 60:.1f} minutes")
     return 0
 
 
@@ -75,63 +75,68 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="benchmarks/run.py", description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--tokens", type=int, nargs="+", default=[128, 512], help="tokens of a row at most")
-    parser.add_argument("--batch-size", type=int, default=32, help="rows of a step")
+    parser.add_argument("--tokens", type=int, nargs="+", default=[128, 512], help="maximum sequence lengths")
+    parser.add_argument("--batch-size", type=int, default=32, help="rows per step")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="steps of a round (default: by device and tokens)")
+    parser.add_argument("--steps", type=int, help="steps per round (default: by device and tokens)")
     parser.add_argument(
-        "--competitors", nargs="+", choices=COMPETITORS, help="(default: all; on a CPU H0 to 128 tokens)"
+        "--competitors",
+        nargs="+",
+        choices=COMPETITORS,
+        help="(default: all; on a CPU H0 only up to 128 tokens)",
     )
-    parser.add_argument("--model", type=Path, help="folder with weights and tokenizer (default: the demo's, if there)")
-    parser.add_argument("--shape", choices=weights.SHAPES, help="random weights of this shape, not the folder's")
+    parser.add_argument("--model", type=Path, help="folder with weights and tokenizer (default: the demo's)")
+    parser.add_argument("--shape", choices=weights.SHAPES, help="use random weights of this shape")
     parser.add_argument("--rows", choices=("imdb", "snippets", "made-up"), default="imdb")
-    parser.add_argument("--threads", type=int, help="of each competitor (default: as many as torch chooses)")
-    parser.add_argument("--only-competition", action="store_true", help="not tokenizing, start and checkpoints")
-    parser.add_argument("--commit", default="not given", help="what is measured, for the report")
+    parser.add_argument("--threads", type=int, help="threads per competitor (default: torch's)")
+    parser.add_argument(
+        "--only-competition", action="store_true", help="skip the measurements of tokenizing, start-up and checkpoints"
+    )
+    parser.add_argument("--commit", default="not given", help="commit to name in the report")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench" / "results.json")
     return parser.parse_args(words)
 
 
 def read_rows(name: str) -> Rows:
-    """The rows of this name. Raises Refusal."""
+    """The rows of a data set. Raises Refusal."""
     if name == "made-up":
         return corpus.made_up()
     file = IMDB if name == "imdb" else DEMO / "train" / "reviews.tsv"
     if not file.is_file():
-        raise Refusal(f"{file} is missing; run `make bench-data` where there is a network, or take --rows made-up")
+        raise Refusal(f"{file} is missing; run `make bench-data` on a machine with a network, or use --rows made-up")
     return corpus.imdb(file) if name == "imdb" else corpus.snippets(file)
 
 
 def model_folder(folder: Path | None, shape: str | None) -> Path | None:
-    """Where weights and tokenizer come from; None when both are made up. Raises Refusal."""
+    """The folder with weights and tokenizer; None for random weights and made-up words. Raises Refusal."""
     if folder is None and (DEMO / "model").is_dir():
         return DEMO / "model"
     if folder is None and shape is None:
-        raise Refusal("there is no model: run `make demo-data` where there is a network, or give --model or --shape")
+        raise Refusal("there is no model; run `make demo-data` on a machine with a network, or give --model or --shape")
     if folder is not None and not (folder / "config.json").is_file():
-        raise Refusal(f"--model {folder} holds no config.json; give a folder as save_pretrained writes it")
+        raise Refusal(f"--model {folder} has no config.json; give a folder written by save_pretrained")
     return folder
 
 
-def require_what_is_asked_for(options: argparse.Namespace) -> None:
-    """Raise Refusal when a package or the device is missing."""
+def require_packages_and_device(options: argparse.Namespace) -> None:
+    """Raise Refusal if a package or the device is missing."""
     if {"H0", "H*"} & set(options.competitors or COMPETITORS) and importlib.util.find_spec("accelerate") is None:
-        raise Refusal("H0 and H* need the package accelerate; install it, or take --competitors T ours")
+        raise Refusal("H0 and H* need the package accelerate; install it, or use --competitors T ours")
     if options.device == "cuda" and not sidelights.has_gpu():
-        raise Refusal("--device cuda: torch sees no GPU here; take --device cpu")
+        raise Refusal("--device cuda: torch finds no GPU; use --device cpu")
 
 
 def set_environment(options: argparse.Namespace) -> None:
-    """For this process and all that it starts."""
+    """Set environment variables for this process and its child processes."""
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(options.threads)
-    # One GPU or none: Trainer would share a batch among all that it sees.
+    # One GPU or none: Trainer would split a batch over all visible GPUs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if options.device == "cpu" else os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def run(options: argparse.Namespace, rows: Rows, source: Path | None, model: Path) -> dict[str, Any]:
-    """All that the options ask for, printed as it comes. Returns what the JSON file holds."""
+    """Run all measurements and print each result. Returns the content of the results file."""
     log = options.output.with_suffix(".log")
     log.unlink(missing_ok=True)
     with Worker(log) as observer:
@@ -152,19 +157,19 @@ def run(options: argparse.Namespace, rows: Rows, source: Path | None, model: Pat
 
 
 def competitors(options: argparse.Namespace, tokens: int) -> list[str]:
-    """Those that are named, or all for whom there is the time."""
-    some = [name for name in COMPETITORS if name != "H0" or tokens <= LONGEST_FOR_H0[options.device]]
+    """The named competitors, or all that do not take too long."""
+    some = [name for name in COMPETITORS if name != "H0" or tokens <= MAX_TOKENS_OF_H0[options.device]]
     return options.competitors or some
 
 
 def steps_for(device: str, tokens: int) -> int:
-    """Those of the nearest length that is known."""
+    """Steps per round of the nearest sequence length in STEPS."""
     known = STEPS[device]
     return known[min(known, key=lambda length: abs(length - tokens))]
 
 
 def about(options: argparse.Namespace, source: Path | None, observer: Worker) -> dict[str, Any]:
-    """What the figures are of."""
+    """The conditions of the run: device, versions, model and rows."""
     packages = ("torch", "transformers", "accelerate", "tokenizers")
     installed = {package: metadata.version(package) for package in packages if importlib.util.find_spec(package)}
     return {
@@ -180,13 +185,13 @@ def about(options: argparse.Namespace, source: Path | None, observer: Worker) ->
 
 
 def source_name(source: Path | None) -> str:
-    """A model folder, without what is this machine's alone."""
+    """The name of a model folder, without paths of this machine."""
     assert source is not None
     return str(source.relative_to(ROOT)) if source.is_relative_to(ROOT) else source.name
 
 
 def print_competition(found: dict[str, Any], device: str) -> None:
-    """The table, and what it needs to be read."""
+    """The table and its footnotes."""
     products = dict(found["flops_per_second"])
     best = products.pop("best")
     speeds = ", ".join(
@@ -196,23 +201,23 @@ def print_competition(found: dict[str, Any], device: str) -> None:
         f"\n{found['tokens']} tokens, batch {found['batch_size']}, {found['rounds']} rounds of {found['steps']} steps\n"
     )
     print(figures.table(found["competitors"], "peak GPU memory" if device == "cuda" else "peak memory"))
-    print(f"\nMFU is a share of matrix products right before and behind, in the faster format (Tflop/s: {speeds}).")
+    print(f"\nMFU is relative to matmuls right before and after each run, in the faster dtype (TFLOP/s: {speeds}).")
     shares = {name: values["mfu_of_best_product"] for name, values in found["competitors"].items()}
     if all(shares.values()):
         of_best = ", ".join(f"{name} {100 * share['median']:.1f} %" for name, share in shares.items())
-        print(f"Of the fastest single product of the run, {best / 1e12:.2f} Tflop/s: {of_best}.")
+        print(f"Relative to the fastest single matmul of the run, {best / 1e12:.2f} TFLOP/s: {of_best}.")
     if device == "cpu" and "ours" in found["competitors"]:
         ratios = {name: figures.Spread(**values["cpu_against_ours"]) for name, values in found["competitors"].items()}
-        print("CPU-seconds of ours, times: " + ", ".join(f"{name} {ratio.text()}" for name, ratio in ratios.items()))
+        print("CPU-seconds relative to ours: " + ", ".join(f"{name} {ratio.text()}" for name, ratio in ratios.items()))
     for name, values in found["competitors"].items():
         print(f"{name}: {values['setup']}")
     print(flush=True)
 
 
 def measure_sidelights(task: Task, rows: Rows, observer: Worker, log: Path) -> dict[str, Any]:
-    """Tokenizing, the start, and checkpoints."""
+    """Measure tokenizing, start-up and checkpoints."""
     found: dict[str, Any] = {}
-    some = rows.sample(min(TOKENISED_ROWS, len(rows)), seed=0)
+    some = rows.sample(min(TOKENIZED_ROWS, len(rows)), seed=0)
     for name, one_core in (("one core", True), ("all cores", False)):
         with Worker(log) as fresh:
             seconds = fresh.call(sidelights.tokenizing, task, some, one_core)
@@ -221,7 +226,7 @@ def measure_sidelights(task: Task, rows: Rows, observer: Worker, log: Path) -> d
         found[f"tokenizing, {name}"] = {"rows_per_second": asdict(speed), "one_at_a_time_against_ours": asdict(ratio)}
         print(
             f"tokenizing to {task.tokens} tokens, {name}: {speed.text('.0f')} rows/s; "
-            f"one at a time takes {ratio.text()} times as long"
+            f"one row at a time takes {ratio.text()} times as long"
         )
     some = rows.sample(min(START_ROWS, len(rows)), seed=0)
     start = figures.Spread.of(observer.call(sidelights.seconds_to_first_step, task, some) for _ in range(STARTS))
@@ -230,8 +235,8 @@ def measure_sidelights(task: Task, rows: Rows, observer: Worker, log: Path) -> d
     some = rows.sample(task.batch_size * CHECKPOINT_BATCHES, seed=0)
     found["checkpoints"] = cost = observer.call(sidelights.checkpoint_cost, task, some)
     print(
-        f"a checkpoint keeps the loop for {cost['seconds_blocked']:.3f} s and its writer busy for "
-        f"{cost['cpu_seconds_writing']:.3f} CPU-seconds: {100 * cost['share']:.2f} % of the time from one to the next"
+        f"a checkpoint blocks the loop for {cost['seconds_blocked']:.3f} s and takes its writer "
+        f"{cost['cpu_seconds_writing']:.3f} CPU-seconds: {100 * cost['share']:.2f} % of the time between checkpoints"
     )
     return found
 

@@ -1,4 +1,4 @@
-"""What is measured besides the competition: a matrix product, tokenizing, the start, the cost of checkpoints."""
+"""Measurements besides the competition: matmul speed, tokenizing, start-up, and the cost of checkpoints."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from text_classifier.runtime.stop import StopSignal
 from text_classifier.tokenization.tokens import tokenize
 from text_classifier.training import checkpoint, resume
 
-#: Edge of the square matrices that are multiplied: large enough for the full speed of either kind of device.
+#: Size of the square matrices of a matmul, large enough for the full speed of the device.
 PRODUCT_SIZE = {"cpu": 2048, "cuda": 8192}
 PRODUCT_SECONDS = 1.0
-TOKENISING_TRIES = 3
+TOKENIZING_TRIES = 3
 
 #: The default of the hyperparameter checkpoint_seconds.
 CHECKPOINT_SECONDS = 120.0
@@ -38,17 +38,17 @@ FIRST_STEP = re.compile(r"step 1 of ")
 
 
 def has_gpu() -> bool:
-    """Whether torch can use one."""
+    """Whether torch can use a GPU."""
     return torch.cuda.is_available()
 
 
 def threads() -> int:
-    """How many torch uses in a process."""
+    """Number of threads that torch uses."""
     return torch.get_num_threads()
 
 
 def device_name(device: str) -> str:
-    """The GPU, or the processor and what it multiplies matrices with."""
+    """The name of the GPU, or of the CPU with its instruction set for matmuls."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
@@ -59,14 +59,14 @@ def device_name(device: str) -> str:
 
 @dataclass(frozen=True)
 class Speed:
-    """Of products of large square matrices, in operations a second: of all, and of the fastest one."""
+    """FLOP/s of large matmuls: over all of them, and of the fastest one."""
 
     usual: float
     best: float
 
 
 def products(device: str) -> dict[str, Speed]:
-    """How fast products are now, by number format. On a shared machine the fastest one is far from what holds on."""
+    """The current speed of matmuls by dtype. On a shared machine the fastest one is far above the sustained speed."""
     size = PRODUCT_SIZE[device]
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     found = {}
@@ -85,21 +85,21 @@ def products(device: str) -> dict[str, Speed]:
 
 
 def row_lengths(task: Task, rows: Rows) -> list[int]:
-    """Tokens of each row as all competitors see it."""
+    """Number of tokens of each row, as all competitors tokenize it."""
     tokenizer = AutoTokenizer.from_pretrained(task.model)
     return [len(ids) for ids in tokenizer(list(rows.texts), truncation=True, max_length=task.tokens)["input_ids"]]
 
 
 def tokenizing(task: Task, rows: Rows, one_core: bool) -> dict[str, list[float]]:
-    """Seconds of our tokenizing, and of one row at a time padded to the maximum, in turn. `one_core` must be decided
-    in a fresh process."""
+    """Seconds of our tokenizing and of tokenizing one row at a time padded to the maximum, in turn. `one_core` needs a
+    fresh process."""
     if one_core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        os.environ["RAYON_NUM_THREADS"] = "1"  # read when the tokenizers library first works in parallel
+        os.environ["RAYON_NUM_THREADS"] = "1"  # read at the first parallel call of the tokenizers library
     tokenizer = AutoTokenizer.from_pretrained(task.model)
     singly = OneAtATime(rows, AutoTokenizer.from_pretrained(task.model), task.tokens)
     seconds: dict[str, list[float]] = {"ours": [], "one at a time": []}
-    for _ in range(TOKENISING_TRIES):
+    for _ in range(TOKENIZING_TRIES):
         started = time.perf_counter()
         tokenize(tokenizer, list(rows.texts), task.tokens)
         halfway = time.perf_counter()
@@ -115,7 +115,7 @@ def seconds_to_first_step(task: Task, rows: Rows) -> float:
     script = ROOT / "code" / "train.py"
     with folders_of(task, rows, rows.one_of_each_class()) as base:
         arguments = [f"--{name}={value}" for name, value in hyperparameters(task).items()]
-        # Without the packages that only the competitors need: transformers imports accelerate where there is one.
+        # Without the competitors' packages: transformers would import accelerate.
         environment = os.environ | {"SAGEMAKER_BASE_DIR": str(base), "PYTHONUNBUFFERED": "1", "PYTHONPATH": ""}
         started = time.perf_counter()
         with subprocess.Popen(
@@ -131,11 +131,11 @@ def seconds_to_first_step(task: Task, rows: Rows) -> float:
 
 
 def checkpoint_cost(task: Task, rows: Rows) -> dict[str, float]:
-    """What a checkpoint costs the loop: the seconds that it waits in Saver.save, and the CPU-seconds of the thread that
-    writes, as a share of the time between two checkpoints.
+    """The cost of a checkpoint: seconds that the loop waits in Saver.save, CPU-seconds of the writing thread, and both
+    as a share of the time between two checkpoints.
 
-    Here there is one after each epoch of a few steps, so `save` also waits for the one before to be written, which it
-    never has to after two minutes: that is taken off. The first one is left out, as it holds no best weights.
+    Here a checkpoint follows each epoch of a few steps, so `save` also waits until the previous one is written, which
+    never happens after two minutes: that time is subtracted. The first one is left out because it has no best weights.
     """
     saving = _timed(resume.Saver, "save", time.perf_counter)
     finishing = _timed(resume.Saver, "finish", time.perf_counter)
@@ -155,7 +155,7 @@ def checkpoint_cost(task: Task, rows: Rows) -> dict[str, float]:
 
 
 def _timed(owner: type, name: str, clock: Callable[[], float]) -> list[float]:
-    """Let a method note how long each call takes. Returns the list that fills."""
+    """Time each call of a method. Returns the list to which the seconds are appended."""
     method = getattr(owner, name)
     taken: list[float] = []
 

@@ -1,4 +1,4 @@
-"""H0 and H*: transformers.Trainer as it comes, and as fast as it gets on this hardware."""
+"""H0 and H*: transformers.Trainer with its defaults, and the fastest configuration for this hardware."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from benchmarks.clock import Clock
 from benchmarks.contest import MAX_GRAD_NORM, WEIGHT_DECAY, Competitor, Task
 from benchmarks.corpus import Rows
 
-#: Batches that Trainer sorts by length together in a long run.
+#: Batches that Trainer groups by length in a long run.
 BATCHES_IN_GROUP = 50
 
-#: A set-up that takes so many times as long as the best one, or a trial of so many seconds, is not tried again.
+#: A configuration this many times slower than the best one, or a trial of this many seconds, is not repeated.
 HOPELESS = 3.0
 LONG = 10.0
 
 
 class TokenizedRows(Dataset):
-    """Rows that were tokenized beforehand, as `datasets.map` leaves them: padding is the collator's."""
+    """Rows tokenized beforehand, like with `datasets.map`; the collator pads them."""
 
     def __init__(self, rows: Rows, tokenizer: Any, tokens: int) -> None:
         encoded = tokenizer(list(rows.texts), truncation=True, max_length=tokens, return_token_type_ids=False)
@@ -51,7 +51,7 @@ class TokenizedRows(Dataset):
 
 
 class TimedTrainer(Trainer):
-    """Trainer with a clock, and with a count of the tokens in its batches."""
+    """Trainer with a clock and a count of the tokens in its batches."""
 
     def __init__(self, clock: Clock, **options: Any) -> None:
         super().__init__(**options, callbacks=[StopClock(clock)])
@@ -65,7 +65,7 @@ class TimedTrainer(Trainer):
 
 
 class StopClock(TrainerCallback):
-    """Stops the clock behind the last step."""
+    """Stops the clock after the last step."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -76,10 +76,10 @@ class StopClock(TrainerCallback):
 
 
 class GroupedTrainer(TimedTrainer):
-    """Batches of like length, made from all rows of a round.
+    """Length-grouped batches over all rows of a round.
 
-    Trainer's own sampler sorts 50 batches together in a long run, but only a quarter of the batches in a run as short
-    as a round, which would be a handicap.
+    Trainer's own sampler groups 50 batches in a long run, but only a quarter of the batches in a run as short as a
+    round, which would be a handicap.
     """
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -90,7 +90,7 @@ class GroupedTrainer(TimedTrainer):
 
 
 class TrainerDefaults(Competitor):
-    """transformers.Trainer as it comes, with rows tokenized beforehand and padded to the longest of their batch."""
+    """transformers.Trainer with its defaults, on rows tokenized beforehand and padded per batch."""
 
     name = "H0"
     setup = "Trainer, its defaults, per-batch padding"
@@ -104,18 +104,18 @@ class TrainerDefaults(Competitor):
     def trainer(
         self, rows: Rows, clock: Clock, kind: type[TimedTrainer] = TimedTrainer, model: Any = None, **arguments: Any
     ) -> TimedTrainer:
-        """A Trainer of this kind, for a model as the task has it or one given. `arguments` are TrainingArguments beyond
-        what the task gives."""
+        """A Trainer of this kind, for the given model or the task's. `arguments` are TrainingArguments besides those of
+        the task."""
         task = self.task
         tokenizer = AutoTokenizer.from_pretrained(task.model)
         given = TrainingArguments(
-            output_dir=str(task.model),  # must be named, and nothing is written there
+            output_dir=str(task.model),  # required, but nothing is written there
             per_device_train_batch_size=task.batch_size,
             num_train_epochs=task.epochs,
             learning_rate=task.learning_rate,
             weight_decay=WEIGHT_DECAY,
             max_grad_norm=MAX_GRAD_NORM,
-            warmup_steps=task.warmup_ratio,  # below 1 it is a share
+            warmup_steps=task.warmup_ratio,  # a value below 1 is a share
             seed=task.seed,
             use_cpu=task.device == "cpu",
             save_strategy="no",
@@ -135,7 +135,7 @@ class TrainerDefaults(Competitor):
 
 @dataclass(frozen=True)
 class Choice:
-    """What is tried for H*; every field is one that makes some hardware faster and some slower."""
+    """A configuration for H*; each field makes some hardware faster and some slower."""
 
     precision: str = "bf16"
     attention: str = "sdpa"
@@ -148,8 +148,8 @@ class Choice:
 
 
 class TrainerTuned(TrainerDefaults):
-    """The fastest that Trainer gets on this hardware: length-grouped, fused AdamW, no NaN filter, and what `prepare`
-    finds out."""
+    """The fastest configuration of Trainer on this hardware: length-grouped, fused AdamW, no NaN filter, and the choice
+    of `prepare`."""
 
     name = "H*"
 
@@ -165,11 +165,11 @@ class TrainerTuned(TrainerDefaults):
         return f"Trainer, grouped by length, fused AdamW, no NaN filter, {self.choice}"
 
     def prepare(self, rows: Rows) -> None:
-        """Try one change after the other, and keep those that are faster."""
+        """Try one change after the other and keep those that are faster."""
         best = self._try(self.choice, rows)
         changes: list[dict[str, Any]] = [{"precision": "fp32"}, {"attention": "eager"}, {"workers": 4}]
         if self.task.device == "cuda" and importlib.util.find_spec("triton"):
-            # In 16 bits, even if fp32 won: it may have done so because it has fewer operations to launch one by one.
+            # In 16 bits even if fp32 won, which launches fewer operations without torch.compile.
             changes.append({"precision": self.choice.precision, "compiles": True})
         for change in changes:
             changed = replace(self.choice, **change)
@@ -179,9 +179,8 @@ class TrainerTuned(TrainerDefaults):
         self._models = {choice: model for choice, model in self._models.items() if choice == self.choice}
 
     def _try(self, choice: Choice, rows: Rows, best: float = math.inf) -> float:
-        """The better of two runs, so that what happens once (the first touch of a GPU, compiling) does not count. One
-        is enough where nothing does, and it took long (the clock does not see how long its workers take to come up) or
-        is hopeless."""
+        """The better of two runs, so that one-time work (GPU initialization, compiling) does not count. One run is
+        enough if there is none, and it took long (the clock does not include the start of workers) or is hopeless."""
         warms_up = choice.compiles or best == math.inf
         seconds: list[float] = []
         took = 0.0
@@ -196,13 +195,13 @@ class TrainerTuned(TrainerDefaults):
         return min(seconds)
 
     def train(self, rows: Rows, clock: Clock) -> int | None:
-        """Trainer.train(), as chosen."""
+        """Trainer.train() with the chosen configuration."""
         trainer = self._trainer(self.choice, rows, clock)
         trainer.train()
         return trainer.tokens_computed
 
     def _trainer(self, choice: Choice, rows: Rows, clock: Clock) -> TimedTrainer:
-        # One model for each choice, filled anew for each run: another object would be compiled anew.
+        # One model per choice, whose weights are reloaded for each run: another object would be compiled again.
         if choice not in self._models:
             self._models[choice] = AutoModelForSequenceClassification.from_pretrained(
                 self.task.model, dtype="float32", attn_implementation=choice.attention

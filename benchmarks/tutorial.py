@@ -1,4 +1,7 @@
-"""T: the way of the tutorial that this project replaces."""
+"""T: training like sagemaker_train_demo, the tutorial whose hyperparameter names this project kept.
+
+Source: https://github.com/brent-lemieux/sagemaker_train_demo
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from benchmarks.corpus import Rows
 
 
 class OneAtATime(Dataset):
-    """Tokenizes a row each time it is asked for, padded to the maximum."""
+    """Tokenizes a row at each access and pads it to the maximum length."""
 
     def __init__(self, rows: Rows, tokenizer: Any, tokens: int) -> None:
         self.rows = rows
@@ -44,13 +47,13 @@ class OneAtATime(Dataset):
 
 
 class Tutorial(Competitor):
-    """The way of the tutorial that this project replaces."""
+    """A plain training loop in fp32, without any of the optimizations of the others."""
 
     name = "T"
     setup = "fp32, one row at a time padded to the maximum"
 
     def train(self, rows: Rows, clock: Clock) -> int | None:
-        """A plain loop over a DataLoader."""
+        """A loop over a DataLoader."""
         task = self.task
         device = torch.device(task.device)
         torch.manual_seed(task.seed)

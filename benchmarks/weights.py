@@ -1,4 +1,4 @@
-"""The model folder that all competitors of a run start from, the new head among its weights."""
+"""The model folder that all competitors of a run start from, including the new head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transformers import (
 
 from benchmarks.corpus import MADE_UP_WORDS, made_up_word
 
-#: Geometries without their weights. The defaults of transformers are those of the base models.
+#: Model shapes with random weights. The defaults of transformers are those of the base models.
 SHAPES: dict[str, PreTrainedConfig] = {
     "minilm": BertConfig(hidden_size=384, num_attention_heads=12, num_hidden_layers=6, intermediate_size=1536),
     "distilbert-base": DistilBertConfig(),
@@ -31,8 +31,8 @@ SHAPES: dict[str, PreTrainedConfig] = {
 def write(folder: Path, model: Path | None, shape: str | None, seed: int = 1) -> None:
     """Write weights, head and tokenizer to `folder`.
 
-    The weights are those of the folder `model`, or random ones of `shape`; the tokenizer is the folder's, or without
-    one that of made-up words.
+    The weights are those of the folder `model`, or random with `shape`. The tokenizer is that of `model`; without it,
+    one for the words of corpus.made_up().
     """
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(model) if model else made_up_tokenizer()
@@ -44,14 +44,14 @@ def write(folder: Path, model: Path | None, shape: str | None, seed: int = 1) ->
     else:
         assert model, "give a model or a shape"
         config = AutoConfig.from_pretrained(model, num_labels=2)
-        logging.getLogger("transformers").setLevel(logging.ERROR)  # that the head is new
+        logging.getLogger("transformers").setLevel(logging.ERROR)  # no warning about the new head
         classifier = AutoModelForSequenceClassification.from_pretrained(model, config=config, dtype="float32")
     classifier.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def made_up_tokenizer() -> PreTrainedTokenizerBase:
-    """Knows the words of corpus.made_up()."""
+    """A tokenizer for the words of corpus.made_up()."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *map(made_up_word, range(MADE_UP_WORDS))]
     backend = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

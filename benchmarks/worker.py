@@ -1,4 +1,4 @@
-"""One process for each competitor: it stays for all rounds, so that nobody's memory or threads mix with another's."""
+"""One process per competitor for all rounds, so that competitors do not share memory or threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _competitor: Competitor
 
 
 class Worker:
-    """A process of its own; what it prints goes to the file `log`."""
+    """A separate process whose output goes to the file `log`."""
 
     def __init__(self, log: Path) -> None:
         context = multiprocessing.get_context("spawn")
@@ -36,7 +36,7 @@ class Worker:
         self.close()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run a function of a module there, and wait for what it returns or raises."""
+        """Run a module's function in the process and wait. Returns or raises what the function does."""
         return self._pool.submit(function, *arguments).result()
 
     def close(self) -> None:
@@ -52,8 +52,8 @@ def _print_to(log: Path) -> None:
 
 
 def prepare(name: str, task: Task, rows: Rows) -> tuple[str, dict[str, float]]:
-    """Make this process's competitor and warm it up. Returns how it is set up, and what it tried with the seconds that
-    each took."""
+    """Create this process's competitor and warm it up. Returns its setup, and the seconds of each configuration in its
+    trial."""
     global _competitor
     _competitor = COMPETITORS[name](task)
     _competitor.prepare(rows)
@@ -62,13 +62,13 @@ def prepare(name: str, task: Task, rows: Rows) -> tuple[str, dict[str, float]]:
 
 
 def run(rows: Rows) -> Result:
-    """Let this process's competitor train a round."""
+    """Train one round with this process's competitor."""
     result = _competitor.run(rows)
     give_back_memory()
     return result
 
 
 def give_back_memory() -> None:
-    """To the others: the C library keeps most of what is freed, at 512 tokens several GB in each process."""
+    """Return freed memory to the system: the C library would keep several GB per process at 512 tokens."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

@@ -1,6 +1,6 @@
-"""Prints what an image holds, with versions: `docker run --rm -i IMAGE python - <docker/packages.py`.
+"""Prints the packages of an image with versions: `docker run --rm -i IMAGE python - <docker/packages.py`.
 
-The output is docker/packages.txt: committed, so that a change of the image is a diff that a person can read.
+The output is committed as docker/packages.txt, so that a change of the image is a readable diff.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def licence(found: Distribution) -> str:
-    """As short as the package's own metadata has it: an SPDX expression, a classifier, or the first line of a text."""
+    """The license in the package's metadata: an SPDX expression, classifiers, or the first line of a text."""
     metadata = found.metadata
     classifiers = [line.removeprefix(_CLASSIFIER) for line in metadata.get_all("Classifier", []) if _CLASSIFIER in line]
     text = (metadata["License"] or "").strip().splitlines()

@@ -1,6 +1,6 @@
 """Prints the image's bill of materials (CycloneDX, JSON): `docker run --rm -i IMAGE:test python - <docker/sbom.py`.
 
-cyclonedx-py lists the Python packages of the environment; those of Debian or Ubuntu are added to its list.
+cyclonedx-py lists the Python packages of the environment; the packages of Debian or Ubuntu are added.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-#: cyclonedx-py from beside the environment that it looks at, so that it does not list itself.
+#: Runs cyclonedx-py from outside the environment that it lists, so that it does not list itself.
 _CYCLONEDX = (
     "import runpy, sys; sys.path.append('/opt/test-tools'); runpy.run_module('cyclonedx_py', run_name='__main__')"
 )
@@ -30,12 +30,12 @@ def main() -> None:
     text = json.dumps(document, indent=2)
     error = JsonStrictValidator(SchemaVersion.from_version(document["specVersion"])).validate_str(text)
     if error:
-        sys.exit(f"sbom.py: the list is not what CycloneDX {document['specVersion']} has it: {error}")
+        sys.exit(f"sbom.py: the output is not valid CycloneDX {document['specVersion']}: {error}")
     print(text)
 
 
 def distribution_packages() -> list[dict[str, Any]]:
-    """A component for each package of the distribution."""
+    """One component per package of the distribution."""
     release = platform.freedesktop_os_release()
     show = ["dpkg-query", "--show", "--showformat", "${Package}\t${Version}\t${Architecture}\n"]
     lines = subprocess.run(show, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()

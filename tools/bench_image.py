@@ -1,4 +1,4 @@
-"""How big the image is, and how soon it trains: `make bench-image`. Prints a table; fails on nothing."""
+"""Measures the size of the image and its time to the first training step: `make bench-image`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from support import containers  # noqa: E402
 
 STARTS = 5
 
-#: What each start has to read and tokenize before its first step.
+#: Rows to read and tokenize before the first step.
 ROWS = 4_000
 MODEL = ROOT / "build" / "demo" / "model"
 IMDB = ROOT / "build" / "bench" / "imdb.csv"
 HYPERPARAMETERS = {"max_sequence_length": "128", "train_batch_size": "32", "label_map": "0=negative;1=positive"}
 
-#: What is waited for, and the text with which its first log line begins.
+#: Moments, and the prefix of the first log line of each.
 MOMENTS = {
     "first line of the log": "",
     "data read": "split ",
@@ -35,7 +35,7 @@ MOMENTS = {
 
 
 def layers() -> list[tuple[float, str]]:
-    """Megabytes and instruction of each layer that holds anything, the base first."""
+    """Megabytes and instruction of each non-empty layer, the base first."""
     command = ["docker", "history", "--no-trunc", "--human=false", "--format", "{{.Size}}\t{{.CreatedBy}}"]
     lines = subprocess.run([*command, containers.IMAGE], capture_output=True, text=True, check=True).stdout.splitlines()
     sizes = [(int(size) / 1e6, by) for size, by in (line.split("\t", 1) for line in reversed(lines))]
@@ -51,11 +51,11 @@ def reviews() -> str:
 
 
 def start(folder: Path, table: str) -> dict[str, float]:
-    """Seconds from the start of the container to each moment, as the engine has noted them."""
+    """Seconds from the start of the container to each moment, by the engine's time stamps."""
     job = containers.ContainerJob(folder, HYPERPARAMETERS)
     job.channel("train", "reviews.csv", table)
-    (folder / "channels" / "model").mkdir()  # where the model is mounted
-    with containers.running(job, environment={}, mounts={"input/data/model": MODEL}):  # all cores
+    (folder / "channels" / "model").mkdir()  # mount point of the model
+    with containers.running(job, environment={}, mounts={"input/data/model": MODEL}):  # with all cores
         job.wait_for("step 1 of ")
         container = job.containers["algo-1"]
         container.reload()

