@@ -1,4 +1,4 @@
-"""Makes the jobs of a long run of faults, and prints what came of them."""
+"""Creates the jobs of a long run of faults, and prints the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_RUNS_OF_SLOW_FAULTS = 30
 
 
 class Bench:
-    """Makes jobs, and prints what came of them."""
+    """Creates jobs and prints results."""
 
     def __init__(self, runs: int, seed: int, folder: Path) -> None:
         self.runs = runs
@@ -29,11 +29,11 @@ class Bench:
         containers.write_tiny_model(self.model)
 
     def job(self, hyperparameters: Mapping[str, str], host_count: int = 1) -> ContainerJob:
-        """A job that would succeed. Its folder is new: a job that is started again gets nothing but its checkpoints."""
+        """A job that would succeed, in a new folder: a restarted job keeps nothing but its checkpoints."""
         return containers.ready_job(self.new_folder("job"), self.model, hyperparameters, host_count)
 
     def new_folder(self, name: str) -> Path:
-        """A folder of its own, below the run's."""
+        """A new folder below that of the run."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
 
     def report(self, promise: str, figures: str, complaints: list[str]) -> None:
@@ -44,7 +44,7 @@ class Bench:
 
 
 def spread(values: list[float]) -> str:
-    """Median, 99th percentile and the largest."""
+    """Median, 99th percentile and maximum as text."""
     ordered = sorted(values)
     return (
         f"median {statistics.median(ordered):.2f} s, p99 {ordered[int(0.99 * (len(ordered) - 1) + 0.5)]:.2f} s, "

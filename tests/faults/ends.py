@@ -1,4 +1,4 @@
-"""How a job ends: stop signals, lost hosts, mistakes. And how soon it begins."""
+"""How jobs end: stop signals, lost hosts, users' mistakes. And how fast they start."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FIRST_LINE = "print('first line of the script', flush=True)\n"
 
 
 def stop_signals(bench: Bench) -> None:
-    """Half of the signals in the first 3 seconds, half over the whole life; every third job on two hosts."""
+    """Half of the signals in the first 3 seconds, half over the whole run; every third job on two hosts."""
     life = {}
     for host_count in (1, 2):
         with running(bench.job(WHOLE_LIFE, host_count)) as job:
@@ -69,7 +69,7 @@ def stop_signals(bench: Bench) -> None:
 
 
 def lost_hosts(bench: Bench) -> None:
-    """Kill or pause one of two hosts, with the timeout that users have."""
+    """Kill or pause one of two hosts, with the default timeout."""
     seconds: dict[str, list[float]] = {"kill": [], "pause": []}
     complaints = []
     for number in range(bench.slow_runs):
@@ -90,7 +90,7 @@ def lost_hosts(bench: Bench) -> None:
 
 
 def failing_hosts(bench: Bench) -> None:
-    """One of two hosts fails: no host may report success, and all give the same reason."""
+    """One of two hosts fails: no host may report success, and all report the same reason."""
     complaints = []
     for number in range(bench.slow_runs):
         error, host = bench.chance.choice(ERRORS), bench.chance.choice(["algo-1", "algo-2"])
@@ -107,9 +107,9 @@ def failing_hosts(bench: Bench) -> None:
 
 
 def failing_hosts_in_local_mode(bench: Bench) -> None:
-    """The same through `launch.py local`, whose SDK takes the exit code of the container that ends first for the job's.
+    """One of two hosts fails in `launch.py local`, whose SDK reports the exit code of the container that ends first.
 
-    The SDK lets nobody mount a broken module: it is in an image of its own.
+    The SDK has no mounts for a broken module, so it is in a separate image.
     """
     complaints = []
     text = bench.new_folder("data") / "reviews.tsv"
@@ -130,7 +130,7 @@ def failing_hosts_in_local_mode(bench: Bench) -> None:
 
 
 def _broken_image(folder: Path, rank: int, error: str) -> str:
-    """The image with a loss_tracking.py that breaks on one rank."""
+    """The image with a loss_tracking.py that fails on one rank."""
     there = f'__import__("os").environ["RANK"] == "{rank}"'
     (folder / "breaks.py").write_text(BREAKS.format(error=error).replace("step == 3", f"step == 3 and {there}"))
     (folder / "Dockerfile").write_text(
@@ -143,7 +143,7 @@ def _broken_image(folder: Path, rank: int, error: str) -> str:
 
 
 def mistakes(bench: Bench) -> None:
-    """Users' mistakes reach the failure file soon."""
+    """Users' mistakes reach the failure file quickly."""
     seconds, complaints = [], []
     for mistake in MISTAKES:
         with running(bench.job(QUICK | mistake)) as job:
@@ -155,7 +155,7 @@ def mistakes(bench: Bench) -> None:
 
 
 def hook_overhead(bench: Bench) -> None:
-    """From the start of the container to the first line of the script."""
+    """Time from the start of the container to the first line of the script."""
     seconds = []
     script = bench.folder / "train.py"
     script.write_text(FIRST_LINE)

@@ -1,6 +1,6 @@
-"""A job that is killed and started again ends with the weights of one that was not. On a full disk, too.
+"""Killed and restarted jobs end with the weights of an uninterrupted one, also after a full disk.
 
-Each start is a new container with empty folders, as after the loss of a spot instance: only the checkpoints remain.
+Each start is a new container with empty folders, like after the loss of a spot instance: only checkpoints remain.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ CHECKPOINT_SECONDS = 1.0
 SETTINGS = QUICK | {"epochs": "3", "learning_rate": "0.001", "checkpoint_seconds": f"{CHECKPOINT_SECONDS:g}"}
 DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
 
-#: A job is killed so often, then left to end.
+#: Maximum number of kills before the job may run to its end.
 KILLS_IN_A_ROW = 10
 
-#: A host waits 300 s (RENDEZVOUS_SECONDS of training/cluster.py) for one that was killed before they met.
+#: A host waits 300 s (RENDEZVOUS_SECONDS in training/cluster.py) for one that was killed before the rendezvous.
 ENDS_WITHIN = 300 + 120
 
-#: What a kill may cost: the interval, and the time in which a checkpoint is written on a busy machine.
+#: Maximum seconds lost by a kill: the checkpoint interval, and the time to write one on a busy machine.
 LOST_LIMIT = CHECKPOINT_SECONDS + 2.0
 
 
 class Chain:
-    """The starts of one job. `checkpoints` is a folder of this machine, or the name of a volume."""
+    """The successive starts of one job. `checkpoints` is a folder on this machine or the name of a volume."""
 
     def __init__(self, bench: Bench, checkpoints: Path | str, host_count: int = 1) -> None:
         self.bench = bench
@@ -47,12 +47,12 @@ class Chain:
 
     @contextlib.contextmanager
     def start(self) -> Iterator[ContainerJob]:
-        """Start the job in new containers; `log` holds what its first host printed."""
+        """Start the job in new containers; `log` becomes the log of its first host."""
         job = self.bench.job(SETTINGS, self.host_count)
         job.channel("train", "reviews.tsv", table(easy_rows(ROWS)))
         config = job.base / "channels" / "model" / "config.json"
         content = json.loads(config.read_text()) | DROPOUT
-        config.unlink()  # a hard link to the model of all jobs
+        config.unlink()  # a hard link, shared by all jobs
         config.write_text(json.dumps(content))
         with running(job, mounts={"checkpoints": self.checkpoints}):
             try:
@@ -61,7 +61,7 @@ class Chain:
                 self.log = job.containers["algo-1"].logs(timestamps=True).decode(errors="replace")
 
     def finish(self) -> tuple[str, str]:
-        """Start the job and let it end. Returns the sum of its weights and a complaint, each perhaps empty."""
+        """Run the job to its end. Returns the SHA-256 of its weights and a complaint; one of the two is empty."""
         with self.start() as job:
             codes = job.wait(300)
             weights = job.folder("algo-1", "model") / "model.safetensors"
@@ -70,16 +70,16 @@ class Chain:
             return hashlib.sha256(weights.read_bytes()).hexdigest(), ""
 
     def kill(self, signal: str, delay: float) -> str:
-        """Start the job and kill it, one random host of it, after a while. Returns a complaint or nothing."""
+        """Start the job and kill one random host after `delay` seconds. Returns a complaint, or an empty text."""
         with self.start() as job:
             time.sleep(delay)
             killed = self.bench.chance.choice(job.hosts)
-            with contextlib.suppress(docker.errors.APIError):  # it has ended before
+            with contextlib.suppress(docker.errors.APIError):  # it has already ended
                 job.containers[killed].kill(signal)
             codes = job.wait(ENDS_WITHIN)
             if signal == "SIGTERM" and codes[killed]:
                 return f"exit codes {codes} after SIGTERM to {killed}: {job.failure(killed)}"
-            # To the other host a stop that reaches one alone, before they have met, is what a kill is.
+            # A stop of one host before the rendezvous looks like a kill to the other host.
             for host in set(job.hosts) - {killed}:
                 if codes[host] and not job.failure(host).startswith(f"The platform: host {killed} "):
                     return f"exit codes {codes}, {killed} was killed, {host}: {job.failure(host)}"
@@ -87,12 +87,12 @@ class Chain:
 
 
 def kills(bench: Bench) -> None:
-    """Three of four by SIGKILL, each at a random time of the job's life."""
+    """Three of four with SIGKILL, each at a random time of the run."""
     _kill_chains(bench, 2 * bench.runs, host_count=1)
 
 
 def kills_of_a_host(bench: Bench) -> None:
-    """One of two hosts is killed: the other ends with a reason, and both are started again."""
+    """One of two hosts is killed: the other ends with a reason, and both are restarted."""
     _kill_chains(bench, bench.slow_runs, host_count=2)
 
 
@@ -126,7 +126,7 @@ def _kill_chains(bench: Bench, count: int, host_count: int) -> None:
 
 
 def _lost_seconds(chain: Chain) -> float:
-    """Between the newest checkpoint, or the first step of this start, and the last step that the log has."""
+    """Seconds from the newest checkpoint, or the first step of this start, to the last step in the log."""
     assert isinstance(chain.checkpoints, Path)
     kept = max((int(path.name[5:]) for path in chain.checkpoints.glob("step-*") if path.suffix == ""), default=0)
     steps = {}
@@ -158,7 +158,7 @@ def full_disks(bench: Bench) -> None:
             holder.exec_run(["rm", "/disk/ballast"])
             weights, complaint = chain.finish()
             if "Resuming from the checkpoint of step" not in chain.log:
-                complaint += " began anew"
+                complaint += " started over"
             if complaint or weights != expected:
                 complaints.append(complaint or f"other weights: {weights}, not {expected}")
     bench.report(
@@ -170,7 +170,7 @@ def full_disks(bench: Bench) -> None:
 
 @contextlib.contextmanager
 def _disk(size: int, name: str) -> Iterator[tuple[str, Container]]:
-    """A small disk in memory, and a container that keeps it while no job does."""
+    """A small disk in memory, and a container that keeps it between jobs."""
     client = docker.from_env()
     options: Mapping[str, Any] = {"type": "tmpfs", "device": "tmpfs", "o": f"size={size}"}
     volume = client.volumes.create(name, driver="local", driver_opts=options)
@@ -186,7 +186,7 @@ def _disk(size: int, name: str) -> Iterator[tuple[str, Container]]:
 
 
 def _fill(holder: Container, room: int) -> None:
-    """Leave so many bytes. What is freed meanwhile is free: a disk has other users, too."""
+    """Fill the disk except for `room` bytes. Space freed meanwhile stays free, like on a shared disk."""
     script = f"n=$(df --output=avail -B1 /disk | tail -n 1); head -c $((n > {room} ? n - {room} : 0)) /dev/zero"
     code, output = holder.exec_run(["bash", "-c", f"{script} >/disk/ballast"])
     assert code == 0, output

@@ -1,9 +1,9 @@
-"""The long form of the container tests: each promise many times over, one line of figures each.
+"""The long form of the container tests: many runs per promise, one line of figures each.
 
     python tests/faults/run.py --runs 200
 
-200 stop signals, 400 kills, 100 full disks, and at most 30 of each other fault, which take minutes each. Needs the
-built image. Exits with 1 when a promise was broken.
+200 stop signals, 400 kills, 100 full disks, and at most 30 of each slower fault. Needs the built image. Exits with 1 if
+a promise was broken.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ PROMISES: tuple[Callable[[Bench], None], ...] = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Break training in many ways, and see whether it keeps its promises.")
-    parser.add_argument("--runs", type=int, default=200, help="stop signals; of slow faults at most 30 (default 200)")
-    parser.add_argument("--seed", type=int, default=int(datetime.now().timestamp()), help="of the random times")
-    parser.add_argument("--only", choices=[promise.__name__ for promise in PROMISES], help="one promise alone")
+    parser = argparse.ArgumentParser(description="Inject faults into training and check its promises.")
+    parser.add_argument(
+        "--runs", type=int, default=200, help="number of runs, at most 30 of slow faults (default: 200)"
+    )
+    parser.add_argument("--seed", type=int, default=int(datetime.now().timestamp()), help="seed of the random times")
+    parser.add_argument("--only", choices=[promise.__name__ for promise in PROMISES], help="run one promise only")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     with bench_of(options.runs, options.seed) as bench:

@@ -1,4 +1,4 @@
-"""Runs `launch.py local` with the real image, the real engine and the real SDK, and looks for what it leaves."""
+"""Runs `launch.py local` with the real image, engine and SDK, and checks for leftovers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from local_mode.runs import Run, docker
 
 @pytest.fixture
 def started(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Run]]:
-    """Start runs. In the end, whatever their fate: no container, network or temporary file of theirs is left."""
+    """Start runs. At the end, no container, network or temporary file of theirs may be left."""
     runs: list[Run] = []
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -54,7 +54,7 @@ def started(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable
 
 @pytest.fixture
 def run(started: Callable[..., Run]) -> Callable[..., Run]:
-    """Run to the end, with the exit code that is expected."""
+    """Run to the end and check the exit code."""
 
     def finish(*words: object, exit_code: int = 0) -> Run:
         done = started(*words)

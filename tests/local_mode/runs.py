@@ -1,4 +1,4 @@
-"""A run of `launch.py local` as a process, and what is looked at in it."""
+"""A run of `launch.py local` as a process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def docker(*arguments: str) -> list[str]:
 
 @dataclass
 class Run:
-    """One run of `launch.py local`, which is over unless it came from `started`."""
+    """One run of `launch.py local`; it has ended unless the fixture `started` returned it."""
 
     name: str
     process: subprocess.Popen[str]
@@ -36,7 +36,7 @@ class Run:
 
     @property
     def text(self) -> str:
-        """All that it printed, stdout and stderr."""
+        """Everything printed so far, stdout and stderr."""
         return self.log.read_text()
 
     @property
@@ -47,7 +47,7 @@ class Run:
         return self.process.wait(timeout=SECONDS)
 
     def wait_for(self, text: str) -> None:
-        """Return when the run has printed this."""
+        """Wait until the run has printed this text."""
         end = time.monotonic() + SECONDS
         while text not in self.text:
             assert self.process.poll() is None, self.text

@@ -35,7 +35,7 @@ WORDS = {1: "awful", 2: "poor", 3: "dull", 4: "fine", 5: "superb"}
 
 
 def amazon_reviews(file: Path, count: int) -> Path:
-    """Write a file as Amazon published them: 15 columns, tabs between them, quotation marks that quote nothing."""
+    """Write a file in Amazon's format: 15 tab-separated columns, quotation marks without meaning."""
     rows = [list(AMAZON_COLUMNS)]
     for number in range(count):
         stars = number % 5 + 1
@@ -49,7 +49,7 @@ def amazon_reviews(file: Path, count: int) -> Path:
 
 @pytest.fixture
 def bystander() -> Iterator[str]:
-    """A container that is not ours to remove."""
+    """A container that launch.py must not remove."""
     [container] = docker("run", "--detach", "--rm", engine.LOCAL_IMAGE, "sleep", "300")
     yield container
     docker("rm", "--force", container)

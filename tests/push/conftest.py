@@ -22,9 +22,9 @@ from support import ROOT
 
 IMAGE = "push-test:local"
 REGION = "us-east-1"
-ECR_HOST = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"  # the account of moto
+ECR_HOST = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"  # moto's account
 
-# htpasswd's line for the password that moto hands out for that registry, 123456789012-auth-token.
+# The htpasswd line for moto's password for that registry, 123456789012-auth-token.
 MOTO_LOGIN = "AWS:$2b$05$abcdefghijklmnopqrstuu/4ofrUS75HrKu6f.iuRo0I/XlrmpqlC\n"
 
 DOCKERFILE = """\
@@ -43,7 +43,7 @@ LABEL org.opencontainers.image.title="push-test" \\
 
 @dataclass(frozen=True)
 class Registry:
-    """A docker-registry that listens on loopback."""
+    """A docker-registry on loopback."""
 
     host: str
 
@@ -115,7 +115,7 @@ def docker(*arguments: str) -> str:
 
 
 def assert_one_sentence(done: subprocess.CompletedProcess[str], *parts: str) -> None:
-    """A mistake: nothing on stdout, exit code 1, one line on stderr that says what to do."""
+    """A user's mistake: nothing on stdout, exit code 1, one line on stderr with these parts."""
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
@@ -136,7 +136,7 @@ def closed_port() -> int:
 
 @pytest.fixture(scope="session")
 def registry_binary() -> str:
-    """Debian's docker-registry, unpacked rather than installed: its service would take port 5000 for good."""
+    """Debian's docker-registry, unpacked rather than installed: its service would occupy port 5000."""
     found = shutil.which("docker-registry")
     if found:
         return found
@@ -188,7 +188,7 @@ def wait_until_answers(host: str, process: subprocess.Popen, log: Path) -> None:
             urllib.request.urlopen(f"http://{host}/v2/", timeout=2).close()
             return
         except urllib.error.HTTPError:
-            return  # 401: it wants a login
+            return  # 401: a login is required
         except OSError:
             time.sleep(0.05)
     pytest.fail(f"docker-registry did not start: {log.read_text()}")
@@ -196,19 +196,19 @@ def wait_until_answers(host: str, process: subprocess.Popen, log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def registry(registry_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry that takes everything."""
+    """A registry without authentication."""
     yield from serve(registry_binary, tmp_path_factory.mktemp("registry"))
 
 
 @pytest.fixture(scope="session")
 def login_registry(registry_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry that takes the login that moto's ECR hands out, and no other."""
+    """A registry that accepts only the login of moto's ECR."""
     yield from serve(registry_binary, tmp_path_factory.mktemp("login-registry"), MOTO_LOGIN)
 
 
 @pytest.fixture(scope="session")
 def engine_host() -> str:
-    """Where the engine listens, for the checkouts, whose home has no docker contexts."""
+    """The address of the engine, for checkouts, whose home has no docker contexts."""
     return docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
 
 
@@ -222,7 +222,7 @@ def _remove_images() -> Iterator[None]:
 
 @pytest.fixture
 def environment(tmp_path: Path, engine_host: str) -> dict[str, str]:
-    """Nothing of the user's: no home, no AWS configuration, no proxy."""
+    """An environment without the user's home, AWS configuration and proxy."""
     home = tmp_path / "home"
     home.mkdir()
     return {
@@ -248,7 +248,7 @@ def checkout(tmp_path: Path, environment: dict[str, str]) -> Checkout:
     (path / "docker").mkdir()
     (path / "docker" / "Dockerfile").write_text(DOCKERFILE)
     (path / "docker" / "requirements.lock").write_text("torch==1.0 \\\n")
-    (path / "content").write_text(str(tmp_path))  # other content in each checkout, hence another image
+    (path / "content").write_text(str(tmp_path))  # each checkout has different content, hence a different image
     made = Checkout(path, environment)
     made.git("init", "--quiet")
     made.commit()
@@ -257,7 +257,7 @@ def checkout(tmp_path: Path, environment: dict[str, str]) -> Checkout:
 
 @pytest.fixture
 def aws(environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """The environment variables with which AWS is an empty moto."""
+    """Environment variables that replace AWS with an empty moto."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -274,9 +274,9 @@ def aws(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def docker_for_ecr(tmp_path: Path, environment: dict[str, str]) -> Callable[[str], tuple[str, Path]]:
-    """Make a PATH on which `docker` takes a registry on loopback for ECR's host, and a log of its arguments.
+    """Create a PATH whose `docker` uses a registry on loopback as ECR's host, and a log of its arguments.
 
-    The host that moto names does not exist. Everything else is real: login, push and manifest go to docker.
+    moto's host does not exist. Everything else is real: login, push and manifest go to docker.
     """
 
     def make(loopback: str) -> tuple[str, Path]:

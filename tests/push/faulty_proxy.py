@@ -1,7 +1,7 @@
-"""A proxy in front of a registry that answers wrongly, breaks off or stalls, as its `faults` say.
+"""A proxy in front of a registry that injects faults.
 
-`401`, `429`, `500` and `503` are answers, `reset` breaks the connection, `lost` passes the request on and breaks the
-connection instead of handing back the answer, `stall` says nothing for `stall_seconds` and then breaks it.
+`401`, `429`, `500` and `503` are responses, `reset` closes the connection, `lost` forwards the request and closes the
+connection instead of returning the response, `stall` waits `stall_seconds` and then closes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OF_ONE_HOP = {"connection", "transfer-encoding", "content-length", "host"}
 
 
 class Proxy:
-    """`choose` says for each request (method and path) which fault it meets, or None."""
+    """`choose` returns the fault of each request (method and path), or None."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -29,14 +29,14 @@ class Proxy:
         self.requests: list[tuple[str, str, str | None]] = []
 
     def fail_manifests(self, fault: str, times: int) -> None:
-        """Let the first pushes of a manifest meet this fault."""
+        """Inject this fault into the first `times` pushes of a manifest."""
         faults = [fault] * times
         self.choose = lambda method, path: (
             faults.pop() if faults and method == "PUT" and "/manifests/" in path else None
         )
 
     def met(self, fault: str) -> int:
-        """How many requests met this fault."""
+        """Number of requests with this fault."""
         return sum(found == fault for _, _, found in self.requests)
 
 
@@ -48,7 +48,7 @@ def in_front_of(registry: str) -> Iterator[Proxy]:
         protocol_version = "HTTP/1.1"
 
         def handle(self) -> None:
-            """docker tries TLS first, and falls back where the answer is recognizably HTTP."""
+            """docker tries TLS first and falls back to HTTP if the response is HTTP."""
             if self.connection.recv(1, socket.MSG_PEEK) == b"\x16":
                 self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
             else:
@@ -118,7 +118,7 @@ def in_front_of(registry: str) -> Iterator[Proxy]:
                 super().finish()
 
         def log_message(self, *arguments: object) -> None:
-            """Nothing: the tests' output is theirs."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""build_and_push.sh build: the base it chooses, and what it hands to docker build."""
+"""build_and_push.sh build: the choice of the base, and the arguments of docker build."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STANDIN = "standin-base:bookworm"
 
 @dataclass(frozen=True)
 class FakeDocker:
-    """A checkout whose `docker` only notes what it is asked, and has the images that are in a directory."""
+    """A checkout with a fake `docker` that logs its arguments; its images are files in a directory."""
 
     checkout: Checkout
     directory: Path

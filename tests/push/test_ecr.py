@@ -1,4 +1,4 @@
-"""build_and_push.sh against moto as ECR and STS, and a real registry as the one behind ECR's host."""
+"""build_and_push.sh against moto as ECR and STS, with a real registry as ECR's registry."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_each_answer_of_aws_is_one_line(code: str, told: str) -> None:
 
 
 class Scans:
-    """Stands in for ECR's client: a scan that goes through these states, and then has these findings."""
+    """A fake ECR client whose scan goes through these states and then has these findings."""
 
     def __init__(self, states: list[str], findings: list[tuple[str, str]]) -> None:
         self.states = states
@@ -224,7 +224,7 @@ def test_the_scan_is_waited_for_and_counted(scan: Callable[..., None], capsys: p
 def test_a_push_that_waits_for_the_scan_fails_with_it(
     built: Checkout, aws: dict[str, str], login_registry: Registry, docker_for_ecr: DockerForEcr
 ) -> None:
-    """The image is in the registry, but not in moto's ECR, which therefore has no scan of it."""
+    """The image is in the registry but not in moto's ECR, which therefore has no scan."""
     path, _ = docker_for_ecr(login_registry.host)
     pushed = built.push("--wait-scan", **aws, PATH=path)
     assert (pushed.returncode, pushed.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""Mistakes: one sentence with what to do, and an exit code that is not 0."""
+"""Users' mistakes: one sentence with the remedy, and an exit code other than 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""build_and_push.sh against a registry behind a proxy that fails. PUSHES=100 for the long form."""
+"""build_and_push.sh against a registry behind a faulty proxy. PUSHES=100 for the long form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUICK = {"PUSH_PAUSE_MILLISECONDS": "1"}
 
 
 def fail_for_a_while(proxy: Proxy, fault: str, first: int, count: int) -> None:
-    """Let this many requests in a row fail."""
+    """Let `count` consecutive requests fail."""
     proxy.requests.clear()
     proxy.choose = lambda method, path: fault if first <= len(proxy.requests) < first + count else None
 
@@ -68,7 +68,7 @@ def test_a_push_whose_answer_is_lost_is_done(checkout: Checkout, registry: Regis
     assert [method for method, path, _ in proxy.requests if "/manifests/lost" in path].count("PUT") == 1
 
 
-def test_it_gives_up_after_so_many_tries(checkout: Checkout, registry: Registry) -> None:
+def test_it_gives_up_after_five_tries(checkout: Checkout, registry: Registry) -> None:
     checkout.build()
     with in_front_of(registry.host) as proxy:
         proxy.fail_manifests("503", times=100)
@@ -80,7 +80,7 @@ def test_it_gives_up_after_so_many_tries(checkout: Checkout, registry: Registry)
 
 
 def test_a_push_that_stalls_is_tried_again(checkout: Checkout, registry: Registry) -> None:
-    """Docker itself would wait for ever."""
+    """Docker itself would wait forever."""
     checkout.build()
     with in_front_of(registry.host) as proxy:
         proxy.stall_seconds = 90

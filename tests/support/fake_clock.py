@@ -1,11 +1,11 @@
-"""A clock for tests that wait."""
+"""A fake clock for tests of code that waits."""
 
-#: When it starts, in seconds since 1970.
+#: The initial time in seconds since 1970.
 START = 1795377797
 
 
 class Clock:
-    """Stands in for `time`: waiting takes no time, and `plan` happens meanwhile."""
+    """Replaces the module `time`: sleep() returns at once and runs what is due in `plan`, (time, function) pairs."""
 
     def __init__(self):
         self.now = START

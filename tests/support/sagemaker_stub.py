@@ -1,8 +1,8 @@
-"""SageMaker, CloudWatch Logs, Service Quotas and ECR on loopback, with the faults that moto does not have.
+"""SageMaker, CloudWatch Logs, Service Quotas and ECR on loopback, with faults that moto does not have.
 
-Answers the JSON protocol. `faults` holds, for each operation, what the next calls get instead of an answer:
-`throttle`, `500`, `503`, `expired` and `denied` are answers, `reset` breaks the connection before anything is done,
-`lost` does what is asked and then breaks it, `slow` answers after `latency_seconds`; all do where `is_slow`.
+Implements the JSON protocol. `faults` lists, per operation, the faults of the next calls: `throttle`, `500`, `503`,
+`expired` and `denied` are error responses, `reset` closes the connection before the request is processed, `lost` closes
+it afterwards, `slow` responds after `latency_seconds`. With `is_slow` every call is slow.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ERRORS = {
 
 
 class Refusal(Exception):
-    """An error that the service itself answers."""
+    """An error response of the service."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class Refusal(Exception):
 
 
 class Stub:
-    """The services' state, which tests read and change."""
+    """The state of the services, which tests read and change."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -60,11 +60,11 @@ class Stub:
         self._lock = threading.Lock()
 
     def end(self, name: str, status: str = "Completed", **more: Any) -> None:
-        """Let a job end."""
+        """End a job."""
         self.jobs[name] |= {"TrainingJobStatus": status, "SecondaryStatus": status, **more}
 
     def trial(self, tuning_job: str, status: str, value: float | None, seconds: int | None, **tuned: str) -> str:
-        """Let a tuning job have one more trial, and return its name."""
+        """Add a trial to a tuning job. Returns its name."""
         number = len(self.trials) + 1
         name = f"{tuning_job}-{number:03d}-0123abcd"
         trial = {
@@ -86,7 +86,7 @@ class Stub:
         return name
 
     def log(self, name: str, *lines: str, host: str = "algo-1") -> None:
-        """Write to a job's log."""
+        """Append lines to a job's log."""
         self.streams.setdefault(f"{name}/{host}-1795377797", []).extend(lines)
 
     def answer(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +176,7 @@ class Stub:
     def _ListTrainingJobsForHyperParameterTuningJob(
         self, HyperParameterTuningJobName: str, NextToken: str = "0", **request: Any
     ) -> dict[str, Any]:
-        """Two trials a page."""
+        """Two trials per page."""
         found = [trial for trial in self.trials if trial["TuningJobName"] == HyperParameterTuningJobName]
         start = int(NextToken)
         more = {"NextToken": str(start + 2)} if start + 2 < len(found) else {}
@@ -189,7 +189,7 @@ class Stub:
         return {"logStreams": [{"logStreamName": name} for name in names]}
 
     def _GetLogEvents(self, logStreamName: str, nextToken: str = "f/0", **request: Any) -> dict[str, Any]:
-        """Two events a page; later more, as many lines take."""
+        """Two events per page, later more, so that long logs take few pages."""
         start = int(nextToken.removeprefix("f/"))
         lines = self.streams[logStreamName][start : start + (2 if start < 10 else 10_000)]
         events = [{"timestamp": 1795377797000, "message": line} for line in lines]
@@ -218,13 +218,13 @@ _load = functools.cache(_LOADER.load_file)
 
 
 def models_read_once() -> Any:
-    """Each command makes its clients anew, and botocore would read megabytes of JSON for each of them."""
+    """Cache botocore's service models: each command creates new clients, which would read megabytes of JSON."""
     return mock.patch.object(JSONFileLoader, "load_file", lambda self, path: _load(path))
 
 
 @contextlib.contextmanager
 def account(monkeypatch: pytest.MonkeyPatch, region: str, *services: str) -> Iterator[Stub]:
-    """An empty account, its credentials in the environment. These `services` are the stub's, all others moto's."""
+    """An empty account with credentials in the environment. `services` are served by the stub, all others by moto."""
     with running() as stub, models_read_once(), mock_aws():
         variables = {
             "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
@@ -239,7 +239,7 @@ def account(monkeypatch: pytest.MonkeyPatch, region: str, *services: str) -> Ite
 
 @contextlib.contextmanager
 def running() -> Iterator[Stub]:
-    """Serve a stub; its `url` is the endpoint of all its services."""
+    """Serve a stub; `url` is the endpoint of all its services."""
     stub = Stub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -275,7 +275,7 @@ def running() -> Iterator[Stub]:
             self.wfile.write(data)
 
         def reset(self) -> None:
-            """Close with RST, as a dropped connection looks."""
+            """Close with RST, like a dropped connection."""
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             self.connection.close()
@@ -285,7 +285,7 @@ def running() -> Iterator[Stub]:
                 super().finish()
 
         def log_message(self, *arguments: Any) -> None:
-            """Nothing: the tests' output is theirs."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""Serves a model as Hugging Face's SageMaker containers do: `python serve.py FOLDER`, requests on stdin as JSON.
+"""Serves a model like Hugging Face's SageMaker containers: `python serve.py FOLDER`, JSON requests on stdin.
 
 The model server (multi-model-server) is Java in front and Python behind. This is its Python side: its loader loads the
 toolkit's handler, and its service gives the handler what came over HTTP. Only the Java side, which speaks HTTP, is
@@ -21,14 +21,14 @@ JSON = "application/json"
 
 
 def request(body: bytes) -> dict[str, Any]:
-    """A request as the Java side hands it over."""
+    """A request in the format of the Java side."""
     headers = [{"name": name, "value": JSON.encode()} for name in (b"Content-Type", b"Accept")]
     parameter = {"name": "body", "contentType": JSON, "value": body}
     return {"requestId": b"1", "headers": headers, "parameters": [parameter]}
 
 
 def answer(service: Service, body: Any) -> Any:
-    """What the service says to one request. Raises RuntimeError when it refuses.
+    """The response of the service to one request. Raises RuntimeError for an error.
 
     The frame is that of mms.protocol: code, message, then of each answer its request, content type, code, phrase,
     headers and value; numbers are four bytes, and one stands before each text.
@@ -51,7 +51,7 @@ def answer(service: Service, body: Any) -> Any:
 
 
 def main() -> None:
-    """Load once; answer the list of requests with a list of answers."""
+    """Load the model once and respond to the list of requests with a list of responses."""
     assert transformers.__version__.startswith("4."), transformers.__version__
     service = ModelLoaderFactory.get_model_loader("").load("model", sys.argv[1], HANDLER, None, 1)
     json.dump([answer(service, body) for body in json.load(sys.stdin)], sys.stdout)

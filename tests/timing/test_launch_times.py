@@ -1,4 +1,4 @@
-"""How long launch.py takes, as a process of its own, when AWS answers after a tenth of a second."""
+"""The time launch.py takes as a process, with an AWS latency of 0.1 s."""
 
 import json
 import os
@@ -22,7 +22,7 @@ QUOTA = "ml.g5.xlarge for training job usage"
 
 @pytest.fixture
 def account(monkeypatch, tmp_path):
-    """Environment variables of an account in which all is well; its quota stands in the middle of 2,000."""
+    """Environment variables of an account without problems; its quota is in the middle of 2,000."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -61,7 +61,7 @@ def account(monkeypatch, tmp_path):
 
 
 def seconds(*words):
-    """The time of the quickest of three runs: other work on this machine only adds to it."""
+    """The seconds of the fastest of three runs: other load on this machine only adds to it."""
     times = []
     for _ in range(3):
         start = time.monotonic()

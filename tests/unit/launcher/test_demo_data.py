@@ -1,4 +1,4 @@
-"""launcher/demo_data.py: on packages made here, and on the real ones that make has downloaded to build/demo."""
+"""launcher/demo_data.py, on packages created here and on the real ones in build/demo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEMO = ROOT / "build" / "demo"
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is all that pip knows of."""
+    """A folder that is pip's only source of packages."""
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")

@@ -1,4 +1,4 @@
-"""launcher/make-venv.sh where Python is not what it needs: one sentence each, and no half-made environment."""
+"""launcher/make-venv.sh with an unsuitable Python: one sentence each, and no incomplete environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCRIPT = ROOT / "launcher" / "make-venv.sh"
 
 
 def refusal(tmp_path: Path, python: str, *options: str, user: int = 1000) -> str:
-    """Run the script with a stand-in for Python, as that user, with no apt-get that works; return its last line."""
+    """Run the script with a fake Python and a failing apt-get as this user. Returns its last line."""
     programs = {"python": python, "id": f"echo {user}", "apt-get": "exit 1"}
     for name, script in programs.items():
         (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{script}\n")

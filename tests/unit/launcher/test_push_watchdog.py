@@ -1,4 +1,4 @@
-"""Commands that stall are ended; what they print is passed on."""
+"""The watchdog ends commands that stall, and passes on their output."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ def run(script, *words, seconds="20"):
 
 
 @pytest.mark.parametrize("words", [[], ["--terminal"]])
-def test_a_command_that_goes_on_is_let_alone(words):
+def test_a_command_that_makes_progress_is_not_ended(words):
     script = "import sys, time\nfor n in range(4): print(n); time.sleep(0.4)\nprint('e', file=sys.stderr); sys.exit(7)"
     done = run(script, *words, seconds="1.2")
     assert (done.returncode, done.stdout, done.stderr) == (7, "0\n1\n2\n3\n", "e\n")

@@ -1,4 +1,4 @@
-"""`launch.py doctor`: moto for STS, IAM and S3, an own stub for ECR and Service Quotas."""
+"""`launch.py doctor`: moto for STS, IAM and S3, our stub for ECR and Service Quotas."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def trust(service):
 
 @pytest.fixture(autouse=True)
 def stub(monkeypatch, tmp_path):
-    """An account in which everything is as it should be."""
+    """An account without problems."""
     monkeypatch.chdir(tmp_path)
     with sagemaker_stub.account(monkeypatch, REGION, "ECR", "SERVICE_QUOTAS") as running:
         running.images[DIGEST] = {"mediaType": manifest.DOCKER_V2, "architecture": "amd64"}
@@ -104,7 +104,7 @@ def test_a_role_for_another_service_fails(examine):
     )  # fmt: skip
 
 
-def test_a_bucket_elsewhere_or_open_is_told(examine, monkeypatch):
+def test_a_bucket_elsewhere_or_open_is_reported(examine, monkeypatch):
     s3 = boto3.client("s3", region_name="us-east-1")
     s3.create_bucket(Bucket="far-away")
     assert "is in us-east-1, but the job runs in eu-west-1" in examine(bucket="far-away")[1]["bucket"][1]
@@ -125,9 +125,9 @@ def test_a_bucket_elsewhere_or_open_is_told(examine, monkeypatch):
 )
 def test_an_image_that_sagemaker_cannot_run_fails(examine, stub, change, text):
     stub.images[DIGEST] |= change
-    level, said = examine()[1]["image"]
+    level, message = examine()[1]["image"]
     assert level == "failed"
-    assert text in said
+    assert text in message
 
 
 @pytest.mark.parametrize(

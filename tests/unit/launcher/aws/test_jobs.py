@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("aws_stub", "clock")
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("LAUNCHES", "10"))))
 def test_a_faulty_launch_creates_exactly_one_job(train, aws_stub, seed):
-    """LAUNCHES=100 for the long form. Each first call fails in another way."""
+    """LAUNCHES=100 for the long form. The first call fails, each time in another way."""
     order = random.Random(seed)
     kinds = ("throttle", "500", "503", "reset", "lost")
     aws_stub.faults["CreateTrainingJob"] = [kinds[seed % 5], *order.choices(kinds, k=order.randrange(6))]

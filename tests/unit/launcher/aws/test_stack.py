@@ -1,4 +1,4 @@
-"""aws/template.yaml and what puts it up and takes it down: cfn-lint, and moto as CloudFormation."""
+"""aws/template.yaml and its creation and deletion: cfn-lint, and moto as CloudFormation."""
 
 import boto3
 import pytest
@@ -28,14 +28,14 @@ def run(capsys, *words):
 
 @pytest.fixture
 def outputs(capsys):
-    """Put the stack up."""
+    """Create the stack."""
     code, out, err = run(capsys, "up")
     assert (code, err) == (0, "")
     return dict(line.split() for line in out.splitlines())
 
 
 def test_the_bucket_is_closed_and_images_are_scanned():
-    """Read from the template: moto leaves these parts out."""
+    """Read from the template, because moto omits these parts."""
     resources = cfn_yaml.load(str(stack.TEMPLATE))["Resources"]
     [statement] = resources["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
@@ -82,7 +82,7 @@ def test_a_key_of_yours_encrypts_the_bucket_and_may_be_used(capsys):
     [statement] = [entry for entry in version["PolicyVersion"]["Document"]["Statement"] if entry["Sid"] == "Key"]
     assert statement["Resource"] == key
 
-    assert run(capsys, "up")[0] == 0  # what is not given stays as it is
+    assert run(capsys, "up")[0] == 0  # parameters not given keep their values
     [stack_now] = boto3.client("cloudformation").describe_stacks(StackName=stack.STACK)["Stacks"]
     values = {entry["ParameterKey"]: entry.get("ParameterValue") for entry in stack_now["Parameters"]}
     assert (values["KmsKeyArn"], values["UseVpc"]) == (key, "true")

@@ -1,4 +1,4 @@
-"""`launch.py tune`, and what the other commands make of a tuning job: moto for S3, an own stub for SageMaker."""
+"""`launch.py tune`, and tuning jobs in the other commands: moto for S3, our stub for SageMaker."""
 
 import json
 import signal
@@ -49,7 +49,7 @@ def end(stub, status="Completed", **more):
 
 @pytest.fixture
 def searched(stub, clock):
-    """A tuning job whose trials run, and end after a while."""
+    """A tuning job whose trials run and end after a while."""
     stub.describe_hook = lambda job: None
 
     def first():
@@ -169,7 +169,7 @@ def test_the_other_commands_understand_a_tuning_job(tune, command, stub, searche
     assert command("stop", JOB)[1] == f"Stop requested for tuning job {JOB}\nTuning job {JOB} is Stopped\n"
 
 
-def test_a_terminal_is_told_what_all_trials_can_cost(tune, stub, monkeypatch):
+def test_a_terminal_shows_the_maximum_cost_of_all_trials(tune, stub, monkeypatch):
     for stream in ("stdin", "stdout"):
         monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: "n")

@@ -32,7 +32,7 @@ hyperparameters:
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch, capsys):
-    """Run `launch.py plan` in a folder with this train.yaml; the exit code, the request as JSON, and stderr."""
+    """Run `launch.py plan` with this train.yaml; returns the exit code, the request as JSON, and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACCOUNT", "123456789012")
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
@@ -66,7 +66,7 @@ def test_all_of_a_job_can_stand_in_the_file(plan):
     assert request["HyperParameters"] == {"epochs": "2", "learning_rate": "3e-5", "label_map": "1,2=bad;4,5=good"}
 
 
-def test_a_job_is_told_what_it_cannot_find_out(plan):
+def test_a_job_gets_facts_it_cannot_find_out(plan):
     tagged = IMAGE.replace("@sha256:" + "0" * 64, ":v1")
     request = json.loads(plan(FULL.replace("environment: ", "# "), f"--image={tagged}", "--max-run=60")[1])
     assert request["Environment"] == {"MAX_RUN_SECONDS": "60"}

@@ -60,7 +60,7 @@ def test_a_check_that_fails_says_so(docker_log, reviews, capsys, command, code, 
     assert capsys.readouterr().err.endswith(sentence)
 
 
-def test_local_mode_checks_the_data_unless_told_not_to(docker_log, reviews, monkeypatch, capsys):
+def test_local_mode_checks_the_data_unless_skipped(docker_log, reviews, monkeypatch, capsys):
     log = docker_log(1)
     result = local_job.Result({"headline": "mae", "mae": 1}, [{"text": "good", "label": "value", "score": 4.5}])
     monkeypatch.setattr(local_job, "run", lambda job: result)
@@ -109,7 +109,7 @@ def test_train_takes_the_local_image_where_it_does_not_have_the_jobs(docker_log,
         ("run*) exit 127 ;;", f"the image {IMAGE} has no command check; rebuild it"),
     ],
 )
-def test_train_goes_on_where_it_cannot_check_and_says_so(docker_log, reviews, sent, capsys, cases, reason):
+def test_train_continues_with_a_warning_where_it_cannot_check(docker_log, reviews, sent, capsys, cases, reason):
     docker_log(cases=cases)
     assert launch.main(["train", *TRAIN, "--data", str(reviews)]) == launch.REFUSED
     assert capsys.readouterr().err.startswith(f"WARNING: the data is uploaded without a check: {reason}")

@@ -57,7 +57,7 @@ def test_local_mode_without_the_sdk_names_the_command(tmp_path, reviews):
 
 @pytest.fixture
 def caught_job(monkeypatch, tmp_path):
-    """Catch the job that `launch.py local` would run, with a demo in place."""
+    """Catch the job that `launch.py local` would run; the demo exists."""
     for name in ("train", "validation", "model"):
         (tmp_path / "demo" / name).mkdir(parents=True)
     monkeypatch.setattr(local_job, "DEMO", tmp_path / "demo")
@@ -114,7 +114,7 @@ def test_a_folder_is_staged_with_what_its_links_point_to(tmp_path, reviews):
 
 @pytest.fixture
 def collected(monkeypatch, tmp_path):
-    """Collect a run that left these members in output.tar.gz, beside a model."""
+    """Collect a run whose output.tar.gz has these members, besides a model."""
     monkeypatch.setattr(local_job, "RUNS", tmp_path)
     job = local_job.LocalJob("job", "image", {}, {})
     job.directory.mkdir()

@@ -1,4 +1,4 @@
-"""What launcher/sdk.py puts in the place of the SDK's own ways."""
+"""Replacements of functions of the SDK in launcher/local/sdk.py."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The CreateTrainingJob request: as data, as the SDK would send it, and as AWS describes it."""
+"""The CreateTrainingJob request against the golden file, the SDK and the service model."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from launcher.plan import checks
 from text_classifier.contract import metric_names as metrics
 
 # isort: split
-# What launcher.local.sdk sets before the SDK is imported is set here too.
+# launcher.local.sdk must be imported before the SDK, which it configures.
 from sagemaker.estimator import Estimator
 
 GOLDEN = Path(__file__).with_name("golden_request.json")
@@ -76,13 +76,13 @@ def on_demand(request):
 
 
 def warm_pool(request):
-    """The same request on demand, with instances that are kept."""
+    """The same request on demand, with a warm pool."""
     request = on_demand(request)
     return request | {"ResourceConfig": request["ResourceConfig"] | {"KeepAlivePeriodInSeconds": 1800}}
 
 
 def plain(request):
-    """The same request with nothing that has a default."""
+    """The same request with defaults only."""
     request = on_demand(request)
     security = {"VpcConfig", "EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "Tags", "Environment"}
     left = {key: request[key] for key in request.keys() - security}
@@ -155,7 +155,7 @@ def test_estimator_sends_exactly_the_plain_data(hyperparameters, change):
 
 
 def violations(value, shape, path=""):
-    """What ParamValidator leaves out: patterns, allowed values and sizes of the service model."""
+    """Violations that ParamValidator does not check: patterns, allowed values and sizes of the service model."""
     if shape.type_name == "structure":
         for key, item in value.items():
             yield from violations(item, shape.members[key], f"{path}.{key}")
@@ -167,7 +167,7 @@ def violations(value, shape, path=""):
         for index, item in enumerate(value):
             yield from violations(item, shape.member, f"{path}[{index}]")
     elif shape.type_name == "string":
-        # Python's re has no classes of Unicode: letters, separators and numbers.
+        # Python's re has no Unicode classes for letters, separators and numbers.
         pattern = shape.metadata.get("pattern", "").replace(r"\p{L}\p{Z}\p{N}", r"\w\s")
         if pattern and not re.fullmatch(pattern, value):
             yield f"{path}: {value!r} does not match {pattern}"

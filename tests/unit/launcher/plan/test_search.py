@@ -1,4 +1,4 @@
-"""The CreateHyperParameterTuningJob request: as data, as the SDK would send it, and as AWS describes it."""
+"""The CreateHyperParameterTuningJob request against the golden file, the SDK and the service model."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from launcher.plan import search
 from unit.launcher.plan.test_request import estimator, flat, full_request, on_demand, plain, violations
 
 # isort: split
-# What launcher.local.sdk sets before the SDK is imported is set here too.
+# launcher.local.sdk must be imported before the SDK, which it configures.
 from sagemaker.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter
 from sagemaker.tuner import HyperparameterTuner
 
@@ -49,7 +49,7 @@ def test_request_is_the_golden_one():
 
 
 class CapturingSession(sdk.Session):
-    """Keeps what would be sent."""
+    """Keeps the request instead of sending it."""
 
     def _intercept_create_request(self, request, create, func_name=None):
         self.sent = (func_name, request)
