@@ -1,4 +1,4 @@
-"""How a command of launch.py can end: its exit codes, and the exceptions behind them.
+"""How a command of launch.py can end: exit codes and exceptions.
 
 A UserError is wrong use; the exceptions below carry one sentence for the user as well.
 """

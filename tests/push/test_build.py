@@ -81,8 +81,8 @@ def test_standin_when_the_base_cannot_be_pulled(fake: FakeDocker) -> None:
     built = fake.build()
     assert built.returncode == 0
     assert fake.base() == STANDIN
-    told = f"{DEFAULT} cannot be pulled (no such host): building on the stand-in base {STANDIN}."
-    assert built.stderr == f"build_and_push.sh: {told}\n"
+    message = f"{DEFAULT} cannot be pulled (no such host): building on the stand-in base {STANDIN}."
+    assert built.stderr == f"build_and_push.sh: {message}\n"
 
 
 def test_pull_that_failed_is_not_tried_again(fake: FakeDocker) -> None:

@@ -164,7 +164,7 @@ def test_no_token_for_another_account(aws: dict[str, str], monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "part"),
     [
         ("ExpiredTokenException", "have expired"),
         ("InvalidClientTokenId", "does not accept the credentials"),
@@ -172,9 +172,9 @@ def test_no_token_for_another_account(aws: dict[str, str], monkeypatch: pytest.M
         ("LimitExceededException", "AWS refused"),
     ],
 )
-def test_each_answer_of_aws_is_one_line(code: str, told: str) -> None:
+def test_each_answer_of_aws_is_one_line(code: str, part: str) -> None:
     error = ClientError({"Error": {"Code": code, "Message": "one line\nand another"}}, "CreateRepository")
-    assert told in client.explain(error)
+    assert part in client.explain(error)
     assert "\n" not in client.explain(error)
 
 

@@ -60,7 +60,7 @@ def test_image_for_another_platform(checkout: Checkout, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "part"),
     [
         ([], "build or push"),
         (["bild"], "Unknown argument: bild"),
@@ -76,11 +76,11 @@ def test_image_for_another_platform(checkout: Checkout, tmp_path: Path) -> None:
         (["push", "--registry", "127.0.0.1:5000", "--wait-scan"], "--wait-scan works with ECR only"),
     ],
 )
-def test_wrong_use_shows_the_usage(checkout: Checkout, arguments: list[str], told: str) -> None:
+def test_wrong_use_shows_the_usage(checkout: Checkout, arguments: list[str], part: str) -> None:
     answer = checkout.script(*arguments)
     assert answer.returncode == 2
     assert answer.stdout == ""
-    assert told in answer.stderr.splitlines()[0]
+    assert part in answer.stderr.splitlines()[0]
     assert "usage: ./build_and_push.sh" in answer.stderr
 
 

@@ -94,9 +94,9 @@ def test_allow_dirty_says_so_in_the_tag(checkout: Checkout, registry: Registry) 
     assert len(tags) == 2
 
 
-@pytest.mark.parametrize(("media_type", "told"), [(OCI, "containerd image store"), (OCI_INDEX, "index")])
+@pytest.mark.parametrize(("media_type", "part"), [(OCI, "containerd image store"), (OCI_INDEX, "index")])
 def test_manifest_that_sagemaker_rejects_is_an_error(
-    checkout: Checkout, registry: Registry, media_type: str, told: str
+    checkout: Checkout, registry: Registry, media_type: str, part: str
 ) -> None:
     checkout.build()
     checkout.push("--registry", registry.host)
@@ -112,7 +112,7 @@ def test_manifest_that_sagemaker_rejects_is_an_error(
     tag = media_type.split(".")[-2]
     registry.put_manifest(NAME, f"{tag}-{checkout.head}", media_type, manifest)
     answer = checkout.push("--registry", registry.host, "--tag", f"{tag}-{checkout.head}")
-    assert_one_sentence(answer, told, "SageMaker may reject")
+    assert_one_sentence(answer, part, "SageMaker may reject")
 
 
 def test_registry_that_does_not_answer(checkout: Checkout, closed_port: int) -> None:

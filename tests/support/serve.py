@@ -1,8 +1,8 @@
 """Serves a model like Hugging Face's SageMaker containers: `python serve.py FOLDER`, JSON requests on stdin.
 
-The model server (multi-model-server) is Java in front and Python behind. This is its Python side: its loader loads the
-toolkit's handler, and its service gives the handler what came over HTTP. Only the Java side, which speaks HTTP, is
-missing. Runs on the image's torch, with tests/container/serving-requirements.lock first on the path.
+The model server (multi-model-server) has a Java front end for HTTP and a Python back end. This is the back end: its
+loader loads the toolkit's handler, and its service passes requests to the handler. Runs on the image's torch, with
+tests/container/serving-requirements.lock first on the path.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def request(body: bytes) -> dict[str, Any]:
 def answer(service: Service, body: Any) -> Any:
     """The response of the service to one request. Raises RuntimeError for an error.
 
-    The frame is that of mms.protocol: code, message, then of each answer its request, content type, code, phrase,
-    headers and value; numbers are four bytes, and one stands before each text.
+    The frame has the format of mms.protocol: code, message, then for each response the request, content type, code,
+    phrase, headers and value. Numbers have four bytes, and each text is preceded by its length.
     """
     frame = io.BytesIO(service.predict([request(json.dumps(body).encode())]))
 
