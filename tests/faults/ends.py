@@ -151,9 +151,8 @@ def mistakes(bench: Bench) -> None:
             seconds.append(job.life_seconds())
             if not job.failure().startswith("Your ") or seconds[-1] > MISTAKE_LIMIT:
                 complaints.append(f"{mistake}: {seconds[-1]:.1f} s, {job.failure()!r}")
-    bench.report(
-        f"a mistake is reported within {MISTAKE_LIMIT:g} s", f"{len(seconds)} runs, {spread(seconds)}", complaints
-    )
+    promise = f"a mistake is reported within {MISTAKE_LIMIT:g} s"
+    bench.report(promise, f"{len(seconds)} runs, {spread(seconds)}", complaints)
 
 
 def hook_overhead(bench: Bench) -> None:
