@@ -149,7 +149,7 @@ def _load(options: argparse.Namespace, manifest: Manifest) -> tuple[list[str], C
     length = settings["max_sequence_length"]
     cluster = Cluster(Hosts.from_resources({}), settings["collective_timeout_seconds"])
     tokenizer, model = load_model(options.model, "", classes, task.problem_type, length)
-    model.to(cluster.device)
+    model.to(cluster.device)  # type: ignore[arg-type]  # a decorator of transformers hides self
     precision = Precision(settings["precision"], cluster.device)
     classifier = make_classifier(model, tokenizer.pad_token_id or 0, precision)
     temperature = manifest["temperature"] if options.calibrated else None

@@ -126,7 +126,7 @@ def file_tree() -> str:
 
 def _branch(folder: Path, depth: int) -> Iterator[str]:
     yield from _entry(f"{folder.name}/", _description(folder / "__init__.py") or _folder(folder), depth)
-    entries = [path for path in folder.iterdir() if path.name not in ("__pycache__", "__init__.py", "results")]
+    entries = [path for path in folder.iterdir() if not path.name.startswith((".", "__")) and path.name != "results"]
     if (folder / "results" / "__init__.py").exists():
         entries.append(folder / "results")
     for path in sorted(entries, key=lambda path: (path.is_dir(), path.name)):

@@ -73,7 +73,7 @@ class Job:
             settings.max_sequence_length,
             self.task.first_bias(data.splits["train"].targets),
         )
-        self.model.to(cluster.device)
+        self.model.to(cluster.device)  # type: ignore[arg-type]  # a decorator of transformers hides self
         torch.manual_seed(settings.seed + cluster.rank)  # a different dropout on each rank
         self.splits = {
             name: Split(tokenize(self.tokenizer, rows.texts, settings.max_sequence_length), rows.targets)

@@ -79,7 +79,7 @@ def first_line(error: BaseException) -> str:
 
 def _place(error: BaseException) -> str:
     """File and line of the innermost frame in this project's code, else of the innermost frame."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = list(traceback.extract_tb(error.__traceback__))
     frames = [frame for frame in frames if Path(frame.filename).is_relative_to(CODE)] or frames
     return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
