@@ -255,12 +255,3 @@ def from_arguments(arguments: Sequence[str]) -> Settings:
     if stray:
         raise SettingsError(f"unexpected argument {stray[0]!r}; write hyperparameters as --name=value")
     return settings
-
-
-def markdown() -> str:
-    """The table of the hyperparameters in Markdown."""
-    lines = ["| hyperparameter | default | meaning |", "|---|---|---|"]
-    lines += [
-        f"| `{row.name}` | {f'`{row.default_text}`' if row.default != '' else 'empty'} | {row.help} |" for row in TABLE
-    ]
-    return "\n".join(lines)

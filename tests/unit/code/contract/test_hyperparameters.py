@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from text_classifier.contract.errors import SettingsError
-from text_classifier.contract.hyperparameters import ALIASES, TABLE, Settings, from_arguments, markdown, parse
+from text_classifier.contract.hyperparameters import ALIASES, TABLE, Settings, from_arguments, parse
 
 TUTORIAL_NAMES = {
     "model_name", "epochs", "train_batch_size", "valid_batch_size", "learning_rate", "weight_decay", "adam_epsilon",
@@ -70,7 +70,3 @@ def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str) -> None:
         from_arguments(arguments)
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
-
-
-def test_the_markdown_table_has_a_row_per_hyperparameter() -> None:
-    assert len(markdown().splitlines()) == len(TABLE) + 2
