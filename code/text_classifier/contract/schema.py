@@ -1,7 +1,7 @@
 """The public files of a job: their keys, types and meanings. docs/outputs.md is generated from here (`tables`).
 
-A key that is renamed, removed, or gets another type or meaning needs a new SCHEMA_VERSION. A metric that is undefined
-for the rows (ROC AUC of a class without rows) is null.
+To rename or remove a key, or to change its type or meaning, increase SCHEMA_VERSION. A metric that is undefined for the
+rows (ROC AUC of a class without rows) is null.
 """
 
 import json
@@ -29,7 +29,7 @@ SCHEMA_VERSION = 1
 
 METRICS, MANIFEST, DATA_REPORT = "metrics.json", "training_manifest.json", "data_report.json"
 
-#: Keys of objects: what the placeholder in a path of `tables` is called.
+#: Keys of objects; the second part is the placeholder in a path of `tables`.
 Split = Annotated[str, "split"]
 Channel = Annotated[str, "channel"]
 Metric = Annotated[str, "metric"]
@@ -37,7 +37,7 @@ Class = Annotated[str, "class"]
 File = Annotated[str, "channel/file"]
 Hyperparameter = Annotated[str, "hyperparameter"]
 
-#: A number that may be undefined for the rows: NaN where it is written, null in JSON.
+#: A number that may be undefined for the rows: NaN in memory, null in JSON.
 UNDEFINED = "or null"
 Number = Annotated[float, UNDEFINED]
 
@@ -65,11 +65,13 @@ class Scores(TypedDict, total=False):
     recall_micro: Annotated[Number, "Recall of all labels of all rows together"]
     f1_micro: Annotated[Number, "F1 of all labels of all rows together"]
     matthews_correlation: Annotated[Number, "Matthews correlation coefficient"]
-    log_loss: Annotated[Number, "Mean cross-entropy per row (multi_label: mean over the labels, too), at temperature 1"]
+    log_loss: Annotated[
+        Number, "Mean cross-entropy per row (multi_label: mean over the labels as well), at temperature 1"
+    ]
     roc_auc: Annotated[Number, "Area under the ROC curve; of two classes, the second is the positive one"]
     auprc: Annotated[Number, "Average precision; of two classes, the second is the positive one"]
-    roc_auc_macro: Annotated[Number, "ROC AUC, mean over the labels that some rows have and some have not"]
-    auprc_macro: Annotated[Number, "Average precision, mean over the labels that some rows have and some have not"]
+    roc_auc_macro: Annotated[Number, "ROC AUC, mean over the labels that some rows have and some do not"]
+    auprc_macro: Annotated[Number, "Average precision, mean over the labels that some rows have and some do not"]
     mae: Annotated[Number, "Mean absolute error"]
     mse: Annotated[Number, "Mean squared error"]
     rmse: Annotated[Number, "Root mean squared error"]
@@ -121,7 +123,7 @@ class Calibration(TypedDict):
 
 
 class Threshold(TypedDict):
-    wanted: Annotated[Literal["precision", "recall"], "What the threshold guarantees on these rows"]
+    wanted: Annotated[Literal["precision", "recall"], "The metric that the threshold guarantees on these rows"]
     at_least: Annotated[float, "The wanted minimum"]
     threshold: Annotated[Number, "Rows count as positive from this probability on; null if none reaches the minimum"]
     precision: Annotated[Number, "Precision at the threshold"]
@@ -225,7 +227,7 @@ class Manifest(TypedDict):
     epoch: Annotated[int, "The epoch whose weights these are, from 1; 0 if none was finished"]
     classes: Annotated[list[str], "Class names in the order of the model's outputs"]
     temperature: Annotated[float | None, "Divide the logits by it for calibrated probabilities; null if not fitted"]
-    onnx: Annotated[OnnxExport | OnnxFailure | None, "What `export=onnx` gave; null without it"]
+    onnx: Annotated[OnnxExport | OnnxFailure | None, "Outcome of `export=onnx`; null without it"]
     hyperparameters: Annotated[dict[Hyperparameter, Any], "All hyperparameters, defaults included"]
     base_model: Annotated[BaseModel, "The model that was fine-tuned"]
     files: Annotated[dict[File, InputFile] | None, "The job's input files; null after a stop"]
@@ -277,9 +279,9 @@ class TokenReport(Distribution):
 
 class DataReport(TypedDict):
     schema_version: Version
-    channels: Annotated[dict[Channel, ChannelReport], "What was read from each channel"]
+    channels: Annotated[dict[Channel, ChannelReport], "Counts of the rows read from each channel"]
     splits: Annotated[dict[Split, SplitReport], "The rows of each split"]
-    notes: Annotated[list[str], "Things about the data worth knowing"]
+    notes: Annotated[list[str], "Warnings about the data"]
     tokens: NotRequired[Annotated[dict[Split, TokenReport], "Tokens kept per row; absent until the tokenizer has run"]]
 
 

@@ -50,9 +50,9 @@ def by_slice(slice_of: np.ndarray, values: Sequence[str], score: Score, names: S
 
 def _of_rows(rows: np.ndarray, score: Score, names: Sequence[str]) -> dict[str, Any]:
     """The common part of an entry."""
-    values, found = score(rows)
+    values, intervals = score(rows)
     return {
         "rows": len(rows),
         **{name: values[name] for name in names},
-        "intervals": {name: list(found[name]) for name in names},
+        "intervals": {name: list(intervals[name]) for name in names},
     }

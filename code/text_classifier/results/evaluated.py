@@ -1,4 +1,4 @@
-"""What the report needs of the rows that were evaluated."""
+"""The evaluated rows, as the report needs them."""
 
 from __future__ import annotations
 

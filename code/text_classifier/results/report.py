@@ -51,7 +51,7 @@ METRIC_TITLES = {
     "mae": "Mean absolute error",
     "mse": "Mean squared error",
     "rmse": "Root mean squared error",
-    "r2": "Explained variance (R²)",
+    "r2": "Coefficient of determination (R²)",
     "spearman": "Spearman correlation",
 }
 

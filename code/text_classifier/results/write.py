@@ -22,7 +22,7 @@ from text_classifier.runtime.seeds import SeedStream
 
 @dataclass
 class Results:
-    """What the parts of a report are written from."""
+    """The input of the parts of a report."""
 
     model: Path  #: the model directory
     output: Path  #: the directory of metrics.json and the report

@@ -294,6 +294,19 @@ def test_predict_wants_a_model_and_a_place_to_write(
     assert "has no readable training_manifest.json" in capsys.readouterr().err
 
 
+def test_predict_reads_models_from_before_the_schema_and_refuses_other_versions(
+    done: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
+    version = manifest.pop("schema_version")
+    (tmp_path / "training_manifest.json").write_text(json.dumps(manifest))
+    assert predict._manifest(tmp_path) == manifest
+    (tmp_path / "training_manifest.json").write_text(json.dumps({**manifest, "schema_version": version + 1}))
+    assert predict.main([f"--model={tmp_path}", "--data=new.csv", f"--output={tmp_path / 'scores.csv'}"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.match(f"Your settings: .* has schema_version {version + 1} and this image reads {version}; use the", line)
+
+
 def evaluated(rows: int, classes: tuple[str, ...], text: str) -> Evaluated:
     """A split of random rows as training and as validation, all of them with one text."""
     random = np.random.default_rng(1)
