@@ -1,4 +1,3 @@
-"""The contract between image and launcher: hyperparameters, metric names, schemas, errors.
-
-May import only the standard library.
+"""The contract between image and launcher: hyperparameters, metric names, schemas, errors. May import only the standard
+library.
 """

@@ -1,4 +1,3 @@
-"""Models: loading, the packed and the padded forward pass, precision.
-
-May import tokenization, ops and what is below them.
+"""Models: loading, the packed and the padded forward pass, precision. May import tokenization, ops and what is below
+them.
 """

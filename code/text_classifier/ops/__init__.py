@@ -1,4 +1,1 @@
-"""Operations on packed batches, for CPU and GPU.
-
-May import runtime and contract.
-"""
+"""Operations on packed batches, for CPU and GPU. May import runtime and contract."""

@@ -1,4 +1,3 @@
-"""Data files to rows: formats, columns, texts and labels, with the place of every bad row.
-
-May import runtime and contract; neither torch nor transformers.
+"""Data files to rows: formats, columns, texts and labels, with the place of every bad row. May import runtime and
+contract; neither torch nor transformers.
 """

@@ -1,4 +1,3 @@
-"""The container a job runs in: folders, hosts, GPUs, users, signals.
-
-May import contract; neither torch nor transformers.
+"""The container a job runs in: folders, hosts, GPUs, users, signals. May import contract; neither torch nor
+transformers.
 """

@@ -1,4 +1,3 @@
-"""The tasks: targets, metrics and baselines for each kind of label.
-
-May import evaluation, reading and what is below them; neither torch nor transformers.
+"""The tasks: targets, metrics and baselines for each kind of label. May import evaluation, reading and what is below
+them; neither torch nor transformers.
 """

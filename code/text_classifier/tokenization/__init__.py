@@ -1,4 +1,1 @@
-"""Texts to token ids.
-
-May import ops, reading and what is below them.
-"""
+"""Texts to token ids. May import ops, reading and what is below them."""

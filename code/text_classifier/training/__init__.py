@@ -1,4 +1,3 @@
-"""The training loop: batches, steps, checkpoints, and the other processes of the job.
-
-May import modeling, tasks and what is below them.
+"""The training loop: batches, steps, checkpoints, and the other processes of the job. May import modeling, tasks and
+what is below them.
 """

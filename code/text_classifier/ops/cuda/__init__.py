@@ -1,4 +1,1 @@
-"""The operations in CUDA C++, compiled when a job starts.
-
-May import what ops may.
-"""
+"""The operations in CUDA C++, compiled when a job starts. May import what ops may."""
