@@ -43,7 +43,7 @@ class LabelMap:
         return -1 if index is None else index
 
     @property
-    def known(self) -> str:
+    def label_list(self) -> str:
         """The labels of the map, listed for messages."""
         return listed(sorted(self.index_of, key=natural), most=20)
 

@@ -29,9 +29,9 @@ class LabelSets:
         self._sets: dict[tuple[int, ...], int] = {}
 
     @property
-    def known(self) -> str:
+    def label_list(self) -> str:
         """The labels of the map, if there is one."""
-        return self._labels.known
+        return self._labels.label_list
 
     def read(self, value: Any, column: str) -> int | None:
         """The code of the row's set; None to drop the row, for a label that is not in the map. Raises BadRow."""

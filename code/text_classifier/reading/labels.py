@@ -24,7 +24,7 @@ class LabelReader(Protocol):
     codes: dict[str, Any]  #: codes of string fields; `read` fills it, and rows.py looks there first, to save the call
 
     @property
-    def known(self) -> str:
+    def label_list(self) -> str:
         """The labels of the map, if there is one."""
 
     def read(self, value: Any, column: str) -> int | float | None:
@@ -49,9 +49,9 @@ class Labels:
         self._code_of_name: dict[str, int] = {}
 
     @property
-    def known(self) -> str:
+    def label_list(self) -> str:
         """The labels of the map, if there is one."""
-        return self._map.known if self._map else ""
+        return self._map.label_list if self._map else ""
 
     def code(self, label: str) -> int:
         """The code of a label; -1 when it is not in the map. Raises DataError when there are too many labels."""
@@ -80,7 +80,7 @@ class Labels:
         if self._drops_unknown:
             return None
         raise BadRow(
-            f"has the label {label!r}, which is not one of {self.known}",
+            f"has the label {label!r}, which is not one of {self.label_list}",
             "fix the row, add the label to label_map, or set unmapped=drop",
         )
 
@@ -114,7 +114,7 @@ class Numbers:
     """Reads one number per row; its code is the number itself."""
 
     typecode = "d"
-    known = ""
+    label_list = ""
 
     def __init__(self) -> None:
         self.codes: dict[str, float] = {}

@@ -184,7 +184,9 @@ class _Table:
     def finish(self, name: str) -> tuple[Rows, LabelMap]:
         """All rows of the channel `name` and the label map, after the last file. Raises DataError."""
         if not len(self):
-            raise DataError(f"no row of {name} has a label that is in label_map; its labels are {self._labels.known}")
+            raise DataError(
+                f"no row of {name} has a label that is in label_map; its labels are {self._labels.label_list}"
+            )
         if not any(self._characters):
             raise DataError(f"all texts of {name} are empty; set text_columns to the columns of the text")
         self._spool.flush()
