@@ -23,7 +23,8 @@ from typing import Any
 from benchmarks.figures import Geometry, Spread, table
 from launcher.cli import reference
 from launcher.plan import prices
-from text_classifier.contract import hyperparameters, metric_names, schema
+from text_classifier.contract import hyperparameters, metric_names
+from tools import schema_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -90,7 +91,7 @@ def _allowed(row: hyperparameters.Hyperparameter) -> str:
 
 def metric_table() -> str:
     """Every metric of the log, by task."""
-    meanings = {name: meaning for name, _, meaning in schema.tables()["metrics by name"]}
+    meanings = {name: meaning for name, _, meaning in schema_tables.tables()["metrics by name"]}
     rows = [(f"`{name}`", "all", "lower", meanings[name]) for name in metric_names.LOSSES]
     for task, names in metric_names.BY_TASK.items():
         for name in names:
@@ -103,7 +104,7 @@ def metric_table() -> str:
 def schemas() -> str:
     """A section for each public file, with its keys, and for each table that these refer to."""
     sections = []
-    for name, keys in schema.tables().items():
+    for name, keys in schema_tables.tables().items():
         heading = f"`{name}`" if "." in name else name.capitalize()
         rows = [(f"`{key}`", kind, meaning) for key, kind, meaning in keys]
         sections.append(f"### {heading}\n\n{markdown_table(('key', 'type', 'meaning'), rows)}")
