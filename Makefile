@@ -28,7 +28,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
-    quick check fix docs test test-types test-image test-unit test-code test-container test-push test-local-mode \
+    quick check fix docs pictures test test-types test-image test-unit test-code test-container test-push test-local-mode \
     test-faults test-gpu bench bench-parity bench-data bench-reading bench-launcher \
     lock clean packages sbom scan-image test-reproducible bench-image
 
@@ -204,6 +204,9 @@ build/bench/packages/.installed: benchmarks/requirements.lock | venv
 
 docs: venv ## Write the generated tables of README.md and docs/
 	$(IN_VENV)python -m tools.docs
+
+pictures: venv ## Draw the README's pictures, after "make local-test"; needs Chromium and pngquant
+	$(IN_VENV)python -m tools.pictures
 
 
 # --- Upkeep ---
