@@ -84,7 +84,8 @@ def test_kills_at_random_moments_lose_nothing(dropout_job: Job) -> None:
         log, _ = process.communicate(timeout=60)
         assert "Traceback" not in log, log
         if process.returncode == 0:
-            assert "top" in log  # stopped in order, or ended before the signal came
+            # Where the machine is fast the job may have ended before the signal came.
+            assert any(end in log for end in ("Stopped before", "(stopped after step", "(completed after step")), log
     code, log = dropout_job.run(*options)
     assert code == 0, log
     interrupted = weights(dropout_job)
