@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from launcher import ROOT
 from launcher.local import engine
 from launcher.local.archives import unpack
 from launcher.plan.request import create_training_job
 from launcher.signals import Interrupted, StopSignals
+from text_classifier.contract import schema
 from text_classifier.contract.errors import UserError
 
 RUNS = ROOT / "build" / "local"
@@ -62,7 +63,7 @@ class LocalJob:
 class Result:
     """The metrics.json of a run, the classified sentences, and the wall time of each stage in seconds."""
 
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
     predictions: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -192,11 +193,11 @@ def _move_and_unpack(archive: Path, directory: Path) -> None:
         unpack(directory.parent / archive.name, directory)
 
 
-def _metrics(job: LocalJob) -> dict[str, Any]:
-    path = job.directory / "output" / "data" / "metrics.json"
+def _metrics(job: LocalJob) -> Mapping[str, Any]:
+    path = job.directory / "output" / "data" / schema.METRICS
     if not path.exists():
         raise TrainingFailed("training ended without writing metrics.json; see the last log lines")
-    return json.loads(path.read_text())
+    return cast(Mapping[str, Any], schema.read(path, schema.Metrics, ("headline",)))
 
 
 def _classify(job: LocalJob) -> list[dict[str, Any]]:
