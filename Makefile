@@ -16,6 +16,7 @@ label = "$$(docker image inspect --format '{{index .Config.Labels "org.openconta
 BUILD_ARGS := $(patsubst %,--build-arg %,PIP_INDEX_URL http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY)
 
 SCRIPTS := $(wildcard *.sh docker/*.sh launcher/*.sh) .ci/run
+KERNELS := $(wildcard code/text_classifier/ops/cpu/*.cpp code/text_classifier/ops/cpu/*.h code/text_classifier/tokenization/*.cpp)
 NATIVE = $(shell find code tests/support -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 # mypy sees the types of the libraries that are installed beside it: code/ and benchmarks/ where torch is, the rest in .venv.
@@ -82,10 +83,15 @@ venv: .venv/.installed ## Make .venv, for the launcher and the checks
 	launcher/make-venv.sh .venv
 	@touch $@
 
-venv-code: .venv-code/.installed ## Make .venv-code, the image's libraries, to test code/ without Docker; 5.3 GB
+venv-code: .venv-code/.kernels ## Make .venv-code, the image's libraries, to test code/ without Docker; 5.3 GB
 
 .venv-code/.installed: docker/build-tools.lock docker/requirements.lock docker/requirements-test.lock
 	launcher/make-venv.sh --code .venv-code
+	@touch $@
+
+# As in the image: without them each process of a test would compile its own.
+.venv-code/.kernels: .venv-code/.installed code/text_classifier/ops/compile.py $(KERNELS)
+	$(IN_CODE_VENV)python code/text_classifier/ops/compile.py .venv-code/lib
 	@touch $@
 
 demo-data: venv ## Download the demo's reviews and weights to build/demo
@@ -202,7 +208,7 @@ build/bench/packages/.installed: benchmarks/requirements.lock | venv
 
 # --- Documentation ---
 
-docs: venv ## Write the generated tables of README.md and docs/
+docs: venv ## Write the generated tables of docs/ and benchmarks/README.md
 	$(IN_VENV)python -m tools.docs
 
 pictures: venv ## Draw the README's pictures, after "make local-test"; needs Chromium and pngquant

@@ -142,7 +142,7 @@ def _folder(folder: Path) -> str:
     known = {
         "code": "baked into the image at /opt/ml/code: the scripts that are run by name, and one package",
         "templates": "Jinja templates of the report and the model card",
-        "tools": "maintenance scripts behind make targets",
+        "tools": "scripts that make targets run",
     }
     if folder.name not in known:
         raise ValueError(f"{folder.relative_to(ROOT)} has no __init__.py; give it one with a docstring")

@@ -208,7 +208,7 @@ class Job:
         results = self.save(trained, evaluated) if self.cluster.is_rank_zero else None
         if results is None:
             print(f"rank {self.cluster.rank} ended after step {trained.steps}", flush=True)
-        started, written = time.monotonic(), list[str]()
+        started, written, has_failed = time.monotonic(), list[str](), False
         for name, write in self.stages(trained, evaluated):
             if results is not None:
                 try:
@@ -218,8 +218,9 @@ class Job:
                     if not written:  # metrics.json is part of the result
                         raise
                     traceback.print_exc()
-                    print(f"WARNING: the {name} could not be written (see above); the model was saved", flush=True)
-            if self.cluster.any_rank(self.stop.requested):
+                    print(f"WARNING: no {name}, nor what follows it (see above); the model was saved", flush=True)
+                    has_failed = True  # later stages need the earlier ones
+            if self.cluster.any_rank(has_failed or self.stop.requested):
                 break
         seconds = time.monotonic() - started
         self.cluster.print0(f"wrote {self.folders.output_data} in {seconds:.1f} s ({', '.join(written)})")

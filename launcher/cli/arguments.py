@@ -49,10 +49,10 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
             f"see launch.py {options.command} --help"
         )
     options.hyperparameters = _hyperparameters(command, rest, file.hyperparameters)
-    options.ranges = file.ranges
+    options.ranges = hyperparameters.without_aliases(file.ranges)
     is_search = command.searches or getattr(options, "tune", False)
-    for name in checks.parse_hyperparameters(rest) if is_search else ():
-        if name in file.ranges:
+    for name in hyperparameters.without_aliases(checks.parse_hyperparameters(rest)) if is_search else ():
+        if name in options.ranges:
             raise UserError(f"{name} has a value here and a range in the configuration file; remove one of the two")
     return options
 

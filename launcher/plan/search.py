@@ -101,7 +101,6 @@ def _ranges(given: Mapping[str, Range]) -> dict[str, list[dict[str, Any]]]:
         f"{kind}ParameterRanges": [] for kind in ("Continuous", "Categorical", "Integer")
     }
     for name, range_ in given.items():
-        name = hyperparameters.ALIASES.get(name, name)
         if name not in table:
             raise UserError(f"ranges: {name!r} is not a hyperparameter that can be searched; {nearest(name, table)}")
         if isinstance(range_, Mapping):

@@ -141,4 +141,4 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 def similar(name: str, valid: Sequence[str]) -> str | None:
     """The valid name that is most similar to this one, if any is."""
-    return next(iter(difflib.get_close_matches(name, valid, n=1, cutoff=0.5)), None)
+    return next(iter(difflib.get_close_matches(name, valid, n=1, cutoff=0.6)), None)

@@ -11,10 +11,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from text_classifier.contract.errors import SettingsError, nearest
 from text_classifier.contract.metric_names import BY_TASK, DEFAULTS, METRICS
+
+T = TypeVar("T")
 
 
 def setting(
@@ -206,7 +208,7 @@ def validate(values: Mapping[str, str]) -> None:
     parse(values)
 
 
-def without_aliases(values: Mapping[str, str]) -> dict[str, str]:
+def without_aliases(values: Mapping[str, T]) -> dict[str, T]:
     """The values under their own names. Raises SettingsError when one is given under both of its names."""
     for alias, name in ALIASES.items():
         if alias in values and name in values:

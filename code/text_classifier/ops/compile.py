@@ -63,7 +63,7 @@ def library_path(name: str) -> Path:
         reason = getattr(error, "stderr", None) or error
         raise SettingsError(
             f"{ready} is missing and cannot be compiled here ({reason}); train in the image, or install g++"
-        ) from error
+        ) from None
 
 
 if __name__ == "__main__":

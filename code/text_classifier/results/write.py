@@ -35,13 +35,18 @@ class Results:
         return int(self.manifest["hyperparameters"]["seed"])
 
     def write_metrics(self) -> None:
-        """Write metrics.json and the model card with what is known so far. A failed card does not end the job."""
+        """Write metrics.json and the model card with what is known so far.
+
+        A card that cannot be made does not end the job; one that cannot be written does, like any other file.
+        """
         artifact.write_json(self.output / schema.METRICS, self.metrics)
         try:
             artifact.write_card(self.model / "README.md", self.metrics, self.manifest)
+        except OSError:
+            raise
         except Exception:
             traceback.print_exc()
-            print("WARNING: the model card could not be written (see above); the model was saved", flush=True)
+            print("WARNING: the model card could not be made (see above); the model was saved", flush=True)
 
     def measure_split(self, name: Measured) -> None:
         """Add the metrics of a split."""

@@ -54,14 +54,14 @@ def test_a_stop_leaves_out_the_rest(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.endswith(" s (epochs, stop)\n")
 
 
-def test_an_error_in_a_stage_is_shown_and_costs_that_stage_alone(
+def test_an_error_in_a_stage_ends_the_report_and_not_the_job(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     end(Ending(tmp_path, "epochs", RuntimeError("no font"), "predictions"))
     shown = capsys.readouterr()
     assert "RuntimeError: no font" in shown.err
-    assert "WARNING: the no font could not be written (see above); the model was saved" in shown.out
-    assert shown.out.endswith(" s (epochs, predictions)\n")
+    assert "WARNING: no no font, nor what follows it (see above); the model was saved" in shown.out
+    assert shown.out.endswith(" s (epochs)\n")
 
 
 def test_a_job_without_its_metrics_has_failed(tmp_path: Path) -> None:

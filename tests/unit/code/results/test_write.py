@@ -1,4 +1,4 @@
-"""What a job leaves behind, of one run, and whether it serves."""
+"""The files that one job leaves, and that they load for serving."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_card_that_fails_is_a_warning(
     given: Any = {"headline": "accuracy"}
     Results(tmp_path, tmp_path, evaluated(3, ("no", "yes"), "text"), given, given).write_metrics()
     shown = capsys.readouterr()
-    assert "ValueError: no card" in shown.err and shown.out.startswith("WARNING: the model card could not be written")
+    assert "ValueError: no card" in shown.err and shown.out.startswith("WARNING: the model card could not be made")
     assert json.loads((tmp_path / "metrics.json").read_text()) == given
 
 

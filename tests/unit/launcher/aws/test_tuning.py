@@ -256,6 +256,16 @@ def test_a_grid_has_as_many_trials_as_combinations(command, tmp_path):
         ("ranges: {weight_decay: {min: 0, max: 2, scaling: ReverseLogarithmic}}", [], "needs 0 <= min < max < 1"),
         (RANGES, ["epochs=2"], "epochs has a value here and a range in the configuration file; remove one"),
         (
+            "ranges: {eval_batch_size: [32, 64]}",
+            ["valid_batch_size=7"],
+            "eval_batch_size has a value here and a range in the configuration file; remove one",
+        ),
+        (
+            "ranges: {eval_batch_size: [32, 64], valid_batch_size: [32, 64]}",
+            [],
+            "hyperparameter 'valid_batch_size' is an alias of 'eval_batch_size'",
+        ),
+        (
             RANGES,
             ["--objective=f1"],
             "--objective 'f1' is not a metric of task=single_label; valid names are train_loss",
