@@ -10,6 +10,7 @@ from pathlib import Path
 from launcher.plan import instances
 from launcher.plan.request import MAX_TUNING_NAME
 from text_classifier.contract.errors import UserError
+from text_classifier.contract.sagemaker import GPU_FAMILIES
 
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@_/-]+")
@@ -85,7 +86,7 @@ def instance_type(name: str) -> None:
     if family and not family.is_supported:
         raise UserError(
             f"--instance-type {name} has {family.gpu} GPUs, which the image's CUDA 13 no longer supports; "
-            "use one of the families ml.g4dn, ml.g5, ml.g6, ml.p4d or ml.p5"
+            f"use an instance of {GPU_FAMILIES}"
         )
 
 

@@ -13,6 +13,9 @@ CHANNELS = ("train", "validation", "test", "model")
 MAX_RUN_SECONDS = "MAX_RUN_SECONDS"
 IMAGE_DIGEST = "IMAGE_DIGEST"
 
+#: Instance families with GPUs that CUDA 13 supports, for messages.
+GPU_FAMILIES = "ml.g4dn, ml.g5, ml.g6, ml.g6e, ml.p4d, ml.p4de, ml.p5, ml.p5e or ml.p5en"
+
 
 def max_run_seconds() -> int | None:
     """The job's maximum run time, after which SageMaker stops it; None when it is not known."""

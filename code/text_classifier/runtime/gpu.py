@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from text_classifier.contract.errors import PlatformError, SettingsError
+from text_classifier.contract.sagemaker import GPU_FAMILIES
 
 #: The oldest GPUs that the CUDA 13 wheels of torch support: Turing (T4).
 OLDEST_CAPABILITY = (7, 5)
@@ -16,8 +17,6 @@ OLDEST_CAPABILITY = (7, 5)
 #: https://docs.nvidia.com/deploy/cuda-compatibility/
 NATIVE_DRIVER = (580,)
 OLDEST_DRIVER = (535,)
-
-INSTANCES = "ml.g4dn, ml.g5, ml.g6, ml.g6e, ml.p4d, ml.p4de or ml.p5"
 
 DRIVER_VERSION_FILE = Path("/proc/driver/nvidia/version")
 COMPAT_FOLDER = Path("/usr/local/cuda/compat")
@@ -54,7 +53,7 @@ def require_supported(gpus: list[Version]) -> None:
             generation = "".join(map(str, capability))
             raise SettingsError(
                 f"CUDA 13 does not support this instance's GPUs (sm_{generation}, as of ml.p2 and ml.p3); use an "
-                f"instance of {INSTANCES}"
+                f"instance of {GPU_FAMILIES}"
             )
 
 
@@ -76,7 +75,7 @@ def compat_folder(version_file: Path = DRIVER_VERSION_FILE, folder: Path = COMPA
         needed = OLDEST_DRIVER if libraries else NATIVE_DRIVER
         raise PlatformError(
             f"the host's NVIDIA driver {match[1]} is too old for this image, which needs {needed[0]} or newer; "
-            f"use an instance of {INSTANCES}"
+            f"use an instance of {GPU_FAMILIES}"
         )
     return folder
 
