@@ -111,5 +111,5 @@ def test_training_runs_as_the_owner_of_the_model_folder(owned_job: Make) -> None
 def test_a_failure_file_belongs_to_the_owner_too(owned_job: Make) -> None:
     with running(owned_job(SHORT | {"epocs": "3"}, 0o755)) as job:
         assert job.wait() == {"algo-1": 1}
-        assert job.failure().startswith("Your settings: hyperparameter 'epocs'")
+        assert job.failure().startswith("Your settings: unknown hyperparameter 'epocs'")
         assert owners(job.folder("algo-1", "output")) == {SOMEBODY}
