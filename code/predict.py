@@ -22,7 +22,7 @@ import numpy as np
 from text_classifier.contract import redaction, schema
 from text_classifier.contract.errors import DataError, JobError, SettingsError, describe
 from text_classifier.contract.schema import Manifest
-from text_classifier.reading.columns import Columns, columns_of
+from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.rows import read_texts
 
 #: Rows in memory at a time; batches are sorted by length within them.
@@ -110,7 +110,7 @@ def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> 
     if not options.data.is_file():
         raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
     columns = manifest["hyperparameters"]["text_columns"] if options.text_columns is None else options.text_columns
-    texts = read_texts(options.data, Columns(columns_of(columns)))
+    texts = read_texts(options.data, Columns(names_of(columns, "text_columns")))
     chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show up here
     if not chunk:
         raise DataError(f"{options.data} has no rows; give it a header and at least one row")
@@ -120,7 +120,7 @@ def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> 
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         while chunk:
-            for (place, _), cells in zip(chunk, cells_of([text for _, text in chunk]), strict=True):
+            for (place, _, _), cells in zip(chunk, cells_of([text for _, _, text in chunk]), strict=True):
                 writer.writerow([place, *cells])
             done += len(chunk)
             if time.monotonic() > line_due:

@@ -61,9 +61,25 @@ class Settings:
         0.9, "Fraction of the rows used for training when there is no `validation` channel", minimum=0.01, below=1
     )
     text_columns: str = setting(
-        "", "Text columns, comma-separated, joined with a space; empty: those of the Amazon review files, else `text`"
+        "",
+        "Text columns, comma-separated or a JSON list, joined with a space; empty: those of the Amazon review files, "
+        "else `text`",
     )
     label_column: str = setting("", "Label column; empty: that of the Amazon review files, else `label`")
+    label_columns: str = setting(
+        "", "For task=multi_label: one column for each label, with 0 or 1, in place of `label_column`"
+    )
+    label_names: str = setting("", "For task=multi_label: the labels' names where rows have lists such as `[0, 1, 1]`")
+    id_column: str = setting("", "Column that identifies a row in predictions and the report; empty: file and line")
+    encoding: str = setting(
+        "",
+        "Encoding of text files, such as `windows-1252`; `auto`: UTF-8, else Windows-1252; empty: UTF-8, or that of "
+        "the byte order mark",
+    )
+    delimiter: str = setting("", "Separator of the columns of text files, such as `|` or `tab`; empty: detected")
+    has_header: bool = setting(True, "Whether the first line of text files names the columns; `false` needs `columns`")
+    columns: str = setting("", "With has_header=false: the names of the columns, such as `label,title,text`")
+    records_key: str = setting("", "Key of the list of rows in a JSON object; empty: detected")
     label_separator: str = setting(",", "Separator between the labels of a text, for task=multi_label")
     label_map: str = setting(
         "",
@@ -72,6 +88,7 @@ class Settings:
     unmapped: str = setting(
         "error", "Rows whose label is not in `label_map`: fail the job, or `drop` them", choices=("error", "drop")
     )
+    unlabelled: str = setting("error", "Rows without a label: fail the job, or `drop` them", choices=("error", "drop"))
     bad_rows: str = setting(
         "error", "Rows that cannot be read: fail the job, or `skip` them (at most 1 %)", choices=("error", "skip")
     )

@@ -14,9 +14,10 @@ from text_classifier.contract.schema import SCHEMA_VERSION, ChannelReport, DataR
 from text_classifier.dataset import data_report
 from text_classifier.dataset.splits import sample, shared, split, split_groups
 from text_classifier.reading.bad_rows import BadRows
-from text_classifier.reading.columns import Columns, columns_of
+from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.label_map import LabelMap, parse_label_map
 from text_classifier.reading.rows import Rows, read_rows
+from text_classifier.reading.table import FileOptions
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.registry import task_of
 
@@ -81,15 +82,28 @@ def _read(
     Groups are read if the channel is split, slices if metrics are measured on it.
     """
     columns = Columns(
-        columns_of(settings.text_columns),
+        names_of(settings.text_columns, "text_columns"),
         settings.label_column.strip(),
-        settings.group_column.strip() if is_split else "",
-        settings.slice_column.strip() if is_measured else "",
+        names_of(settings.label_columns, "label_columns"),
+        group=settings.group_column.strip() if is_split else "",
+        slice=settings.slice_column.strip() if is_measured else "",
+        id=settings.id_column.strip(),
     )
     reader = task.reader(label_map, settings)
     bad = BadRows(skips=settings.bad_rows == "skip")
-    rows, label_map = read_rows(channel, columns, reader, bad)
+    rows, label_map = read_rows(channel, columns, reader, bad, _options(settings))
     return rows, label_map, data_report.describe_channel(rows, bad)
+
+
+def _options(settings: Settings) -> FileOptions:
+    """How to read files, from the hyperparameters."""
+    return FileOptions(
+        settings.encoding.strip(),
+        settings.delimiter,
+        settings.has_header,
+        names_of(settings.columns, "columns"),
+        settings.records_key.strip(),
+    )
 
 
 def _split(rows: Rows, settings: Settings, task: Task) -> tuple[np.ndarray, np.ndarray]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from text_classifier.contract.errors import DataError, printable, similar
+from text_classifier.contract.errors import DataError, SettingsError, printable, similar
 
 #: Text columns and label column of the Amazon review files (15-column TSV, 2014 and 2018 JSON, 2023 JSON), then the
 #: generic names.
@@ -24,36 +26,71 @@ LISTED = 20
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """The chosen columns of a file. Its rows have their fields in the order of `names`."""
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...] = ()  #: one, or one for each label
+    group: str = ""
+    slice: str = ""
+    id: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.texts, *self.labels, *filter(None, (self.group, self.slice, self.id)))
+
+
+@dataclass(frozen=True)
 class Columns:
-    """The columns that the hyperparameters name; for an empty one the names of LAYOUTS are tried."""
+    """The columns that the hyperparameters name; for empty texts and label the names of LAYOUTS are tried."""
 
     texts: tuple[str, ...] = ()
     label: str = ""
+    labels: tuple[str, ...] = ()  #: one column for each label, in place of `label`
     group: str = ""
     slice: str = ""
+    id: str = ""
 
-    def choose(self, name: str, columns: Sequence[str]) -> tuple[str, ...]:
-        """Choose from the columns of the file `name`: texts, label, then group and slice if they are configured.
+    def choose(self, name: str, columns: Sequence[str], first: Sequence[Any] = ()) -> Chosen:
+        """Choose from the columns of the file `name`, whose first row is `first`.
 
         Raises DataError that names the file, the hyperparameter to set, and the most similar column.
         """
-        texts = self.choose_texts(name, columns)
         labels = [(self.label,)] if self.label else [(label,) for _, label in (*_complete(columns), *LAYOUTS)]
-        label = _first("label_column", labels, name, columns)
-        group = _first("group_column", [(self.group,)], name, columns) if self.group else ()
-        sliced = _first("slice_column", [(self.slice,)], name, columns) if self.slice else ()
-        return (*texts, *label, *group, *sliced)
+        texts = self.choose_texts(name, columns, first)
+        if self.labels:
+            label = _first("label_columns", [self.labels], name, columns)
+        else:
+            label = _first("label_column", labels, name, columns)
+        for hyperparameter in ("group", "slice"):
+            if column := getattr(self, hyperparameter):
+                _first(f"{hyperparameter}_column", [(column,)], name, columns)
+        return replace(texts, labels=label, group=self.group, slice=self.slice)
 
-    def choose_texts(self, name: str, columns: Sequence[str]) -> tuple[str, ...]:
-        """Choose the text columns only. Raises DataError as `choose` does."""
+    def choose_texts(self, name: str, columns: Sequence[str], first: Sequence[Any] = ()) -> Chosen:
+        """Choose the text and id columns only. Raises DataError as `choose` does."""
         layouts = [layout for layout in LAYOUTS if layout != _AMBIGUOUS]
-        texts = [self.texts] if self.texts else [texts for texts, _ in (*_complete(columns), *layouts)]
-        return _first("text_columns", texts, name, columns)
+        candidates = [self.texts] if self.texts else [texts for texts, _ in (*_complete(columns), *layouts)]
+        texts = _first("text_columns", candidates, name, columns)
+        if self.id:
+            _first("id_column", [(self.id,)], name, columns)
+        return Chosen(texts, id=self.id)
 
 
-def columns_of(text: str) -> tuple[str, ...]:
-    """The names in the hyperparameter text_columns."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def names_of(text: str, hyperparameter: str) -> tuple[str, ...]:
+    """The names in a hyperparameter: comma-separated, or a JSON list, in which a name may hold a comma.
+
+    Raises SettingsError.
+    """
+    if not text.strip().startswith("["):
+        return tuple(name.strip() for name in text.split(",") if name.strip())
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise SettingsError(f'{hyperparameter}={text!r} is not a JSON list of names; write it as in ["title", "a, b"]')
+    return tuple(name.strip() for name in names)
 
 
 def _complete(columns: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from text_classifier.reading.formats import MISSING
-from text_classifier.reading.records import LONGEST_FIELD
+from text_classifier.reading.table import LONGEST_FIELD, MISSING
 
 #: Maximum length of a label or a group, in characters.
 LONGEST_LABEL = 200

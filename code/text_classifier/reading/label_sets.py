@@ -8,9 +8,9 @@ import numpy as np
 
 from text_classifier.contract.errors import DataError
 from text_classifier.reading.fields import BadRow, text
-from text_classifier.reading.formats import MISSING
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import REMEMBERED, Labels
+from text_classifier.reading.table import MISSING
 
 #: Maximum number of distinct labels: targets take a byte for each label of each row.
 MOST_LABELS = 1_000

@@ -18,14 +18,15 @@ import numpy as np
 from text_classifier.contract.errors import DataError
 from text_classifier.reading import sources
 from text_classifier.reading.bad_rows import BadRows
-from text_classifier.reading.columns import Columns
+from text_classifier.reading.columns import Chosen, Columns
 from text_classifier.reading.fields import BadRow, joined, refuse_text, string
 from text_classifier.reading.fields import text as text_of
-from text_classifier.reading.formats import Reader
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
-from text_classifier.reading.records import LONGEST_FIELD
+from text_classifier.reading.reader import open_rows
+from text_classifier.reading.sources import SourceFile
 from text_classifier.reading.spool import Spool
+from text_classifier.reading.table import DEFAULT_OPTIONS, LONGEST_FIELD, FileOptions, place
 
 #: Maximum number of slices, and maximum length of a slice's value in characters.
 MOST_SLICES = 10_000
@@ -65,6 +66,7 @@ class Rows:
 
     texts: Lookup
     places: Lookup
+    ids: Lookup | None  #: value of the id column, if there is one
     targets: np.ndarray  #: as the task defines them, [rows] or [rows, labels]
     characters: np.ndarray  #: length of the text, uint32 [rows]
     exact: np.ndarray  #: hash of the text, uint64 [rows]
@@ -73,6 +75,8 @@ class Rows:
     slices: np.ndarray  #: index of the slice in `slice_values`, int64 [rows]; empty without a slice column
     slice_values: tuple[str, ...] = ()
     dropped: int = 0  #: rows dropped because their label is not in the map
+    unlabelled: int = 0  #: rows dropped because they have no label
+    notes: tuple[str, ...] = ()  #: what the user should know of the files, one sentence each
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -82,6 +86,7 @@ class Rows:
         return Rows(
             texts=self.texts.take(rows),
             places=self.places.take(rows),
+            ids=self.ids.take(rows) if self.ids else None,
             targets=self.targets[rows],
             characters=self.characters[rows],
             exact=self.exact[rows],
@@ -90,17 +95,21 @@ class Rows:
             slices=self.slices[rows] if len(self.slices) else self.slices,
             slice_values=self.slice_values,
             dropped=self.dropped,
+            unlabelled=self.unlabelled,
+            notes=self.notes,
         )
 
 
-def read_rows(channel: Path, columns: Columns, labels: LabelReader, bad: BadRows) -> tuple[Rows, LabelMap]:
+def read_rows(
+    channel: Path, columns: Columns, labels: LabelReader, bad: BadRows, options: FileOptions = DEFAULT_OPTIONS
+) -> tuple[Rows, LabelMap]:
     """Read all files of a channel, or one file, in one pass. Returns the rows and the label map of their targets.
 
     Raises DataError that names file, line and column, and PlatformError when the disk has no space for the texts.
     """
-    table = _Table(labels, bad)
-    for path, name in sources.files(channel):
-        table.read_file(path, name, columns)
+    table = _Table(columns, labels, bad, options)
+    for source in sources.files(channel):
+        table.read_file(source)
     bad.end_channel(channel.name, len(table) + table.dropped)
     return table.finish(channel.name)
 
@@ -108,75 +117,89 @@ def read_rows(channel: Path, columns: Columns, labels: LabelReader, bad: BadRows
 class _Table:
     """The columns of the rows read so far."""
 
-    def __init__(self, labels: LabelReader, bad: BadRows) -> None:
+    def __init__(self, columns: Columns, labels: LabelReader, bad: BadRows, options: FileOptions) -> None:
+        self._columns = columns
         self._labels = labels
         self._bad = bad
+        self._options = options
         self._spool = Spool()
+        self._ids = Spool() if columns.id else None
         self._codes: array[Any] = array(labels.typecode)
-        self._numbers, self._characters = array("I"), array("I")
+        self._numbers, self._lines, self._characters = array("I"), array("I"), array("I")
         self._exact, self._near, self._groups = array("Q"), array("Q"), array("Q")
         self._slices = array("q")
         self._slice_values: dict[str, int] = {}
         self._files: list[str] = []  # name and unit, as in `train/a.tsv line`
         self._starts: list[int] = []  # index of each file's first row
+        self._notes: list[str] = []
         self.dropped = 0
+        self.unlabelled = 0
 
     def __len__(self) -> int:
         return len(self._codes)
 
-    def read_file(self, path: Path, name: str, columns: Columns) -> None:
+    def read_file(self, source: SourceFile) -> None:
         """Add the rows of a file."""
-        chosen: tuple[str, ...] = ()
+        name, chosen = source.name, Chosen(())
 
-        def choose(names: Sequence[str]) -> tuple[str, ...]:
+        def choose(names: Sequence[str], first: Sequence[Any]) -> Sequence[str]:
             nonlocal chosen
-            chosen = columns.choose(name, names)
-            return chosen
+            chosen = self._columns.choose(name, names, first)
+            return chosen.names
 
-        reader = Reader(path, name, choose, self._bad)
-        self._files.append(f"{name} {reader.unit}")
+        file, rows = open_rows(source, self._options, choose, self._bad)
+        self._files.append(f"{name} {file.unit}")
         self._starts.append(len(self))
         bad_before, dropped_before = self._bad.count, self.dropped
-        for number, fields in reader.rows():
+        for number, line, fields in rows:
             try:
-                self._add(number, fields, chosen, columns)
+                self._add(number, line, fields, chosen)
             except BadRow as row:
-                self._bad.add(f"{name} {reader.unit} {number}", str(row), row.remedy)
+                file.bad(number, line, str(row), row.remedy)
             except DataError as error:  # too many labels: not the fault of a single row
-                raise DataError(f"{name} {reader.unit} {number}: {error}") from None
+                raise DataError(f"{file.place(number, line)}: {error}") from None
+        self._files[-1] = f"{name} {file.unit}"
+        self._notes += file.notes
         self._bad.end_file()
         if len(self._slice_values) > MOST_SLICES:
             raise DataError(
-                f"{name} has more than {MOST_SLICES:,} values in column {columns.slice!r}; choose another slice_column"
+                f"{name} has more than {MOST_SLICES:,} values in column {chosen.slice!r}; choose another slice_column"
             )
         if (len(self), self._bad.count, self.dropped) == (self._starts[-1], bad_before, dropped_before):
             raise DataError(f"{name} has no rows; add a header and at least one row, or remove the file")
 
-    def _add(self, number: int, fields: Sequence[Any], names: Sequence[str], columns: Columns) -> None:
-        end = len(fields) - 1 - bool(columns.group) - bool(columns.slice)
-        texts, label, rest = fields[:end], fields[end], fields[end + 1 :]
+    def _add(self, number: int, line: int, fields: Sequence[Any], chosen: Chosen) -> None:
+        end = len(chosen.texts)
+        texts = fields[:end]
         try:
             text = " ".join([field for field in texts if field != ""])
             content = text.encode()
         except (TypeError, UnicodeEncodeError):
-            text = joined(texts, names)
+            text = joined(texts, chosen.texts)
             content = text.encode()
         if "\0" in text or len(text) > LONGEST_FIELD:
-            refuse_text(texts, names)
+            refuse_text(texts, chosen.texts)
+        label = fields[end] if len(chosen.labels) == 1 else tuple(fields[end : end + len(chosen.labels)])
         code = self._labels.codes.get(label) if type(label) is str else None
         if code is None:
-            code = self._labels.read(label, names[len(texts)])
+            code = self._labels.read(label, chosen.labels[0])
         if code is None:
             self.dropped += 1
             return
-        value = text_of(rest[-1], columns.slice).strip() if columns.slice else ""
-        if columns.group:
-            self._groups.append(_hash(string(rest[0], columns.group).encode()))
-        if columns.slice:
+        rest = iter(fields[end + len(chosen.labels) :])
+        group = _hash(string(next(rest), chosen.group).encode()) if chosen.group else None
+        value = text_of(next(rest), chosen.slice).strip() if chosen.slice else ""
+        identity = text_of(next(rest), chosen.id).strip() if chosen.id else ""
+        if group is not None:
+            self._groups.append(group)
+        if chosen.slice:
             self._slices.append(self._slice_values.setdefault(value[:LONGEST_SLICE], len(self._slice_values)))
+        if self._ids is not None:
+            self._ids.append(identity.encode())
         self._spool.append(content)
         self._codes.append(code)
         self._numbers.append(number)
+        self._lines.append(line)
         self._characters.append(len(text))
         self._exact.append(_hash(content))
         self._near.append(_hash(content.translate(_LOWER, _SPACE)))
@@ -190,11 +213,14 @@ class _Table:
         if not any(self._characters):
             raise DataError(f"all texts of {name} are empty; set text_columns to the columns of the text")
         self._spool.flush()
+        if self._ids is not None:
+            self._ids.flush()
         rows = np.arange(len(self))
         label_map, targets = self._labels.targets(np.asarray(self._codes))
         return Rows(
             texts=Lookup(self._spool.read, rows),
             places=Lookup(self._place, rows),
+            ids=Lookup(self._ids.read, rows) if self._ids is not None else None,
             targets=targets,
             characters=np.asarray(self._characters),
             exact=np.asarray(self._exact),
@@ -203,29 +229,31 @@ class _Table:
             slices=np.asarray(self._slices),
             slice_values=tuple(self._slice_values),
             dropped=self.dropped,
+            unlabelled=self.unlabelled,
+            notes=tuple(self._notes),
         ), label_map
 
     def _place(self, row: int) -> str:
-        return f"{self._files[bisect_right(self._starts, row) - 1]} {self._numbers[row]}"
+        return place(self._files[bisect_right(self._starts, row) - 1], self._numbers[row], self._lines[row])
 
 
-def read_texts(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
-    """Yield the place and text of each row of one file of any size, labeled or not. Raises DataError."""
-    bad = BadRows(skips=False)
-    chosen: tuple[str, ...] = ()
+def read_texts(path: Path, columns: Columns, options: FileOptions = DEFAULT_OPTIONS) -> Iterator[tuple[str, str, str]]:
+    """Yield place, id and text of each row of one file of any size, labeled or not. Raises DataError."""
+    bad, source, chosen = BadRows(skips=False), SourceFile(path, path.name), Chosen(())
 
-    def choose(names: Sequence[str]) -> tuple[str, ...]:
+    def choose(names: Sequence[str], first: Sequence[Any]) -> Sequence[str]:
         nonlocal chosen
-        chosen = columns.choose_texts(path.name, names)
-        return chosen
+        chosen = columns.choose_texts(source.name, names, first)
+        return chosen.names
 
-    reader = Reader(path, path.name, choose, bad)
-    for number, fields in reader.rows():
-        place = f"{path.name} {reader.unit} {number}"
+    file, rows = open_rows(source, options, choose, bad)
+    for number, line, fields in rows:
+        texts = fields[: len(chosen.texts)]
         try:
-            yield place, joined(fields, chosen)
+            identity = text_of(fields[-1], chosen.id).strip() if chosen.id else ""
+            yield file.place(number, line), identity, joined(texts, chosen.texts)
         except BadRow as row:
-            bad.add(place, str(row), row.remedy)
+            file.bad(number, line, str(row), row.remedy)
     bad.end_file()
 
 

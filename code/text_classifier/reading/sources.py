@@ -1,39 +1,37 @@
-"""The files of a channel, and their content: plain, gzip or zstd, read in one pass."""
+"""The files of a channel."""
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
-import zlib
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote
 
 from text_classifier.contract.errors import DataError, printable
 
-#: Bytes per read; the format of a file is detected from its first block.
-BLOCK = 1 << 20
-
-_ARCHIVES = {
-    b"PK\x03\x04": "a zip archive or an Excel workbook",
-    b"PK\x05\x06": "an empty zip archive",
-    b"BZh": "compressed with bzip2",
-    b"\xfd7zXZ": "compressed with xz",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-    b"Rar!\x1a": "a RAR archive",
-    b"\xd0\xcf\x11\xe0": "an old Excel or Word file",
-}
+#: How Hive and Spark write the folder of rows without a value in the partition column.
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
-def files(channel: Path) -> list[tuple[Path, str]]:
-    """The files of a channel, subfolders included, sorted by path, each with its name for messages.
+@dataclass(frozen=True, order=True)
+class SourceFile:
+    """A file of a channel."""
+
+    path: Path
+    name: str  #: for messages: channel and path in it
+    partition: Mapping[str, str] = field(default_factory=dict, compare=False)
+    #: columns that the names of its folders give, as in `label=positive/part-0.csv` (Hive, Spark's partitionBy)
+
+
+def files(channel: Path) -> list[SourceFile]:
+    """The files of a channel, subfolders included, sorted by path.
 
     `channel` may also be a single file. Hidden files and Spark's `_SUCCESS` are ignored. Raises DataError when there
     is no file, and for a link that leads out of the channel: its target would not be uploaded.
     """
     if channel.is_file():
-        return [(channel, printable(channel.name))]
+        return [SourceFile(channel, printable(channel.name))]
     root = channel.resolve()
     paths = []
     for folder, subfolders, names in os.walk(channel):
@@ -47,45 +45,13 @@ def files(channel: Path) -> list[tuple[Path, str]]:
                     "it with the files themselves"
                 )
             if path.is_file():
-                paths.append((path, printable(f"{channel.name}/{relative}")))
+                paths.append(SourceFile(path, printable(f"{channel.name}/{relative}"), _partition(relative)))
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
     if not paths:
         raise DataError(f"the channel {channel.name!r} has no files; add a CSV, TSV, JSON or Parquet file")
     return sorted(paths)
 
 
-def blocks(path: Path, name: str) -> Iterator[bytes]:
-    """The decompressed content of a file, block by block; an empty file has none.
-
-    Raises DataError when the file cannot be read, is truncated, or is an archive.
-    """
-    try:
-        with io.BufferedReader(io.FileIO(path), BLOCK) as raw:
-            start = raw.peek(4)
-            stream: Any = raw
-            if start.startswith(b"\x1f\x8b"):
-                stream = gzip.GzipFile(fileobj=raw)
-            elif start.startswith(b"\x28\xb5\x2f\xfd"):
-                import pyarrow
-
-                stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(raw), "zstd")
-            is_first = True
-            while block := stream.read(BLOCK):
-                if is_first:
-                    _refuse_archive(block, name)
-                    is_first = False
-                yield block
-    except EOFError:
-        raise DataError(f"{name} is truncated: its gzip stream does not end; upload it again") from None
-    except (OSError, zlib.error) as error:  # BadGzipFile and Arrow's errors are OSErrors
-        raise DataError(f"{name} cannot be read ({error}); upload it again") from None
-
-
-def _refuse_archive(block: bytes, name: str) -> None:
-    kind = next((kind for magic, kind in _ARCHIVES.items() if block.startswith(magic)), None)
-    if block[257:262] == b"ustar":
-        kind = "a tar archive"
-    if block.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
-        kind = "compressed twice"
-    if kind:
-        raise DataError(f"{name} is {kind}; unpack or convert it to CSV, TSV, JSON or Parquet (plain, gzip or zstd)")
+def _partition(relative: Path) -> dict[str, str]:
+    pairs = (folder.partition("=") for folder in relative.parts[:-1] if "=" in folder)
+    return {unquote(column): "" if value == _NO_VALUE else unquote(value) for column, _, value in pairs if column}

@@ -107,7 +107,7 @@ def test_a_row_knows_its_place_in_each_format(channel: Write) -> None:
     channel("2.parquet", PARQUET)
     rows, _ = read_rows(channel("3.jsonl", "\n" + JSON_LINES), Columns(), AnyLabels(), BadRows(skips=False))
     assert rows.places[:] == [
-        "train/1.csv line 2", "train/1.csv line 4", "train/2.parquet row 1", "train/2.parquet row 2",
+        "train/1.csv line 2", "train/1.csv row 3 (line 4)", "train/2.parquet row 1", "train/2.parquet row 2",
         "train/3.jsonl line 2", "train/3.jsonl line 3",
     ]  # fmt: skip
     assert rows.take(np.array([5, 0])).take(np.array([1])).places[:] == ["train/1.csv line 2"]
@@ -136,7 +136,7 @@ MALFORMED: list[tuple[str, str | bytes, str]] = [
      "remove the row; also train/a.tsv line 4 has 1 field, the header has 2; also train/a.tsv line 5 has 3 fields"),
     ("a.csv", "text,label\na,1\nb,1,2\n", "train/a.csv line 3 has 3 fields, the header has 2"),
     ("a.csv", "text,label\na,1\nb", "train/a.csv line 3 has 1 field, the header has 2"),
-    ("a.csv", "text,text\na,1\n", "train/a.csv has two columns named 'text'; rename one of them"),
+    ("a.csv", "text,text,label\na,b,1\n", "train/a.csv has two columns named 'text'; rename one of them"),
     ("a.tsv", "text\tlabel\tlabel \na\t1\t1\n", "train/a.tsv has two columns named 'label'"),
     ("a.csv", 'text,label\n"never closed,1\nb,1\n', "train/a.csv line 2 is not CSV (a quote opened here is never "
      "closed); quote such fields and double the quotes in them"),

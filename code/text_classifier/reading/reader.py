@@ -1,0 +1,75 @@
+"""The rows of a file, in a format that is detected from its content.
+
+No row is dropped silently: each is yielded, reported to `Problems`, or ends the reading with a DataError.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from text_classifier.contract.errors import DataError
+from text_classifier.reading import arrow_files, delimited, json_files
+from text_classifier.reading.content import blocks
+from text_classifier.reading.encoding import as_utf8
+from text_classifier.reading.sources import SourceFile
+from text_classifier.reading.table import Choose, FileOptions, OpenFile, Problems, Row
+
+_FORMATS = {
+    "csv": delimited.csv_rows,
+    "tsv": delimited.tsv_rows,
+    "json lines": json_files.line_rows,
+    "json array": json_files.array_rows,
+    "parquet": arrow_files.parquet_rows,
+}
+
+
+def open_rows(
+    source: SourceFile, options: FileOptions, choose: Choose, problems: Problems
+) -> tuple[OpenFile, Iterator[Row]]:
+    """A file, and all its rows. Raises DataError when the file as a whole cannot be read."""
+    content = as_utf8(blocks(source.path, source.name), source.name, options.encoding)
+    head = next(content, b"")
+    file = OpenFile(source.path, source.name, itertools.chain([head], content), options, choose, problems)
+    read = _FORMATS[_format(head, source.name)]
+    return file, _with_partition(file, source.partition, read) if source.partition else read(file)
+
+
+def _with_partition(
+    file: OpenFile, partition: Mapping[str, str], read: Callable[[OpenFile], Iterator[Row]]
+) -> Iterator[Row]:
+    """The rows with the chosen columns of the partition, which the file itself does not have."""
+    choose, added = file.choose, list[tuple[int, str]]()
+
+    def choose_own(columns: Sequence[str], first: Sequence[Any]) -> Sequence[str]:
+        of_folders = [column for column in partition if column not in columns]
+        chosen = choose([*columns, *of_folders], first)
+        added[:] = [(index, partition[column]) for index, column in enumerate(chosen) if column in of_folders]
+        return [column for column in chosen if column not in of_folders]
+
+    file.choose = choose_own
+    for number, line, fields in read(file):
+        row = list(fields)
+        for index, value in added:
+            row.insert(index, value)
+        yield number, line, row
+
+
+def _format(head: bytes, name: str) -> str:
+    """The format of a file that starts with `head`. Raises DataError when it is neither text nor Parquet."""
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head[:1000].count(0) > len(head[:1000]) // 4:
+        raise DataError(f"{name} is UTF-16 or not a text file; convert it to UTF-8")
+    start = head.lstrip()
+    if start.startswith(b"{"):
+        return "json lines"
+    if start.startswith(b"["):
+        return "json array"
+    header, newline, _ = start.partition(b"\n")
+    if any(byte < 9 or 13 < byte < 32 for byte in header[:1000]):
+        raise DataError(f"{name} has control characters in its first line; give a CSV, TSV, JSON or Parquet file")
+    if b"\r" in header.removesuffix(b"\r") and not newline:
+        raise DataError(f"{name} has lines that end with only a carriage return; convert them to line feeds")
+    return "tsv" if b"\t" in header else "csv"

@@ -1,0 +1,87 @@
+"""What the readers of all file formats share: the open file, its options, and the rows that they yield."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Protocol
+
+from text_classifier.contract.errors import DataError
+
+#: Maximum length of a field, in characters: a longer one is most likely an unclosed quote.
+LONGEST_FIELD = 10_000_000
+
+#: The value of a name that a JSON object lacks.
+MISSING = object()
+
+#: A row: its number in the file, the line on which it starts (equal to the number in a file without lines), and its
+#: fields in the order of the chosen columns.
+Row = tuple[int, int, Sequence[Any]]
+
+#: Chooses from the columns of a file, given their names and the values of its first row (empty if unknown).
+Choose = Callable[[Sequence[str], Sequence[Any]], Sequence[str]]
+
+
+class Problems(Protocol):
+    """Receives the rows that cannot be read."""
+
+    def add(self, place: str, reason: str, remedy: str = ...) -> None:
+        """Report a bad row. May raise DataError."""
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How to read files where their content does not tell; the hyperparameters of the same names."""
+
+    encoding: str = ""  #: empty: UTF-8, or what a byte order mark says
+    delimiter: str = ""  #: empty: detected
+    has_header: bool = True
+    columns: tuple[str, ...] = ()  #: names of the columns of files without a header
+    records_key: str = ""  #: key of a JSON object that holds the rows
+
+
+DEFAULT_OPTIONS = FileOptions()
+
+
+@dataclass
+class OpenFile:
+    """A file whose rows are read."""
+
+    path: Path
+    name: str  #: for messages
+    content: Iterable[bytes]  #: decompressed, text as UTF-8 without a byte order mark
+    options: FileOptions
+    choose: Choose
+    problems: Problems
+    unit: str = "line"  #: what row numbers count: "line", or "row" in a file without lines
+    notes: list[str] = field(default_factory=list)  #: what the user should know, one sentence each
+
+    def place(self, number: int, line: int) -> str:
+        """A row's place for messages: `train/a.csv line 7`, or `train/a.csv row 6 (line 7)` where these differ."""
+        return place(f"{self.name} {self.unit}", number, line)
+
+    def bad(self, number: int, line: int, reason: str, remedy: str = "fix or remove the row") -> None:
+        """Report a row that cannot be read. May raise DataError."""
+        self.problems.add(self.place(number, line), reason, remedy)
+
+    def picker(self, columns: Sequence[str], first: Sequence[Any] = ()) -> Callable[[Sequence[Any]], Sequence[Any]]:
+        """A function that picks the chosen fields out of a row with these columns.
+
+        Raises DataError when the file lacks a column, or has a chosen one twice.
+        """
+        header = [column.strip() for column in columns]
+        chosen = self.choose(header, first)
+        repeated = next((column for column in chosen if header.count(column) > 1), None)
+        if repeated is not None:
+            raise DataError(f"{self.name} has two columns named {repeated!r}; rename one of them")
+        indices = [header.index(column) for column in chosen]
+        return itemgetter(*indices) if len(indices) > 1 else itemgetter(slice(indices[0], indices[0] + 1))
+
+
+def place(file_and_unit: str, number: int, line: int) -> str:
+    """As OpenFile.place, from a file's name and unit: `train/a.csv line`."""
+    if number == line:
+        return f"{file_and_unit} {number}"
+    return f"{file_and_unit.removesuffix('line')}row {number} (line {line})"

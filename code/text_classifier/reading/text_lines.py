@@ -1,0 +1,33 @@
+"""The lines of a text file.
+
+Text is decoded as UTF-8; other bytes become lone surrogates, which fields.py reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from text_classifier.contract.errors import DataError
+from text_classifier.reading.table import LONGEST_FIELD
+
+#: Maximum length of a line in bytes, and of an element of a JSON array in characters: it is held in memory.
+LONGEST_LINE = 4 * LONGEST_FIELD
+
+
+def lines(content: Iterable[bytes], name: str) -> Iterator[str]:
+    """Lines without their line feeds; the last line may lack one. Raises DataError for a line that is too long."""
+    rest = b""
+    lines_before = 0
+    for block in content:
+        end = block.rfind(b"\n")
+        if end < 0:
+            rest += block
+        else:
+            complete = (rest + block[:end]).decode("utf-8", "surrogateescape").split("\n")
+            yield from complete
+            lines_before += len(complete)
+            rest = block[end + 1 :]
+        if len(rest) > LONGEST_LINE:
+            raise DataError(f"{name} line {lines_before + 1} is longer than {LONGEST_LINE:,} bytes; fix or remove it")
+    if rest:
+        yield rest.decode("utf-8", "surrogateescape")
