@@ -21,8 +21,10 @@ import numpy as np
 
 from text_classifier.contract import redaction, schema
 from text_classifier.contract.errors import DataError, JobError, SettingsError, describe
+from text_classifier.contract.hyperparameters import TABLE
 from text_classifier.contract.schema import Manifest
 from text_classifier.reading.columns import Columns, names_of
+from text_classifier.reading.options import READING, file_options, with_defaults
 from text_classifier.reading.rows import read_texts
 
 #: Rows in memory at a time; batches are sorted by length within them.
@@ -74,9 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, required=True, help="CSV file: row, predicted, and the probability of each class"
     )
-    parser.add_argument(
-        "--text-columns", help="columns joined by a space to form the text (default: those of training)"
-    )
+    for row in TABLE:
+        if row.name in READING:
+            flag = f"--{row.name.replace('_', '-')}"
+            parser.add_argument(flag, f"--{row.name}", dest=row.name, help=f"{row.help} (default: as in training)")
     parser.add_argument("--batch-size", type=int, default=128, help="rows per batch (default 128)")
     parser.add_argument(
         "--calibrated", action="store_true", help="divide the logits by the temperature fitted on the validation rows"
@@ -109,8 +112,14 @@ def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> 
     """Write the predictions chunk by chunk. Returns the number of rows."""
     if not options.data.is_file():
         raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
-    columns = manifest["hyperparameters"]["text_columns"] if options.text_columns is None else options.text_columns
-    texts = read_texts(options.data, Columns(names_of(columns, "text_columns")))
+    given = {row.name: row.read(text) for row in TABLE if (text := getattr(options, row.name, None)) is not None}
+    settings = with_defaults(manifest["hyperparameters"]) | given
+    columns = Columns(
+        names_of(settings["text_columns"], "text_columns"),
+        id=settings["id_column"].strip(),
+        requires_id="id_column" in given,
+    )
+    texts = read_texts(options.data, columns, file_options(settings))
     chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show up here
     if not chunk:
         raise DataError(f"{options.data} has no rows; give it a header and at least one row")

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from text_classifier.contract.data_files import is_data
+
 #: Hex digits of the SHA-256 used in the key.
 _HASH_DIGITS = 32
 _CHUNK_BYTES = 1 << 20
@@ -23,7 +25,11 @@ class Channel:
     @classmethod
     def from_path(cls, path: Path) -> Channel:
         """A single file, or a folder with everything below it."""
-        files = {path.name: path} if path.is_file() else dict(_files_below(path))
+        return cls.from_files(files_of(path))
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, Path]) -> Channel:
+        """These files, by their names in the channel."""
         total = hashlib.sha256()
         for name, file in sorted(files.items()):
             total.update(f"{_sha256(file)} {name}\n".encode())
@@ -33,6 +39,19 @@ class Channel:
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(file.stat().st_size for file in self.files.values())
+
+
+def files_of(path: Path) -> dict[str, Path]:
+    """A single file, or all files below a folder, by their names in the channel."""
+    return {path.name: path} if path.is_file() else dict(_files_below(path))
+
+
+def files_with_rows(path: Path) -> dict[str, Path]:
+    """As `files_of`, without the files that training passes over; a single file is never passed over."""
+    files = files_of(path)
+    if path.is_file():
+        return files
+    return {name: file for name, file in files.items() if is_data(name.split("/")) and file.stat().st_size}
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from launcher.plan import instances
+from launcher.plan.channels import files_with_rows
 from launcher.plan.request import MAX_TUNING_NAME
 from text_classifier.contract.errors import UserError
 from text_classifier.contract.sagemaker import GPU_FAMILIES
@@ -158,18 +159,17 @@ def parse_hyperparameters(words: Iterable[str]) -> dict[str, str]:
 
 
 def channel(flag: str, path: Path) -> None:
-    """Reject a data path that does not exist, is empty or cannot be read."""
+    """Reject a data path that does not exist, has no file with rows, or has one that cannot be read."""
     if not path.exists():
         raise UserError(f"{flag} {path} does not exist; give a file or a folder on this machine")
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    if path.is_file() and path.stat().st_size == 0:
+        raise UserError(f"{flag}: the file {path} is empty; put rows into it")
+    files = files_with_rows(path)
     if not files:
-        raise UserError(f"{flag} {path} contains no files; give a file, or a folder with at least one")
-    unreadable = next((file for file in files if not os.access(file, os.R_OK)), None)
+        raise UserError(f"{flag} {path} contains no files with rows; give a file, or a folder with at least one")
+    unreadable = next((file for file in files.values() if not os.access(file, os.R_OK)), None)
     if unreadable:
         raise UserError(f"{flag}: the file {unreadable} cannot be read; change its permissions")
-    empty = next((file for file in files if file.stat().st_size == 0), None)
-    if empty:
-        raise UserError(f"{flag}: the file {empty} is empty; remove it, or put rows into it")
 
 
 def model_directory(path: Path) -> None:

@@ -16,8 +16,9 @@ from text_classifier.dataset.splits import sample, shared, split, split_groups
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.label_map import LabelMap, parse_label_map
+from text_classifier.reading.options import file_options
 from text_classifier.reading.rows import Rows, read_rows
-from text_classifier.reading.table import FileOptions
+from text_classifier.reading.sources import Source, sources
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.registry import task_of
 
@@ -38,17 +39,18 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
     Raises DataError or SettingsError.
     """
     task = task_of(asdict(settings))
-    splits_off = "validation" not in channels
+    found = sources(channels)
+    splits_off = "validation" not in found
     label_map = parse_label_map(settings.label_map)
     rows, label_map, seen = _read(
-        channels["train"], settings, task, label_map, is_split=splits_off, is_measured=splits_off
+        found["train"], settings, task, label_map, is_split=splits_off, is_measured=splits_off
     )
     counts = {"train": seen}
     rows = rows.take(sample(len(rows), settings.max_data_rows, settings.seed))
     splits: dict[str, Rows] = {}
     for name in ("validation", "test"):
-        if name in channels:
-            splits[name], _, counts[name] = _read(channels[name], settings, task, label_map, is_measured=True)
+        if name in found:
+            splits[name], _, counts[name] = _read(found[name], settings, task, label_map, is_measured=True)
     if "validation" not in splits:
         training, held_out = _split(rows, settings, task)
         if not len(held_out):
@@ -63,13 +65,17 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
         "schema_version": SCHEMA_VERSION,
         "channels": counts,
         "splits": {name: data_report.describe_split(rows, task, classes) for name, rows in splits.items()},
-        "notes": [*notes, *task.notes({name: rows.targets for name, rows in splits.items()}, classes)],
+        "notes": [
+            *dict.fromkeys(note for rows in splits.values() for note in rows.notes),
+            *notes,
+            *task.notes({name: rows.targets for name, rows in splits.items()}, classes),
+        ],
     }
     return Data(task, classes, splits, report)
 
 
 def _read(
-    channel: Path,
+    source: Source,
     settings: Settings,
     task: Task,
     label_map: LabelMap | None,
@@ -91,19 +97,8 @@ def _read(
     )
     reader = task.reader(label_map, settings)
     bad = BadRows(skips=settings.bad_rows == "skip")
-    rows, label_map = read_rows(channel, columns, reader, bad, _options(settings))
+    rows, label_map = read_rows(source, columns, reader, bad, file_options(asdict(settings)))
     return rows, label_map, data_report.describe_channel(rows, bad)
-
-
-def _options(settings: Settings) -> FileOptions:
-    """How to read files, from the hyperparameters."""
-    return FileOptions(
-        settings.encoding.strip(),
-        settings.delimiter,
-        settings.has_header,
-        names_of(settings.columns, "columns"),
-        settings.records_key.strip(),
-    )
 
 
 def _split(rows: Rows, settings: Settings, task: Task) -> tuple[np.ndarray, np.ndarray]:

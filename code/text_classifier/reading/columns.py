@@ -50,6 +50,7 @@ class Columns:
     group: str = ""
     slice: str = ""
     id: str = ""
+    requires_id: bool = True  #: else a file without the id column is read without it
 
     def choose(self, name: str, columns: Sequence[str], first: Sequence[Any] = ()) -> Chosen:
         """Choose from the columns of the file `name`, whose first row is `first`.
@@ -72,9 +73,9 @@ class Columns:
         layouts = [layout for layout in LAYOUTS if layout != _AMBIGUOUS]
         candidates = [self.texts] if self.texts else [texts for texts, _ in (*_complete(columns), *layouts)]
         texts = _first("text_columns", candidates, name, columns)
-        if self.id:
+        if self.id and self.requires_id:
             _first("id_column", [(self.id,)], name, columns)
-        return Chosen(texts, id=self.id)
+        return Chosen(texts, id=self.id if self.id in columns else "")
 
 
 def names_of(text: str, hyperparameter: str) -> tuple[str, ...]:

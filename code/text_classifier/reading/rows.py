@@ -15,8 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from text_classifier.contract.errors import DataError
-from text_classifier.reading import sources
+from text_classifier.contract.errors import DataError, listed, printable
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.columns import Chosen, Columns
 from text_classifier.reading.fields import BadRow, joined, refuse_text, string
@@ -24,13 +23,17 @@ from text_classifier.reading.fields import text as text_of
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
 from text_classifier.reading.reader import open_rows
-from text_classifier.reading.sources import SourceFile
+from text_classifier.reading.sources import Source, SourceFile
 from text_classifier.reading.spool import Spool
 from text_classifier.reading.table import DEFAULT_OPTIONS, LONGEST_FIELD, FileOptions, place
+from text_classifier.reading.text_folders import is_text_folders, whole_text
 
 #: Maximum number of slices, and maximum length of a slice's value in characters.
 MOST_SLICES = 10_000
 LONGEST_SLICE = 200
+
+#: Maximum number of notes on the files of a split.
+SHOWN = 20
 
 #: Near duplicates have the same text after lowercasing ASCII letters and deleting ASCII white space.
 _LOWER, _SPACE = bytes(range(256)).lower(), b" \t\r\n\v\f"
@@ -101,17 +104,21 @@ class Rows:
 
 
 def read_rows(
-    channel: Path, columns: Columns, labels: LabelReader, bad: BadRows, options: FileOptions = DEFAULT_OPTIONS
+    source: Source, columns: Columns, labels: LabelReader, bad: BadRows, options: FileOptions = DEFAULT_OPTIONS
 ) -> tuple[Rows, LabelMap]:
-    """Read all files of a channel, or one file, in one pass. Returns the rows and the label map of their targets.
+    """Read all files of a split in one pass. Returns the rows and the label map of their targets.
 
     Raises DataError that names file, line and column, and PlatformError when the disk has no space for the texts.
     """
     table = _Table(columns, labels, bad, options)
-    for source in sources.files(channel):
-        table.read_file(source)
-    bad.end_channel(channel.name, len(table) + table.dropped)
-    return table.finish(channel.name)
+    if is_text_folders(source.files, columns, options):
+        for file in source.files:
+            table.read_text(file)
+    else:
+        for file in source.files:
+            table.read_file(file)
+    bad.end_channel(source.name, len(table) + table.dropped)
+    return table.finish(source)
 
 
 class _Table:
@@ -131,7 +138,8 @@ class _Table:
         self._slice_values: dict[str, int] = {}
         self._files: list[str] = []  # name and unit, as in `train/a.tsv line`
         self._starts: list[int] = []  # index of each file's first row
-        self._notes: list[str] = []
+        self._empty: list[str] = []  # names of files without rows
+        self._notes: dict[str, int] = {}  # in order, and in how many files
         self.dropped = 0
         self.unlabelled = 0
 
@@ -159,14 +167,25 @@ class _Table:
             except DataError as error:  # too many labels: not the fault of a single row
                 raise DataError(f"{file.place(number, line)}: {error}") from None
         self._files[-1] = f"{name} {file.unit}"
-        self._notes += file.notes
+        for note in file.notes:
+            self._notes[note] = self._notes.get(note, 0) + 1
         self._bad.end_file()
         if len(self._slice_values) > MOST_SLICES:
             raise DataError(
                 f"{name} has more than {MOST_SLICES:,} values in column {chosen.slice!r}; choose another slice_column"
             )
         if (len(self), self._bad.count, self.dropped) == (self._starts[-1], bad_before, dropped_before):
-            raise DataError(f"{name} has no rows; add a header and at least one row, or remove the file")
+            self._empty.append(name)  # Spark leaves such parts
+
+    def read_text(self, source: SourceFile) -> None:
+        """Add a text file as a row; its label is the name of its folder."""
+        self._files.append(f"{source.name} line")
+        self._starts.append(len(self))
+        try:
+            self._add(1, 1, (whole_text(source, self._options), source.parts[-2]), Chosen(("text",), ("folder",)))
+        except BadRow as row:
+            self._bad.add(f"{source.name}", str(row), row.remedy)
+        self._bad.end_file()
 
     def _add(self, number: int, line: int, fields: Sequence[Any], chosen: Chosen) -> None:
         end = len(chosen.texts)
@@ -204,8 +223,11 @@ class _Table:
         self._exact.append(_hash(content))
         self._near.append(_hash(content.translate(_LOWER, _SPACE)))
 
-    def finish(self, name: str) -> tuple[Rows, LabelMap]:
-        """All rows of the channel `name` and the label map, after the last file. Raises DataError."""
+    def finish(self, source: Source) -> tuple[Rows, LabelMap]:
+        """All rows of the split and the label map, after the last file. Raises DataError."""
+        name = source.name
+        if not len(self) and not self.dropped:
+            raise DataError(f"{self._empty[0] if self._empty else name} has no rows; add a header and at least one row")
         if not len(self):
             raise DataError(
                 f"no row of {name} has a label that is in label_map; its labels are {self._labels.label_list}"
@@ -230,8 +252,16 @@ class _Table:
             slice_values=tuple(self._slice_values),
             dropped=self.dropped,
             unlabelled=self.unlabelled,
-            notes=tuple(self._notes),
+            notes=(*source.notes, *self._all_notes(name)),
         ), label_map
+
+    def _all_notes(self, channel: str) -> list[str]:
+        """The notes on the files, equal ones once."""
+        notes = [f"{note} (and {files - 1:,} more files)" if files > 1 else note for note, files in self._notes.items()]
+        if self._empty:
+            notes.append(f"{channel} has files without rows: {listed(self._empty)}")
+        more = [f"and {len(notes) - SHOWN:,} more notes on the files of {channel}"] if len(notes) > SHOWN else []
+        return [*notes[:SHOWN], *more]
 
     def _place(self, row: int) -> str:
         return place(self._files[bisect_right(self._starts, row) - 1], self._numbers[row], self._lines[row])
@@ -239,7 +269,7 @@ class _Table:
 
 def read_texts(path: Path, columns: Columns, options: FileOptions = DEFAULT_OPTIONS) -> Iterator[tuple[str, str, str]]:
     """Yield place, id and text of each row of one file of any size, labeled or not. Raises DataError."""
-    bad, source, chosen = BadRows(skips=False), SourceFile(path, path.name), Chosen(())
+    bad, source, chosen = BadRows(skips=False), SourceFile(path, printable(path.name)), Chosen(())
 
     def choose(names: Sequence[str], first: Sequence[Any]) -> Sequence[str]:
         nonlocal chosen

@@ -1,14 +1,15 @@
-"""The files of a channel."""
+"""The files of the channels: which of them hold rows, and of which split."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from text_classifier.contract.errors import DataError, printable
+from text_classifier.contract.data_files import is_data, split_name
+from text_classifier.contract.errors import DataError, listed, printable
 
 #: How Hive and Spark write the folder of rows without a value in the partition column.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -20,38 +21,96 @@ class SourceFile:
 
     path: Path
     name: str  #: for messages: channel and path in it
-    partition: Mapping[str, str] = field(default_factory=dict, compare=False)
-    #: columns that the names of its folders give, as in `label=positive/part-0.csv` (Hive, Spark's partitionBy)
+    parts: tuple[str, ...] = field(default=(), compare=False)  #: of the path in the channel
+
+    @property
+    def partition(self) -> dict[str, str]:
+        """The columns that its folders' names give, as in `label=positive/part-0.csv` (Hive, Spark's partitionBy)."""
+        pairs = (folder.partition("=") for folder in self.parts[:-1] if "=" in folder)
+        return {unquote(column): "" if value == _NO_VALUE else unquote(value) for column, _, value in pairs if column}
 
 
-def files(channel: Path) -> list[SourceFile]:
-    """The files of a channel, subfolders included, sorted by path.
+@dataclass(frozen=True)
+class Source:
+    """The files that hold the rows of a split."""
 
-    `channel` may also be a single file. Hidden files and Spark's `_SUCCESS` are ignored. Raises DataError when there
-    is no file, and for a link that leads out of the channel: its target would not be uploaded.
+    name: str  #: the channel's
+    files: tuple[SourceFile, ...]
+    notes: tuple[str, ...] = ()  #: what was passed over, and why
+
+
+def source(channel: Path) -> Source:
+    """The files of a channel, subfolders included, sorted by path; or the single file `channel`.
+
+    Raises DataError when no file may hold rows, and for a link that leads out of the channel: its target would not be
+    uploaded.
     """
     if channel.is_file():
-        return [SourceFile(channel, printable(channel.name))]
+        return Source(channel.name, (SourceFile(channel, printable(channel.name), (channel.name,)),))
     root = channel.resolve()
-    paths = []
+    files: list[SourceFile] = []
+    passed_over: list[str] = []
     for folder, subfolders, names in os.walk(channel):
-        for path in (Path(folder, name) for name in [*subfolders, *names]):
+        subfolders.sort()
+        for path in (Path(folder, name) for name in [*subfolders, *sorted(names)]):
             relative = path.relative_to(channel)
-            if path.name.startswith(".") or path.name == "_SUCCESS":
-                continue
-            if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(root)):
+            if not is_data(relative.parts) and not path.is_dir():
+                passed_over.append(printable(str(relative)))
+            elif is_data(relative.parts) and path.is_symlink() and not _is_file_below(path, root):
                 raise DataError(
                     f"{printable(f'{channel.name}/{relative}')} is a link out of the channel or to a folder; replace "
                     "it with the files themselves"
                 )
-            if path.is_file():
-                paths.append(SourceFile(path, printable(f"{channel.name}/{relative}"), _partition(relative)))
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-    if not paths:
-        raise DataError(f"the channel {channel.name!r} has no files; add a CSV, TSV, JSON or Parquet file")
-    return sorted(paths)
+            elif path.is_file() and path.stat().st_size:
+                files.append(SourceFile(path, printable(f"{channel.name}/{relative}"), relative.parts))
+            elif path.is_file():
+                passed_over.append(f"{printable(str(relative))} (empty)")
+    if not files:
+        found = f", only {listed(passed_over, 3)}" if passed_over else ""
+        raise DataError(
+            f"the channel {channel.name!r} has no files with rows{found}; add a CSV, TSV, JSON or Parquet file whose "
+            "name does not begin with _ or ."
+        )
+    notes = (f"{channel.name} has files that hold no rows and are passed over: {listed(passed_over)}",)
+    return Source(channel.name, tuple(sorted(files)), notes if passed_over else ())
 
 
-def _partition(relative: Path) -> dict[str, str]:
-    pairs = (folder.partition("=") for folder in relative.parts[:-1] if "=" in folder)
-    return {unquote(column): "" if value == _NO_VALUE else unquote(value) for column, _, value in pairs if column}
+def _is_file_below(path: Path, root: Path) -> bool:
+    return path.is_file() and path.resolve().is_relative_to(root)
+
+
+def sources(channels: Mapping[str, Path]) -> dict[str, Source]:
+    """The files of each split.
+
+    Where all files of a channel are named as splits (`train.csv`, `validation.csv` and `test.csv` in the channel
+    `train`), they are those splits, unless a split has a channel of its own; a note says so. Raises DataError where
+    only some of the files are named so.
+    """
+    found = {name: source(channel) for name, channel in channels.items()}
+    for name, whole in list(found.items()):
+        by_split: dict[str | None, list[SourceFile]] = {}
+        for file in whole.files:
+            by_split.setdefault(split_name(file.parts), []).append(file)
+        others = [split for split in by_split if split not in (name, None)]
+        if name not in by_split or not others:
+            continue
+        if None in by_split:
+            raise DataError(
+                f"{by_split[None][0].name} stands beside {by_split[name][0].name} and {by_split[others[0]][0].name}; "
+                f"move the rows of each split to a channel of its own (train, validation, test)"
+            )
+        found[name] = Source(name, tuple(by_split[name]), (*whole.notes, _split_note(name, by_split, channels)))
+        for split in others:
+            if split is not None and split not in channels and name == "train":
+                found[split] = Source(split, tuple(by_split[split]))
+    return found
+
+
+def _split_note(channel: str, by_split: Mapping[str | None, Sequence[SourceFile]], channels: Mapping[str, Path]) -> str:
+    """Says how the files of a channel were divided."""
+    uses = []
+    for split, files in by_split.items():
+        names = listed(["/".join(file.parts) for file in files], 3)
+        is_used = split == channel or (channel == "train" and split not in channels)
+        uses.append(f"{names} {'is' if len(files) == 1 else 'are'} {f'the {split} split' if is_used else 'not used'}")
+    return f"the files of the channel {channel!r} are named as splits: {'; '.join(uses)}"

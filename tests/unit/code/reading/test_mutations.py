@@ -24,6 +24,7 @@ from support.labels import AnyLabels
 from text_classifier.contract.errors import DataError
 from text_classifier.reading.columns import Columns
 from text_classifier.reading.rows import read_rows
+from text_classifier.reading.sources import source
 
 EXAMPLES = int(os.environ.get("EXAMPLES", 150))
 
@@ -136,7 +137,7 @@ def read(content: bytes, folder: Path) -> tuple[int, int] | str:
     (folder / "file").write_bytes(content)
     bad = Counter()
     try:
-        rows, _ = read_rows(folder, Columns(), AnyLabels(), bad)
+        rows, _ = read_rows(source(folder), Columns(), AnyLabels(), bad)
     except DataError as error:
         sentence = str(error)
         assert "\n" not in sentence and len(sentence.encode()) < 2_000

@@ -19,6 +19,7 @@ from text_classifier.contract.errors import DataError
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.columns import Columns
 from text_classifier.reading.rows import read_rows
+from text_classifier.reading.sources import source
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -54,7 +55,7 @@ PARQUET = parquet_file({"text": [text for text, _ in ROWS], "label": [float(labe
 
 def read(folder: Path, text_columns: str = "", label_column: str = "", **options: Any) -> list[tuple[str, str]]:
     columns = Columns(tuple(text_columns.split(",")) if text_columns else (), label_column)
-    rows, labels = read_rows(folder, columns, AnyLabels(), BadRows(skips=options.get("skips", False)))
+    rows, labels = read_rows(source(folder), columns, AnyLabels(), BadRows(skips=options.get("skips", False)))
     return list(zip(rows.texts[:], (labels.classes[code] for code in rows.targets), strict=True))
 
 
@@ -105,7 +106,7 @@ def test_columns_can_be_named(channel: Write) -> None:
 def test_a_row_knows_its_place_in_each_format(channel: Write) -> None:
     channel("1.csv", CSV)
     channel("2.parquet", PARQUET)
-    rows, _ = read_rows(channel("3.jsonl", "\n" + JSON_LINES), Columns(), AnyLabels(), BadRows(skips=False))
+    rows, _ = read_rows(source(channel("3.jsonl", "\n" + JSON_LINES)), Columns(), AnyLabels(), BadRows(skips=False))
     assert rows.places[:] == [
         "train/1.csv line 2", "train/1.csv row 3 (line 4)", "train/2.parquet row 1", "train/2.parquet row 2",
         "train/3.jsonl line 2", "train/3.jsonl line 3",
@@ -124,7 +125,7 @@ MALFORMED: list[tuple[str, str | bytes, str]] = [
      "mean 'lable'? set label_column to one of its columns: text, lable"),
     ("a.tsv", "good book\t5\nbad\t1\n", "train/a.tsv has no column 'review_headline,review_body'"),
     ("a.tsv", WIDE + "x\n", "train/a.tsv has no column 'review_headline,review_body'"),
-    ("a.csv", "", "train/a.csv has no rows; add a header and at least one row, or remove the file"),
+    ("a.csv", "", "the channel 'train' has no files with rows, only a.csv (empty); add a CSV"),
     ("a.csv", "\n\r\n", "train/a.csv has no rows"),
     ("a.csv", "text,label\n", "train/a.csv has no rows"),
     ("a.csv.gz", gzip.compress(b"", mtime=0), "train/a.csv.gz has no rows"),
@@ -180,11 +181,11 @@ MALFORMED: list[tuple[str, str | bytes, str]] = [
     ("a.parquet", b"PAR1", "train/a.parquet cannot be read as Parquet ("),
     ("a.parquet", parquet_file({"text": ["a"], "label": [None]}), "train/a.parquet row 1 has no value in column 'label'"),
     ("a.parquet", parquet_file({"text": [b"\xff"], "label": [1]}), "train/a.parquet row 1 is not UTF-8 in column 'text'"),
-    ("a.xlsx", b"PK\x03\x04" + b"\0" * 99, "train/a.xlsx is a zip archive or an Excel workbook; unpack or convert it"),
+    ("a.xlsx", b"PK\x03\x04" + b"\0" * 99, "train/a.xlsx is a zip archive; unpack or convert it"),
     ("a.tar.gz", gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000", mtime=0), "train/a.tar.gz is a tar archive; unpack or"),
     ("a.csv.bz2", b"BZh91AY&SY", "train/a.csv.bz2 is compressed with bzip2; unpack or"),
     ("a.csv.gz.gz", gzip.compress(gzip.compress(b"x"), mtime=0), "train/a.csv.gz.gz is compressed twice; unpack or"),
-    (".hidden", "x", "the channel 'train' has no files; add a CSV, TSV, JSON or Parquet file"),
+    (".hidden", "x", "the channel 'train' has no files with rows, only .hidden; add a CSV, TSV, JSON or Parquet file"),
 ]  # fmt: skip
 
 

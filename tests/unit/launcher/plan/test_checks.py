@@ -79,4 +79,5 @@ def test_empty_file_and_empty_folder_are_refused(plan, tmp_path):
     folder.mkdir()
     assert f"--data {folder} contains no files" in plan(data=folder)[2]
     (folder / "empty.tsv").touch()
-    assert f"--data: the file {folder / 'empty.tsv'} is empty" in plan(data=folder)[2]
+    assert f"--data {folder} contains no files with rows" in plan(data=folder)[2]
+    assert f"--data: the file {folder / 'empty.tsv'} is empty" in plan(data=folder / "empty.tsv")[2]

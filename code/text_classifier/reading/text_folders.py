@@ -1,0 +1,53 @@
+"""A folder of text files for each class: `pos/1.txt`, `neg/2.txt`. Each file is one row."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from text_classifier.contract.errors import DataError
+from text_classifier.reading.columns import Columns
+from text_classifier.reading.content import blocks
+from text_classifier.reading.encoding import as_utf8
+from text_classifier.reading.sources import SourceFile
+from text_classifier.reading.table import LONGEST_FIELD, FileOptions
+
+#: Files whose first line is searched for a header.
+_TRIED = 5
+
+
+def is_text_folders(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
+    """Whether each file is a text and its folder's name the label.
+
+    So it is where all files are `.txt` in two or more folders, no column is named by a hyperparameter, and no line of
+    the first files names the columns of a table.
+    """
+    if columns.texts or columns.label or columns.labels or not options.has_header:
+        return False
+    if not all(len(file.parts) > 1 and file.parts[-1].lower().endswith(".txt") for file in files):
+        return False
+    if len({file.parts[-2] for file in files}) < 2:
+        return False
+    return not any(_has_header(file, columns, options) for file in files[:_TRIED])
+
+
+def _has_header(file: SourceFile, columns: Columns, options: FileOptions) -> bool:
+    first = next(iter(as_utf8(blocks(file.path, file.name), file.name, options.encoding)), b"").partition(b"\n")[0]
+    for separator in ("\t", ",", ";", "|"):
+        names = [name.strip().strip('"') for name in first.decode("utf-8", "replace").split(separator)]
+        try:
+            columns.choose(file.name, names)
+        except DataError:
+            continue
+        return True
+    return False
+
+
+def whole_text(file: SourceFile, options: FileOptions) -> str:
+    """The content of a text file; bytes that are not UTF-8 become lone surrogates. Raises DataError if too long."""
+    content = b""
+    for block in itertools.islice(as_utf8(blocks(file.path, file.name), file.name, options.encoding), LONGEST_FIELD):
+        content += block
+        if len(content) > 4 * LONGEST_FIELD:
+            raise DataError(f"{file.name} is longer than {LONGEST_FIELD:,} characters; remove it")
+    return content.decode("utf-8", "surrogateescape").strip()

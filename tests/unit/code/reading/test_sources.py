@@ -1,0 +1,170 @@
+# ruff: noqa: E501 - the tables have one file a line
+"""Which files of the channels are read, as which split, and what is said of the others."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.jobs import Job
+from text_classifier.contract.data_files import is_data, split_name
+from text_classifier.contract.errors import DataError
+from text_classifier.contract.hyperparameters import parse
+from text_classifier.dataset.load import Data, read_data
+from text_classifier.reading.sources import source, sources
+
+Write = Callable[[str, str | bytes], Path]
+
+TABLE = "text,label\n" + "".join(f"row {n},{n % 2}\n" for n in range(20))
+
+
+def data(channel: Path, **settings: str) -> Data:
+    return read_data({"train": channel}, parse(settings))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "_SUCCESS", "_committed_123", "_started_123", "_temporary/0/part-00009.csv", "_delta_log/000.json", ".part.csv.crc",
+        "part.csv.crc", ".ipynb_checkpoints/train-checkpoint.csv", "__MACOSX/._train.csv", "0b8f.csv.metadata", "train_$folder$",
+        "README.md", "readme", "data/README.txt", "LICENSE", "License.txt", "NOTICE", "Thumbs.db", "desktop.ini", ".DS_Store",
+        "dataset_info.json", "train/state.json", "dataset_dict.json",
+    ],
+)  # fmt: skip
+def test_what_the_writers_of_data_leave_beside_it_is_passed_over_and_said(channel: Write, path: str) -> None:
+    channel(path, "x")
+    read = data(channel("a.csv", TABLE))
+    assert sum(len(rows) for rows in read.splits.values()) == 20
+    assert read.report["notes"][0] == f"train has files that hold no rows and are passed over: {path}"
+
+
+@pytest.mark.parametrize(
+    "path", ["a.csv", "licenses.csv", "readme_scores.csv", "label=1/part-0.csv", "_day=1/part-0.csv"]
+)
+def test_other_names_are_data(path: str) -> None:
+    assert is_data(path.split("/"))
+
+
+def test_files_without_bytes_and_parts_without_rows_are_passed_over(channel: Write) -> None:
+    channel("empty.csv", "")
+    channel("part-1.csv", "text,label\n")
+    channel("part-2.csv", "\n\n")
+    read = data(channel("part-0.csv", TABLE))
+    assert read.report["notes"] == [
+        "train has files that hold no rows and are passed over: empty.csv (empty)",
+        "train has files without rows: train/part-1.csv, train/part-2.csv",
+    ]
+
+
+def test_a_channel_with_nothing_but_such_files_is_refused(channel: Write) -> None:
+    with pytest.raises(DataError, match=r"^the channel 'train' has no files with rows, only README.md, _SUCCESS"):
+        source(channel("_SUCCESS", "") and channel("README.md", "x"))
+    with pytest.raises(DataError, match="^train/a.csv has no rows; add a header and at least one row$"):
+        data(channel("a.csv", "text,label\n"))
+
+
+def test_files_named_as_splits_are_these_splits(channel: Write) -> None:
+    for name in ("train.csv", "validation.csv", "test.csv"):
+        folder = channel(name, TABLE)
+    read = data(folder)
+    assert {name: len(rows) for name, rows in read.splits.items()} == {"train": 20, "validation": 20, "test": 20}
+    assert read.splits["validation"].places[0] == "train/validation.csv line 2"
+    assert read.report["notes"][0] == (
+        "the files of the channel 'train' are named as splits: test.csv is the test split; train.csv is the train split; "
+        "validation.csv is the validation split"
+    )
+
+
+def test_a_channel_of_its_own_comes_before_a_file_named_as_the_split(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    train = job.write("train", "data/train-00000-of-00001.csv", TABLE).parent.parent
+    job.write("train", "data/test-00000-of-00001.csv", TABLE)
+    own = job.write("test", "mine.csv", TABLE).parent
+    read = read_data({"train": train, "test": own}, parse({}))
+    assert read.splits["test"].places[0] == "test/mine.csv line 2"
+    assert "data/test-00000-of-00001.csv is not used" in read.report["notes"][0]
+
+
+def test_folders_named_as_splits_are_these_splits(channel: Write) -> None:
+    channel("train/a.csv", TABLE)
+    folder = channel("validation/a.csv", TABLE).parent
+    assert {name: [file.name for file in found.files] for name, found in sources({"train": folder}).items()} == {
+        "train": ["train/train/a.csv"], "validation": ["train/validation/a.csv"],
+    }  # fmt: skip
+
+
+def test_a_file_beside_the_splits_is_refused_with_the_way_out(channel: Write) -> None:
+    channel("train.csv", TABLE)
+    channel("more.csv", TABLE)
+    with pytest.raises(
+        DataError, match="^train/more.csv stands beside train/train.csv and train/test.csv; move the rows"
+    ):
+        data(channel("test.csv", TABLE))
+
+
+@pytest.mark.parametrize("name", ["trainers.csv", "tests.csv", "value.csv", "part-0.csv", "development.csv"])
+def test_other_names_say_no_split(name: str) -> None:
+    assert split_name([name]) is None
+
+
+def test_the_names_of_partition_folders_are_columns(channel: Write) -> None:
+    channel("label=positive/day=1/part-0.csv", "text\ngood\nfine\n")
+    folder = channel("label=very%20bad/day=2/part-0.csv", "text,label\nbad,bad\npoor,bad\n").parents[1]
+    read = data(folder, slice_column="day", train_size="0.5")
+    assert read.classes == ("bad", "positive")  # a column of the file comes first
+    assert read.splits["validation"].slice_values == ("1", "2")
+
+
+def test_text_files_in_a_folder_for_each_class_are_rows(channel: Write) -> None:
+    for number in range(3):
+        channel(f"pos/{number}.txt", f"good, {number}\nand long\n")
+        folder = channel(f"neg/{number}.txt", f"bad {number}").parent
+    read = data(folder, train_size="0.5")
+    assert read.classes == ("neg", "pos")
+    assert sorted(text for rows in read.splits.values() for text in rows.texts) == [
+        "bad 0", "bad 1", "bad 2", *(f"good, {number}\nand long" for number in range(3)),
+    ]  # fmt: skip
+    assert read.splits["train"].places[0].startswith("train/neg/")
+
+
+def test_tables_in_folders_are_no_texts(channel: Write) -> None:
+    channel("2019/part.txt", TABLE)
+    read = data(channel("2020/part.txt", TABLE).parent)
+    assert read.classes == ("0", "1")
+
+
+def sqlite() -> bytes:
+    with sqlite3.connect(":memory:") as database:
+        database.execute("create table reviews (text, label)")
+        return database.serialize()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "a Git LFS pointer, not the data; run `git lfs pull`"),
+        (b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>', "an XML or HTML page (it says AccessDenied), as a failed download leaves it; download"),
+        (b"\n<!DOCTYPE html><html>", "an XML or HTML page, as a failed download leaves it; download the data again"),
+        (sqlite(), "an SQLite database; write its rows as CSV"),
+        (b"\x80\x04\x95\x05\x00\x00\x00", "a pickle, which can run code when it is read; write its rows"),
+        (b"Obj\x01\x04\x14avro.codec", "an Avro file; write"),
+        (b"ORC\x0a\x0b\x0a\x03\x00", "an ORC file; write"),
+        (b"PK\x03\x04\x14\x00\x06\x00[Content_Types].xml", "an Excel workbook or another Office document; save it as CSV"),
+        (gzip.compress(b"PK\x03\x04" + bytes(99)), "a zip archive; unpack"),
+        (b"\x93NUMPY\x01\x00", "a NumPy array; write"),
+    ],
+)  # fmt: skip
+def test_a_kind_that_is_not_read_is_named(channel: Write, content: bytes, sentence: str) -> None:
+    with pytest.raises(DataError) as refused:
+        data(channel("train.csv", content))
+    assert str(refused.value).startswith(f"train/train.csv is {sentence}")
+
+
+def test_a_column_may_begin_as_such_a_kind(channel: Write) -> None:
+    rows = "".join(json.dumps(f"row {n}") + f",{n % 2}\n" for n in range(8))
+    assert data(channel("a.csv", "ORC,label\n" + rows), text_columns="ORC").classes == ("0", "1")
