@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from text_classifier.contract.data_files import is_data
+from text_classifier.contract.data_files import is_needed
 
 #: Hex digits of the SHA-256 used in the key.
 _HASH_DIGITS = 32
@@ -46,12 +46,12 @@ def files_of(path: Path) -> dict[str, Path]:
     return {path.name: path} if path.is_file() else dict(_files_below(path))
 
 
-def files_with_rows(path: Path) -> dict[str, Path]:
-    """As `files_of`, without the files that training passes over; a single file is never passed over."""
+def needed_files(path: Path) -> dict[str, Path]:
+    """As `files_of`, without the files that a job does not need; a single file is never passed over."""
     files = files_of(path)
     if path.is_file():
         return files
-    return {name: file for name, file in files.items() if is_data(name.split("/")) and file.stat().st_size}
+    return {name: file for name, file in files.items() if is_needed(name.split("/")) and file.stat().st_size}
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from launcher.plan import instances
-from launcher.plan.channels import files_with_rows
+from launcher.plan.channels import needed_files
 from launcher.plan.request import MAX_TUNING_NAME
 from text_classifier.contract.errors import UserError
 from text_classifier.contract.sagemaker import GPU_FAMILIES
@@ -164,7 +164,7 @@ def channel(flag: str, path: Path) -> None:
         raise UserError(f"{flag} {path} does not exist; give a file or a folder on this machine")
     if path.is_file() and path.stat().st_size == 0:
         raise UserError(f"{flag}: the file {path} is empty; put rows into it")
-    files = files_with_rows(path)
+    files = needed_files(path)
     if not files:
         raise UserError(f"{flag} {path} contains no files with rows; give a file, or a folder with at least one")
     unreadable = next((file for file in files.values() if not os.access(file, os.R_OK)), None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.plan import bill, checks, prices, request, search
-from launcher.plan.channels import Channel, files_with_rows
+from launcher.plan.channels import Channel, needed_files
 from launcher.plan.prices import Price
 from launcher.plan.search import Search
 from text_classifier.contract import sagemaker
@@ -91,7 +91,7 @@ def create(options: argparse.Namespace, searched: Search | None = None) -> Submi
     checks.bucket(bucket)
     base, name = options.base_job_name, tuning_job_name(options) if searched else job_name(options)
     channels = {
-        key: Channel.from_path(path) if key == "model" else Channel.from_files(files_with_rows(path))
+        key: Channel.from_path(path) if key == "model" else Channel.from_files(needed_files(path))
         for key, path in paths.items()
     }
     spot = request.Spot(_max_wait(options), request.checkpoints_uri(bucket, base, name)) if options.spot else None

@@ -15,6 +15,10 @@ NOT_DATA = (
     "readme", "readme.*", "license", "license.*", "licence", "licence.*", "notice", "notice.*",
 )  # fmt: skip
 
+#: Folders of the logs of Delta and Hudi tables.
+DELTA_LOG, HUDI_LOG = "_delta_log", ".hoodie"
+TABLE_LOGS = (DELTA_LOG, HUDI_LOG)
+
 #: The split that a file's or folder's name says, as in `train.csv`, `validation-00000-of-00001.parquet` and `test/`.
 _SPLITS = {
     "train": re.compile(r"(?:train|training)(?:[-_. (\d].*)?", re.IGNORECASE),
@@ -36,6 +40,11 @@ def is_data(parts: Sequence[str]) -> bool:
         folder.startswith(".") or (folder.startswith("_") and "=" not in folder) for folder in folders
     )
     return not is_hidden and not any(fnmatchcase(name.lower(), pattern) for pattern in NOT_DATA)
+
+
+def is_needed(parts: Sequence[str]) -> bool:
+    """Whether a job needs the file: it may hold rows, or is the log that says which files of a table are current."""
+    return is_data(parts) or any(folder in TABLE_LOGS for folder in parts[:-1])
 
 
 def split_name(parts: Sequence[str]) -> SplitName | None:

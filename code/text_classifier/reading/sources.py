@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from text_classifier.contract.data_files import is_data, split_name
 from text_classifier.contract.errors import DataError, listed, printable
+from text_classifier.reading.table_logs import removed_files
 
 #: How Hive and Spark write the folder of rows without a value in the partition column.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -50,8 +51,10 @@ def source(channel: Path) -> Source:
     root = channel.resolve()
     files: list[SourceFile] = []
     passed_over: list[str] = []
+    removed: set[Path] = set()
     for folder, subfolders, names in os.walk(channel):
         subfolders.sort()
+        removed |= removed_files(Path(folder), printable(str(Path(channel.name, Path(folder).relative_to(channel)))))
         for path in (Path(folder, name) for name in [*subfolders, *sorted(names)]):
             relative = path.relative_to(channel)
             if not is_data(relative.parts) and not path.is_dir():
@@ -61,6 +64,8 @@ def source(channel: Path) -> Source:
                     f"{printable(f'{channel.name}/{relative}')} is a link out of the channel or to a folder; replace "
                     "it with the files themselves"
                 )
+            elif path in removed:
+                passed_over.append(f"{printable(str(relative))} (no longer part of the Delta table)")
             elif path.is_file() and path.stat().st_size:
                 files.append(SourceFile(path, printable(f"{channel.name}/{relative}"), relative.parts))
             elif path.is_file():

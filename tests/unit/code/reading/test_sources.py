@@ -30,7 +30,7 @@ def data(channel: Path, **settings: str) -> Data:
 @pytest.mark.parametrize(
     "path",
     [
-        "_SUCCESS", "_committed_123", "_started_123", "_temporary/0/part-00009.csv", "_delta_log/000.json", ".part.csv.crc",
+        "_SUCCESS", "_committed_123", "_started_123", "_temporary/0/part-00009.csv", ".part.csv.crc",
         "part.csv.crc", ".ipynb_checkpoints/train-checkpoint.csv", "__MACOSX/._train.csv", "0b8f.csv.metadata", "train_$folder$",
         "README.md", "readme", "data/README.txt", "LICENSE", "License.txt", "NOTICE", "Thumbs.db", "desktop.ini", ".DS_Store",
         "dataset_info.json", "train/state.json", "dataset_dict.json",
@@ -118,6 +118,33 @@ def test_the_names_of_partition_folders_are_columns(channel: Write) -> None:
     read = data(folder, slice_column="day", train_size="0.5")
     assert read.classes == ("bad", "positive")  # a column of the file comes first
     assert read.splits["validation"].slice_values == ("1", "2")
+
+
+def test_a_file_that_a_delta_log_removed_is_passed_over(channel: Write) -> None:
+    channel(
+        "table/_delta_log/00000000000000000000.json",
+        '{"add": {"path": "a.csv"}}\n{"add": {"path": "day=1/b%20.csv"}}\n',
+    )
+    channel("table/_delta_log/00000000000000000001.json", '{"remove": {"path": "a.csv"}}\n')
+    channel("table/a.csv", TABLE)
+    folder = channel("table/day=1/b .csv", TABLE).parents[1]
+    read = data(folder)
+    assert sum(len(rows) for rows in read.splits.values()) == 20
+    assert "table/a.csv (no longer part of the Delta table)" in read.report["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("log", "sentence"),
+    [
+        ("_delta_log/00000000000000000000.json", "cannot be read as a Delta log"),
+        ("_delta_log/00000000000000000007.json", "does not begin with its first commit"),
+        (".hoodie/hoodie.properties", "is a Hudi table"),
+    ],
+)
+def test_a_table_whose_current_files_are_not_known_is_refused(channel: Write, log: str, sentence: str) -> None:
+    channel(log, '{"add": 1}\n')
+    with pytest.raises(DataError, match=sentence):
+        data(channel("a.csv", TABLE))
 
 
 def test_text_files_in_a_folder_for_each_class_are_rows(channel: Write) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.plan.channels import Channel, files_of, files_with_rows
+from launcher.plan.channels import Channel, files_of, needed_files
 
 
 def test_what_training_passes_over_is_not_uploaded(tmp_path):
@@ -12,8 +12,8 @@ def test_what_training_passes_over_is_not_uploaded(tmp_path):
         (tmp_path / name).write_text("text,label\n")
     (tmp_path / "train_$folder$").touch()
     (tmp_path / "empty.csv").touch()
-    assert sorted(files_with_rows(tmp_path)) == kept
-    assert sorted(files_of(tmp_path / "README.md")) == sorted(files_with_rows(tmp_path / "README.md")) == ["README.md"]
-    before = Channel.from_files(files_with_rows(tmp_path)).content_hash
+    assert sorted(needed_files(tmp_path)) == kept
+    assert sorted(files_of(tmp_path / "README.md")) == sorted(needed_files(tmp_path / "README.md")) == ["README.md"]
+    before = Channel.from_files(needed_files(tmp_path)).content_hash
     (tmp_path / "_SUCCESS").unlink()
-    assert Channel.from_files(files_with_rows(tmp_path)).content_hash == before
+    assert Channel.from_files(needed_files(tmp_path)).content_hash == before
