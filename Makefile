@@ -43,8 +43,9 @@ local-test: engine venv build demo-data ## Train on this machine, in SageMaker l
 	$(IN_VENV)python launch.py local $(if $(DATA),--data '$(DATA)') \
 	    $(if $(INSTANCE_COUNT),--instance-count '$(INSTANCE_COUNT)') $(hyperparameters)
 
-build: engine ## Build the image
-	./build_and_push.sh build
+# SageMaker needs linux/amd64. What stays on this machine is built for its own platform, such as Apple silicon's.
+build: engine ## Build the image for SageMaker; PLATFORM=linux/arm64 for local use
+	./build_and_push.sh build $(if $(filter build push,$(MAKECMDGOALS)),,--local)
 
 resume-demo: engine venv build demo-data ## Train once without a break and once with three kills, and compare the weights
 	$(IN_VENV)python -m launcher.local.resume_demo
@@ -173,7 +174,8 @@ test-local-mode: build demo-data ## Tests of local mode, in one container and in
 	$(IN_VENV)pytest tests/local_mode
 
 test-image: build ## Build the image with pytest and mypy added, for the tests inside it
-	docker build --file docker/Dockerfile --target test --tag $(IMAGE):test --platform linux/amd64 \
+	docker build --file docker/Dockerfile --target test --tag $(IMAGE):test \
+	    --platform "$$(docker image inspect --format '{{.Os}}/{{.Architecture}}' $(IMAGE):local)" \
 	    --build-arg BASE_IMAGE=$(call label,base.name) --build-arg REVISION=$(call label,revision) $(BUILD_ARGS) .
 
 

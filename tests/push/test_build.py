@@ -13,6 +13,9 @@ from .conftest import Checkout, assert_one_sentence
 DEFAULT = "example/base:1"
 STANDIN = "standin-base:bookworm"
 
+#: As the real script answers --name.
+NAMES_STANDIN = f'case "$*" in *--name) echo {STANDIN}; exit ;; esac\n'
+
 
 @dataclass(frozen=True)
 class FakeDocker:
@@ -21,9 +24,9 @@ class FakeDocker:
     checkout: Checkout
     directory: Path
 
-    def build(self, **environment: str) -> subprocess.CompletedProcess[str]:
+    def build(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         path = f"{self.directory}:{self.checkout.environment['PATH']}"
-        return self.checkout.script("build", PATH=path, **environment)
+        return self.checkout.script("build", *options, PATH=path, **environment)
 
     def add_image(self, name: str) -> None:
         (self.directory / "images").mkdir(exist_ok=True)
@@ -46,13 +49,16 @@ def fake(checkout: Checkout, tmp_path: Path) -> FakeDocker:
         f"""#!/usr/bin/env bash
 echo "$@" >>{directory}/log
 case "$1 $2" in
-    "image inspect") name=${{!#}}; [[ -e {directory}/images/${{name//\\//_}} ]] ;;
+    "image inspect") name=${{!#}}; [[ -e {directory}/images/${{name//\\//_}} ]] && echo linux/amd64 ;;
+    "version --format") echo linux/${{ENGINE:-amd64}} ;;
     "pull --quiet") [[ ${{PULL:-}} == works ]] || {{ echo "no such host" >&2; exit 1; }} ;;
 esac
 """
     )
     standin = checkout.path / "docker" / "standin-base.sh"
-    standin.write_text(f"#!/bin/sh\nmkdir -p {directory}/images && touch {directory}/images/{STANDIN}\n")
+    standin.write_text(
+        f"#!/bin/sh\n{NAMES_STANDIN}mkdir -p {directory}/images && touch {directory}/images/{STANDIN}\n"
+    )
     for script in (directory / "docker", standin):
         script.chmod(0o755)
     checkout.commit()
@@ -94,7 +100,7 @@ def test_pull_that_failed_is_not_tried_again(fake: FakeDocker) -> None:
 
 def test_standin_that_cannot_be_made_ends_the_build(fake: FakeDocker) -> None:
     standin = fake.checkout.path / "docker" / "standin-base.sh"
-    standin.write_text("#!/bin/sh\necho 'standin-base.sh: needs root' >&2\nexit 1\n")
+    standin.write_text(f"#!/bin/sh\n{NAMES_STANDIN}echo 'standin-base.sh: needs root' >&2\nexit 1\n")
     built = fake.build()
     assert built.returncode == 1
     assert built.stderr.endswith("standin-base.sh: needs root\n")
@@ -133,3 +139,26 @@ def test_revision_is_the_commit(fake: FakeDocker) -> None:
     clean, dirty = fake.calls("build")
     assert f"REVISION={fake.checkout.head} " in clean + " "
     assert f"REVISION={fake.checkout.head}-dirty" in dirty
+
+
+def test_the_image_is_for_sagemaker_on_any_engine(fake: FakeDocker) -> None:
+    fake.build(BASE_IMAGE="mine:1", ENGINE="arm64")
+    assert "--platform linux/amd64 " in fake.calls("build")[0]
+
+
+def test_a_local_image_is_for_the_platform_of_the_engine(fake: FakeDocker) -> None:
+    built = fake.build("--local", BASE_IMAGE="mine:1", ENGINE="arm64")
+    assert "--platform linux/arm64 " in fake.calls("build")[0]
+    assert "building for linux/arm64, for local mode only" in built.stderr
+    fake.build("--local", BASE_IMAGE="mine:1", ENGINE="arm64", PLATFORM="linux/amd64")
+    assert "--platform linux/amd64 " in fake.calls("build")[1]
+
+
+def test_another_platform_is_refused(fake: FakeDocker) -> None:
+    assert_one_sentence(fake.build(BASE_IMAGE="mine:1", PLATFORM="windows/amd64"), "PLATFORM=windows/amd64: give linux/")
+
+
+def test_a_base_of_another_platform_is_pulled_again(fake: FakeDocker) -> None:
+    fake.add_image(DEFAULT)
+    fake.build(PULL="works", PLATFORM="linux/arm64")
+    assert fake.calls("pull") == [f"pull --quiet --platform linux/arm64 {DEFAULT}"]

@@ -188,16 +188,16 @@ def test_the_standin_base_is_not_made_twice(machine: Machine) -> None:
 def with_debootstrap(machine: Machine) -> Machine:
     machine.user(0)
     machine.add("umount", "exit 0")
-    machine.add("docker", '[ "$1" = import ] && echo "$@" >"$STATE/import" && tar -t >"$STATE/content"')
-    machine.add("debootstrap", 'mkdir -p "$3/etc" && echo "$1 $2 $4" >"$STATE/arguments"')
+    machine.add("docker", '[ "$1" = build ] && echo "$@" >"$STATE/build" && tar -t -f "${!#}/root.tar" >"$STATE/content"')
+    machine.add("debootstrap", 'mkdir -p "$4/etc" && echo "$1 $2 $3 $5" >"$STATE/arguments"')
     return machine
 
 
-def test_the_standin_base_is_imported_and_nothing_is_left_behind(with_debootstrap: Machine) -> None:
+def test_the_standin_base_is_built_and_nothing_is_left_behind(with_debootstrap: Machine) -> None:
     result = with_debootstrap.run("standin-base.sh")
     assert result.returncode == 0, result
-    assert (with_debootstrap.state / "arguments").read_text() == "--variant=minbase bookworm \n"
-    assert (with_debootstrap.state / "import").read_text().endswith(" - standin-base:bookworm\n")
+    assert (with_debootstrap.state / "arguments").read_text() == "--variant=minbase --arch=amd64 bookworm \n"
+    assert "--platform linux/amd64 --tag standin-base:bookworm " in (with_debootstrap.state / "build").read_text()
     assert "./etc/" in (with_debootstrap.state / "content").read_text()
     assert list((with_debootstrap.state / "tmp").iterdir()) == []
 
@@ -213,7 +213,7 @@ def test_a_failed_debootstrap_is_explained_and_nothing_is_left_behind(with_deboo
     assert result.returncode == 1
     assert "E: Failed getting release file" in result.stderr
     assert "set BASE_IMAGE" in result.stderr.splitlines()[-1]
-    assert not (with_debootstrap.state / "import").exists()
+    assert not (with_debootstrap.state / "build").exists()
     assert list((with_debootstrap.state / "tmp").iterdir()) == []
 
 

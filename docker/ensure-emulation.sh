@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Makes sure that containers of this platform run on the Docker engine of this machine: linux/arm64 or linux/amd64.
+set -Eeuo pipefail
+
+fail() {
+    echo "ensure-emulation.sh: $*" >&2
+    exit 1
+}
+
+[[ "${1:-}" == linux/@(amd64|arm64) ]] || fail "give the platform: linux/amd64 or linux/arm64."
+readonly PLATFORM=$1
+[[ "$(docker version --format '{{.Server.Os}}/{{.Server.Arch}}')" != "$PLATFORM" ]] || exit 0
+
+case $PLATFORM in
+    linux/arm64) machine=aarch64 ;;
+    linux/amd64) machine=x86_64 ;;
+esac
+readonly HANDLER=/proc/sys/fs/binfmt_misc/qemu-$machine
+
+[[ ! -e $HANDLER ]] || exit 0
+[[ "$(id -u)" == 0 && -n "$(command -v apt-get)" ]] ||
+    fail "no emulation of $machine: install qemu-user-static and binfmt-support, or use an engine that emulates $PLATFORM."
+[[ -n "$(command -v update-binfmts)" && -n "$(command -v "qemu-$machine-static")" ]] ||
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends qemu-user-static binfmt-support >&2 ||
+    fail "qemu-user-static could not be installed (see above)."
+[[ -e /proc/sys/fs/binfmt_misc/status ]] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc ||
+    fail "binfmt_misc cannot be mounted: enable emulation on the host of this container."
+update-binfmts --enable "qemu-$machine" || fail "the emulation of $machine cannot be enabled (see above)."
+echo "ensure-emulation.sh: this machine runs containers for $PLATFORM by emulation" >&2
