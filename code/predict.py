@@ -74,7 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, required=True, help="folder that model.tar.gz was unpacked to")
     parser.add_argument("--data", type=Path, required=True, help="file as for training; labels are not needed")
     parser.add_argument(
-        "--output", type=Path, required=True, help="CSV file: row, predicted, and the probability of each class"
+        "--output",
+        type=Path,
+        required=True,
+        help="CSV file: row, id, predicted, and the probability of each class",
     )
     for row in TABLE:
         if row.name in READING:
@@ -123,14 +126,15 @@ def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> 
     chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show up here
     if not chunk:
         raise DataError(f"{options.data} has no rows; give it a header and at least one row")
-    header, cells_of = _load(options, manifest)
+    has_ids = any(row.id is not None for row in chunk)
+    header, cells_of = _load(options, manifest, has_ids=has_ids)
     done, line_due = 0, time.monotonic() + SECONDS_BETWEEN_LINES
     with output.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         while chunk:
-            for (place, _, _), cells in zip(chunk, cells_of([text for _, _, text in chunk]), strict=True):
-                writer.writerow([place, *cells])
+            for row, cells in zip(chunk, cells_of([row.text for row in chunk]), strict=True):
+                writer.writerow([row.place, *([row.id] if has_ids else []), *cells])
             done += len(chunk)
             if time.monotonic() > line_due:
                 line_due = time.monotonic() + SECONDS_BETWEEN_LINES
@@ -139,7 +143,9 @@ def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> 
     return done
 
 
-def _load(options: argparse.Namespace, manifest: Manifest) -> tuple[list[str], Callable[[list[str]], list[list[str]]]]:
+def _load(
+    options: argparse.Namespace, manifest: Manifest, *, has_ids: bool
+) -> tuple[list[str], Callable[[list[str]], list[list[str]]]]:
     """The CSV header, and the model as a function from texts to CSV cells; it runs exactly as in evaluation."""
     from text_classifier.modeling.load import load_model, make_classifier
     from text_classifier.modeling.precision import Precision
@@ -169,7 +175,7 @@ def _load(options: argparse.Namespace, manifest: Manifest) -> tuple[list[str], C
         assert logits is not None  # the stop signal is never set
         return shown.cells(logits, classes, temperature or 1.0)
 
-    return shown.header(classes, has_labels=False), cells_of
+    return shown.header(classes, has_ids=has_ids, has_labels=False), cells_of
 
 
 if __name__ == "__main__":

@@ -56,9 +56,7 @@ esac
 """
     )
     standin = checkout.path / "docker" / "standin-base.sh"
-    standin.write_text(
-        f"#!/bin/sh\n{NAMES_STANDIN}mkdir -p {directory}/images && touch {directory}/images/{STANDIN}\n"
-    )
+    standin.write_text(f"#!/bin/sh\n{NAMES_STANDIN}mkdir -p {directory}/images && touch {directory}/images/{STANDIN}\n")
     for script in (directory / "docker", standin):
         script.chmod(0o755)
     checkout.commit()
@@ -155,7 +153,9 @@ def test_a_local_image_is_for_the_platform_of_the_engine(fake: FakeDocker) -> No
 
 
 def test_another_platform_is_refused(fake: FakeDocker) -> None:
-    assert_one_sentence(fake.build(BASE_IMAGE="mine:1", PLATFORM="windows/amd64"), "PLATFORM=windows/amd64: give linux/")
+    assert_one_sentence(
+        fake.build(BASE_IMAGE="mine:1", PLATFORM="windows/amd64"), "PLATFORM=windows/amd64: give linux/"
+    )
 
 
 def test_a_base_of_another_platform_is_pulled_again(fake: FakeDocker) -> None:

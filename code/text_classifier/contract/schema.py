@@ -283,6 +283,7 @@ Prediction = TypedDict(
     "Prediction",
     {
         "row": Annotated[str, "File and line (or row) of the text"],
+        "id": NotRequired[Annotated[str, "Value of `id_column`, if it is set"]],
         "label": NotRequired[Annotated[str, "The true class, labels or number; not in the output of `predict`"]],
         "predicted": Annotated[str, "The predicted class, labels or number"],
         "probability_<class>": NotRequired[Annotated[float, "Probability of each class; not with regression"]],
@@ -324,12 +325,13 @@ def _has(content: Any, key: str) -> bool:
     return True
 
 
-def csv_header(classes: Sequence[str], *, has_labels: bool) -> list[str]:
+def csv_header(classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
     """The columns of a file of predictions; `classes` are those with probabilities."""
+    absent = {name for name, is_there in (("id", has_ids), ("label", has_labels)) if not is_there}
     columns: list[str] = []
     for name in Prediction.__annotations__:
         if name == "probability_<class>":
             columns += [f"probability_{each}" for each in classes]
-        elif name != "label" or has_labels:
+        elif name not in absent:
             columns.append(name)
     return columns

@@ -69,7 +69,6 @@ class Rows:
 
     texts: Lookup
     places: Lookup
-    ids: Lookup | None  #: value of the id column, if there is one
     targets: np.ndarray  #: as the task defines them, [rows] or [rows, labels]
     characters: np.ndarray  #: length of the text, uint32 [rows]
     exact: np.ndarray  #: hash of the text, uint64 [rows]
@@ -77,6 +76,7 @@ class Rows:
     groups: np.ndarray  #: hash of the group, uint64 [rows]; empty without a group column
     slices: np.ndarray  #: index of the slice in `slice_values`, int64 [rows]; empty without a slice column
     slice_values: tuple[str, ...] = ()
+    ids: Lookup | None = None  #: value of the id column, if there is one
     dropped: int = 0  #: rows dropped because their label is not in the map
     unlabelled: int = 0  #: rows dropped because they have no label
     notes: tuple[str, ...] = ()  #: what the user should know of the files, one sentence each
@@ -89,7 +89,7 @@ class Rows:
         return Rows(
             texts=self.texts.take(rows),
             places=self.places.take(rows),
-            ids=self.ids.take(rows) if self.ids else None,
+            ids=None if self.ids is None else self.ids.take(rows),
             targets=self.targets[rows],
             characters=self.characters[rows],
             exact=self.exact[rows],
@@ -267,8 +267,17 @@ class _Table:
         return place(self._files[bisect_right(self._starts, row) - 1], self._numbers[row], self._lines[row])
 
 
-def read_texts(path: Path, columns: Columns, options: FileOptions = DEFAULT_OPTIONS) -> Iterator[tuple[str, str, str]]:
-    """Yield place, id and text of each row of one file of any size, labeled or not. Raises DataError."""
+@dataclass(frozen=True)
+class TextRow:
+    """The text of a row, labeled or not."""
+
+    place: str
+    id: str | None  #: value of the id column, if there is one
+    text: str
+
+
+def read_texts(path: Path, columns: Columns, options: FileOptions = DEFAULT_OPTIONS) -> Iterator[TextRow]:
+    """Yield the rows of one file of any size. Raises DataError."""
     bad, source, chosen = BadRows(skips=False), SourceFile(path, printable(path.name)), Chosen(())
 
     def choose(names: Sequence[str], first: Sequence[Any]) -> Sequence[str]:
@@ -280,8 +289,8 @@ def read_texts(path: Path, columns: Columns, options: FileOptions = DEFAULT_OPTI
     for number, line, fields in rows:
         texts = fields[: len(chosen.texts)]
         try:
-            identity = text_of(fields[-1], chosen.id).strip() if chosen.id else ""
-            yield file.place(number, line), identity, joined(texts, chosen.texts)
+            identity = text_of(fields[-1], chosen.id).strip() if chosen.id else None
+            yield TextRow(file.place(number, line), identity, joined(texts, chosen.texts))
         except BadRow as row:
             file.bad(number, line, str(row), row.remedy)
     bad.end_file()

@@ -36,7 +36,7 @@ class Answers(ABC, Generic[AnyTask]):
         """The heading of the report and the model card."""
 
     @abstractmethod
-    def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
+    def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
         """The columns of a CSV file of predictions."""
 
     @abstractmethod
@@ -71,8 +71,8 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
     def title(self, classes: Sequence[str]) -> str:
         return f"Text classifier: {listed(classes, TITLED)}"
 
-    def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
-        return schema.csv_header(classes, has_labels=has_labels)
+    def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
+        return schema.csv_header(classes, has_ids=has_ids, has_labels=has_labels)
 
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
         probabilities = np.exp(calibration.log_probabilities(logits, temperature))
@@ -126,8 +126,8 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
     def title(self, classes: Sequence[str]) -> str:
         return f"Multi-label text classifier: {listed(classes, TITLED)}"
 
-    def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
-        return schema.csv_header(classes, has_labels=has_labels)
+    def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
+        return schema.csv_header(classes, has_ids=has_ids, has_labels=has_labels)
 
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
         return [
@@ -179,8 +179,8 @@ class _RegressionAnswers(Answers[Regression]):
     def title(self, classes: Sequence[str]) -> str:
         return "Text regression model"
 
-    def header(self, classes: Sequence[str], *, has_labels: bool) -> list[str]:
-        return schema.csv_header((), has_labels=has_labels)
+    def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
+        return schema.csv_header((), has_ids=has_ids, has_labels=has_labels)
 
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
         return [[self.label(value, classes)] for value in self.task.predict(logits)]

@@ -125,12 +125,14 @@ def _example_rows(evaluated: Evaluated, rows: np.ndarray, confidence: Sequence[s
     return [
         {
             "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
-            "place": place,
+            "place": place if some.ids is None else f"{some.ids[index]} ({place})",
             "label": shown.label(target, classes),
             "predicted": shown.label(predicted[row], classes),
             "confidence": confidence[row],
         }
-        for row, text, place, target in zip(rows, some.texts, some.places, some.targets, strict=True)
+        for index, (row, text, place, target) in enumerate(
+            zip(rows, some.texts, some.places, some.targets, strict=True)
+        )
     ]
 
 

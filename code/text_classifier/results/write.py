@@ -131,9 +131,10 @@ def _write_predictions(path: Path, name: Measured, evaluated: Evaluated) -> None
     cells = shown.cells(evaluated.logits[name], classes)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(shown.header(classes, has_labels=True))
-        for place, target, predicted in zip(rows.places, rows.targets, cells, strict=True):
-            writer.writerow([place, shown.label(target, classes), *predicted])
+        writer.writerow(shown.header(classes, has_ids=rows.ids is not None, has_labels=True))
+        for index, (target, predicted) in enumerate(zip(rows.targets, cells, strict=True)):
+            identity = [] if rows.ids is None else [rows.ids[index]]
+            writer.writerow([rows.places[index], *identity, shown.label(target, classes), *predicted])
 
 
 def _write_events(directory: Path, metrics: Metrics) -> None:

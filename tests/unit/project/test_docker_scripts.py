@@ -188,7 +188,9 @@ def test_the_standin_base_is_not_made_twice(machine: Machine) -> None:
 def with_debootstrap(machine: Machine) -> Machine:
     machine.user(0)
     machine.add("umount", "exit 0")
-    machine.add("docker", '[ "$1" = build ] && echo "$@" >"$STATE/build" && tar -t -f "${!#}/root.tar" >"$STATE/content"')
+    machine.add(
+        "docker", '[ "$1" = build ] && echo "$@" >"$STATE/build" && tar -t -f "${!#}/root.tar" >"$STATE/content"'
+    )
     machine.add("debootstrap", 'mkdir -p "$4/etc" && echo "$1 $2 $3 $5" >"$STATE/arguments"')
     return machine
 

@@ -265,6 +265,38 @@ def test_predict_takes_rows_without_labels_and_the_temperature(done: Job, tmp_pa
     assert np.array(margins[1]) * manifest["temperature"] == pytest.approx(np.array(margins[0]), abs=1e-4)
 
 
+def test_rows_are_named_by_their_id(ready_job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tickets = "".join(f'T-{n},"{text},\nindeed",{label}\n' for n, (text, label) in enumerate(easy_rows(16)))
+    ready_job.write("validation", "tickets.csv", "ticket,text,label\n" + tickets)
+    ready_job.write(
+        "train",
+        "reviews.tsv",
+        table([(f"{n}\t{text}", label) for n, (text, label) in enumerate(easy_rows(64))]).replace(
+            "text", "ticket\ttext", 1
+        ),
+    )
+    code, log = ready_job.run("--epochs=1", "--id_column=ticket")
+    assert code == 0, log
+    rows = predictions(ready_job.base / "output" / "data" / "predictions_validation.csv")
+    assert [row["id"] for row in rows] == [f"T-{n}" for n in range(16)]
+    assert [row["row"] for row in rows[:2]] == [
+        "validation/tickets.csv line 2",
+        "validation/tickets.csv row 3 (line 4)",
+    ]
+    assert "<small>T-" in (ready_job.base / "output" / "data" / "report.html").read_text()
+
+    data = ready_job.base / "input" / "data" / "validation" / "tickets.csv"
+    assert run_predict(ready_job, data, tmp_path / "scores.csv") == 0
+    assert [row["id"] for row in predictions(tmp_path / "scores.csv")] == [f"T-{n}" for n in range(16)]
+    (tmp_path / "new.csv").write_text("text;number\ngood;7\nbad;8\n")
+    assert run_predict(ready_job, tmp_path / "new.csv", tmp_path / "scores.csv") == 0
+    assert "id" not in predictions(tmp_path / "scores.csv")[0]
+    assert run_predict(ready_job, tmp_path / "new.csv", tmp_path / "scores.csv", "--id-column=number") == 0
+    assert [row["id"] for row in predictions(tmp_path / "scores.csv")] == ["7", "8"]
+    assert run_predict(ready_job, tmp_path / "new.csv", tmp_path / "scores.csv", "--id_column=none") == 1
+    assert "new.csv has no column 'none'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
