@@ -29,7 +29,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
-    quick check fix docs pictures test test-types test-image test-unit test-code test-container test-push test-local-mode \
+    quick check fix docs pictures test test-types test-image test-unit test-code test-bases test-platforms test-container test-push test-local-mode \
     test-faults test-gpu bench bench-parity bench-data bench-reading bench-launcher \
     lock clean packages sbom scan-image test-reproducible bench-image
 
@@ -45,7 +45,7 @@ local-test: engine venv build demo-data ## Train on this machine, in SageMaker l
 
 # SageMaker needs linux/amd64. What stays on this machine is built for its own platform, such as Apple silicon's.
 build: engine ## Build the image for SageMaker; PLATFORM=linux/arm64 for local use
-	./build_and_push.sh build $(if $(filter build push,$(MAKECMDGOALS)),,--local)
+	./build_and_push.sh build --image $(IMAGE):local $(if $(filter build push,$(MAKECMDGOALS)),,--local)
 
 resume-demo: engine venv build demo-data ## Train once without a break and once with three kills, and compare the weights
 	$(IN_VENV)python -m launcher.local.resume_demo
@@ -150,6 +150,24 @@ test-gpu: test-image ## Tests that need a GPU, inside the image; needs one, and 
 
 test-container: test-image demo-data build/serving/packages/.installed ## Black-box tests of the image
 	$(IN_VENV)pytest --numprocesses 2 tests/container
+
+# From the same locks as on the CUDA base, whose Python is 3.12. About 15 GB.
+test-bases: engine venv demo-data ## Build and test the image on Debian 12 and 13, and test code/ on Python 3.12; half an hour
+	for suite in bookworm trixie; do \
+	    docker/standin-base.sh --suite $$suite || exit; \
+	    BASE_IMAGE=$$(docker/standin-base.sh --suite $$suite --name) \
+	        TEST_IMAGE=$(IMAGE)-$$suite:local TEST_IMAGE_WITH_TOOLS=$(IMAGE)-$$suite:test \
+	        $(MAKE) IMAGE=$(IMAGE)-$$suite test-code test-container || exit; \
+	done
+	[ -e build/python3.12/bin/pytest ] || HOST_PYTHON=$${PYTHON_3_12:-python3.12} launcher/make-venv.sh --code build/python3.12
+	build/python3.12/bin/python code/text_classifier/ops/compile.py build/python3.12/lib
+	PYTHONPATH=code build/python3.12/bin/python -m pytest -p no:cacheprovider --numprocesses 2 tests/unit/code
+
+# Without own kernels, and many times slower than a real machine of this kind: minutes for a few rows.
+test-platforms: engine venv demo-data ## Build for arm64, check and train by emulation; train on an x86 CPU without AVX2; an hour
+	docker/ensure-emulation.sh linux/arm64
+	PLATFORM=linux/arm64 ./build_and_push.sh build --image $(IMAGE)-arm64:local
+	TEST_IMAGE=$(IMAGE)-arm64:local $(IN_VENV)pytest tests/platforms
 
 # What Hugging Face's serving containers have besides torch, which comes from the image. One package has no wheel.
 build/serving/packages/.installed: tests/container/serving-requirements.lock | venv
