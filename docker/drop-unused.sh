@@ -50,7 +50,8 @@ main() {
     drop "headers: only a compiler reads them" torch/include nvidia/*/include
     drop "static libraries and device code: only a linker reads them" nvidia/*/lib/*.a nvidia/*/lib/*.bc
     drop "multi-GPU cuSOLVER: no library of torch links it" nvidia/cu13/lib/libcusolverMg.so.*
-    drop "the alternative build of NVRTC: no library links it" nvidia/cu13/lib/libnvrtc*.alt.so.*
+    [[ "$(uname -m)" != x86_64 ]] ||
+        drop "the alternative build of NVRTC: no library links it" nvidia/cu13/lib/libnvrtc*.alt.so.*
     drop "profiler counters: loaded on request by CUPTI's range profiler" nvidia/cu13/lib/libnvperf_*.so
     drop "NVSHMEM's network plug-ins: loaded when its symmetric memory is used across hosts" \
         nvidia/nvshmem/lib/nvshmem_*.so.*
