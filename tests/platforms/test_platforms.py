@@ -80,7 +80,11 @@ def test_x86_without_avx2_trains(trains: Callable[..., ContainerJob]) -> None:
     emulator = shutil.which("qemu-x86_64-static")
     assert emulator, "install qemu-user-static"
     # The emulator runs one process and none that it starts: the training script itself.
-    script = ["/opt/venv/bin/python", "/opt/ml/code/train.py", *(f"--{name}={value}" for name, value in ONE_EPOCH.items())]
+    script = [
+        "/opt/venv/bin/python",
+        "/opt/ml/code/train.py",
+        *(f"--{name}={value}" for name, value in ONE_EPOCH.items()),
+    ]
     trains(
         command=[f"{containers.INSIDE}/emulator", "-cpu", OLD_CPU, *script],
         mounts={"emulator": emulator},

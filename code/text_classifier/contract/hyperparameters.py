@@ -143,7 +143,7 @@ class Hyperparameter:
         """Parse the string that SageMaker passed. Raises SettingsError when it is not a valid value."""
         text = _without_json_quotes(text.strip())
         try:
-            value = _boolean(text) if self.type is bool else self.type(text)
+            value = self._value(text)
         except ValueError:
             kind = {int: "an integer", float: "a number", bool: "a boolean"}[self.type]
             raise SettingsError(
@@ -158,6 +158,13 @@ class Hyperparameter:
         if not in_range:
             raise SettingsError(f"hyperparameter {self.name}={text} is out of range; set it to {self._range()}")
         return value
+
+    def _value(self, text: str) -> Any:
+        if self.type is bool:
+            return _boolean(text)
+        if self.type is int and re.fullmatch(r"[+-]?\d+\.0*", text):  # what a float in Python or a spreadsheet becomes
+            return int(text.partition(".")[0])
+        return self.type(text)
 
     @property
     def default_text(self) -> str:
@@ -199,6 +206,40 @@ TABLE = _table()
 #: Accepted alternative names, those of the AWS tutorial included, and the names that they are read as.
 ALIASES = {"valid_batch_size": "eval_batch_size"}
 
+#: Names that other trainers have for these hyperparameters (transformers, AutoTrain, SageMaker's own containers).
+PEERS = {
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+    "batch_size": "train_batch_size",
+    "mini_batch_size": "train_batch_size",
+    "per_device_train_batch_size": "train_batch_size",
+    "per_device_eval_batch_size": "eval_batch_size",
+    "lr": "learning_rate",
+    "max_length": "max_sequence_length",
+    "max_seq_length": "max_sequence_length",
+    "max_seq_len": "max_sequence_length",
+    "model_id": "model_name",
+    "model_name_or_path": "model_name",
+    "pretrained_model_name_or_path": "model_name",
+    "warmup_steps": "warmup_ratio, a fraction of all steps,",
+    "text_column": "text_columns",
+    "target_column": "label_column",
+    "gradient_clip_val": "max_grad_norm",
+    "clip_grad_norm": "max_grad_norm",
+    "fp16": "precision=fp16",
+    "bf16": "precision=bf16",
+    "random_state": "seed",
+    "random_seed": "seed",
+    "max_train_samples": "max_data_rows",
+    "validation_split": "train_size, the fraction that is trained on,",
+    "test_size": "train_size, the fraction that is trained on,",
+    "problem_type": "task",
+    "separator": "delimiter",
+    "sep": "delimiter",
+    "header": "has_header",
+}
+
 _SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|access_?key|credential", re.IGNORECASE)
 
 
@@ -216,7 +257,8 @@ def parse(values: Mapping[str, str]) -> Settings:
                 "keep it in AWS Secrets Manager and pass it as an environment variable of the job, such as HF_TOKEN"
             )
         if name not in table:
-            raise SettingsError(f"unknown hyperparameter {name!r}; {nearest(name, table)}")
+            hint = f"it is called {PEERS[name]} here" if name in PEERS else nearest(name, table)
+            raise SettingsError(f"unknown hyperparameter {name!r}; {hint}")
     return _resolve(Settings(**{name: table[name].read(text) for name, text in values.items()}))
 
 
@@ -250,6 +292,17 @@ def _resolve(settings: Settings) -> Settings:
             f"label_separator={settings.label_separator!r} must not be empty and only applies to task=multi_label; "
             "correct or remove it"
         )
+    for name in ("label_columns", "label_names"):
+        if getattr(settings, name).strip() and task != "multi_label":
+            raise SettingsError(f"{name} only applies to task=multi_label; remove it, or set task=multi_label")
+    if settings.label_columns.strip():
+        other = next((n for n in ("label_column", "label_names", "label_map") if getattr(settings, n).strip()), None)
+        if other:
+            raise SettingsError(f"{other} and label_columns exclude each other; remove one of them")
+    if not settings.has_header and not settings.columns.strip():
+        raise SettingsError("has_header=false needs the names of the columns; set them as in columns=label,title,text")
+    if settings.has_header and settings.columns.strip():
+        raise SettingsError("columns names the columns of files without a header; set has_header=false, or remove it")
     if task == "regression" and (settings.label_map.strip() or settings.unmapped != "error"):
         name = "label_map" if settings.label_map.strip() else "unmapped"
         raise SettingsError(f"{name} applies to classification only; remove it, or choose another task")

@@ -236,6 +236,7 @@ class ChannelReport(TypedDict):
     bad_rows: Annotated[int, "Rows skipped with `bad_rows=skip`"]
     bad_row_examples: Annotated[list[str], "The first skipped rows, with the reason"]
     unmapped_labels: Annotated[int, "Rows dropped with `unmapped=drop`"]
+    unlabelled: Annotated[int, "Rows dropped with `unlabelled=drop`"]
 
 
 class Distribution(TypedDict):

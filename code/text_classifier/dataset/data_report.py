@@ -43,6 +43,7 @@ def describe_channel(rows: Rows, bad: BadRows) -> ChannelReport:
         "bad_rows": bad.count,
         "bad_row_examples": bad.examples,
         "unmapped_labels": rows.dropped,
+        "unlabelled": rows.unlabelled,
     }
 
 
@@ -79,10 +80,11 @@ def table(report: DataReport, task: Task) -> str:
         lines.append(_line(name, split["rows"], lengths, split["empty_texts"], split["near_duplicates"]))
     lines += task.table(splits)
     for name, channel in report["channels"].items():
-        if channel["bad_rows"] or channel["unmapped_labels"]:
+        if channel["bad_rows"] or channel["unmapped_labels"] or channel["unlabelled"]:
+            without = f", {channel['unlabelled']:,} rows without a label" if channel["unlabelled"] else ""
             lines.append(
                 f"left out of {name}: {channel['bad_rows']:,} bad rows, {channel['unmapped_labels']:,} rows with a "
-                "label that is not in label_map"
+                f"label that is not in label_map{without}"
             )
     return "\n".join([*lines, *(f"NOTE: {note}" for note in report["notes"])])
 

@@ -97,7 +97,8 @@ def _read(
     )
     reader = task.reader(label_map, settings)
     bad = BadRows(skips=settings.bad_rows == "skip")
-    rows, label_map = read_rows(source, columns, reader, bad, file_options(asdict(settings)))
+    options, drops = file_options(asdict(settings)), settings.unlabelled == "drop"
+    rows, label_map = read_rows(source, columns, reader, bad, options, drops_unlabelled=drops)
     return rows, label_map, data_report.describe_channel(rows, bad)
 
 

@@ -19,6 +19,10 @@ class BadRow(Exception):
         self.remedy = remedy
 
 
+class Unlabelled(BadRow):
+    """A row without a label; with unlabelled=drop it is left out."""
+
+
 def joined(texts: Sequence[Any], names: Sequence[str]) -> str:
     """The text of a row whose text fields are of any type, joined with spaces. Raises BadRow."""
     if all(value is MISSING for value in texts):
@@ -32,7 +36,7 @@ def text(value: Any, name: str) -> str:
         return ""
     if isinstance(value, dict | list):
         raise BadRow(f"has a {type(value).__name__} in column {name!r}", "replace it with a text or a number")
-    content = str(value)
+    content = str(value).lower() if isinstance(value, bool) else str(value)
     try:
         content.encode()
     except UnicodeEncodeError as error:
@@ -59,10 +63,10 @@ def refuse_text(texts: Sequence[Any], names: Sequence[str]) -> None:
 def string(value: Any, name: str) -> str:
     """A label or a group: a short text, never empty. Raises BadRow."""
     if value is MISSING:
-        raise BadRow(f"has no field {name!r}")
+        raise Unlabelled(f"has no field {name!r}")
     content = text(value, name).strip()
     if not content:
-        raise BadRow(f"has no value in column {name!r}", "fill it in or remove the row")
+        raise Unlabelled(f"has no value in column {name!r}", "fill it in or remove the row")
     if len(content) > LONGEST_LABEL:
         raise BadRow(
             f"has {len(content):,} characters in column {name!r}; a label or group has at most {LONGEST_LABEL}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.fields import BadRow, string
-from text_classifier.reading.label_map import LabelMap, natural, normalize, number
+from text_classifier.reading.label_cells import only_label
+from text_classifier.reading.label_map import LabelMap, natural, normalize, number, variants
 
 #: Maximum number of classes: a column with more holds names, dates or texts.
 MOST_CLASSES = 10_000
@@ -24,11 +26,18 @@ class LabelReader(Protocol):
     codes: dict[str, Any]  #: codes of string fields; `read` fills it, and rows.py looks there first, to save the call
 
     @property
+    def notes(self) -> list[str]:
+        """What the user should know of the labels; complete after `targets`."""
+
+    @property
     def label_list(self) -> str:
         """The labels of the map, if there is one."""
 
     def read(self, value: Any, column: str) -> int | float | None:
-        """The code of a field; None to drop the row. Raises BadRow and DataError."""
+        """The code of a field, or of a tuple of fields; None to drop the row because its label is not in the map.
+
+        Raises BadRow, Unlabelled for a row without a label, and DataError.
+        """
 
     def targets(self, codes: np.ndarray) -> tuple[LabelMap, np.ndarray]:
         """The label map, made from the labels read if none was given, and the target of each code, [rows] or
@@ -42,6 +51,7 @@ class Labels:
 
     def __init__(self, label_map: LabelMap | None, *, drops_unknown: bool, most: int = MOST_CLASSES) -> None:
         self.codes: dict[str, int] = {}
+        self.notes: list[str] = []
         self.names: list[str] = []  #: label of each code, without a map
         self._drops_unknown = drops_unknown
         self._most = most
@@ -56,23 +66,27 @@ class Labels:
     def code(self, label: str) -> int:
         """The code of a label; -1 when it is not in the map. Raises DataError when there are too many labels."""
         if self._map:
-            code = self._map.index(label)
-        else:
-            name = normalize(label)
-            code = self._code_of_name.setdefault(name, len(self.names))
-            if code == len(self.names):
-                self.names.append(name)
-            if len(self.names) > self._most:
-                raise DataError(
-                    f"the label column has more than {self._most:,} distinct labels ({listed(self.names, 3)}); "
-                    "set label_column to another column, or group the labels with label_map"
-                )
-        if code >= 0 and len(self.codes) < REMEMBERED:
-            self.codes[label] = code
+            return self._map.index(label)
+        name = normalize(label)
+        code = self._code_of_name.setdefault(name, len(self.names))
+        if code == len(self.names):
+            self.names.append(name)
+        if len(self.names) > self._most:
+            raise DataError(
+                f"the label column has more than {self._most:,} distinct labels ({listed(self.names, 3)}); "
+                "set label_column to another column, or group the labels with label_map"
+            )
         return code
 
     def read(self, value: Any, column: str) -> int | None:
         """The code of a field. Raises BadRow for a label that is not in the map, unless such rows are dropped."""
+        code = self.read_label(only_label(value, column), column)
+        if code is not None and isinstance(value, str) and len(self.codes) < REMEMBERED:
+            self.codes[value] = code
+        return code
+
+    def read_label(self, value: Any, column: str) -> int | None:
+        """As `read`, of a single label."""
         label = string(value, column)
         code = self.code(label)
         if code >= 0:
@@ -89,7 +103,9 @@ class Labels:
         if self._map:
             return self._map, codes
         label_map, index_of_code = self.to_map()
-        return label_map, index_of_code[codes]
+        targets = index_of_code[codes]
+        self.notes += _odd_one(label_map.classes, np.bincount(targets, minlength=len(label_map.classes)))
+        return label_map, targets
 
     def to_map(self) -> tuple[LabelMap, np.ndarray]:
         """A map with a class per label, in natural order (10 after 2), and the class index of each code, int64 [codes].
@@ -99,8 +115,17 @@ class Labels:
         classes = sorted(self.names, key=natural)
         if len(classes) < 2:
             raise DataError(f"all rows have the label {classes[0]!r}; a classifier needs at least two classes")
+        self.notes += variants(classes)
         index_of = {name: index for index, name in enumerate(classes)}
         return LabelMap(tuple(classes), index_of), np.array([index_of[name] for name in self.names])
+
+
+def _odd_one(classes: Sequence[str], counts: np.ndarray) -> list[str]:
+    """A note on a class of one row that is a number where the others are words: a line of totals looks so."""
+    numbers = [index for index, name in enumerate(classes) if number(name) is not None]
+    if len(numbers) == 1 and len(classes) > 2 and counts[numbers[0]] == 1:
+        return [f"the class {classes[numbers[0]]!r} has one row and is a number, unlike the others: a line of totals?"]
+    return []
 
 
 #: Name of a regression model's output.
@@ -118,10 +143,11 @@ class Numbers:
 
     def __init__(self) -> None:
         self.codes: dict[str, float] = {}
+        self.notes: list[str] = []
 
     def read(self, value: Any, column: str) -> float:
         """The number. Raises BadRow."""
-        label = string(value, column)
+        label = string(only_label(value, column), column)
         code = number(normalize(label))
         if code is None or abs(code) > LARGEST:
             raise BadRow(

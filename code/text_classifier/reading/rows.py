@@ -18,7 +18,7 @@ import numpy as np
 from text_classifier.contract.errors import DataError, listed, printable
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.columns import Chosen, Columns
-from text_classifier.reading.fields import BadRow, joined, refuse_text, string
+from text_classifier.reading.fields import BadRow, Unlabelled, joined, refuse_text, string
 from text_classifier.reading.fields import text as text_of
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
@@ -104,31 +104,42 @@ class Rows:
 
 
 def read_rows(
-    source: Source, columns: Columns, labels: LabelReader, bad: BadRows, options: FileOptions = DEFAULT_OPTIONS
+    source: Source,
+    columns: Columns,
+    labels: LabelReader,
+    bad: BadRows,
+    options: FileOptions = DEFAULT_OPTIONS,
+    *,
+    drops_unlabelled: bool = False,
 ) -> tuple[Rows, LabelMap]:
     """Read all files of a split in one pass. Returns the rows and the label map of their targets.
 
+    A row without a label is dropped with `drops_unlabelled`, else it is a bad row.
+
     Raises DataError that names file, line and column, and PlatformError when the disk has no space for the texts.
     """
-    table = _Table(columns, labels, bad, options)
+    table = _Table(columns, labels, bad, options, drops_unlabelled=drops_unlabelled)
     if is_text_folders(source.files, columns, options):
         for file in source.files:
             table.read_text(file)
     else:
         for file in source.files:
             table.read_file(file)
-    bad.end_channel(source.name, len(table) + table.dropped)
+    bad.end_channel(source.name, table.seen)
     return table.finish(source)
 
 
 class _Table:
     """The columns of the rows read so far."""
 
-    def __init__(self, columns: Columns, labels: LabelReader, bad: BadRows, options: FileOptions) -> None:
+    def __init__(
+        self, columns: Columns, labels: LabelReader, bad: BadRows, options: FileOptions, *, drops_unlabelled: bool
+    ) -> None:
         self._columns = columns
         self._labels = labels
         self._bad = bad
         self._options = options
+        self._drops_unlabelled = drops_unlabelled
         self._spool = Spool()
         self._ids = Spool() if columns.id else None
         self._codes: array[Any] = array(labels.typecode)
@@ -146,6 +157,11 @@ class _Table:
     def __len__(self) -> int:
         return len(self._codes)
 
+    @property
+    def seen(self) -> int:
+        """The rows that could be read, those that were dropped included."""
+        return len(self) + self.dropped + self.unlabelled
+
     def read_file(self, source: SourceFile) -> None:
         """Add the rows of a file."""
         name, chosen = source.name, Chosen(())
@@ -158,7 +174,7 @@ class _Table:
         file, rows = open_rows(source, self._options, choose, self._bad)
         self._files.append(f"{name} {file.unit}")
         self._starts.append(len(self))
-        bad_before, dropped_before = self._bad.count, self.dropped
+        rows_before = self.seen + self._bad.count
         for number, line, fields in rows:
             try:
                 self._add(number, line, fields, chosen)
@@ -174,7 +190,7 @@ class _Table:
             raise DataError(
                 f"{name} has more than {MOST_SLICES:,} values in column {chosen.slice!r}; choose another slice_column"
             )
-        if (len(self), self._bad.count, self.dropped) == (self._starts[-1], bad_before, dropped_before):
+        if self.seen + self._bad.count == rows_before:
             self._empty.append(name)  # Spark leaves such parts
 
     def read_text(self, source: SourceFile) -> None:
@@ -201,7 +217,13 @@ class _Table:
         label = fields[end] if len(chosen.labels) == 1 else tuple(fields[end : end + len(chosen.labels)])
         code = self._labels.codes.get(label) if type(label) is str else None
         if code is None:
-            code = self._labels.read(label, chosen.labels[0])
+            try:
+                code = self._labels.read(label, chosen.labels[0])
+            except Unlabelled:
+                if not self._drops_unlabelled:
+                    raise
+                self.unlabelled += 1
+                return
         if code is None:
             self.dropped += 1
             return
@@ -226,8 +248,10 @@ class _Table:
     def finish(self, source: Source) -> tuple[Rows, LabelMap]:
         """All rows of the split and the label map, after the last file. Raises DataError."""
         name = source.name
-        if not len(self) and not self.dropped:
+        if not self.seen:
             raise DataError(f"{self._empty[0] if self._empty else name} has no rows; add a header and at least one row")
+        if not len(self) and not self.dropped:
+            raise DataError(f"no row of {name} has a label; set label_column to the column of the labels")
         if not len(self):
             raise DataError(
                 f"no row of {name} has a label that is in label_map; its labels are {self._labels.label_list}"
@@ -252,7 +276,7 @@ class _Table:
             slice_values=tuple(self._slice_values),
             dropped=self.dropped,
             unlabelled=self.unlabelled,
-            notes=(*source.notes, *self._all_notes(name)),
+            notes=(*source.notes, *self._all_notes(name), *self._labels.notes),
         ), label_map
 
     def _all_notes(self, channel: str) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from text_classifier.contract.data_files import split_name
 from text_classifier.contract.errors import PlatformError, SettingsError, describe, nearest
 from text_classifier.contract.sagemaker import BASE, CHANNELS
 from text_classifier.runtime.owner import give
@@ -99,7 +100,9 @@ class JobFolders:
         channels = self._channels()
         for name in sorted(channels):
             if name not in CHANNELS:
-                raise SettingsError(f"unknown channel {name!r}; {nearest(name, CHANNELS)}")
+                split = split_name([name])
+                hint = f"did you mean {split}?" if split else nearest(name, CHANNELS)
+                raise SettingsError(f"unknown channel {name!r}; {hint}")
         if "train" not in channels:
             raise SettingsError("the job has no channel 'train'; name the channel with the training files 'train'")
         return {name: path for name, path in channels.items() if name != "model"}

@@ -15,8 +15,9 @@ from text_classifier.contract.hyperparameters import Settings
 from text_classifier.evaluation import intervals
 from text_classifier.evaluation import multi_label as measures
 from text_classifier.evaluation.intervals import Interval
-from text_classifier.reading.label_map import LabelMap
-from text_classifier.reading.label_sets import LabelSets
+from text_classifier.reading.columns import names_of
+from text_classifier.reading.label_map import LabelMap, normalize
+from text_classifier.reading.label_sets import LabelColumns, LabelSets
 from text_classifier.tasks.base import Intervals, Task, Values
 from text_classifier.tasks.classes import require_all_classes, without_rows
 from text_classifier.tasks.single_label import counts_table
@@ -37,8 +38,13 @@ class MultiLabel(Task):
     def __init__(self, separator: str) -> None:
         self.separator = separator
 
-    def reader(self, label_map: LabelMap | None, settings: Settings) -> LabelSets:
-        return LabelSets(label_map, self.separator, drops_unknown=settings.unmapped == "drop")
+    def reader(self, label_map: LabelMap | None, settings: Settings) -> LabelSets | LabelColumns:
+        if columns := names_of(settings.label_columns, "label_columns"):
+            return LabelColumns(columns, label_map)
+        names = names_of(settings.label_names, "label_names")
+        if names and label_map is None:  # the model's outputs in the order of the positions
+            label_map = LabelMap(names, {normalize(name): index for index, name in enumerate(names)})
+        return LabelSets(label_map, self.separator, names, drops_unknown=settings.unmapped == "drop")
 
     def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
         require_all_classes(np.nonzero(targets)[1], tuple(classes))

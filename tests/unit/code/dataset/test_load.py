@@ -170,7 +170,7 @@ def test_the_report_counts_what_is_there(job: Job) -> None:
     job.write("validation", "a.tsv", table([("yes", "1"), ("", "0"), ("yes", "0")]))
     report = read(job, bad_rows="skip").report
     assert report["channels"]["train"] == {
-        "rows": 100, "bad_rows": 1, "unmapped_labels": 0,
+        "rows": 100, "bad_rows": 1, "unmapped_labels": 0, "unlabelled": 0,
         "bad_row_examples": ["train/a.tsv line 102 has 1 field, the header has 2"],
     }  # fmt: skip
     assert report["splits"]["train"]["characters"] == {"mean": 50.5, "median": 50, "p90": 90, "p99": 99, "max": 100}
