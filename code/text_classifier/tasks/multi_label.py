@@ -18,6 +18,7 @@ from text_classifier.evaluation.intervals import Interval
 from text_classifier.reading.columns import names_of
 from text_classifier.reading.label_map import LabelMap, normalize
 from text_classifier.reading.label_sets import LabelColumns, LabelSets
+from text_classifier.reading.labels import LabelReader
 from text_classifier.tasks.base import Intervals, Task, Values
 from text_classifier.tasks.classes import require_all_classes, without_rows
 from text_classifier.tasks.single_label import counts_table
@@ -38,7 +39,7 @@ class MultiLabel(Task):
     def __init__(self, separator: str) -> None:
         self.separator = separator
 
-    def reader(self, label_map: LabelMap | None, settings: Settings) -> LabelSets | LabelColumns:
+    def reader(self, label_map: LabelMap | None, settings: Settings) -> LabelReader:
         if columns := names_of(settings.label_columns, "label_columns"):
             return LabelColumns(columns, label_map)
         names = names_of(settings.label_names, "label_names")
