@@ -1,57 +1,151 @@
-"""Parquet files."""
+"""Parquet and Arrow files: columns of one type each, read batch by batch.
+
+Arrow files are those of Feather and of `save_to_disk` of Hugging Face's datasets. A dataset's class names, which its
+schema carries, take the place of the classes' numbers.
+"""
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 from text_classifier.contract.errors import DataError, printable
 from text_classifier.reading.content import BLOCK
 from text_classifier.reading.table import OpenFile, Row
 
+#: Rows in memory at a time.
+_BATCH = 1_000
+
 
 def parquet_rows(file: OpenFile) -> Iterator[Row]:
     """The rows of a Parquet file. Raises DataError when it is damaged."""
+    return _rows(file, "Parquet", _parquet)
+
+
+def arrow_rows(file: OpenFile) -> Iterator[Row]:
+    """The rows of an Arrow file, or of an Arrow stream. Raises DataError when it is damaged."""
+    return _rows(file, "Arrow", _arrow)
+
+
+def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Iterator[Any]]) -> Iterator[Row]:
     import pyarrow
 
     file.unit = "row"
+    number = 0
     try:
-        with file.path.open("rb") as stream, tempfile.TemporaryFile() as unpacked:
-            if stream.read(4) == b"PAR1":
-                yield from _rows(file, stream)
-            else:  # compressed as a whole; Parquet is read from its end
+        with file.path.open("rb") as plain, tempfile.TemporaryFile() as unpacked:
+            stream: IO[bytes] = plain
+            if plain.read(2) in (b"\x1f\x8b", b"\x28\xb5"):  # compressed as a whole; Parquet is read from its end
                 unpacked.writelines(file.content)
-                yield from _rows(file, unpacked)
+                stream = unpacked
+            stream.seek(0)
+            for columns in read(file, stream):
+                for row in zip(*columns, strict=True):
+                    number += 1
+                    yield number, number, row
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = printable(str(error).partition("\n")[0])
-        raise DataError(f"{file.name} cannot be read as Parquet ({reason}); upload it again") from None
+        raise DataError(f"{file.name} cannot be read as {kind} ({reason}); upload it again") from None
 
 
-def _rows(file: OpenFile, stream: IO[bytes]) -> Iterator[Row]:
+def _parquet(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
     from pyarrow.parquet import ParquetFile
 
     # pre_buffer would hold all column chunks of a row group, which may be the whole file, in memory at once.
     table = ParquetFile(stream, pre_buffer=False, buffer_size=BLOCK, page_checksum_verification=True)
-    chosen = file.picker(table.schema_arrow.names)(table.schema_arrow.names)
-    number = 0
-    for batch in table.iter_batches(batch_size=1_000, columns=list(chosen)):
-        for row in zip(*(_values(batch.column(name)) for name in chosen), strict=True):
-            number += 1
-            yield number, number, row
-    if number != table.metadata.num_rows:
-        raise DataError(
-            f"{file.name} has {number} rows, but {table.metadata.num_rows} in its metadata; upload it again"
-        )
+    picked = _pick(file, table.schema_arrow)
+    rows = 0
+    for batch in table.iter_batches(batch_size=_BATCH, columns=[names[0] for names, _ in picked]):
+        rows += len(batch)
+        yield [_values(batch.column(names[0]), names[1:], classes) for names, classes in picked]
+    if rows != table.metadata.num_rows:
+        raise DataError(f"{file.name} has {rows} rows, but {table.metadata.num_rows} in its metadata; upload it again")
 
 
-def _values(column: Any) -> list[Any]:
-    """The values of a Parquet column as Python objects; bytes that are not UTF-8 become lone surrogates."""
+def _arrow(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
+    from pyarrow import ipc
+
+    is_stream = stream.read(4) == b"\xff\xff\xff\xff"
+    stream.seek(0)
+    table = ipc.open_stream(stream) if is_stream else ipc.open_file(stream)
+    picked = _pick(file, table.schema)
+    batches = table if is_stream else (table.get_batch(index) for index in range(table.num_record_batches))
+    for whole in batches:
+        for start in range(0, len(whole), _BATCH):
+            batch = whole.slice(start, _BATCH)
+            yield [_values(batch.column(names[0]), names[1:], classes) for names, classes in picked]
+
+
+def _pick(file: OpenFile, schema: Any) -> list[tuple[Sequence[str], Sequence[str]]]:
+    """The path of each chosen column, and the class names of its numbers if it has any."""
+    paths = {name: (name,) for name in schema.names} | {
+        ".".join(path): path for field in schema for path in _nested(field) if ".".join(path) not in schema.names
+    }
+    names = [*schema.names, *(name for name in paths if name not in schema.names)]
+    try:
+        chosen = file.picker(names)(names)
+    except DataError:
+        if "input_ids" in schema.names:
+            raise DataError(f"{file.name} is tokenized already (it has input_ids); save the texts instead") from None
+        raise
+    features = _features(schema)
+    return [(paths[name], _class_names(features.get(name))) for name in chosen]
+
+
+def _nested(field: Any) -> Iterator[tuple[str, ...]]:
+    """The paths of the fields of a struct."""
     import pyarrow
 
+    if pyarrow.types.is_struct(field.type):
+        for inner in field.type:
+            yield (field.name, inner.name)
+            yield from ((field.name, *path) for path in _nested(inner))
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """What Hugging Face's datasets says of the columns; empty where it says nothing."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _class_names(feature: Any) -> Sequence[str]:
+    """The names of a ClassLabel, or of a list of them."""
+    while isinstance(feature, dict) and "feature" in feature:
+        feature = feature["feature"]
+    if isinstance(feature, list) and len(feature) == 1:  # how older versions write a list
+        feature = feature[0]
+    is_label = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    names = feature.get("names") if is_label else None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+
+
+def _values(column: Any, path: Sequence[str], classes: Sequence[str]) -> list[Any]:
+    """The values of a column, or of a field in its structs, as Python objects; bytes that are not UTF-8 become lone
+    surrogates."""
+    import pyarrow
+    from pyarrow import compute
+
+    for name in path:
+        column = compute.struct_field(column, name)
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
         column = column.cast(pyarrow.large_binary())
     values: list[Any] = column.to_pylist()
+    if classes:
+        return [_named(value, classes) for value in values]
     return [value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value for value in values]
+
+
+def _named(value: Any, classes: Sequence[str]) -> Any:
+    """The name of a class's number, or the names in a list; None for -1, which marks a row without a label."""
+    if isinstance(value, list):
+        return [_named(each, classes) for each in value]
+    if not isinstance(value, int) or value == -1:
+        return None
+    return classes[value] if 0 <= value < len(classes) else value

@@ -14,7 +14,7 @@ def as_utf8(content: Iterator[bytes], name: str, encoding: str) -> Iterator[byte
     Bytes that are not UTF-8 are left as they are: fields.py reports the row.
     """
     head = next(content, b"")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) and not head.startswith(b"\xff\xff\xff\xff"):
         raise DataError(f"{name} is UTF-16 or not a text file; convert it to UTF-8")
     yield head.removeprefix(codecs.BOM_UTF8)
     yield from content

@@ -34,7 +34,7 @@ def text(value: Any, name: str) -> str:
     """A field as text; empty when it has no value. Raises BadRow."""
     if value is None or value is MISSING or value != value:  # NaN means no value in Parquet
         return ""
-    if isinstance(value, dict | list):
+    if isinstance(value, dict | list | tuple):
         raise BadRow(f"has a {type(value).__name__} in column {name!r}", "replace it with a text or a number")
     content = str(value).lower() if isinstance(value, bool) else str(value)
     try:

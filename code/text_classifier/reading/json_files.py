@@ -1,19 +1,49 @@
-"""JSON lines, with one object per line, and JSON files with one array of objects."""
+"""JSON files: one object per line, one array of objects, or one object that holds the rows in one of several forms.
+
+    {"data": [{"text": ..., "label": ...}, ...]}         a list of objects under a key (records_key)
+    {"text": [...], "label": [...]}                      a list for each column (Dataset.to_dict)
+    {"text": {"0": ...}, "label": {"0": ...}}            pandas' to_json, and its orient="index"
+    {"columns": [...], "data": [[...], ...]}             its orient="split"
+    {"text": ..., "label": ...} {"text": ...             objects one after another, pretty-printed (jq)
+
+The first of these and the last are read row by row, the others as a whole.
+"""
 
 from __future__ import annotations
 
-import codecs
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-from text_classifier.contract.errors import DataError
+from text_classifier.contract.errors import DataError, listed
+from text_classifier.reading.json_values import JsonText
 from text_classifier.reading.table import MISSING, OpenFile, Row
-from text_classifier.reading.text_lines import LONGEST_LINE, lines
+from text_classifier.reading.text_lines import lines
 
 #: The columns of a JSON file are the names in its first objects, this many: an object may lack a name without a value.
 OBJECTS_FOR_COLUMNS = 1_000
+
+#: Nested objects have names with dots, to this depth, and this many in all.
+DEEPEST_NAME, MOST_NAMES = 8, 10_000
+
+
+def is_lines(head: bytes) -> bool:
+    """Whether a text that begins with `{` has one object per line, not one object that holds the rows."""
+    first, _, rest = head.lstrip().partition(b"\n")
+    try:
+        value = json.loads(first.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return rest.lstrip().startswith(b"{")  # its first line is damaged
+    return bool(rest.strip()) or _is_row(value)
+
+
+def _is_row(value: Mapping[str, Any]) -> bool:
+    """Whether an object alone in a file is a row: one with a plain value, and no list of objects."""
+    lists = [part for part in value.values() if isinstance(part, list)]
+    return any(not isinstance(part, dict | list) for part in value.values()) and not any(
+        isinstance(part, dict) for each in lists for part in each
+    )
 
 
 def line_rows(file: OpenFile) -> Iterator[Row]:
@@ -24,7 +54,13 @@ def line_rows(file: OpenFile) -> Iterator[Row]:
 def array_rows(file: OpenFile) -> Iterator[Row]:
     """The rows of a JSON array."""
     file.unit = "row"
-    return _objects(file, array_elements(file.content, file.name))
+    return _objects(file, _array(file))
+
+
+def object_rows(file: OpenFile) -> Iterator[Row]:
+    """The rows of an object that holds them, or of objects one after another."""
+    file.unit = "row"
+    return _objects(file, _held(file))
 
 
 def _parsed_lines(file: OpenFile) -> Iterator[tuple[int, Any]]:
@@ -36,94 +72,132 @@ def _parsed_lines(file: OpenFile) -> Iterator[tuple[int, Any]]:
                 file.bad(number, number, f"is not JSON ({error})", "write one JSON object per line")
 
 
+def _array(file: OpenFile) -> Iterator[tuple[int, Any]]:
+    text = JsonText(file.content)
+    with text.refusing(file.name):
+        for value in text.elements():
+            yield text.row, value
+        if text.peek():
+            raise DataError(f"{file.name} has content after the JSON array; keep a single array, or write JSON lines")
+
+
+def _held(file: OpenFile) -> Iterator[tuple[int, Any]]:
+    text, whole = JsonText(file.content), dict[str, Any]()
+    with text.refusing(file.name):
+        held = yield from _list_of_rows(file, text, "", whole)
+        if held and text.peek():
+            raise DataError(f"{file.name} has content after the JSON object; write one object per line (jq -c)")
+        if file.options.records_key and not held:
+            raise DataError(
+                f"{file.name} has no list under records_key={file.options.records_key!r}; its keys are "
+                f"{listed(list(whole))}"
+            )
+        if not held and text.peek():  # objects one after another
+            yield 1, whole
+            text.row = 1
+            while text.peek():
+                text.row += 1
+                yield text.row, text.value()
+        elif not held:
+            yield from enumerate(_turned(file, whole), start=1)
+
+
+def _list_of_rows(
+    file: OpenFile, text: JsonText, prefix: str, whole: dict[str, Any]
+) -> Generator[tuple[int, Any], None, str]:
+    """Yield the objects of the list that an object holds. Returns the list's key, or nothing.
+
+    The object's other values go to `whole`. `prefix` is the object's own key, for a `records_key` with dots.
+    """
+    wanted, held = file.options.records_key, ""
+    for key in text.names():
+        name = prefix + key
+        if wanted.startswith(name + ".") and text.peek() == "{":
+            held = yield from _list_of_rows(file, text, name + ".", whole)
+        elif text.peek() == "[" and wanted in ("", name):
+            elements = text.elements()
+            first = next(elements, None)
+            if not wanted and not isinstance(first, dict):
+                whole[key] = [] if first is None and not text.row else [first, *elements]
+                continue
+            if held:
+                raise DataError(f"{file.name} has lists of rows under {held!r} and {name!r}; set records_key to one")
+            held = name
+            for value in itertools.chain([first], elements) if text.row else ():
+                yield text.row, value
+        else:
+            whole[key] = text.value()
+    return held
+
+
+def _turned(file: OpenFile, whole: Mapping[str, Any]) -> Iterator[Any]:
+    """The rows of an object that has them by column, by index, or apart from the names of the columns; else itself."""
+    values = list(whole.values())
+    if {"columns", "data"} <= set(whole) and isinstance(whole["columns"], list) and isinstance(whole["data"], list):
+        for row in whole["data"]:
+            if not isinstance(row, list) or len(row) != len(whole["columns"]):
+                raise DataError(f"{file.name} has a row in 'data' without {len(whole['columns'])} values; fix the file")
+            yield dict(zip(map(str, whole["columns"]), row, strict=True))
+    elif values and all(isinstance(value, list) for value in values):
+        lengths = {len(value) for value in values}
+        if len(lengths) > 1:
+            raise DataError(f"{file.name} has columns of {min(lengths):,} to {max(lengths):,} values; fix the file")
+        yield from (dict(zip(whole, row, strict=True)) for row in zip(*values, strict=True))
+    elif values and all(isinstance(value, dict) for value in values):
+        if all(key.isdecimal() for key in whole):  # orient="index"
+            yield from values
+            return
+        indices = dict.fromkeys(index for value in values for index in value)
+        yield from ({name: value.get(index) for name, value in whole.items()} for index in indices)
+    else:
+        yield whole
+
+
 def _objects(file: OpenFile, values: Iterator[tuple[int, Any]]) -> Iterator[Row]:
     first = list(itertools.islice(values, OBJECTS_FOR_COLUMNS))
-    columns = list(dict.fromkeys(name for _, value in first if isinstance(value, dict) for name in value))
-    chosen = file.choose(columns, ()) if columns else ()
+    pick = _picker(file, [value for _, value in first if isinstance(value, dict)])
     for number, value in itertools.chain(first, values):
         if isinstance(value, dict):
-            chosen = chosen or file.choose(list(value), ())
-            yield number, number, [value.get(column, MISSING) for column in chosen]
+            pick = pick or _picker(file, [value])
+            assert pick is not None
+            yield number, number, pick(value)
         else:
             file.bad(number, number, "is not a JSON object", "write one JSON object per row")
 
 
-class _Window:
-    """The part of a JSON text that is in memory."""
-
-    def __init__(self, content: Iterable[bytes]) -> None:
-        self._text_blocks = codecs.iterdecode(content, "utf-8", "surrogateescape")
-        self._decode = json.JSONDecoder().raw_decode
-        self._text = ""
-        self._position = 0
-
-    def _grow(self) -> bool:
-        """Double the window, so that reading a long element takes linear time. False at the end of the text."""
-        more = ""
-        for block in self._text_blocks:
-            more += block
-            if len(more) > len(self._text) - self._position:
-                break
-        if more:
-            self._text = self._text[self._position :] + more
-            self._position = 0
-        return bool(more)
-
-    def peek(self) -> str:
-        """The next character that is not white space; empty at the end."""
-        while True:
-            for position in range(self._position, len(self._text)):
-                if self._text[position] not in " \t\r\n":
-                    self._position = position
-                    return self._text[position]
-            self._position = len(self._text)
-            if not self._grow():
-                return ""
-
-    def expect(self, character: str) -> None:
-        """Skip this character. Raises ValueError when another one comes next, EOFError at the end."""
-        actual = self.peek()
-        if not actual:
-            raise EOFError
-        if actual != character:
-            raise ValueError(f"expecting {character!r}, found {actual!r}")
-        self._position += 1
-
-    def value(self) -> Any:
-        """The next value. Raises ValueError or RecursionError, and EOFError when the text ends inside it."""
-        if not self.peek():
-            raise EOFError
-        while True:
-            try:
-                value, end = self._decode(self._text, self._position)
-            except json.JSONDecodeError as error:
-                is_too_long = len(self._text) - self._position > LONGEST_LINE
-                if is_too_long or not self._grow():
-                    if error.pos >= len(self._text.rstrip()) or error.msg.startswith("Unterminated"):
-                        raise EOFError from None
-                    raise
-            else:
-                if end < len(self._text) or not self._grow():
-                    self._position = end
-                    return value
+def _picker(file: OpenFile, objects: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], list[Any]] | None:
+    """A function that picks the chosen fields out of an object; None without objects to take the names from."""
+    own = {name.strip(): name for value in objects for name in value}  # a name may have blanks, as in CSV
+    if not objects:
+        return None
+    nested = dict.fromkeys(itertools.islice((name for value in objects for name in _dotted(value)), MOST_NAMES))
+    names = [*own, *(name for name in nested if name not in own)]
+    chosen = file.choose(names, [_at(objects[0], own.get(name, name)) for name in names])
+    if all(name in own for name in chosen):
+        keys = [own[name] for name in chosen]
+        return lambda value: [value.get(key, MISSING) for key in keys]
+    return lambda value: [value.get(own[name], MISSING) if name in own else _at(value, name) for name in chosen]
 
 
-def array_elements(content: Iterable[bytes], name: str) -> Iterator[tuple[int, Any]]:
-    """The elements of one JSON array, numbered from 1. Raises DataError when the text is not valid JSON."""
-    window = _Window(content)
-    number = 0
-    try:
-        window.expect("[")
-        while window.peek() != "]" or number:
-            number += 1
-            yield number, window.value()
-            if window.peek() == "]":
-                break
-            window.expect(",")
-        window.expect("]")
-    except EOFError:
-        raise DataError(f"{name} is truncated in row {number}; upload it again") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} row {number} is not JSON ({error}); fix the file") from None
-    if window.peek():
-        raise DataError(f"{name} has content after the JSON array; keep a single array, or write JSON lines")
+def _dotted(value: Any, prefix: str = "", depth: int = 0) -> Iterator[str]:
+    """The names of the fields of nested objects, and of the first elements of lists: `review.text`, `choices.0`."""
+    parts = value.items() if isinstance(value, dict) else [("0", value[0])] if isinstance(value, list) and value else ()
+    for key, part in parts:
+        if depth:
+            yield prefix + key
+        if isinstance(part, dict | list) and depth < DEEPEST_NAME:
+            yield from _dotted(part, f"{prefix}{key}.", depth + 1)
+
+
+def _at(value: Any, name: str) -> Any:
+    """The field of a nested object under a name with dots; MISSING if it is not there."""
+    if isinstance(value, dict) and name in value:
+        return value[name]
+    for part in name.split("."):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return MISSING
+    return value

@@ -21,7 +21,9 @@ _FORMATS = {
     "tsv": delimited.tsv_rows,
     "json lines": json_files.line_rows,
     "json array": json_files.array_rows,
+    "json object": json_files.object_rows,
     "parquet": arrow_files.parquet_rows,
+    "arrow": arrow_files.arrow_rows,
 }
 
 
@@ -60,11 +62,13 @@ def _format(head: bytes, name: str) -> str:
     """The format of a file that starts with `head`. Raises DataError when it is neither text nor Parquet."""
     if head.startswith(b"PAR1"):
         return "parquet"
+    if head.startswith((b"ARROW1\x00\x00", b"\xff\xff\xff\xff")):
+        return "arrow"
     if head[:1000].count(0) > len(head[:1000]) // 4:
         raise DataError(f"{name} is UTF-16 or not a text file; convert it to UTF-8")
     start = head.lstrip()
     if start.startswith(b"{"):
-        return "json lines"
+        return "json lines" if json_files.is_lines(start) else "json object"
     if start.startswith(b"["):
         return "json array"
     header, newline, _ = start.partition(b"\n")

@@ -26,6 +26,7 @@ _KINDS = (
     (b"SQLite format 3\x00", "an SQLite database", _CONVERT),
     (b"Obj\x01", "an Avro file", _CONVERT),
     (b"ORC", "an ORC file", _CONVERT),
+    (b"FEA1", "a Feather file of version 1", "write it as Parquet"),
     (b"\x89HDF", "an HDF5 file", _CONVERT),
     (b"\x93NUMPY", "a NumPy array", _CONVERT),
     (b"%PDF", "a PDF document", _CONVERT),

@@ -1,0 +1,115 @@
+"""JSON values one by one, from a text that need not fit into memory."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from text_classifier.contract.errors import DataError
+from text_classifier.reading.text_lines import LONGEST_LINE
+
+
+class JsonText:
+    """A JSON text, of which a window is in memory."""
+
+    def __init__(self, content: Iterable[bytes]) -> None:
+        self._text_blocks = codecs.iterdecode(content, "utf-8", "surrogateescape")
+        self._decode = json.JSONDecoder().raw_decode
+        self._text = ""
+        self._position = 0
+        self.row = 0  #: the element that is read, of the array that is read
+
+    def _grow(self) -> bool:
+        """Double the window, so that reading a long element takes linear time. False at the end of the text."""
+        more = ""
+        for block in self._text_blocks:
+            more += block
+            if len(more) > len(self._text) - self._position:
+                break
+        if more:
+            self._text = self._text[self._position :] + more
+            self._position = 0
+        return bool(more)
+
+    def peek(self) -> str:
+        """The next character that is not white space; empty at the end."""
+        while True:
+            for position in range(self._position, len(self._text)):
+                if self._text[position] not in " \t\r\n":
+                    self._position = position
+                    return self._text[position]
+            self._position = len(self._text)
+            if not self._grow():
+                return ""
+
+    def expect(self, character: str) -> None:
+        """Skip this character. Raises ValueError when another one comes next, EOFError at the end."""
+        actual = self.peek()
+        if not actual:
+            raise EOFError
+        if actual != character:
+            raise ValueError(f"expecting {character!r}, found {actual!r}")
+        self._position += 1
+
+    def value(self) -> Any:
+        """The next value. Raises ValueError or RecursionError, and EOFError when the text ends inside it."""
+        if not self.peek():
+            raise EOFError
+        while True:
+            try:
+                value, end = self._decode(self._text, self._position)
+            except json.JSONDecodeError as error:
+                is_too_long = len(self._text) - self._position > LONGEST_LINE
+                if is_too_long or not self._grow():
+                    if error.pos >= len(self._text.rstrip()) or error.msg.startswith("Unterminated"):
+                        raise EOFError from None
+                    raise
+            else:
+                if end < len(self._text) or not self._grow():
+                    self._position = end
+                    return value
+
+    def elements(self) -> Iterator[Any]:
+        """The elements of the array that comes next. Raises as `value` and `expect` do."""
+        self.expect("[")
+        self.row = 0
+        if self.peek() == "]":
+            self.expect("]")
+            return
+        while True:
+            self.row += 1
+            yield self.value()
+            if self.peek() == "]":
+                break
+            self.expect(",")
+        self.expect("]")
+
+    def names(self) -> Iterator[str]:
+        """The names in the object that comes next; the value of each must be read before the next one."""
+        self.expect("{")
+        if self.peek() == "}":
+            self.expect("}")
+            return
+        while True:
+            name = self.value()
+            if not isinstance(name, str):
+                raise ValueError("expecting a property name")
+            self.expect(":")
+            yield name
+            if self.peek() == "}":
+                break
+            self.expect(",")
+        self.expect("}")
+
+    @contextmanager
+    def refusing(self, name: str) -> Iterator[None]:
+        """Turn an error in the text of the file `name` into a DataError that names the row."""
+        try:
+            yield
+        except EOFError:
+            raise DataError(f"{name} is truncated in row {self.row}; upload it again") from None
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{name} row {self.row} is not JSON ({error}); fix the file") from None
