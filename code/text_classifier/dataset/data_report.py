@@ -86,7 +86,11 @@ def table(report: DataReport, task: Task) -> str:
                 f"left out of {name}: {channel['bad_rows']:,} bad rows, {channel['unmapped_labels']:,} rows with a "
                 f"label that is not in label_map{without}"
             )
-    return "\n".join([*lines, *(f"NOTE: {note}" for note in report["notes"])])
+    return "\n".join([*lines, *map(_note, report["notes"])])
+
+
+def _note(note: str) -> str:
+    return note if note.startswith("WARNING: ") else f"NOTE: {note}"
 
 
 def _line(name: str, rows: int | str, lengths: str, empty: int | str, repeated: int | str) -> str:

@@ -7,6 +7,7 @@ schema carries, take the place of the classes' numbers.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
@@ -14,6 +15,9 @@ from typing import IO, Any
 from text_classifier.contract.errors import DataError, printable
 from text_classifier.reading.content import BLOCK
 from text_classifier.reading.table import OpenFile, Row
+
+#: Last bytes of an Arrow stream.
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 #: Rows in memory at a time.
 _BATCH = 1_000
@@ -45,8 +49,9 @@ def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Itera
                 for row in zip(*columns, strict=True):
                     number += 1
                     yield number, number, row
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        reason = printable(str(error).partition("\n")[0])
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        # A damaged length asks for more memory than there is.
+        reason = printable(str(error).partition("\n")[0]) or type(error).__name__
         raise DataError(f"{file.name} cannot be read as {kind} ({reason}); upload it again") from None
 
 
@@ -67,12 +72,16 @@ def _parquet(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
 def _arrow(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
     from pyarrow import ipc
 
-    is_stream = stream.read(4) == b"\xff\xff\xff\xff"
+    is_stream = stream.read(4) == _END_OF_STREAM[:4]
+    stream.seek(-len(_END_OF_STREAM), os.SEEK_END)
+    if is_stream and stream.read() != _END_OF_STREAM:  # pyarrow takes a stream that is cut between batches as whole
+        raise DataError(f"{file.name} is truncated: its Arrow stream does not end; upload it again")
     stream.seek(0)
     table = ipc.open_stream(stream) if is_stream else ipc.open_file(stream)
     picked = _pick(file, table.schema)
     batches = table if is_stream else (table.get_batch(index) for index in range(table.num_record_batches))
     for whole in batches:
+        whole.validate(full=True)  # a damaged offset would read memory that is not the file's
         for start in range(0, len(whole), _BATCH):
             batch = whole.slice(start, _BATCH)
             yield [_values(batch.column(names[0]), names[1:], classes) for names, classes in picked]

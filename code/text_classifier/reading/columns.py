@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from text_classifier.contract.errors import DataError, SettingsError, printable, similar
+from text_classifier.reading.table import MISSING
 
 #: Text columns and label column of the Amazon review files (15-column TSV, 2014 and 2018 JSON, 2023 JSON), then the
 #: generic names.
@@ -21,8 +23,12 @@ LAYOUTS = (
 #: `title` and `text` are a layout only with `rating`: other files have columns of these names too.
 _AMBIGUOUS = LAYOUTS[2]
 
-#: Columns of a file listed in a message.
-LISTED = 20
+#: What the columns of other data sets are called.
+_TEXTS = ("text", "sentence", "review", "content", "body", "comment", "comment_text", "message", "tweet", "description")
+_LABELS = ("label", "labels", "sentiment", "category", "class", "target", "rating", "stars", "intent", "topic")
+
+#: Columns of a file listed in a message, and characters of each value of its first row.
+LISTED, SHOWN_CHARACTERS = 20, 40
 
 
 @dataclass(frozen=True)
@@ -60,21 +66,21 @@ class Columns:
         labels = [(self.label,)] if self.label else [(label,) for _, label in (*_complete(columns), *LAYOUTS)]
         texts = self.choose_texts(name, columns, first)
         if self.labels:
-            label = _first("label_columns", [self.labels], name, columns)
+            label = _first("label_columns", [self.labels], name, columns, first)
         else:
-            label = _first("label_column", labels, name, columns)
+            label = _first("label_column", labels, name, columns, first)
         for hyperparameter in ("group", "slice"):
             if column := getattr(self, hyperparameter):
-                _first(f"{hyperparameter}_column", [(column,)], name, columns)
+                _first(f"{hyperparameter}_column", [(column,)], name, columns, first)
         return replace(texts, labels=label, group=self.group, slice=self.slice)
 
     def choose_texts(self, name: str, columns: Sequence[str], first: Sequence[Any] = ()) -> Chosen:
         """Choose the text and id columns only. Raises DataError as `choose` does."""
         layouts = [layout for layout in LAYOUTS if layout != _AMBIGUOUS]
         candidates = [self.texts] if self.texts else [texts for texts, _ in (*_complete(columns), *layouts)]
-        texts = _first("text_columns", candidates, name, columns)
+        texts = _first("text_columns", candidates, name, columns, first)
         if self.id and self.requires_id:
-            _first("id_column", [(self.id,)], name, columns)
+            _first("id_column", [(self.id,)], name, columns, first)
         return Chosen(texts, id=self.id if self.id in columns else "")
 
 
@@ -84,14 +90,19 @@ def names_of(text: str, hyperparameter: str) -> tuple[str, ...]:
     Raises SettingsError.
     """
     if not text.strip().startswith("["):
-        return tuple(name.strip() for name in text.split(",") if name.strip())
+        return tuple(_name(part) for part in text.split(",") if part.strip())
     try:
         names = json.loads(text)
     except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
         raise SettingsError(f'{hyperparameter}={text!r} is not a JSON list of names; write it as in ["title", "a, b"]')
-    return tuple(name.strip() for name in names)
+    return tuple(map(_name, names))
+
+
+def _name(text: str) -> str:
+    """A column's name as files have it: without blanks around it, accents in one form."""
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def _complete(columns: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
@@ -100,7 +111,7 @@ def _complete(columns: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
 
 
 def _first(
-    hyperparameter: str, candidates: Sequence[tuple[str, ...]], name: str, columns: Sequence[str]
+    hyperparameter: str, candidates: Sequence[tuple[str, ...]], name: str, columns: Sequence[str], first: Sequence[Any]
 ) -> tuple[str, ...]:
     """The first candidate whose columns are all in the file. Raises DataError."""
     for candidate in candidates:
@@ -109,9 +120,36 @@ def _first(
     missing = next(column for column in candidates[-1] if column not in columns)
     nearest = similar(missing, columns)
     hint = f"did you mean {nearest!r}? " if nearest else ""
+    whole = next((joined for joined in (", ".join(candidates[-1]), ",".join(candidates[-1])) if joined in columns), "")
+    if whole and len(candidates[-1]) > 1:
+        hint = (
+            f"write a name with a comma in a JSON list: {hyperparameter}={json.dumps([whole], ensure_ascii=False)}; or "
+        )
     named = " or ".join(repr(",".join(candidate)) for candidate in dict.fromkeys(candidates))
     listed = ", ".join(column[:60] for column in columns[:LISTED])
     more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
     raise DataError(
         f"{name} has no column {named}; {hint}set {hyperparameter} to one of its columns: {printable(listed)}{more}"
+        f"{_values(columns, first)}{_proposal(columns, first)}"
     )
+
+
+def _values(columns: Sequence[str], first: Sequence[Any]) -> str:
+    """The first row, for a message."""
+    if len(first) != len(columns) or len(columns) > LISTED:
+        return ""
+    shown = ", ".join("" if value is MISSING or value is None else str(value)[:SHOWN_CHARACTERS] for value in first)
+    return f" (first row: {printable(shown)})"
+
+
+def _proposal(columns: Sequence[str], first: Sequence[Any]) -> str:
+    """Settings that would read the file, where its columns are called as texts and labels usually are."""
+    texts = [column for column in columns if column.casefold() in _TEXTS]
+    labels = [column for column in columns if column.casefold() in _LABELS]
+    settings = [f"text_columns={texts[0]}"] if len(texts) == 1 else []
+    if len(labels) == 1:
+        settings.append(f"label_column={labels[0]}")
+    marks = [column for column, value in zip(columns, first, strict=False) if str(value) in ("0", "1")]
+    if not labels and len(marks) > 1:
+        settings.append(f"task=multi_label label_columns={','.join(marks[:LISTED])}")
+    return printable(f"; try {' '.join(settings)}") if len(settings) == 2 else ""

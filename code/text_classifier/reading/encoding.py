@@ -3,18 +3,123 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from text_classifier.contract.errors import DataError
+from text_classifier.contract.errors import DataError, SettingsError
+
+#: The value of the hyperparameter `encoding` that reads lines that are not UTF-8 as FALLBACK.
+AUTO = "auto"
+FALLBACK = "windows-1252"
+
+#: Byte order marks, the longer ones first: that of UTF-32 begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"), (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
+
+#: First bytes of the formats that are not text: Parquet, Arrow files and streams.
+BINARY = (b"PAR1", b"ARROW1\x00\x00", b"\xff\xff\xff\xff")
+
+#: Codecs of Python that are not encodings of files.
+_NO_ENCODINGS = ("utf-7", "idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined")
 
 
-def as_utf8(content: Iterator[bytes], name: str, encoding: str) -> Iterator[bytes]:
-    """The blocks of a file, its text as UTF-8 without a byte order mark; a file without text (Parquet) unchanged.
+def as_utf8(content: Iterator[bytes], name: str, encoding: str, note: Callable[[str], None]) -> Iterator[bytes]:
+    """The blocks of a file, its text as UTF-8 without a byte order mark; a file that is not text unchanged.
 
-    Bytes that are not UTF-8 are left as they are: fields.py reports the row.
+    Without `encoding` a byte order mark tells it, else it is UTF-8. Bytes that are not UTF-8 are left as they are then:
+    fields.py reports the row. Raises SettingsError for an encoding that does not exist, and DataError for bytes that
+    are not of it.
     """
+    codec = _codec(encoding)
     head = next(content, b"")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) and not head.startswith(b"\xff\xff\xff\xff"):
-        raise DataError(f"{name} is UTF-16 or not a text file; convert it to UTF-8")
-    yield head.removeprefix(codecs.BOM_UTF8)
+    if head.startswith(BINARY):
+        yield head
+        yield from content
+        return
+    mark, marked = next(((mark, name) for mark, name in _MARKS if head.startswith(mark)), (b"", ""))
+    head = head.removeprefix(mark)
+    if marked in ("", "utf-8") and encoding.lower() == AUTO:
+        yield from _utf8_else_fallback(_chain(head, content), name, note)
+    elif (marked or codec) == "utf-8":
+        _refuse_unmarked(head, name)
+        yield head
+        yield from content
+    else:
+        yield from _decoded(_chain(head, content), name, marked or codec)
+
+
+def _chain(head: bytes, content: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
     yield from content
+
+
+def _codec(encoding: str) -> str:
+    """Python's name of an encoding. Raises SettingsError."""
+    if encoding.lower() in ("", AUTO):
+        return "utf-8"
+    try:
+        codec = codecs.lookup(encoding)
+        b"a".decode(codec.name, "ignore")  # fails for codecs that decode no text, such as base64
+    except (LookupError, ValueError):
+        codec = None
+    if codec is None or codec.name.replace("_", "-") in _NO_ENCODINGS:
+        raise SettingsError(
+            f"encoding={encoding!r} is not the name of an encoding; use one such as windows-1252, latin-1, utf-16, "
+            "shift_jis or gb18030, or auto"
+        )
+    return codec.name.removesuffix("-sig")
+
+
+def _refuse_unmarked(head: bytes, name: str) -> None:
+    """Raise DataError for UTF-16 without a byte order mark: every other byte of its Latin letters is zero."""
+    even, odd = head[:1000:2].count(0), head[1:1000:2].count(0)
+    for codec, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
+        if zeros > len(head[:1000]) // 4 and others < zeros // 8:
+            raise DataError(f"{name} seems to be UTF-16 without a byte order mark; set encoding={codec}")
+
+
+def _decoded(content: Iterator[bytes], name: str, codec: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(codec)()
+    try:
+        for block in content:
+            yield decoder.decode(block).encode("utf-8", "surrogatepass")
+        yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+    except UnicodeError as error:
+        reason = getattr(error, "reason", str(error))
+        raise DataError(f"{name} is not {codec} ({reason}); set encoding to that of the file") from None
+
+
+def _utf8_else_fallback(content: Iterator[bytes], name: str, note: Callable[[str], None]) -> Iterator[bytes]:
+    others, rest = 0, b""
+    for block in content:
+        whole, newline, rest = (rest + block).rpartition(b"\n")
+        text, count = _line_by_line(whole + newline)
+        others += count
+        yield text
+    text, count = _line_by_line(rest)
+    others += count
+    yield text
+    if others:
+        lines = "1 line that is" if others == 1 else f"{others:,} lines that are"
+        note(f"WARNING: {name} has {lines} not UTF-8, read as {FALLBACK}; look at the texts")
+
+
+def _line_by_line(text: bytes) -> tuple[bytes, int]:
+    """The text in UTF-8, and how many of its lines were not."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        lines = [_line(line) for line in text.split(b"\n")]
+        return b"\n".join(line for line, _ in lines), sum(is_other for _, is_other in lines)
+    return text, 0
+
+
+def _line(line: bytes) -> tuple[bytes, bool]:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        # Five bytes are no character of Windows-1252; browsers read them as control characters, as Latin-1 does.
+        characters = (bytes([byte]).decode(FALLBACK, "ignore") or chr(byte) for byte in line)
+        return "".join(characters).encode(), True
+    return line, False

@@ -43,7 +43,8 @@ def text(value: Any, name: str) -> str:
         character = ord(content[error.start])
         if 0xDC80 <= character <= 0xDCFF:
             raise BadRow(
-                f"is not UTF-8 in column {name!r} (byte 0x{character - 0xDC00:02x})", "convert the file to UTF-8"
+                f"is not UTF-8 in column {name!r} (byte 0x{character - 0xDC00:02x})",
+                "set encoding=windows-1252 if a Windows program wrote the file, or convert it to UTF-8",
             ) from None
         raise BadRow(f"has half a surrogate pair in column {name!r}") from None
     if "\0" in content:

@@ -17,8 +17,8 @@ from text_classifier.reading.sources import SourceFile
 from text_classifier.reading.table import Choose, FileOptions, OpenFile, Problems, Row
 
 _FORMATS = {
-    "csv": delimited.csv_rows,
-    "tsv": delimited.tsv_rows,
+    "delimited": delimited.delimited_rows,
+    "fasttext": delimited.fasttext_rows,
     "json lines": json_files.line_rows,
     "json array": json_files.array_rows,
     "json object": json_files.object_rows,
@@ -31,9 +31,10 @@ def open_rows(
     source: SourceFile, options: FileOptions, choose: Choose, problems: Problems
 ) -> tuple[OpenFile, Iterator[Row]]:
     """A file, and all its rows. Raises DataError when the file as a whole cannot be read."""
-    content = as_utf8(blocks(source.path, source.name), source.name, options.encoding)
+    notes: list[str] = []
+    content = as_utf8(blocks(source.path, source.name), source.name, options.encoding, notes.append)
     head = next(content, b"")
-    file = OpenFile(source.path, source.name, itertools.chain([head], content), options, choose, problems)
+    file = OpenFile(source.path, source.name, itertools.chain([head], content), options, choose, problems, notes=notes)
     read = _FORMATS[_format(head, source.name)]
     return file, _with_partition(file, source.partition, read) if source.partition else read(file)
 
@@ -64,16 +65,16 @@ def _format(head: bytes, name: str) -> str:
         return "parquet"
     if head.startswith((b"ARROW1\x00\x00", b"\xff\xff\xff\xff")):
         return "arrow"
-    if head[:1000].count(0) > len(head[:1000]) // 4:
-        raise DataError(f"{name} is UTF-16 or not a text file; convert it to UTF-8")
     start = head.lstrip()
     if start.startswith(b"{"):
         return "json lines" if json_files.is_lines(start) else "json object"
     if start.startswith(b"["):
         return "json array"
+    if delimited.is_fasttext(start):
+        return "fasttext"
     header, newline, _ = start.partition(b"\n")
     if any(byte < 9 or 13 < byte < 32 for byte in header[:1000]):
         raise DataError(f"{name} has control characters in its first line; give a CSV, TSV, JSON or Parquet file")
     if b"\r" in header.removesuffix(b"\r") and not newline:
         raise DataError(f"{name} has lines that end with only a carriage return; convert them to line feeds")
-    return "tsv" if b"\t" in header else "csv"
+    return "delimited"

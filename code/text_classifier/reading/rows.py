@@ -25,7 +25,7 @@ from text_classifier.reading.labels import LabelReader
 from text_classifier.reading.reader import open_rows
 from text_classifier.reading.sources import Source, SourceFile
 from text_classifier.reading.spool import Spool
-from text_classifier.reading.table import DEFAULT_OPTIONS, LONGEST_FIELD, FileOptions, place
+from text_classifier.reading.table import DEFAULT_OPTIONS, LONGEST_FIELD, FileOptions, NoHeader, place
 from text_classifier.reading.text_folders import is_text_folders, whole_text
 
 #: Maximum number of slices, and maximum length of a slice's value in characters.
@@ -149,6 +149,7 @@ class _Table:
         self._slice_values: dict[str, int] = {}
         self._files: list[str] = []  # name and unit, as in `train/a.tsv line`
         self._starts: list[int] = []  # index of each file's first row
+        self._header: tuple[str, Sequence[str]] | None = None  # name and columns of the first file
         self._empty: list[str] = []  # names of files without rows
         self._notes: dict[str, int] = {}  # in order, and in how many files
         self.dropped = 0
@@ -168,7 +169,16 @@ class _Table:
 
         def choose(names: Sequence[str], first: Sequence[Any]) -> Sequence[str]:
             nonlocal chosen
-            chosen = self._columns.choose(name, names, first)
+            try:
+                chosen = self._columns.choose(name, names, first)
+            except DataError:
+                if self._header and len(names) == len(self._header[1]) and not set(names) & set(self._header[1]):
+                    raise NoHeader(
+                        f"{name} has no header, unlike {self._header[0]}; begin each file with "
+                        f"{listed(self._header[1], 20)}"
+                    ) from None
+                raise
+            self._header = self._header or (name, names)
             return chosen.names
 
         file, rows = open_rows(source, self._options, choose, self._bad)

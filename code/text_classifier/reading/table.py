@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -22,6 +23,10 @@ Row = tuple[int, int, Sequence[Any]]
 
 #: Chooses from the columns of a file, given their names and the values of its first row (empty if unknown).
 Choose = Callable[[Sequence[str], Sequence[Any]], Sequence[str]]
+
+
+class NoHeader(DataError):
+    """A file of a channel lacks the header that an earlier one has."""
 
 
 class Problems(Protocol):
@@ -71,7 +76,7 @@ class OpenFile:
 
         Raises DataError when the file lacks a column, or has a chosen one twice.
         """
-        header = [column.strip() for column in columns]
+        header = [unicodedata.normalize("NFC", column.strip()) for column in columns]
         chosen = self.choose(header, first)
         repeated = next((column for column in chosen if header.count(column) > 1), None)
         if repeated is not None:

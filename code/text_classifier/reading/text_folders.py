@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from text_classifier.contract.errors import DataError
 from text_classifier.reading.columns import Columns
@@ -32,7 +31,7 @@ def is_text_folders(files: Sequence[SourceFile], columns: Columns, options: File
 
 
 def _has_header(file: SourceFile, columns: Columns, options: FileOptions) -> bool:
-    first = next(iter(as_utf8(blocks(file.path, file.name), file.name, options.encoding)), b"").partition(b"\n")[0]
+    first = next(_content(file, options), b"").partition(b"\n")[0]
     for separator in ("\t", ",", ";", "|"):
         names = [name.strip().strip('"') for name in first.decode("utf-8", "replace").split(separator)]
         try:
@@ -46,8 +45,12 @@ def _has_header(file: SourceFile, columns: Columns, options: FileOptions) -> boo
 def whole_text(file: SourceFile, options: FileOptions) -> str:
     """The content of a text file; bytes that are not UTF-8 become lone surrogates. Raises DataError if too long."""
     content = b""
-    for block in itertools.islice(as_utf8(blocks(file.path, file.name), file.name, options.encoding), LONGEST_FIELD):
+    for block in _content(file, options):
         content += block
         if len(content) > 4 * LONGEST_FIELD:
             raise DataError(f"{file.name} is longer than {LONGEST_FIELD:,} characters; remove it")
     return content.decode("utf-8", "surrogateescape").strip()
+
+
+def _content(file: SourceFile, options: FileOptions) -> Iterator[bytes]:
+    return as_utf8(blocks(file.path, file.name), file.name, options.encoding, lambda note: None)

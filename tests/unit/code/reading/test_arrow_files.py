@@ -60,8 +60,8 @@ def test_each_form_gives_the_same_rows(channel: Write, form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_cut_file_is_refused(channel: Write, form: str) -> None:
     content = written(pyarrow.table(COLUMNS), form)
-    for length in range(8, len(content) - 16, max(1, len(content) // 40)):
-        with pytest.raises(DataError, match=r"cannot be read as (Parquet|Arrow)|no rows|in its metadata"):
+    for length in range(8, len(content), max(1, len(content) // 40)):
+        with pytest.raises(DataError, match=r"cannot be read as (Parquet|Arrow)|is truncated"):
             data(channel("a.bin", content[:length]))
 
 

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -54,7 +55,15 @@ class Counter:
         pass
 
 
-def csv_file() -> bytes:
+def arrow_file() -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    table = pyarrow.table({"text": [f"row {number}" for number in range(40)], "label": [1, 2] * 20})
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=8)
+    return sink.getvalue().to_pybytes()
+
+
+def csv_file(delimiter: str = ",") -> bytes:
     out = io.StringIO()
     rows = [
         ("id", "text", "label"),
@@ -63,7 +72,9 @@ def csv_file() -> bytes:
         (3, "", 2),
         (4, "a,\r\nb\n\nc", 3),
     ]
-    csv.writer(out, lineterminator="\n").writerows(rows + [(n, f"row {n}", n % 5) for n in range(5, 15)])
+    csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows(
+        rows + [(n, f"row {n}", n % 5) for n in range(5, 15)]
+    )
     return out.getvalue().encode()
 
 
@@ -73,29 +84,43 @@ def amazon(kind: str) -> bytes:
         return Path(folder, "a").read_bytes()
 
 
-def lines(content: bytes) -> list[bytes]:
-    return [line.removesuffix(b"\r") for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+def is_row(fields: list[str], header: list[str]) -> bool:
+    return any(field.strip() for field in fields) and fields != header
 
 
-def rows_of_table(content: bytes) -> int:
-    """Lines after the header that are not empty."""
-    return len([line for line in lines(content) if line]) - 1
+def rows_of_table(content: str) -> int:
+    """Lines after the header that are not blank."""
+    header, *rest = [line.removesuffix("\r").split("\t") for line in content.split("\n") if line.removesuffix("\r")]
+    return sum(is_row(fields, header) for fields in rest)
 
 
-def rows_of_json_lines(content: bytes) -> int:
-    return len([line for line in lines(content) if line.decode("utf-8", "replace").strip()])
+def rows_of_json_lines(content: str) -> int:
+    return len([line for line in content.split("\n") if line.strip()])
 
 
-def rows_of_json_array(content: bytes) -> int:
-    return len(json.loads(content.decode("utf-8-sig", "surrogateescape")))
+def rows_of_json_array(content: str) -> int:
+    return len(json.loads(content))
 
 
-def rows_of_csv(content: bytes) -> int:
+def rows_of_json_object(content: str) -> int | None:
+    """The objects of the one list of objects, or those that come one after another; None if there are neither."""
+    found, end = json.JSONDecoder().raw_decode(content.lstrip())
+    objects, rest = 1, content.lstrip()[end:].lstrip()
+    while rest:
+        _, end = json.JSONDecoder().raw_decode(rest)
+        objects, rest = objects + 1, rest[end:].lstrip()
+    if objects > 1:
+        return objects
+    lists = [part for part in found.values() if isinstance(part, list) and part and isinstance(part[0], dict)]
+    return len(lists[0]) if len(lists) == 1 else None
+
+
+def rows_of_csv(content: str, separator: str) -> int:
     """Records, one line at a time: a record that does not parse counts for its first line alone."""
-    left = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n")
+    left = content.split("\n")
     left = [line + "\n" for line in left[:-1]] + ([left[-1] + "\n"] if left[-1] else [])
-    separator = ";" if ";" in left[0] and "," not in left[0] else ","
-    count = -1
+    header: list[str] = []
+    count = 0
     while left:
         reader = csv.reader(left, strict=True, delimiter=separator)
         try:
@@ -103,18 +128,34 @@ def rows_of_csv(content: bytes) -> int:
         except csv.Error:
             left, count = left[1:], count + 1
         else:
-            left, count = left[reader.line_num :], count + bool(row)
+            left, count = left[reader.line_num :], count + bool(header and is_row(row, header))
+            header = header or row
     return count
 
 
-def count(content: bytes) -> int:
-    """The rows of a file, counted without the reader that is tested."""
-    start = content.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith(b"{"):
-        return rows_of_json_lines(content)
-    if start.startswith(b"["):
-        return rows_of_json_array(content)
-    return rows_of_table(content) if b"\t" in start.split(b"\n")[0] else rows_of_csv(content)
+def count(kind: str, content: bytes) -> int | None:
+    """The rows of a file, counted without the reader that is tested; None where a mutation has made another kind."""
+    if kind == "arrow":  # has no checksums: a changed number of rows is not noticed
+        return None
+    encoding = "utf-16" if kind == "utf-16" else "utf-8"
+    if not content.startswith(b"\xff\xfe") and kind == "utf-16":
+        return None
+    text = content.decode(encoding, "surrogateescape").removeprefix("\ufeff").removesuffix("\x1a")
+    start = text.lstrip()
+    first = next((line.removesuffix("\r") for line in start.split("\n") if line.strip()), "")
+    if first.startswith("{"):
+        return rows_of_json_lines(text) if kind == "json lines" else rows_of_json_object(text)
+    if first.startswith("["):
+        return rows_of_json_array(text)
+    if first.startswith("__label__"):
+        return rows_of_json_lines(text)
+    bare = re.sub(r'"(?:[^"]|"")*"', "", first)
+    separator = next((mark for mark in "\t,;|" if mark in bare), ",")
+    if first.lower().lstrip('"').startswith("sep=") or '\\"' in text:
+        return None
+    if separator == "\t":
+        return rows_of_table(text) if kind == "tsv" else None
+    return rows_of_csv(text, separator)
 
 
 FILES = {
@@ -122,6 +163,17 @@ FILES = {
     "json lines": amazon("2018"),
     "json array": b"[" + b",\n".join(amazon("2023").splitlines()) + b"]",
     "csv": csv_file(),
+    "semicolons": csv_file(";"),
+    "pipes": csv_file("|"),
+    "quoted tsv": csv_file("\t"),
+    "utf-16": csv_file().decode().encode("utf-16"),
+    "fasttext": b"".join(b"__label__%d text %d , more\n" % (number % 2, number) for number in range(12)),
+    "json object": b'{"version": 1, "data": [' + b",\n".join(amazon("2023").splitlines()) + b"]}",
+    "json columns": json.dumps({"text": list("abcdef"), "label": [1, 2] * 3}).encode(),
+    "json objects": b"\n".join(json.dumps(json.loads(row), indent=1).encode() for row in amazon("2023").splitlines()),
+    "arrow": arrow_file(),
+    "sep line": b"sep=;\r\n" + csv_file(";"),
+    "spark": b'text,label\n"a \\"b\\", c",1\nd,2\n"e, \\"f",1\n',
 }
 
 
@@ -159,8 +211,9 @@ def test_rows_read_and_rows_reported_are_the_rows_of_the_file(
 ) -> None:
     content = changed(FILES[kind], mutations)
     found = read(content, folder)
-    if not isinstance(found, str):
-        assert sum(found) == count(content)
+    expected = None if isinstance(found, str) else count(kind, content)
+    if expected is not None:
+        assert sum(found) == expected  # type: ignore[arg-type]
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -123,7 +123,8 @@ MALFORMED: list[tuple[str, str | bytes, str]] = [
      "'text'; did you mean 'txt'? set text_columns to one of its columns: txt, label"),
     ("a.csv", "text,lable\na,1\n", "train/a.csv has no column 'star_rating' or 'overall' or 'rating' or 'label'; did you "
      "mean 'lable'? set label_column to one of its columns: text, lable"),
-    ("a.tsv", "good book\t5\nbad\t1\n", "train/a.tsv has no column 'review_headline,review_body'"),
+    ("a.tsv", "good book\t5\nbad\t1\n", "train/a.tsv has no header: its first line is a row (good book, 5); add one, or set "
+     "has_header=false and columns=text,label"),
     ("a.tsv", WIDE + "x\n", "train/a.tsv has no column 'review_headline,review_body'"),
     ("a.csv", "", "the channel 'train' has no files with rows, only a.csv (empty); add a CSV"),
     ("a.csv", "\n\r\n", "train/a.csv has no rows"),
@@ -150,10 +151,10 @@ MALFORMED: list[tuple[str, str | bytes, str]] = [
     ("a.csv", "text,label\na, \nb,1\nc,\nd,\n", "train/a.csv line 2 has no value in column 'label'; fill it in or remove "
      "the row; also train/a.csv line 4 has no value in column 'label'; also train/a.csv line 5 has no"),
     ("a.csv", f"text,label\na,{'x' * 300}\n", "train/a.csv line 2 has 300 characters in column 'label'; a label or group has"),
-    ("a.csv", NOT_UTF8, "train/a.csv line 3 is not UTF-8 in column 'text' (byte 0xe9); convert the file to UTF-8"),
+    ("a.csv", NOT_UTF8, "train/a.csv line 3 is not UTF-8 in column 'text' (byte 0xe9); set encoding=windows-1252 if a Windows"),
     ("a.jsonl", b'{"text": "a\xff", "label": 1}', "train/a.jsonl line 1 is not UTF-8 in column 'text' (byte 0xff)"),
-    ("a.csv", "text,label\na,1\n".encode("utf-16"), "train/a.csv is UTF-16 or not a text file; convert it to UTF-8"),
-    ("a.csv", "text,label\na,1\n".encode("utf-16-le"), "train/a.csv is UTF-16 or not a text file; convert it to UTF-8"),
+    ("a.csv", "text,label\na,1\n".encode("utf-16-le"), "train/a.csv seems to be UTF-16 without a byte order mark; set encoding=utf-16-le"),
+    ("a.csv", "text,label\na,1\n".encode("utf-16-be"), "train/a.csv seems to be UTF-16 without a byte order mark; set encoding=utf-16-be"),
     ("a.csv", "text,label\na\0b,1\n", "train/a.csv line 2 has a NUL character in column 'text'; fix or remove the row"),
     ("a.tsv", "text\tlabel\nab\t1\0\n", "train/a.tsv line 2 has a NUL character in column 'label'"),
     ("a.bin", b"\x7fELF\x02\x01\x01" + b"x" * 99, "train/a.bin has control characters in its first line; give a CSV, TSV,"),

@@ -1,0 +1,126 @@
+"""How a text file separates and quotes its fields, detected from its first lines."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from text_classifier.contract.errors import SettingsError
+
+#: Separators in the order in which they are looked for in the first line. A comma is the default.
+_SEPARATORS = ("\t", ",", ";", "|")
+
+#: Excel's own first line: it names the separator.
+_SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The separator, and whether fields may be quoted; within quotes a quote is doubled, or escaped by a backslash."""
+
+    delimiter: str = ","
+    is_quoted: bool = True
+    has_backslashes: bool = False
+    has_sep_line: bool = False  #: Excel's first line, which is neither header nor row
+
+
+def detect(sample: Sequence[str], delimiter: str) -> Dialect:
+    """The dialect of a file that begins with these lines; `delimiter` is the hyperparameter. Raises SettingsError."""
+    first = next((line for line in sample if line.strip()), "")
+    sep_line = _SEP_LINE.fullmatch(first) if not delimiter else None
+    if sep_line:
+        rest = sample[sample.index(first) + 1 :]
+        return Dialect(sep_line[1], has_backslashes=_has_backslashes(rest, sep_line[1]), has_sep_line=True)
+    separator = _given(delimiter) or _separator(first)
+    if separator == "\t" and not _is_quoted_tsv(sample):
+        return Dialect(separator, is_quoted=False)
+    return Dialect(separator, has_backslashes=_has_backslashes(sample, separator))
+
+
+def _given(delimiter: str) -> str:
+    character = "\t" if delimiter.strip().lower() in ("tab", "\\t") else delimiter
+    if len(character) > 1 or character in ('"', "\n", "\r"):
+        raise SettingsError(f"delimiter={delimiter!r} is not a single character; set it to one such as ; or | or tab")
+    return character
+
+
+def _separator(header: str) -> str:
+    """The separator of a first line: those within quotes do not count."""
+    bare = _QUOTED.sub("", header)
+    return next((separator for separator in _SEPARATORS if separator in bare), ",")
+
+
+def _is_quoted_tsv(sample: Sequence[str]) -> bool:
+    """Whether a TSV file quotes fields, as pandas does.
+
+    The Amazon review files never quote: a quote in them is text, anywhere in a field. So each quote must be one that a
+    writer of quotes would write, and one at least must be needed: around a tab, a line feed or a quote, or around all
+    texts alike.
+    """
+    if not any('"' in line for line in sample):
+        return False
+    try:
+        records = list(csv.reader(_complete(sample), delimiter="\t", strict=True))
+    except csv.Error:
+        return False
+    if any(len(record) != len(records[0]) for record in records if record):
+        return False
+    fields = [field for record in records for field in record]
+    raw = [field for line in sample for field in line.split("\t")]
+    if any('"' in field and not (field.startswith('"') or field.endswith('"')) for field in raw):
+        return False
+    needed = any(mark in field for field in fields for mark in ('"', "\t", "\n"))
+    texts = [field for field in raw if field.strip('"') and not _is_number(field)]
+    return needed or all(field.startswith('"') for field in texts)
+
+
+def _has_backslashes(sample: Sequence[str], separator: str) -> bool:
+    r"""Whether quotes within quotes are escaped as \", as Spark and Glue do: the file is not CSV otherwise."""
+    if not any('\\"' in line for line in sample):
+        return False
+    return not _is_valid(sample, separator) and _is_valid(list(map(unescaped, sample)), separator)
+
+
+def _is_valid(sample: Sequence[str], separator: str) -> bool:
+    try:
+        records = [record for record in csv.reader(_complete(sample), delimiter=separator, strict=True) if record]
+    except csv.Error:
+        return False
+    return all(len(record) == len(records[0]) for record in records)
+
+
+def _complete(sample: Sequence[str]) -> Iterator[str]:
+    """The lines up to the last one with an even number of quotes so far: a record may be cut by the sample's end."""
+    quotes, end = 0, 0
+    for number, line in enumerate(sample, start=1):
+        quotes += line.count('"')
+        if quotes % 2 == 0:
+            end = number
+    return (line + "\n" for line in sample[:end])
+
+
+_ESCAPED = re.compile(r'(\\+)"')
+
+
+def unescaped(line: str) -> str:
+    r"""The line with quotes doubled instead of escaped: an odd number of backslashes escapes, a pair is one of them."""
+    if '\\"' not in line:
+        return line
+    return _ESCAPED.sub(lambda found: "\\" * (len(found[1]) // 2) + ('""' if len(found[1]) % 2 else '"'), line)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def quotes(lines: Iterable[str], dialect: Dialect) -> Iterable[str]:
+    """The lines of a file with its quotes as RFC 4180 has them."""
+    return map(unescaped, lines) if dialect.has_backslashes else lines
