@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -145,7 +145,7 @@ def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> 
 
 def _load(
     options: argparse.Namespace, manifest: Manifest, *, has_ids: bool
-) -> tuple[list[str], Callable[[list[str]], list[list[str]]]]:
+) -> tuple[list[str], Callable[[list[str]], Iterable[list[str]]]]:
     """The CSV header, and the model as a function from texts to CSV cells; it runs exactly as in evaluation."""
     from text_classifier.modeling.load import load_model, make_classifier
     from text_classifier.modeling.precision import Precision
@@ -169,7 +169,7 @@ def _load(
     classifier = make_classifier(model, tokenizer.pad_token_id or 0, precision)
     temperature = manifest["temperature"] if options.calibrated else None
 
-    def cells_of(texts: list[str]) -> list[list[str]]:
+    def cells_of(texts: list[str]) -> Iterable[list[str]]:
         split = Split(tokenize(tokenizer, texts, length), np.zeros(len(texts), dtype=np.int64))
         logits = predict(classifier, split, options.batch_size, cluster, StopSignal(), setting="--batch-size")
         assert logits is not None  # the stop signal is never set

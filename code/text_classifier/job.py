@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from text_classifier.contract import metric_names
-from text_classifier.contract.errors import SettingsError, explain
+from text_classifier.contract.errors import SettingsError, explain, listed
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, LossCurve, Metrics, Scores, Throughput
 from text_classifier.dataset import data_report
@@ -26,6 +26,7 @@ from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import Stopped, StopSignal
 from text_classifier.tasks.classes import balanced_weights
+from text_classifier.tasks.single_label import CLASSES_SHOWN
 from text_classifier.tokenization.tokens import tokenize
 from text_classifier.training.batches import Split
 from text_classifier.training.checkpoint import Checkpoints
@@ -85,7 +86,7 @@ class Job:
         self.classifier = make_classifier(self.model, self.tokenizer.pad_token_id or 0, precision)
         counts = ", ".join(f"{name} {len(rows)}" for name, rows in self.splits.items())
         cluster.print0(
-            f"rows: {counts}; classes: {', '.join(self.classes)}; {self.model.config.model_type}, "
+            f"rows: {counts}; classes: {listed(self.classes, CLASSES_SHOWN)}; {self.model.config.model_type}, "
             f"{self.classifier.name} batches, {cluster.device.type}, {precision.name}"
         )
 

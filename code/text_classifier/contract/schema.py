@@ -95,8 +95,18 @@ ClassMetrics = TypedDict(
         "precision": Annotated[float, "Precision; 0 where the class was never predicted"],
         "recall": Annotated[float, "Recall; 0 where the class has no rows"],
         "f1": Annotated[float, "Harmonic mean of precision and recall"],
-        "roc_auc": Annotated[Number, "ROC AUC of the class against all others"],
-        "auprc": Annotated[Number, "Average precision of the class against all others"],
+        "roc_auc": Annotated[Number, "ROC AUC of the class against all others; null with more than 200 classes"],
+        "auprc": Annotated[Number, "Average precision of the class against all others; null as `roc_auc` is"],
+    },
+)
+
+
+Mistake = TypedDict(
+    "Mistake",
+    {
+        "class": Annotated[str, "The true class"],
+        "predicted": Annotated[str, "The predicted class"],
+        "rows": Annotated[int, "Rows of the one that were predicted as the other"],
     },
 )
 
@@ -149,7 +159,13 @@ class SplitMetrics(Part):
 
     per_class: NotRequired[Annotated[list[ClassMetrics], "Each class or label; not with regression"]]
     confusion_matrix: NotRequired[
-        Annotated[list[list[int]], "Rows by true class (outer) and predicted class (inner); single_label only"]
+        Annotated[
+            list[list[int]],
+            "Rows by true class (outer) and predicted class (inner); single_label with at most 200 classes",
+        ]
+    ]
+    mistakes: NotRequired[
+        Annotated[list[Mistake], "The most frequent mistakes, at most 1,000; single_label with more than 200 classes"]
     ]
     calibration: NotRequired[Annotated[Calibration, "Whether the probabilities can be trusted; single_label only"]]
     thresholds: NotRequired[
@@ -287,7 +303,11 @@ Prediction = TypedDict(
         "id": NotRequired[Annotated[str, "Value of `id_column`, if it is set"]],
         "label": NotRequired[Annotated[str, "The true class, labels or number; not in the output of `predict`"]],
         "predicted": Annotated[str, "The predicted class, labels or number"],
-        "probability_<class>": NotRequired[Annotated[float, "Probability of each class; not with regression"]],
+        "probability_<class>": NotRequired[
+            Annotated[float, "Probability of each class; not with regression, nor with more than 200 classes"]
+        ],
+        "top_<rank>": NotRequired[Annotated[str, "With more than 200 classes: the five most probable ones"]],
+        "top_<rank>_probability": NotRequired[Annotated[float, "Their probabilities"]],
     },
 )
 
@@ -326,13 +346,15 @@ def _has(content: Any, key: str) -> bool:
     return True
 
 
-def csv_header(classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
-    """The columns of a file of predictions; `classes` are those with probabilities."""
+def csv_header(classes: Sequence[str], *, has_ids: bool, has_labels: bool, ranks: int = 0) -> list[str]:
+    """The columns of a file of predictions; `classes` are those with probabilities, `ranks` the most probable ones."""
     absent = {name for name, is_there in (("id", has_ids), ("label", has_labels)) if not is_there}
     columns: list[str] = []
     for name in Prediction.__annotations__:
         if name == "probability_<class>":
             columns += [f"probability_{each}" for each in classes]
+        elif "<rank>" in name:
+            columns += [name.replace("<rank>", str(rank)) for rank in range(1, ranks + 1)]
         elif name not in absent:
             columns.append(name)
     return columns

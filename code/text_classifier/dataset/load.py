@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from text_classifier.contract.errors import DataError
+from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import SCHEMA_VERSION, ChannelReport, DataReport
 from text_classifier.dataset import data_report
@@ -46,7 +46,11 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
         found["train"], settings, task, label_map, is_split=splits_off, is_measured=splits_off
     )
     counts = {"train": seen}
-    rows = rows.take(sample(len(rows), settings.max_data_rows, settings.seed))
+    classes = label_map.classes
+    if missing := task.missing(rows.targets, classes):
+        raise DataError(f"no training row has the class {missing[0]!r}; add rows of it, or remove it from the settings")
+    rows = rows.take(sample(task.strata(rows.targets, settings.train_size), settings.max_data_rows, settings.seed))
+    not_sampled = task.missing(rows.targets, classes)  # a note says so
     splits: dict[str, Rows] = {}
     for name in ("validation", "test"):
         if name in found:
@@ -59,8 +63,18 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
         rows = rows.take(training)
     rows, notes = _without_shared(rows, splits, settings)
     splits = {"train": rows, **splits}
-    classes = label_map.classes
+    if lost := set(task.missing(rows.targets, classes)) - set(not_sampled):
+        raise DataError(
+            f"no training row of the class {min(lost)!r} is left: all are in a group of the validation split, or "
+            "repeat a text of another split (deduplicate); add rows of it"
+        )
     task.require_learnable(rows.targets, classes, settings)
+    metric = settings.metric_for_best_model
+    if reason := task.unmeasurable(splits["validation"].targets).get(metric):
+        raise SettingsError(
+            f"metric_for_best_model={metric} is undefined for the validation rows, because {reason}; choose another "
+            "metric, or other validation rows"
+        )
     report: DataReport = {
         "schema_version": SCHEMA_VERSION,
         "channels": counts,

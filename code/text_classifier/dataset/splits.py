@@ -7,11 +7,25 @@ import numpy as np
 from text_classifier.runtime.seeds import SeedStream
 
 
-def sample(rows: int, wanted: int, seed: int) -> np.ndarray:
-    """Indices of a seeded sample of `wanted` rows in file order, or of all rows when wanted is 0. int64."""
-    if not wanted or wanted >= rows:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng((seed, SeedStream.ROW_SAMPLE)).choice(rows, size=wanted, replace=False))
+def sample(strata: np.ndarray, wanted: int, seed: int) -> np.ndarray:
+    """Indices of a seeded, stratified sample of `wanted` rows in file order, or of all rows when wanted is 0. int64.
+
+    Each stratum (int64 [rows], such as the class) keeps two rows where `wanted` suffices for that, one to train on and
+    one to validate with, else one; the strata with the most rows come first where it does not suffice for one.
+    """
+    if not wanted or wanted >= len(strata):
+        return np.arange(len(strata))
+    random = np.random.default_rng((seed, SeedStream.ROW_SAMPLE))
+    _, stratum, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    shuffled = random.permutation(len(strata))
+    order = shuffled[np.argsort(stratum[shuffled], kind="stable")]  # by stratum, at random within
+    rank = np.arange(len(strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each row in its stratum
+    size = np.repeat(sizes, sizes)
+    # Rows are taken by their share of the stratum, the first ones of each stratum before all others.
+    kept = 2 if wanted >= np.minimum(sizes, 2).sum() else 1
+    is_first = rank < kept
+    key = np.where(is_first, rank - kept, (rank + 0.5) / size)
+    return np.sort(order[np.lexsort((-size, key))[:wanted]])
 
 
 def split(strata: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

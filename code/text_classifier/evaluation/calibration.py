@@ -5,11 +5,16 @@ Source: Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from text_classifier.contract.schema import CalibrationBin
 
 BINS = 15
+
+#: Logits of which there are float64 copies at a time.
+AT_A_TIME = 1 << 22
 
 #: Bounds of the temperature; beyond them something else is wrong.
 COLDEST, HOTTEST = 0.05, 20.0
@@ -24,7 +29,22 @@ def log_probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarra
 
 def losses(logits: np.ndarray, classes: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Cross-entropy of each row, float64 [rows]; its mean is the log loss."""
-    return -log_probabilities(logits, temperature)[np.arange(len(classes)), classes]
+    return _by_rows(
+        logits,
+        lambda rows: -log_probabilities(logits[rows], temperature)[np.arange(len(classes[rows])), classes[rows]],
+    )
+
+
+def confidences(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """The probability of the predicted class of each row, float64 [rows]."""
+    return _by_rows(logits, lambda rows: np.exp(log_probabilities(logits[rows], temperature)).max(axis=1))
+
+
+def _by_rows(logits: np.ndarray, compute: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """`compute` over some rows at a time: a float64 copy of the logits of thousands of classes would not fit."""
+    step = max(1, AT_A_TIME // logits.shape[1])
+    parts = [compute(slice(start, start + step)) for start in range(0, len(logits), step)]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
@@ -43,13 +63,11 @@ def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
     return float(np.exp(minimum.x))
 
 
-def reliability(probabilities: np.ndarray, classes: np.ndarray) -> list[CalibrationBin]:
+def reliability(confidence: np.ndarray, is_correct: np.ndarray) -> list[CalibrationBin]:
     """Rows binned by the probability of the predicted class, in bins of equal width; empty bins are left out.
 
-    probabilities float64 [rows, classes], classes int64 [rows].
+    confidence float64 [rows], is_correct bool [rows].
     """
-    confidence = probabilities.max(axis=1)
-    is_correct = probabilities.argmax(axis=1) == classes
     bin_of = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     rows = np.bincount(bin_of, minlength=BINS)
     confidences, correct = (

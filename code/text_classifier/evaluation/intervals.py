@@ -14,6 +14,12 @@ import numpy as np
 
 from text_classifier.contract.schema import ClassMetrics
 
+#: With more classes, results are bounded: the largest cells of the confusion matrix, the most probable classes.
+MANY_CLASSES = 200
+
+#: Counts of resamples that are held at a time.
+_AT_A_TIME = 1 << 22
+
 #: Resamples of a percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
 RESAMPLES = 1000
 
@@ -82,23 +88,68 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0)
 
 
-def of_counts(confusion: np.ndarray, random: np.random.Generator) -> dict[str, Interval]:
-    """Intervals of the metrics of `from_counts`. confusion int64 [classes, classes]: true class by predicted class.
+@dataclass(frozen=True)
+class Confusion:
+    """The non-zero cells of a confusion matrix, sorted by true and predicted class; all int64 [cells]."""
+
+    true: np.ndarray
+    predicted: np.ndarray
+    rows: np.ndarray
+    classes: int  #: number of classes
+
+    @classmethod
+    def of(cls, true: np.ndarray, predicted: np.ndarray, classes: int) -> Confusion:
+        """Count class indices, int64 [rows] each."""
+        cells, rows = np.unique(true * classes + predicted, return_counts=True)
+        return cls(*np.divmod(cells, classes), rows, classes)
+
+    def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """True positives, support and predictions of each class, int64 [classes]."""
+        right = self.rows * (self.true == self.predicted)
+        weighed = ((self.true, right), (self.true, self.rows), (self.predicted, self.rows))
+        true_positives, support, predicted = (
+            np.bincount(of, weights=rows, minlength=self.classes).astype(np.int64) for of, rows in weighed
+        )
+        return true_positives, support, predicted
+
+    def matrix(self) -> np.ndarray:
+        """int64 [classes, classes]: true class by predicted class."""
+        matrix = np.zeros((self.classes, self.classes), dtype=np.int64)
+        matrix[self.true, self.predicted] = self.rows
+        return matrix
+
+    def mistakes(self, most: int) -> Confusion:
+        """The cells of wrong predictions with the most rows, at most `most`, the largest first."""
+        wrong = np.flatnonzero(self.true != self.predicted)
+        wrong = wrong[np.argsort(-self.rows[wrong], kind="stable")][:most]
+        return Confusion(self.true[wrong], self.predicted[wrong], self.rows[wrong], self.classes)
+
+
+def of_counts(confusion: Confusion, random: np.random.Generator) -> dict[str, Interval]:
+    """Intervals of the metrics of `from_counts`.
 
     Drawing rows with replacement is the same as drawing the matrix's cells from a multinomial distribution, and its
     cost does not depend on the number of rows. If no prediction is wrong, none is in a resample, and the interval has
     no width.
     """
-    true, predicted = np.nonzero(confusion)
-    counts = confusion[true, predicted]
-    drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=RESAMPLES).astype(np.float64)
-    one_hot = np.eye(len(confusion))
-    return {
-        name: of_resamples(values)
-        for name, values in from_counts(
-            drawn @ (one_hot[true] * (true == predicted)[:, None]), drawn @ one_hot[true], drawn @ one_hot[predicted]
-        ).items()
-    }
+    from scipy.sparse import csr_array
+
+    cells, total = np.arange(len(confusion.rows)), confusion.rows.sum()
+    shape = (len(cells), confusion.classes)
+    right = (confusion.true == confusion.predicted).astype(np.float64)
+    ones = np.ones(len(cells))
+    to_classes = [
+        csr_array((weights, (cells, of)), shape=shape)
+        for of, weights in ((confusion.true, right), (confusion.true, ones), (confusion.predicted, ones))
+    ]
+    resampled: dict[str, list[np.ndarray]] = {}
+    step = max(1, _AT_A_TIME // max(shape))
+    for start in range(0, RESAMPLES, step):
+        size = min(step, RESAMPLES - start)
+        drawn = random.multinomial(total, confusion.rows / total, size=size).astype(np.float64)
+        for name, values in from_counts(*(drawn @ each for each in to_classes)).items():
+            resampled.setdefault(name, []).append(values)
+    return {name: of_resamples(np.concatenate(values)) for name, values in resampled.items()}
 
 
 def of_difference(is_correct: np.ndarray, other: np.ndarray, random: np.random.Generator) -> Interval:

@@ -9,7 +9,10 @@ import numpy as np
 
 from text_classifier.contract.schema import Calibration, Threshold
 from text_classifier.evaluation import calibration, intervals
-from text_classifier.evaluation.intervals import Interval, Ranking
+from text_classifier.evaluation.intervals import MANY_CLASSES, Confusion, Interval, Ranking
+
+#: Kinds of mistakes in metrics.json where the confusion matrix would be large.
+MOST_CELLS = 1_000
 
 #: Precisions, and recalls, of the threshold table.
 WANTED = (0.8, 0.9, 0.95, 0.99)
@@ -21,16 +24,25 @@ def details(
     """Metrics of the probabilities, their intervals, and the tables of SplitMetrics.
 
     logits float32 [rows, classes], classes int64 [rows]. Of two classes the second is the positive one. `roc_auc`,
-    `auprc` and thresholds exist only for two classes that both have rows.
+    `auprc` and thresholds exist only for two classes that both have rows. With more than MANY_CLASSES classes the
+    confusion matrix is replaced by its largest wrong cells, and the classes have no `roc_auc` and `auprc`.
     """
-    confusion = confusion_matrix(classes, logits.argmax(axis=1), len(names))
+    confusion = Confusion.of(classes, logits.argmax(axis=1), len(names))
     losses = calibration.losses(logits, classes)
-    rankings = [Ranking.of(odds, classes == index) for index, odds in enumerate(log_odds(logits).T)]
-    metrics = [ranking.metrics() for ranking in rankings]
-    positive = rankings[1] if len(names) == 2 and len(np.unique(classes)) == 2 else None
+    positive = None
+    if confusion.classes <= MANY_CLASSES:
+        rankings = [Ranking.of(odds, classes == index) for index, odds in enumerate(log_odds(logits).T)]
+        metrics = [ranking.metrics() for ranking in rankings]
+        positive = rankings[1] if len(names) == 2 and len(np.unique(classes)) == 2 else None
+        table: dict[str, Any] = {"confusion_matrix": confusion.matrix().tolist()}
+    else:
+        metrics = [{"roc_auc": np.nan, "auprc": np.nan}] * confusion.classes
+        worst = confusion.mistakes(MOST_CELLS)
+        cells = zip(worst.true.tolist(), worst.predicted.tolist(), worst.rows.tolist(), strict=True)
+        table = {"mistakes": [{"class": names[t], "predicted": names[p], "rows": rows} for t, p, rows in cells]}
     tables = {
-        "per_class": intervals.class_table(names, *_counts(confusion), metrics),
-        "confusion_matrix": confusion.tolist(),
+        "per_class": intervals.class_table(names, *confusion.counts(), metrics),
+        **table,
         "calibration": _calibration(logits, classes, temperature),
         "thresholds": _thresholds(positive) if positive else [],
     }
@@ -42,19 +54,9 @@ def score(
     predicted: np.ndarray, classes: np.ndarray, count: int, random: np.random.Generator
 ) -> tuple[dict[str, float], dict[str, Interval]]:
     """The metrics of a confusion matrix and their intervals; predicted and classes int64 [rows], `count` classes."""
-    confusion = confusion_matrix(classes, predicted, count)
-    values = intervals.from_counts(*_counts(confusion))
+    confusion = Confusion.of(classes, predicted, count)
+    values = intervals.from_counts(*confusion.counts())
     return {name: float(value) for name, value in values.items()}, intervals.of_counts(confusion, random)
-
-
-def confusion_matrix(classes: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
-    """int64 [classes, classes]: true class by predicted class."""
-    return np.bincount(classes * count + predicted, minlength=count * count).reshape(count, count)
-
-
-def _counts(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True positives, support and predictions of each class."""
-    return confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
@@ -79,8 +81,9 @@ def log_odds(logits: np.ndarray) -> np.ndarray:
 
 
 def _calibration(logits: np.ndarray, classes: np.ndarray, temperature: float) -> Calibration:
+    is_correct = logits.argmax(axis=1) == classes
     bins = {
-        name: calibration.reliability(np.exp(calibration.log_probabilities(logits, heat)), classes)
+        name: calibration.reliability(calibration.confidences(logits, heat), is_correct)
         for name, heat in (("before", 1.0), ("after", temperature))
     }
     return {

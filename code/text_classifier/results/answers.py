@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from text_classifier.contract import schema
 from text_classifier.contract.errors import listed
 from text_classifier.contract.schema import Metrics
 from text_classifier.evaluation import calibration
-from text_classifier.evaluation.intervals import Ranking
+from text_classifier.evaluation.intervals import MANY_CLASSES, Ranking
 from text_classifier.evaluation.single_label import log_odds
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.multi_label import MultiLabel, probabilities
@@ -21,6 +21,9 @@ from text_classifier.tasks.single_label import SingleLabel
 
 #: Classes named in a title.
 TITLED = 6
+
+#: Most probable classes in predictions where there are too many for a column each.
+RANKS = 5
 
 AnyTask = TypeVar("AnyTask", bound=Task)
 
@@ -40,7 +43,7 @@ class Answers(ABC, Generic[AnyTask]):
         """The columns of a CSV file of predictions."""
 
     @abstractmethod
-    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
+    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> Iterable[list[str]]:
         """The predicted label of each row, and the probabilities where there are any."""
 
     @abstractmethod
@@ -72,22 +75,27 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
         return f"Text classifier: {listed(classes, TITLED)}"
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
+        if len(classes) > MANY_CLASSES:
+            return schema.csv_header((), has_ids=has_ids, has_labels=has_labels, ranks=RANKS)
         return schema.csv_header(classes, has_ids=has_ids, has_labels=has_labels)
 
-    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
-        probabilities = np.exp(calibration.log_probabilities(logits, temperature))
-        return [
-            [classes[predicted], *(format(value, ".6g") for value in row)]
-            for predicted, row in zip(self.task.predict(logits), probabilities, strict=True)
-        ]
+    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> Iterator[list[str]]:
+        for row, predicted in enumerate(self.task.predict(logits)):
+            probabilities = np.exp(calibration.log_probabilities(logits[row : row + 1], temperature))[0]
+            if len(classes) > MANY_CLASSES:
+                best = np.argsort(-probabilities, kind="stable")[:RANKS]
+                ranked = (classes[index] for index in best), (format(probabilities[index], ".6g") for index in best)
+                yield [classes[predicted], *ranked[0], *ranked[1]]
+            else:
+                yield [classes[predicted], *(format(value, ".6g") for value in probabilities)]
 
     def label(self, target: Any, classes: Sequence[str]) -> str:
         return classes[target]
 
     def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-        probabilities = np.exp(calibration.log_probabilities(logits)).max(axis=1)
+        probabilities = calibration.confidences(logits)
         wrong = np.flatnonzero(self.task.predict(logits) != targets)
-        best, second = np.sort(logits, axis=1)[:, -1], np.sort(logits, axis=1)[:, -2]
+        second, best = np.partition(logits, -2, axis=1)[:, -2:].T
         return [
             (
                 "Most confident mistakes",
@@ -102,8 +110,7 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
         ]
 
     def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
-        probabilities = np.exp(calibration.log_probabilities(logits)).max(axis=1)
-        return "Probability", [f"{100 * value:.1f} %" for value in probabilities]
+        return "Probability", [f"{100 * value:.1f} %" for value in calibration.confidences(logits)]
 
     def plots(
         self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Metrics
@@ -113,9 +120,11 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
         names = {"accuracy": "accuracy", "f1_macro": "F1 (macro)"}
         drawn = {
             "quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"]),
-            "confusion": plots.confusion(np.array(metrics["validation"]["confusion_matrix"]), classes),
             "reliability": plots.reliability(metrics["validation"]["calibration"]),
         }
+        if len(classes) > MANY_CLASSES:
+            return drawn
+        drawn["confusion"] = plots.confusion(np.array(metrics["validation"]["confusion_matrix"]), classes)
         shown = [1] if len(classes) == 2 else range(len(classes))
         odds = log_odds(logits)
         rankings = {classes[i]: Ranking.of(odds[:, i], targets == i) for i in shown if np.any(targets == i)}
@@ -129,7 +138,7 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
         return schema.csv_header(classes, has_ids=has_ids, has_labels=has_labels)
 
-    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
+    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> Iterable[list[str]]:
         return [
             [self.label(predicted, classes), *(format(value, ".6g") for value in row)]
             for predicted, row in zip(self.task.predict(logits), probabilities(logits), strict=True)
@@ -182,7 +191,7 @@ class _RegressionAnswers(Answers[Regression]):
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
         return schema.csv_header((), has_ids=has_ids, has_labels=has_labels)
 
-    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> list[list[str]]:
+    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> Iterable[list[str]]:
         return [[self.label(value, classes)] for value in self.task.predict(logits)]
 
     def label(self, target: Any, classes: Sequence[str]) -> str:

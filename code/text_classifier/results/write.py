@@ -115,9 +115,10 @@ def _baselines(evaluated: Evaluated, seed: int) -> list[Baseline]:
     task, training, validation = evaluated.task, evaluated.rows["train"], evaluated.rows["validation"]
     fitted, judged = (rows.take(baselines.sample(len(rows), seed)) for rows in (training, validation))
     model = task.predict(evaluated.logits["validation"][baselines.sample(len(validation), seed)])
+    tfidf = baselines.tfidf(task, fitted.texts, fitted.targets, judged.texts)
     predictions = {
         task.constant_baseline: (len(training), task.constant(training.targets, len(judged))),
-        task.tfidf_baseline: (len(fitted), baselines.tfidf(task, fitted.texts, fitted.targets, judged.texts)),
+        task.tfidf_name(fitted.targets): (len(fitted), tfidf),
     }
     return [
         baselines.compare(task, name, predicted, model, judged.targets, len(evaluated.classes), rows, seed)

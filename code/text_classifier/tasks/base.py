@@ -46,6 +46,14 @@ class Task(ABC):
     def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
         """Raises DataError or SettingsError if a model cannot learn from these training rows, or not be chosen so."""
 
+    def missing(self, targets: np.ndarray, classes: Sequence[str]) -> list[str]:
+        """The classes that no row has."""
+        return []
+
+    def unmeasurable(self, targets: np.ndarray) -> Mapping[str, str]:
+        """The metrics that are undefined for these validation rows, each with the reason."""
+        return {}
+
     @abstractmethod
     def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
         """The stratum of each row, int64 [rows]; the validation split gets its share of each."""
@@ -132,6 +140,10 @@ class Task(ABC):
     @abstractmethod
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         """Predictions of the constant baseline, which ignores the text."""
+
+    def tfidf_name(self, targets: np.ndarray) -> str:
+        """The name of what `fit` fits on these targets."""
+        return self.tfidf_baseline
 
     @abstractmethod
     def fit(self, features: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:

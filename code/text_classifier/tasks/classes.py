@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from text_classifier.contract.errors import DataError
+from text_classifier.contract.errors import listed
 
 
-def require_all_classes(classes: np.ndarray, names: tuple[str, ...]) -> None:
-    """Raises DataError if a class has no training row, as it could never be predicted."""
-    missing = without_rows(classes, names)
-    if missing:
-        raise DataError(f"no training row has the class {missing[0]!r}; add rows of it or remove it from label_map")
+def missing_notes(which: str, missing: Mapping[str, Sequence[str]]) -> list[str]:
+    """Notes on the classes that have no row, by split. `which`: "of class" or "with label"."""
+    return [
+        f"{name} has no row {which} {listed(names)}, so "
+        + ("the model does not learn it" if name == "train" else "its metrics do not cover it")
+        for name, names in missing.items()
+        if names
+    ]
 
 
 def without_rows(classes: np.ndarray, names: tuple[str, ...]) -> list[str]:
@@ -25,4 +30,4 @@ def balanced_weights(classes: np.ndarray, count: int) -> np.ndarray:
 
     rows / (classes * rows of the class), the same as scikit-learn's `class_weight="balanced"`.
     """
-    return (len(classes) / (count * np.bincount(classes, minlength=count))).astype(np.float32)
+    return (len(classes) / (count * np.maximum(np.bincount(classes, minlength=count), 1))).astype(np.float32)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from text_classifier.contract.errors import listed
+from text_classifier.contract.errors import DataError, listed
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.evaluation import intervals
 from text_classifier.evaluation import multi_label as measures
@@ -20,7 +20,7 @@ from text_classifier.reading.label_map import LabelMap, normalize
 from text_classifier.reading.label_sets import LabelColumns, LabelSets
 from text_classifier.reading.labels import LabelReader
 from text_classifier.tasks.base import Intervals, Task, Values
-from text_classifier.tasks.classes import require_all_classes, without_rows
+from text_classifier.tasks.classes import missing_notes, without_rows
 from text_classifier.tasks.single_label import counts_table
 
 #: Labels that the TF-IDF baseline learns, the most frequent ones; it never predicts the others.
@@ -48,7 +48,16 @@ class MultiLabel(Task):
         return LabelSets(label_map, self.separator, names, drops_unknown=settings.unmapped == "drop")
 
     def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
-        require_all_classes(np.nonzero(targets)[1], tuple(classes))
+        if np.all(targets == targets[0]):
+            labels = listed([name for name, has in zip(classes, targets[0], strict=True) if has]) or "none"
+            raise DataError(f"all training rows have the same labels ({labels}); there is nothing to learn from them")
+
+    def missing(self, targets: np.ndarray, classes: Sequence[str]) -> list[str]:
+        return without_rows(np.nonzero(targets)[1], tuple(classes))
+
+    def unmeasurable(self, targets: np.ndarray) -> Mapping[str, str]:
+        varies = np.any(targets != targets[0])
+        return {} if varies else dict.fromkeys(("roc_auc_macro", "auprc_macro"), "all of them have the same labels")
 
     def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
         """By the rarest label of each row, which has the fewest rows to split; 0 for rows without labels."""
@@ -71,12 +80,7 @@ class MultiLabel(Task):
         return [*counts_table(splits), f"labels per row, mean: {', '.join(rows)}"]
 
     def notes(self, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
-        missing = {name: without_rows(np.nonzero(targets)[1], tuple(classes)) for name, targets in splits.items()}
-        return [
-            f"{name} has no row with label {listed(names)}, so its metrics do not cover it"
-            for name, names in missing.items()
-            if names
-        ]
+        return missing_notes("with label", {name: self.missing(targets, classes) for name, targets in splits.items()})
 
     def predict(self, logits: np.ndarray) -> np.ndarray:
         """The labels with a probability above one half."""

@@ -42,6 +42,9 @@ class Regression(Task):
         if np.all(targets == targets[0]):
             raise DataError(f"all training rows have the label {targets[0]:g}; there is nothing to learn from them")
 
+    def unmeasurable(self, targets: np.ndarray) -> Mapping[str, str]:
+        return {"spearman": "all of them have the same label"} if np.all(targets == targets[0]) else {}
+
     def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
         """By deciles; frequent numbers make some of them coincide."""
         edges = np.unique(np.quantile(targets, np.linspace(0, 1, STRATA + 1)[1:-1], method="higher"))

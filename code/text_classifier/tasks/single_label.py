@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from text_classifier.contract.errors import SettingsError, listed, printable
+from text_classifier.contract.errors import SettingsError, printable
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.evaluation import calibration, intervals
 from text_classifier.evaluation import single_label as assessment
-from text_classifier.evaluation.intervals import Interval
+from text_classifier.evaluation.intervals import MANY_CLASSES, Interval
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import Labels
 from text_classifier.tasks.base import Intervals, Task, Values
-from text_classifier.tasks.classes import require_all_classes, without_rows
+from text_classifier.tasks.classes import missing_notes, without_rows
+
+#: Texts that are compared with all training texts at a time.
+_NEIGHBORS_AT_A_TIME = 500
 
 #: Classes in the log; data_report.json has all.
 CLASSES_SHOWN = 20
@@ -35,12 +38,18 @@ class SingleLabel(Task):
         return Labels(label_map, drops_unknown=settings.unmapped == "drop")
 
     def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
-        require_all_classes(targets, tuple(classes))
         if len(classes) != 2 and settings.metric_for_best_model in ("roc_auc", "auprc"):
             raise SettingsError(
                 f"metric_for_best_model={settings.metric_for_best_model} needs exactly two classes, the data has "
                 f"{len(classes)}; use f1_macro"
             )
+
+    def missing(self, targets: np.ndarray, classes: Sequence[str]) -> list[str]:
+        return without_rows(targets, tuple(classes))
+
+    def unmeasurable(self, targets: np.ndarray) -> Mapping[str, str]:
+        one_class = len(np.unique(targets)) < 2
+        return dict.fromkeys(("roc_auc", "auprc"), "all of them are of one class") if one_class else {}
 
     def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
         return targets
@@ -52,12 +61,7 @@ class SingleLabel(Task):
         return counts_table(splits)
 
     def notes(self, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
-        missing = {name: without_rows(targets, tuple(classes)) for name, targets in splits.items()}
-        return [
-            f"{name} has no row of class {listed(names)}, so its metrics do not cover it"
-            for name, names in missing.items()
-            if names
-        ]
+        return missing_notes("of class", {name: self.missing(targets, classes) for name, targets in splits.items()})
 
     def predict(self, logits: np.ndarray) -> np.ndarray:
         return logits.argmax(axis=1)
@@ -118,16 +122,33 @@ class SingleLabel(Task):
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         return np.full(rows, np.bincount(training).argmax())
 
+    def tfidf_name(self, targets: np.ndarray) -> str:
+        return self.tfidf_baseline if len(np.unique(targets)) <= MANY_CLASSES else "TF-IDF and nearest neighbor"
+
     def fit(self, features: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray] | None:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         if len(np.unique(targets)) < 2:
             return None
+        if len(np.unique(targets)) > MANY_CLASSES:  # a regression takes minutes, and memory for classes times terms
+            return nearest_neighbor(features, targets)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # more than 50 steps change next to nothing
             predict: Callable[[Any], np.ndarray] = LogisticRegression(C=10, max_iter=50).fit(features, targets).predict
         return predict
+
+
+def nearest_neighbor(features: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray]:
+    """Predicts the target of the training text with the highest cosine similarity."""
+
+    def predict(others: Any) -> np.ndarray:
+        chunks = (
+            others[start : start + _NEIGHBORS_AT_A_TIME] for start in range(0, others.shape[0], _NEIGHBORS_AT_A_TIME)
+        )
+        return np.concatenate([targets[np.asarray((chunk @ features.T).argmax(axis=1)).ravel()] for chunk in chunks])
+
+    return predict  # TF-IDF rows have length 1, so a product is a cosine
 
 
 def counts_table(splits: Mapping[str, Any]) -> list[str]:

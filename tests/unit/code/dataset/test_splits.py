@@ -35,10 +35,25 @@ def test_a_class_of_one_group_stays_in_training() -> None:
 
 
 def test_the_sample_is_seeded_and_not_the_head() -> None:
-    taken = sample(1000, 100, seed=7)
+    strata = np.zeros(1000, dtype=np.int64)
+    taken = sample(strata, 100, seed=7)
     assert len(set(taken)) == 100 and taken.max() > 500
-    assert np.array_equal(sample(1000, 100, seed=7), taken)
-    assert len(sample(1000, 0, seed=7)) == len(sample(1000, 5000, seed=7)) == 1000
+    assert np.array_equal(sample(strata, 100, seed=7), taken)
+    assert len(sample(strata, 0, seed=7)) == len(sample(strata, 5000, seed=7)) == 1000
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_sample_is_stratified_and_keeps_rare_classes(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    strata = random.permutation(np.repeat(np.arange(12), [5_000, 3_000, *[3] * 9, 1]))
+    taken = strata[sample(strata, 400, seed)]
+    counts = np.bincount(taken, minlength=12)
+    assert len(taken) == 400 and (counts[2:11] >= 2).all() and counts[11] == 1
+    assert counts[0] / counts[1] == pytest.approx(5 / 3, abs=0.05)
+    few = np.bincount(strata[sample(strata, 15, seed)], minlength=12)
+    assert few.sum() == 15 and (few >= 1).all()
+    fewer = np.bincount(strata[sample(strata, 5, seed)], minlength=12)
+    assert fewer.sum() == 5 and fewer.max() == 1 and fewer[:2].tolist() == [1, 1]
 
 
 def test_rows_on_both_sides_are_found() -> None:

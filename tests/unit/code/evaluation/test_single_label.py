@@ -11,8 +11,8 @@ from sklearn import metrics as reference
 
 from text_classifier.evaluation import calibration, intervals
 from text_classifier.evaluation import single_label as assessment
-from text_classifier.evaluation.intervals import Ranking
-from text_classifier.evaluation.single_label import confusion_matrix, log_odds
+from text_classifier.evaluation.intervals import Confusion, Ranking
+from text_classifier.evaluation.single_label import log_odds
 from text_classifier.evaluation.slices import by_slice
 from text_classifier.tasks.single_label import SingleLabel
 
@@ -143,7 +143,8 @@ def test_the_interval_holds_the_true_accuracy_in_95_of_100_runs(accuracy: float,
     held = 0
     for hits in random.binomial(rows, accuracy, size=1000):
         half = hits // 2
-        confusion = np.array([[half, (rows - hits) // 2], [rows - hits - (rows - hits) // 2, hits - half]])
+        counts = np.array([half, (rows - hits) // 2, rows - hits - (rows - hits) // 2, hits - half])
+        confusion = Confusion(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), counts, 2)
         low, high = intervals.of_counts(confusion, random)["accuracy"]
         held += low <= accuracy <= high
     assert 930 <= held <= 970
@@ -182,7 +183,7 @@ def test_calibration_error_row_by_row() -> None:
     random = np.random.default_rng(10)
     confidence = random.uniform(0.5, 1, 500)
     truth = (random.random(500) > confidence * 0.8).astype(np.int64)
-    bins = calibration.reliability(np.stack([confidence, 1 - confidence], axis=1), truth)
+    bins = calibration.reliability(confidence, truth == 0)
     error = 0.0
     for index in range(15):
         inside = [r for r in range(500) if index / 15 < confidence[r] <= (index + 1) / 15]
@@ -246,4 +247,7 @@ def test_slices_by_a_column_are_the_large_ones_and_the_others_together() -> None
 
 
 def test_the_confusion_matrix_has_a_row_for_each_true_class() -> None:
-    assert confusion_matrix(np.array([0, 0, 2]), np.array([0, 1, 1]), 3).tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]
+    confusion = Confusion.of(np.array([0, 0, 2]), np.array([0, 1, 1]), 3)
+    assert confusion.matrix().tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]
+    assert [counts.tolist() for counts in confusion.counts()] == [[1, 0, 0], [2, 0, 1], [1, 2, 0]]
+    assert confusion.mistakes(1).true.tolist() == [0] and len(confusion.mistakes(9).rows) == 2

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.reading.label_map import LabelMap, natural, normalize, parse_label_map
 from text_classifier.reading.labels import Labels
-from text_classifier.tasks.classes import balanced_weights, require_all_classes, without_rows
+from text_classifier.tasks.classes import balanced_weights, without_rows
 
 
 def mapped(text: str, *labels: str) -> list[int]:
@@ -74,8 +74,6 @@ def test_one_class_alone_is_refused() -> None:
     labels.code("5"), labels.code("5.0")
     with pytest.raises(DataError, match="all rows have the label '5'; a classifier needs at least two classes"):
         labels.to_map()
-    with pytest.raises(DataError, match="no training row has the class 'b'"):
-        require_all_classes(np.array([0, 0]), ("a", "b"))
     assert without_rows(np.array([2, 0, 2]), ("a", "b", "c")) == ["b"]
 
 
