@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from text_classifier.contract.metric_names import without_metrics
 from text_classifier.contract.redaction import redact
 
 #: The root of this project's code: the commands and the package.
@@ -64,12 +65,16 @@ def describe(error: BaseException) -> str:
             f"A bug in the training code: {type(error).__name__}{_place(error)}; the traceback is in the job's log, "
             f"please report it.\n{error}"
         )
+    text = "\n".join(map(printable, text.split("\n")))  # it may quote data
     return redact(text).encode()[:FAILURE_BYTES].decode(errors="ignore")
 
 
 def printable(text: str) -> str:
-    """`text` on one line: control characters, line feeds and lone surrogates are escaped."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    """`text` on one line, for the log: control characters, line feeds and lone surrogates are escaped, and what
+    SageMaker would read as a metric."""
+    if text.isprintable():
+        return without_metrics(text)
+    return without_metrics("".join(each if each.isprintable() else repr(each)[1:-1] for each in text))
 
 
 def first_line(error: BaseException) -> str:

@@ -6,6 +6,7 @@ The expressions are part of a job's request, so the launcher needs this module: 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 #: The metrics of an epoch, by task. The names are scikit-learn's; roc_auc and auprc exist for two classes only, and
@@ -54,6 +55,14 @@ def line(epoch: int, step: int, values: Mapping[str, float]) -> str:
 def pairs(values: Mapping[str, float]) -> str:
     """`name=value;` pairs. SageMaker takes the last ones in a log as the job's final metrics."""
     return " ".join(f"{name}={values[name]:.6g};" for name in REPORTED if name in values)
+
+
+_LIKE_A_METRIC = re.compile(rf"\b({'|'.join(REPORTED)})=(?=[-+]?(?:[0-9]|nan|inf))")
+
+
+def without_metrics(text: str) -> str:
+    """The text with `=` escaped where SageMaker would read a metric: a label may be called `accuracy=1;`."""
+    return _LIKE_A_METRIC.sub(r"\1\\x3d", text)
 
 
 def metric_definitions() -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from text_classifier.contract.errors import printable
 from text_classifier.contract.schema import (
     DATA_REPORT,
     ChannelReport,
@@ -86,7 +87,7 @@ def table(report: DataReport, task: Task) -> str:
                 f"left out of {name}: {channel['bad_rows']:,} bad rows, {channel['unmapped_labels']:,} rows with a "
                 f"label that is not in label_map{without}"
             )
-    return "\n".join([*lines, *map(_note, report["notes"])])
+    return "\n".join(map(printable, [*lines, *map(_note, report["notes"])]))
 
 
 def _note(note: str) -> str:
