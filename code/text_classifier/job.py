@@ -170,6 +170,7 @@ class Job:
             "epochs": cast(list[Scores], trained.epochs),
             "loss_curve": cast(LossCurve, trained.curve.points()),
             "throughput": cast(Throughput, trained.throughput),
+            "operations": dict(trained.operations),
         }
         if trained.best_epoch:
             metrics.update(metrics["epochs"][trained.best_epoch - 1])

@@ -46,6 +46,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     loss_scale: LossScale
     loss_sum: torch.Tensor
+    operations: Mapping[str, str]  #: what computes each operation (ops/backend.py) since this process started
     own_rows: int = 0
     rows: int = 0
     steps: int = 0
@@ -75,6 +76,7 @@ class Training:
             "best_epoch": self.best_epoch,
             "loss_scale": self.loss_scale.state(),
             "curve": self.curve.state(),
+            "operations": dict(self.operations),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
         return Content({name: file for name, file in tensors.items() if file}, state)
@@ -173,6 +175,12 @@ class Saver:
                 )
         training.restore(content, self._cluster)
         self._cluster.print0(f"Resuming from the checkpoint of step {step}")
+        previous = content.state.get("operations", training.operations)  # absent from older checkpoints
+        if changed := [f"{name} by {how}" for name, how in previous.items() if training.operations.get(name) != how]:
+            self._cluster.print0(
+                f"WARNING: until step {step} this job computed {', '.join(changed)}, which this machine does not use: "
+                "the weights will not be those of an uninterrupted run, bit by bit"
+            )
 
     def require_space(self, training: Training) -> None:
         """Raise PlatformError if the disk has no room for the checkpoints; called before the first step."""

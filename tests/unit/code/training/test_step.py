@@ -87,7 +87,7 @@ def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassif
     losses = []
     for name in ("fp32", "fp16"):
         layout = make_classifier(copy.deepcopy(model), 0, Precision(name, CPU))
-        optimizer, _ = adamw(layout, Settings(learning_rate=1e-3), CPU)
+        optimizer, _ = adamw(layout, Settings(learning_rate=1e-3))
         step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
         losses.append([step(batch_of(n % 3, layout))[0].item() for n in range(30)])
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)
