@@ -67,7 +67,7 @@ def losses_of(steps: int, is_graphed: bool, precision: str, dropout: float) -> t
     model = model_of("bert", hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout).to(GPU)
     layout = make_classifier(model, 0, Precision(precision, GPU)).train()
     split = split_of([int(n) for n in np.random.default_rng(5).integers(2, 60, 64)])
-    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
+    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3))
     step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
     graphed = GraphedStep(step, GPU)
     torch.manual_seed(2)
@@ -122,7 +122,7 @@ def test_no_step_waits_for_the_gpu() -> None:
     model = model_of("bert", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1).to(GPU)
     layout = make_classifier(model, 0, Precision("bf16", GPU)).train()
     split = split_of([20, 15, 12, 9, 7, 5, 4, 2])
-    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
+    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3))
     step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
     graphed = GraphedStep(step, GPU)
 

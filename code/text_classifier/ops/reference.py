@@ -126,7 +126,7 @@ def gelu(x: Tensor, bias: Tensor) -> Tensor:
 
 def dropout(x: Tensor, dropout_p: float) -> Tensor:
     """As Backend.dropout."""
-    return Dropout.draw(dropout_p, x.device)(x.float()).to(x.dtype)
+    return Dropout.draw(dropout_p, x.device)(x.float()).to(x.dtype) if dropout_p else x
 
 
 def weight_grad(d_output: Tensor, x: Tensor) -> Tensor:
