@@ -283,6 +283,72 @@ def test_the_self_test_accepts_them_with_their_dropout(dtype: torch.dtype, dropo
     assert failing(ops, DEVICE, dtype, shape) == {}
 
 
+#: Each function that a kernel computes, its operation, and the number of tensors that it returns.
+FUNCTIONS = {
+    "attention_forward": ("attention", 2), "attention_backward": ("attention", 2),
+    "norm_forward": ("add_and_norm", 4), "norm_backward": ("add_and_norm", 5),
+    "gelu_forward": ("gelu", 1), "gelu_backward": ("gelu", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ["wrong", "nan", "exception"])
+@pytest.mark.parametrize(
+    ("function", "index"), [(name, index) for name, (_, count) in FUNCTIONS.items() for index in range(count)]
+)
+def test_the_self_test_finds_a_fault(function: str, index: int, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = getattr(bindings, function)
+
+    def faulty(*arguments: Any) -> Any:
+        result = compute(*arguments)
+        tensor = result if isinstance(result, torch.Tensor) else result[index]
+        if fault == "exception":
+            raise RuntimeError("CUDA: an illegal instruction")
+        if tensor is not None:
+            tensor.view(-1)[-1] = torch.nan if fault == "nan" else tensor.abs().max() + 1
+        return result
+
+    monkeypatch.setattr(bindings, function, faulty)
+    shape = Shape(heads=2, width=128, inner_width=128, norm_widths=(64,), dropouts=(0.1,))
+    (failure,) = failing(ops_for(torch.bfloat16), DEVICE, torch.bfloat16, shape).items()
+    assert failure[0] == FUNCTIONS[function][0]
+    assert failure[1].startswith("CUDA: an illegal" if fault == "exception" else "the result differs from PyTorch's by")
+
+
+def change_weight(self: AdamW, step: Any) -> None:
+    step(self)
+    with torch.no_grad():
+        self.param_groups[0]["params"][0][0, 0] += 1e-3
+
+
+def change_moment(self: AdamW, step: Any) -> None:
+    step(self)
+    self.state[self.param_groups[1]["params"][0]]["exp_avg"][0] = torch.nan
+
+
+def keep_shadow(self: AdamW, step: Any) -> None:
+    shadows = {parameter: shadow.clone() for parameter, shadow in self._shadow_weights.items()}
+    step(self)
+    for parameter, shadow in shadows.items():
+        self._shadow_weights[parameter].copy_(2 * shadow)
+
+
+def do_nothing(self: AdamW, step: Any) -> None:
+    pass
+
+
+def ignore_overflow(self: AdamW, step: Any) -> None:
+    self.found_inf = None
+    step(self)
+
+
+@pytest.mark.parametrize("fault", [change_weight, change_moment, keep_shadow, do_nothing, ignore_overflow])
+def test_the_self_test_finds_a_fault_of_adamw(fault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = AdamW.step
+    monkeypatch.setattr(AdamW, "step", lambda self, closure=None: fault(self, step))
+    shape = Shape(heads=2, width=128, inner_width=128, norm_widths=(64,), dropouts=())
+    assert list(failing(ops_for(torch.bfloat16), DEVICE, torch.bfloat16, shape)) == ["adamw"]
+
+
 @pytest.mark.parametrize(("dtype", "head_width"), [(torch.float32, 64), (torch.bfloat16, 40), (torch.float16, 128)])
 def test_attention_that_has_no_kernel_is_torchs(dtype: torch.dtype, head_width: int) -> None:
     assert ops_for(dtype, head_width).names["attention"] == "torch"
