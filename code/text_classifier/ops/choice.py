@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 from text_classifier.contract.errors import SettingsError
@@ -22,3 +23,9 @@ def choice() -> str:
 def reason_of(error: Exception) -> str:
     """The first line of an error, for a WARNING: what NVRTC and g++ say has more."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Print a line, unless this process has printed it before."""
+    print(text, flush=True)

@@ -17,7 +17,7 @@ from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerBase
 
 from text_classifier.contract.errors import PlatformError
-from text_classifier.ops.choice import VARIABLE, choice, reason_of
+from text_classifier.ops.choice import VARIABLE, choice, reason_of, warn_once
 from text_classifier.ops.compile import library_path
 from text_classifier.tokenization.prefix import Encode, prefix_encoder
 
@@ -71,9 +71,7 @@ def _checked(backend: dict[str, Any], ends: Sequence[int], fallback: Encode, max
             raise PlatformError(
                 f"{VARIABLE}=native, and wordpiece.cpp cannot be used ({reason}); set {VARIABLE}=auto"
             ) from None
-        print(
-            f"WARNING: the tokenizers library replaces wordpiece.cpp, and tokenization is slower: {reason}", flush=True
-        )
+        warn_once(f"WARNING: the tokenizers library replaces wordpiece.cpp, and tokenization is slower: {reason}")
         return None
     return native
 
