@@ -56,10 +56,9 @@ class Backend:
     is_asynchronous: bool  #: steps run on the device while the host goes on, and can be captured in CUDA graphs
     wants_few_shapes: bool  #: each new number of tokens costs time once
     keeps_shadow_weights: bool  #: whether 16-bit copies of the weights pay
-    fallback: Backend | None = None  #: plain torch on the same device; None: this is it
-    names: Mapping[str, str] = field(
-        default_factory=dict
-    )  #: what computes each operation: TORCH, "avx512", "cuda", ...
+    fallback: Backend | None = None  #: plain torch on the same device; None in itself
+    #: What computes each operation: TORCH, "avx512", "cuda", ...
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def without(self, operations: Iterable[str]) -> Backend:
         """With these operations in plain torch."""

@@ -57,7 +57,10 @@ def choose(device: torch.device, dtype: torch.dtype, shape: Shape | None) -> Bac
     if failures:
         sentence = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         if wanted == "native":
-            raise PlatformError(f"{VARIABLE}=native, and not all are usable ({sentence}); set {VARIABLE}=auto")
+            raise PlatformError(
+                f"{VARIABLE}=native, and native operations cannot be used ({sentence}); set {VARIABLE}=auto to train "
+                "with PyTorch's own"
+            )
         print(f"WARNING: PyTorch's own operations replace native ones, and the job is slower: {sentence}", flush=True)
     return found
 

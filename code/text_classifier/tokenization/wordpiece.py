@@ -69,7 +69,8 @@ def _checked(backend: dict[str, Any], ends: Sequence[int], fallback: Encode, max
         reason = reason_of(error)
         if wanted == "native":
             raise PlatformError(
-                f"{VARIABLE}=native, and wordpiece.cpp cannot be used ({reason}); set {VARIABLE}=auto"
+                f"{VARIABLE}=native, and wordpiece.cpp cannot be used ({reason}); set {VARIABLE}=auto to tokenize "
+                "with the tokenizers library"
             ) from None
         warn_once(f"WARNING: the tokenizers library replaces wordpiece.cpp, and tokenization is slower: {reason}")
         return None

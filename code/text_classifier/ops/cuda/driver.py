@@ -122,7 +122,8 @@ def compile_kernels(part: str, dtype: torch.dtype, sizes: Mapping[str, int], cap
         (size,) = _require(nvrtc.nvrtcGetProgramLogSize(program))
         log = b" " * size
         _require(nvrtc.nvrtcGetProgramLog(program, log))
-        raise RuntimeError(f"{source.name} cannot be compiled with {options}:\n{log.decode()}") from error
+        reason = log.rstrip(b"\0").decode().strip() or error
+        raise RuntimeError(f"{source.name} cannot be compiled: {reason}\n({' '.join(options)})") from error
     (size,) = _require(nvrtc.nvrtcGetCUBINSize(program) if is_exact else nvrtc.nvrtcGetPTXSize(program))
     code = b" " * size
     _require(nvrtc.nvrtcGetCUBIN(program, code) if is_exact else nvrtc.nvrtcGetPTX(program, code))

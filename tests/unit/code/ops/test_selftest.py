@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -198,7 +199,7 @@ def test_native_replaces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXT_OPS", "native")
     assert names() == ALL
     monkeypatch.setattr(bindings, "gelu_forward", faulty(bindings.gelu_forward, 0, wrong))
-    with pytest.raises(PlatformError, match=r"TEXT_OPS=native, and not all are usable \(gelu: .*\); set TEXT_OPS=auto"):
+    with pytest.raises(PlatformError, match=r"TEXT_OPS=native, and native operations cannot be used \(gelu: "):
         names()
 
 
@@ -219,6 +220,19 @@ def test_ranks_agree_on_the_native_operations_that_all_have() -> None:
     assert agreed.gelu is reference.gelu and agreed.attention is ops.attention
     plain = reference.backend(CPU, torch.bfloat16)
     assert plain.agreed(any_rank_each) is plain
+
+
+def test_where_one_rank_lacks_native_operations_no_rank_uses_them(ready_job: Job) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    pair = [
+        ready_job.start("--epochs=1", RANK=str(rank), TEXT_OPS=choice, **shared)
+        for rank, choice in enumerate(("auto", "reference"))
+    ]
+    logs = [process.communicate(timeout=240)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], logs
+    assert ready_job.metrics["operations"] == dict.fromkeys(OPERATIONS, TORCH)
 
 
 def test_with_ops_cpu_and_ops_cuda_deleted_a_job_gives_the_same_metrics(ready_job: Job, tmp_path: Path) -> None:
