@@ -73,11 +73,14 @@ def _attend(of: Probabilities, dropout: Dropout, bits: AttentionBits, query: Ten
     padded = qkv.index_select(0, tokens.flatten()).unflatten(0, tokens.shape)
     parts = padded.float().unflatten(2, (3 if query is None else 2, of.heads, -1)).permute(2, 0, 3, 1, 4)
     q = parts[0] if query is None else query.float().unflatten(1, (of.heads, 1, -1))
-    scores = q @ parts[-2].transpose(2, 3) * q.shape[-1] ** -0.5  # [sequences, heads, queries, keys]
-    probs = scores.masked_fill(~is_token[:, None, None], -torch.inf).softmax(-1)
-    if dropout.seed is not None:
-        probs = dropout.masked(probs, bits(dropout, of))
-    output = (probs @ parts[-1]).transpose(1, 2).flatten(2).flatten(0, 1).to(qkv.dtype)
+    mask = is_token[:, None, None]  # of [sequences, heads, queries, keys]
+    if dropout.seed is None:
+        attended = functional.scaled_dot_product_attention(q, parts[-2], parts[-1], mask)
+    else:
+        scores = q @ parts[-2].transpose(2, 3) * q.shape[-1] ** -0.5
+        probs = scores.masked_fill(~mask, -torch.inf).softmax(-1)
+        attended = dropout.masked(probs, bits(dropout, of)) @ parts[-1]
+    output = attended.transpose(1, 2).flatten(2).flatten(0, 1).to(qkv.dtype)
     return output.index_select(0, is_token.flatten().nonzero().flatten()) if query is None else output
 
 
