@@ -84,9 +84,13 @@ def losses_of(steps: int, is_graphed: bool, precision: str, dropout: float) -> t
     return found, copy.deepcopy(model.state_dict())
 
 
+@pytest.mark.parametrize("ops", ["native", "reference"])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_captured_steps_do_what_eager_ones_do(precision: str, dropout: float) -> None:
+def test_captured_steps_do_what_eager_ones_do(
+    precision: str, dropout: float, ops: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXT_OPS", ops)
     (eager, weights), (captured, captured_weights) = (losses_of(50, on, precision, dropout) for on in (False, True))
     assert captured == pytest.approx(eager, rel=1e-4 if precision == "fp32" else 2e-2)
     for name, weight in weights.items():
