@@ -82,7 +82,8 @@ class Job:
         self._weigh_classes()
         self._report_tokens()
         precision = Precision(settings.precision, cluster.device)
-        self.classifier = make_classifier(self.model, self.tokenizer.pad_token_id or 0, precision)
+        max_seqlens = [split.tokens.max_seqlen for split in self.splits.values()]
+        self.classifier = make_classifier(self.model, self.tokenizer.pad_token_id or 0, precision, max_seqlens)
         counts = ", ".join(f"{name} {len(rows)}" for name, rows in self.splits.items())
         cluster.print0(
             f"rows: {counts}; classes: {', '.join(self.classes)}; {self.model.config.model_type}, "

@@ -21,7 +21,7 @@ from transformers.activations import GELUActivation
 
 from text_classifier.modeling.precision import Precision
 from text_classifier.ops.linear import ShadowWeights, embedding, fused_linear
-from text_classifier.ops.selftest import Shape, choose
+from text_classifier.ops.selftest import LONGEST, Shape, choose
 from text_classifier.ops.sequences import Sequences
 from text_classifier.tokenization.tokens import Tokens
 
@@ -123,13 +123,15 @@ class PackedClassifier(nn.Module):
     is_length_grouped = False
     supports_cuda_graphs = True
 
-    def __init__(self, model: PreTrainedModel, parts: Encoder, precision: Precision) -> None:
+    def __init__(
+        self, model: PreTrainedModel, parts: Encoder, precision: Precision, max_seqlens: Sequence[int] = (LONGEST,)
+    ) -> None:
         super().__init__()
         self.model = model
         self.parts = parts
         self.precision = precision
         self.dtype = precision.dtype
-        self.ops = choose(precision.device, precision.dtype, _shape(parts))
+        self.ops = choose(precision.device, precision.dtype, _shape(parts, max_seqlens))
         self.pads_to_bucket = self.ops.wants_few_shapes
         has_shadow = self.ops.keeps_shadow_weights
         self.shadow = ShadowWeights(_fused_linears(parts.layers), precision.dtype) if has_shadow else None
@@ -215,7 +217,7 @@ def _fused_linears(layers: Sequence[Layer]) -> Iterator[tuple[nn.Linear, ...]]:
         yield from (*qkv, (layer.attention_output,), (layer.intermediate,), (layer.output,))
 
 
-def _shape(parts: Encoder) -> Shape:
+def _shape(parts: Encoder, max_seqlens: Sequence[int]) -> Shape:
     """What the operations are tested with."""
     layer, embeddings = parts.layers[0], parts.embeddings
     norms: list[Any] = [layer.attention_norm, embeddings.LayerNorm]
@@ -225,7 +227,7 @@ def _shape(parts: Encoder) -> Shape:
     return Shape(
         heads=parts.heads, width=layer.query.in_features, inner_width=layer.intermediate.out_features,
         norm_widths=tuple({norm.weight.shape[0] for norm in norms}),
-        dropouts=tuple({dropout for dropout in dropouts if dropout}),
+        dropouts=tuple({dropout for dropout in dropouts if dropout}), max_seqlens=tuple(max_seqlens),
     )  # fmt: skip
 
 

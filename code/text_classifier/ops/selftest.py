@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,8 +22,12 @@ from text_classifier.ops.sequences import Sequences
 #: and 9e-4.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
 
-#: More queries than a block of the CPU's attention holds, as many as the GPU's can, and a single token.
-LENGTHS = (128, 17, 2, 1)
+#: The longest sequence, at most: more queries than a block of the CPU's attention holds, as many as the GPU's can.
+LONGEST = 128
+#: The others: an odd number of tokens, and a single one.
+LENGTHS = (17, 2, 1)
+#: Of other operations.
+ROWS = 148
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Shape:
     inner_width: int  #: of the feed-forward network
     norm_widths: tuple[int, ...]  #: of the layers and of the embeddings
     dropouts: tuple[float, ...]  #: all probabilities of dropout
+    max_seqlens: tuple[int, ...] = (LONGEST,)  #: of its splits
 
 
 def choose(device: torch.device, dtype: torch.dtype, shape: Shape | None) -> Backend:
@@ -129,32 +136,33 @@ class _Case:
         return [output.detach(), *(tensor.grad for tensor in self.inputs if tensor.grad is not None)]
 
 
-ROWS = sum(LENGTHS)
-
-
 def _attention(ops: Backend, device: torch.device, dtype: torch.dtype, shape: Shape) -> list[Tensor]:
-    cu_seqlens = torch.tensor([0, *torch.tensor(LENGTHS).cumsum(0).tolist()], dtype=torch.int32, device=device)
-    sequences, results = Sequences(cu_seqlens, max(LENGTHS), len(LENGTHS)), []
-    for dropout_p in {0.0, *shape.dropouts}:
-        for has_one_query in (False, True):
-            case = _Case(device, dtype)
-            query = case.input(len(LENGTHS), shape.width) if has_one_query else None
-            qkv = case.input(ROWS, (2 if has_one_query else 3) * shape.width)
-            results += case.results(ops.attention(query, qkv, sequences, shape.heads, dropout_p))
+    results = []
+    # Powers of two, for which the GPU's attention is compiled.
+    longest = sorted({min(LONGEST, 1 << (length - 1).bit_length()) for length in shape.max_seqlens})
+    for first, dropout_p, has_one_query in product(longest, sorted({0.0, *shape.dropouts}), (False, True)):
+        lengths = [first, *(min(first, length) for length in LENGTHS)]
+        sequences = Sequences.from_lengths(np.array(lengths)).to(device, non_blocking=True)
+        case = _Case(device, dtype)
+        query = case.input(len(lengths), shape.width) if has_one_query else None
+        qkv = case.input(sum(lengths), (2 if has_one_query else 3) * shape.width)
+        results += case.results(ops.attention(query, qkv, sequences, shape.heads, dropout_p))
     return results
 
 
 def _add_and_norm(ops: Backend, device: torch.device, dtype: torch.dtype, shape: Shape) -> list[Tensor]:
     results = []
-    for width in shape.norm_widths:
-        for dropout_p in {0.0, *shape.dropouts}:
-            case = _Case(device, dtype)
-            norm = nn.LayerNorm(width, device=device)
-            norm.weight = nn.Parameter(case.random(width, dtype=torch.float32))
-            update, residual = case.input(ROWS, width), case.input(ROWS, width)
-            bias = case.input(width, dtype=torch.float32)
-            case.inputs += [norm.weight, norm.bias]
-            results += case.results(ops.add_and_norm(update, bias, residual, norm, dropout_p))
+    for width, dropout_p in product(shape.norm_widths, sorted({0.0, *shape.dropouts})):
+        case = _Case(device, dtype)
+        norm = nn.LayerNorm(width, device=device)
+        norm.weight = nn.Parameter(case.random(width, dtype=torch.float32))
+        update, residual, bias = (
+            case.input(ROWS, width),
+            case.input(ROWS, width),
+            case.input(width, dtype=torch.float32),
+        )
+        case.inputs += [norm.weight, norm.bias]
+        results += case.results(ops.add_and_norm(update, bias, residual, norm, dropout_p))
     return results
 
 

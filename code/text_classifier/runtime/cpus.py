@@ -15,8 +15,7 @@ def thread_variables(processes: int = 1) -> dict[str, str]:
     A single process without a quota has torch's own default, all physical cores.
     """
     cores = physical_cores(Path("/proc/cpuinfo").read_text(), os.sched_getaffinity(0))
-    # More threads than the quota would spend its share of each period early, and then all stand still.
-    usable = min(cores, math.ceil(cpu_quota() or cores))
+    usable = min(cores, usable_cpus())
     variables = {}
     if processes > 1 or usable < cores:
         variables["OMP_NUM_THREADS"] = str(max(1, usable // processes))
@@ -26,6 +25,15 @@ def thread_variables(processes: int = 1) -> dict[str, str]:
     if "OMP_WAIT_POLICY" not in os.environ:
         variables["GOMP_SPINCOUNT"] = "1000"
     return variables
+
+
+def usable_cpus() -> int:
+    """Threads that can run at once: logical CPUs, limited by affinity and by the container's quota.
+
+    More threads would spend the quota of each period early, and then all stand still.
+    """
+    cpus = len(os.sched_getaffinity(0))
+    return min(cpus, math.ceil(cpu_quota() or cpus))
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:

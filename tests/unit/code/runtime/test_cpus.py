@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from text_classifier.runtime import cpus
-from text_classifier.runtime.cpus import cpu_quota, physical_cores, thread_variables
+from text_classifier.runtime.cpus import cpu_quota, physical_cores, thread_variables, usable_cpus
 from text_classifier.runtime.hosts import Hosts
 
 CPUINFO = "\n\n".join(
@@ -70,9 +71,17 @@ def test_threads_follow_cores_and_quota(
     cores: int, quota: float | None, processes: int, threads: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpus, "physical_cores", lambda *_: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2 * cores))
     monkeypatch.setattr(cpus, "cpu_quota", lambda: quota)
     assert thread_variables(processes).get("OMP_NUM_THREADS") == threads
     assert {e.get("OMP_NUM_THREADS") for e in Hosts.from_resources({}).environments(processes)} == {threads}
+
+
+@pytest.mark.parametrize(("quota", "usable"), [(None, 8), (16.0, 8), (2.5, 3), (0.1, 1)])
+def test_as_many_threads_as_can_run_at_once(quota: float | None, usable: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    monkeypatch.setattr(cpus, "cpu_quota", lambda: quota)
+    assert usable_cpus() == usable
 
 
 def test_waiting_threads_sleep_unless_the_user_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
