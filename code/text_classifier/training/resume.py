@@ -175,11 +175,13 @@ class Saver:
                 )
         training.restore(content, self._cluster)
         self._cluster.print0(f"Resuming from the checkpoint of step {step}")
-        previous = content.state.get("operations", training.operations)  # absent from older checkpoints
-        if changed := [f"{name} by {how}" for name, how in previous.items() if training.operations.get(name) != how]:
+        now = training.operations
+        before = content.state.get("operations", now)  # absent from older checkpoints
+        changed = [f"{name} ({how}, now {now.get(name)})" for name, how in before.items() if how != now.get(name)]
+        if changed:
             self._cluster.print0(
-                f"WARNING: until step {step} this job computed {', '.join(changed)}, which this machine does not use: "
-                "the weights will not be those of an uninterrupted run, bit by bit"
+                f"WARNING: operations are computed in another way than until step {step}, so the weights will not be "
+                f"bit-identical to those of an uninterrupted run: {', '.join(changed)}"
             )
 
     def require_space(self, training: Training) -> None:

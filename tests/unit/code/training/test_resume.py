@@ -147,10 +147,10 @@ def test_a_job_resumes_with_other_operations_and_says_that_the_weights_differ(re
     code, log = ready_job.run(*OPTIONS, "--epochs=2")
     assert code == 0 and "epoch=2;" in log, log
     (warning,) = (line for line in log.splitlines() if line.startswith("WARNING"))
-    native = [f"{name} by {how}" for name, how in before.items() if how != "torch"]
+    native = [f"{name} ({how}, now torch)" for name, how in before.items() if how != "torch"]
     assert native and warning == (
-        f"WARNING: until step 8 this job computed {', '.join(native)}, which this machine does not use: the weights "
-        "will not be those of an uninterrupted run, bit by bit"
+        "WARNING: operations are computed in another way than until step 8, so the weights will not be bit-identical "
+        f"to those of an uninterrupted run: {', '.join(native)}"
     )
     assert set(ready_job.metrics["operations"].values()) == {"torch"}
 
