@@ -26,6 +26,7 @@ from text_classifier.contract.schema import Manifest
 from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.options import READING, file_options, with_defaults
 from text_classifier.reading.rows import read_texts
+from text_classifier.runtime.cpus import thread_variables
 
 #: Rows in memory at a time; batches are sorted by length within them.
 CHUNK = 4_096
@@ -181,4 +182,5 @@ def _load(
 if __name__ == "__main__":
     redaction.install()
     os.environ["HF_HUB_OFFLINE"] = "1"  # the model is a local folder
+    os.environ |= thread_variables() | os.environ  # read when torch is imported; variables that the user has set win
     sys.exit(main(sys.argv[1:]))

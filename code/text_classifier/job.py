@@ -83,7 +83,8 @@ class Job:
         self._weigh_classes()
         self._report_tokens()
         precision = Precision(settings.precision, cluster.device)
-        self.classifier = make_classifier(self.model, self.tokenizer.pad_token_id or 0, precision)
+        max_seqlens = [split.tokens.max_seqlen for split in self.splits.values()]
+        self.classifier = make_classifier(self.model, self.tokenizer.pad_token_id or 0, precision, max_seqlens)
         counts = ", ".join(f"{name} {len(rows)}" for name, rows in self.splits.items())
         cluster.print0(
             f"rows: {counts}; classes: {listed(self.classes, CLASSES_SHOWN)}; {self.model.config.model_type}, "
@@ -171,6 +172,7 @@ class Job:
             "epochs": cast(list[Scores], trained.epochs),
             "loss_curve": cast(LossCurve, trained.curve.points()),
             "throughput": cast(Throughput, trained.throughput),
+            "operations": dict(trained.operations),
         }
         if trained.best_epoch:
             metrics.update(metrics["epochs"][trained.best_epoch - 1])

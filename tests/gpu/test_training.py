@@ -67,7 +67,7 @@ def losses_of(steps: int, is_graphed: bool, precision: str, dropout: float) -> t
     model = model_of("bert", hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout).to(GPU)
     layout = make_classifier(model, 0, Precision(precision, GPU)).train()
     split = split_of([int(n) for n in np.random.default_rng(5).integers(2, 60, 64)])
-    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
+    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3))
     step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
     graphed = GraphedStep(step, GPU)
     torch.manual_seed(2)
@@ -84,9 +84,13 @@ def losses_of(steps: int, is_graphed: bool, precision: str, dropout: float) -> t
     return found, copy.deepcopy(model.state_dict())
 
 
+@pytest.mark.parametrize("ops", ["native", "reference"])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_captured_steps_do_what_eager_ones_do(precision: str, dropout: float) -> None:
+def test_captured_steps_do_what_eager_ones_do(
+    precision: str, dropout: float, ops: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXT_OPS", ops)
     (eager, weights), (captured, captured_weights) = (losses_of(50, on, precision, dropout) for on in (False, True))
     assert captured == pytest.approx(eager, rel=1e-4 if precision == "fp32" else 2e-2)
     for name, weight in weights.items():
@@ -122,7 +126,7 @@ def test_no_step_waits_for_the_gpu() -> None:
     model = model_of("bert", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1).to(GPU)
     layout = make_classifier(model, 0, Precision("bf16", GPU)).train()
     split = split_of([20, 15, 12, 9, 7, 5, 4, 2])
-    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3), GPU)
+    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3))
     step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
     graphed = GraphedStep(step, GPU)
 

@@ -36,6 +36,11 @@ UNDEFINED = "or null"
 Number = Annotated[float, UNDEFINED]
 
 Version = Annotated[int, "Version of this schema"]
+Operation = Annotated[str, "operation"]
+Operations = Annotated[
+    dict[Operation, str],
+    "What computes each operation, since the last resume: `torch`, or native code for `amx`, `avx512`, `avx2`, `cuda`",
+]
 Interval = Annotated[list[Number], "Lower and upper bound of the 95 % bootstrap interval"]
 Intervals = Annotated[dict[Metric, list[Number]], "95 % bootstrap interval of each metric that has one: [low, high]"]
 
@@ -196,6 +201,7 @@ class Metrics(Scores):
     epochs: Annotated[list[Scores], "Metrics on the validation rows after each epoch, as logged"]
     loss_curve: Annotated[LossCurve, "Training loss over the steps, at most 400 points"]
     throughput: Annotated[Throughput, "Training speed since the job last started; empty if no step followed"]
+    operations: NotRequired[Operations]
     validation: NotRequired[Annotated[SplitMetrics, "Metrics on the validation rows; not after a stop"]]
     test: NotRequired[Annotated[SplitMetrics, "As `validation`, on the test rows; only with a test channel"]]
     baselines: NotRequired[Annotated[list[Baseline], "Simple methods on (a sample of) the validation rows"]]
@@ -245,6 +251,7 @@ class Manifest(TypedDict):
     image_digest: Annotated[str | None, "Digest of the image, if whoever started the job passed it on"]
     training_job: Annotated[str | None, "Name of the SageMaker training job"]
     versions: Annotated[Versions, "Versions of the main libraries"]
+    operations: NotRequired[Operations]
 
 
 class ChannelReport(TypedDict):

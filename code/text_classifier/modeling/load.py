@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from text_classifier.modeling.files import model_directory, no_pickles
 from text_classifier.modeling.packed import PackedClassifier, encoder
 from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
+from text_classifier.ops.selftest import LONGEST
 
 
 def load_model(
@@ -80,12 +82,17 @@ def _set_head_bias(model: PreTrainedModel, value: float, new: set[str]) -> None:
 Classifier = PackedClassifier | PaddedClassifier
 
 
-def make_classifier(model: PreTrainedModel, pad_id: int, precision: Precision) -> Classifier:
-    """A packed classifier if the model's family is supported, else a padded one."""
+def make_classifier(
+    model: PreTrainedModel, pad_id: int, precision: Precision, max_seqlens: Sequence[int] = (LONGEST,)
+) -> Classifier:
+    """A packed classifier if the model's family is supported, else a padded one.
+
+    `max_seqlens`: tokens of the longest row of each split, for which the operations are tested.
+    """
     parts = encoder(model)
     if parts is None:
         return PaddedClassifier(model, pad_id, precision)
-    return PackedClassifier(model, parts, precision)
+    return PackedClassifier(model, parts, precision, max_seqlens)
 
 
 def _no_model(source: str, channel: Path | None, error: Exception) -> str:

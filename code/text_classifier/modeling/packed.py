@@ -20,8 +20,9 @@ from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
 
 from text_classifier.modeling.precision import Precision
-from text_classifier.ops.attention import Sequences, attend
-from text_classifier.ops.linear import ShadowWeights, bindings_for, fused_linear
+from text_classifier.ops.linear import ShadowWeights, embedding, fused_linear
+from text_classifier.ops.selftest import LONGEST, Shape, choose
+from text_classifier.ops.sequences import Sequences
 from text_classifier.tokenization.tokens import Tokens
 
 
@@ -122,18 +123,18 @@ class PackedClassifier(nn.Module):
     is_length_grouped = False
     supports_cuda_graphs = True
 
-    def __init__(self, model: PreTrainedModel, parts: Encoder, precision: Precision) -> None:
+    def __init__(
+        self, model: PreTrainedModel, parts: Encoder, precision: Precision, max_seqlens: Sequence[int] = (LONGEST,)
+    ) -> None:
         super().__init__()
         self.model = model
         self.parts = parts
         self.precision = precision
         self.dtype = precision.dtype
-        is_on_gpu, is_16_bit = precision.device.type == "cuda", precision.dtype != torch.float32
-        # Few batch sizes: on a GPU each has a CUDA graph; on a CPU in 16 bits oneDNN generates code for each, which
-        # takes as long as a matmul.
-        self.pads_to_bucket = is_on_gpu or is_16_bit
-        self.ops = bindings_for(precision.device)
-        self.shadow = ShadowWeights(_fused_linears(parts.layers), precision.dtype) if is_on_gpu and is_16_bit else None
+        self.ops = choose(precision.device, precision.dtype, _shape(parts, max_seqlens))
+        self.pads_to_bucket = self.ops.wants_few_shapes
+        has_shadow = self.ops.keeps_shadow_weights
+        self.shadow = ShadowWeights(_fused_linears(parts.layers), precision.dtype) if has_shadow else None
 
     @property
     def shadow_weights(self) -> dict[Tensor, Tensor]:
@@ -172,8 +173,8 @@ class PackedClassifier(nn.Module):
 
     def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
         embeddings: Any = self.parts.embeddings
-        words = self.ops.embedding(embeddings.word_embeddings, ids)
-        position = self.ops.embedding(embeddings.position_embeddings, positions + self.parts.first_position)
+        words = embedding(embeddings.word_embeddings, ids)
+        position = embedding(embeddings.position_embeddings, positions + self.parts.first_position)
         types = getattr(embeddings, "token_type_embeddings", None)
         token_type = words.new_zeros(words.shape[1]) if types is None else types.weight[0]  # all tokens are of type 0
         x = self.ops.add_and_norm(words.to(self.dtype), token_type, position.to(self.dtype), embeddings.LayerNorm, 0.0)
@@ -181,9 +182,10 @@ class PackedClassifier(nn.Module):
         return (x if self.parts.project is None else self.parts.project(x.float())).to(self.dtype)
 
     def _layer(self, layer: Layer, x: Tensor, query: Tensor | None, qkv: Tensor, sequences: Sequences) -> Tensor:
-        """One layer for the rows of `x`; `query` and `qkv` as in attention.attend."""
+        """One layer for the rows of `x`; `query` and `qkv` as in Backend.attention."""
         parts = self.parts
-        attended = attend(query, qkv, parts.heads, sequences, parts.attention_dropout if self.training else 0.0)
+        dropout_p = parts.attention_dropout if self.training else 0.0
+        attended = self.ops.attention(query, qkv, sequences, parts.heads, dropout_p)
         x = self._add_and_norm(
             layer.attention_output, attended, x, layer.attention_norm, parts.attention_output_dropout
         )
@@ -197,7 +199,7 @@ class PackedClassifier(nn.Module):
 
     def _linear(self, x: Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[Tensor, Tensor]:
         """The modules' outputs, and `x` for its next use: one GEMM accumulates the gradients of both uses."""
-        return fused_linear(x, modules, has_bias=has_bias, shadow=self.shadow if self.training else None)
+        return fused_linear(self.ops, x, modules, has_bias=has_bias, shadow=self.shadow if self.training else None)
 
     def _add_and_norm(
         self, module: nn.Linear, x: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float
@@ -213,6 +215,20 @@ def _fused_linears(layers: Sequence[Layer]) -> Iterator[tuple[nn.Linear, ...]]:
         is_last = layer is layers[-1]
         qkv = [(layer.key, layer.value), (layer.query,)] if is_last else [(layer.query, layer.key, layer.value)]
         yield from (*qkv, (layer.attention_output,), (layer.intermediate,), (layer.output,))
+
+
+def _shape(parts: Encoder, max_seqlens: Sequence[int]) -> Shape:
+    """What the operations are tested with."""
+    layer, embeddings = parts.layers[0], parts.embeddings
+    norms: list[Any] = [layer.attention_norm, embeddings.LayerNorm]
+    dropouts = (
+        parts.embedding_dropout, parts.attention_dropout, parts.attention_output_dropout, parts.output_dropout
+    )  # fmt: skip
+    return Shape(
+        heads=parts.heads, width=layer.query.in_features, inner_width=layer.intermediate.out_features,
+        norm_widths=tuple({norm.weight.shape[0] for norm in norms}),
+        dropouts=tuple({dropout for dropout in dropouts if dropout}), max_seqlens=tuple(max_seqlens),
+    )  # fmt: skip
 
 
 def padding_lengths(tokens: int, max_seqlen: int) -> list[int]:

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from text_classifier.modeling.precision import Precision
+from text_classifier.ops.selftest import choose
 from text_classifier.tokenization.tokens import Tokens
 
 
@@ -23,6 +24,7 @@ class PaddedClassifier(nn.Module):
         self.model = model
         self.pad_id = pad_id
         self.precision = precision
+        self.ops = choose(precision.device, precision.dtype, None)
         self.shadow_weights: dict[torch.Tensor, torch.Tensor] = {}  #: none
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor]:

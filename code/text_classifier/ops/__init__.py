@@ -1,1 +1,1 @@
-"""Operations on packed batches, for CPU and GPU. May import runtime and contract."""
+"""Operations on packed batches: in plain torch, and natively for CPU and GPU. May import runtime and contract."""

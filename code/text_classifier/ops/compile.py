@@ -5,6 +5,7 @@ The image's build runs it. Elsewhere `library_path` compiles on demand, where th
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import tempfile
@@ -51,21 +52,18 @@ def compile_library(folder: Path, name: str) -> Path:
 
 
 def library_path(name: str) -> Path:
-    """The image's library, or one that is compiled now. Raises SettingsError if it cannot be."""
-    from text_classifier.contract.errors import SettingsError  # not in the image's build stage
-
+    """The image's library, or one that is compiled now. Raises OSError if it cannot be."""
     ready = Path(sys.prefix) / "lib" / f"{name}.so"
     if ready.exists():
         return ready
     try:
         return compile_library(Path(tempfile.mkdtemp(prefix="kernels-")), name)
     except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", None) or error
-        raise SettingsError(
-            f"{ready} is missing and cannot be compiled here ({reason}); train in the image, or install g++"
-        ) from None
+        reason = str(getattr(error, "stderr", None) or error).strip().splitlines()[0]
+        raise OSError(f"{ready} is missing and cannot be compiled here ({reason})") from None
 
 
 if __name__ == "__main__":
-    for name in LIBRARIES:
+    # All libraries are for x86-64. Elsewhere torch's operations and the tokenizers library do their work.
+    for name in LIBRARIES if platform.machine() == "x86_64" else ():
         print(compile_library(Path(sys.argv[1]), name))

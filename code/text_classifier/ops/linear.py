@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from text_classifier.ops.cpu import bindings as cpu_ops
-from text_classifier.ops.cuda import bindings as cuda_ops
-
-
-def bindings_for(device: torch.device) -> ModuleType:
-    """The device's operations: cpu/bindings.py or cuda/bindings.py."""
-    return cuda_ops if device.type == "cuda" else cpu_ops
+from text_classifier.ops.backend import Backend
 
 
 class ShadowWeights:
@@ -47,8 +40,16 @@ class ShadowWeights:
             copy.copy_(parameter)
 
 
+def embedding(table: nn.Embedding, ids: Tensor) -> Tensor:
+    """The rows of the table: [ids, width].
+
+    On a GPU the backward pass of index_select adds atomically, where that of nn.Embedding sorts the ids.
+    """
+    return table.weight.index_select(0, ids) if ids.is_cuda else table(ids)
+
+
 def fused_linear(
-    x: Tensor, modules: Sequence[nn.Linear], *, has_bias: bool, shadow: ShadowWeights | None = None
+    ops: Backend, x: Tensor, modules: Sequence[nn.Linear], *, has_bias: bool, shadow: ShadowWeights | None = None
 ) -> tuple[Tensor, Tensor]:
     """The outputs of several linear modules side by side, from one GEMM in the dtype of `x`: [rows, outputs].
 
@@ -57,16 +58,17 @@ def fused_linear(
     """
     weights = [module.weight for module in modules]
     biases = [module.bias for module in modules] if has_bias else []
-    return _Linear.apply(x, shadow, len(modules), *weights, *biases)
+    return _Linear.apply(ops, x, shadow, len(modules), *weights, *biases)
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, shadow: ShadowWeights | None, count: int, *parameters: Tensor
+        ctx: Any, ops: Backend, x: Tensor, shadow: ShadowWeights | None, count: int, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
         weights, biases = parameters[:count], parameters[count:]
         fused = shadow.fused if shadow else functools.partial(_concatenated, dtype=x.dtype)
+        ctx.ops = ops
         ctx.outputs = [len(part) for part in weights]
         ctx.has_bias = bool(biases)
         ctx.set_materialize_grads(False)
@@ -78,11 +80,10 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         d_output, d_residual = gradients[0].contiguous(), gradients[1]
-        ops = bindings_for(x.device)
-        d_weights = ops.weight_grad(d_output, x).split(ctx.outputs)
-        d_biases = ops.bias_grad(d_output).split(ctx.outputs) if ctx.has_bias else ()
+        d_weights = ctx.ops.weight_grad(d_output, x).split(ctx.outputs)
+        d_biases = ctx.ops.bias_grad(d_output).split(ctx.outputs) if ctx.has_bias else ()
         d_x = d_output @ weight if d_residual is None else d_residual.addmm_(d_output, weight)
-        return d_x, None, None, *d_weights, *d_biases
+        return None, d_x, None, None, *d_weights, *d_biases
 
 
 def _concatenated(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

@@ -109,6 +109,7 @@ def manifest(
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
+        "operations": dict(trained.operations),
     }
 
 

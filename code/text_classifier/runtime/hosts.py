@@ -5,13 +5,13 @@ One process per GPU, or one per host without GPUs. Needs no torch: the hook uses
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from text_classifier.runtime.cpus import thread_variables
 
 MASTER_PORT = 29400
 
@@ -39,10 +39,8 @@ class Hosts:
             "MASTER_PORT": str(MASTER_PORT),
             "WORLD_SIZE": str(len(self.names) * processes),
             "TOKENIZERS_PARALLELISM": "true",
+            **thread_variables(processes),
         }
-        if processes > 1:  # for a single process torch's own default is best: all physical cores
-            cores = physical_cores(Path("/proc/cpuinfo").read_text(), os.sched_getaffinity(0))
-            shared["OMP_NUM_THREADS"] = str(max(1, cores // processes))
         return [shared | {"RANK": str(first + local), "LOCAL_RANK": str(local)} for local in range(processes)]
 
     def of_rank(self, rank: int, world_size: int) -> str:
@@ -75,19 +73,6 @@ def interface_to(host: str) -> str | None:
         local = probe.getsockname()[0]
     interfaces = psutil.net_if_addrs().items()
     return next((name for name, addresses in interfaces if local in [item.address for item in addresses]), None)
-
-
-def physical_cores(cpuinfo: str, usable: Collection[int]) -> int:
-    """The number of physical cores of the usable logical CPUs. `cpuinfo` is the text of /proc/cpuinfo.
-
-    psutil.cpu_count counts the cores of the whole machine, also where the process may use only some of them.
-    """
-    cores = set()
-    for block in cpuinfo.split("\n\n"):
-        values = dict(re.findall(r"^([^\t:]+?)\s*: *(.*)$", block, re.MULTILINE))
-        if values.get("processor", "").isdigit() and int(values["processor"]) in usable:
-            cores.add((values.get("physical id"), values.get("core id", f"cpu {values['processor']}")))
-    return len(cores) or len(usable)
 
 
 def _by_number(name: str) -> tuple[str | int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from array import array
 from collections import deque
@@ -15,6 +14,7 @@ from typing import IO
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from text_classifier.runtime.cpus import usable_cpus
 from text_classifier.tokenization.prefix import Encode, prefix_encoder
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
@@ -76,8 +76,8 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_lengt
 
 
 def _in_order(encode: Encode, texts: Sequence[str]) -> Iterator[tuple[list[list[int]], int]]:
-    """Encode chunks in parallel, one per core; yields their results in order."""
-    workers = max(2, len(os.sched_getaffinity(0)))
+    """Encode chunks in parallel, one per CPU; yields their results in order."""
+    workers = max(2, usable_cpus())
     with ThreadPoolExecutor(workers) as pool:
         chunks: deque[Future[tuple[list[list[int]], int]]] = deque()
         for start in range(0, len(texts), CHUNK):

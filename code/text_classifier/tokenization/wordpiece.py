@@ -16,6 +16,8 @@ import numpy as np
 from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerBase
 
+from text_classifier.contract.errors import PlatformError
+from text_classifier.ops.choice import VARIABLE, choice, reason_of, warn_once
 from text_classifier.ops.compile import library_path
 from text_classifier.tokenization.prefix import Encode, prefix_encoder
 
@@ -31,7 +33,9 @@ def wordpiece_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> En
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     if not _is_supported(backend):
         return None
-    native = _Native(backend, ends)
+    native = _checked(backend, ends, fallback, max_length)
+    if native is None:
+        return None
 
     def encode(texts: list[str]) -> tuple[list[list[int]], int]:
         ascii_rows = [row for row, text in enumerate(texts) if text.isascii()]
@@ -43,6 +47,34 @@ def wordpiece_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> En
         return [encoded[row] for row in range(len(texts))], truncated + truncated_by_fallback
 
     return encode
+
+
+#: Words in and out of the vocabulary, case, digits, punctuation, control characters, a long word, an empty text.
+CHECKED = ["", "The battery died after 3 days!", "Un-believably SLOW;\tI'd NOT buy it (again)\x07...", "x" * 150]
+
+
+def _checked(backend: dict[str, Any], ends: Sequence[int], fallback: Encode, max_length: int) -> _Native | None:
+    """wordpiece.cpp if it gives the ids of the tokenizers library on this machine; else None, with a WARNING.
+
+    TEXT_OPS is obeyed as in ops/selftest.py. Raises PlatformError for TEXT_OPS=native, SettingsError for a wrong value.
+    """
+    wanted = choice()
+    if wanted == "reference":
+        return None
+    try:
+        native = _Native(backend, ends)
+        if native.encode(CHECKED, max_length)[0] != fallback(CHECKED)[0]:
+            raise ArithmeticError("its ids are not those of the tokenizers library")
+    except Exception as error:  # whatever is wrong with it, the library does its work
+        reason = reason_of(error)
+        if wanted == "native":
+            raise PlatformError(
+                f"{VARIABLE}=native, and wordpiece.cpp cannot be used ({reason}); set {VARIABLE}=auto to tokenize "
+                "with the tokenizers library"
+            ) from None
+        warn_once(f"WARNING: the tokenizers library replaces wordpiece.cpp, and tokenization is slower: {reason}")
+        return None
+    return native
 
 
 def _is_supported(backend: dict[str, Any]) -> bool:

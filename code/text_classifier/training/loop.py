@@ -42,9 +42,12 @@ def train(
     steps_per_epoch = math.ceil(len(training) / batch_size)
     total_steps = steps_per_epoch * settings.epochs
     warmup_steps = math.ceil(total_steps * settings.warmup_ratio)
-    optimizer, rate = adamw(classifier, settings, cluster.device)
+    classifier.ops = classifier.ops.agreed(cluster.any_rank_each)
+    optimizer, rate = adamw(classifier, settings)
     loss_scale = classifier.precision.loss_scale()
-    state = Training(classifier.model, optimizer, loss_scale, torch.zeros((), device=cluster.device))
+    state = Training(
+        classifier.model, optimizer, loss_scale, torch.zeros((), device=cluster.device), classifier.ops.names
+    )
     saver.resume(state)
     saver.require_space(state)
     parallel = DistributedDataParallel(classifier) if cluster.world_size > 1 else classifier
@@ -121,7 +124,7 @@ def _stop(state: Training, losses: LossWatch, saver: Saver, progress: Progress) 
 
 def _on_device(step: Step, classifier: Classifier, cluster: Cluster) -> TakeStep:
     """The step, taking batches on the host."""
-    if cluster.device.type == "cpu":
+    if not classifier.ops.is_asynchronous:
         return step
     if cluster.world_size == 1 and classifier.supports_cuda_graphs:
         return GraphedStep(step, cluster.device)

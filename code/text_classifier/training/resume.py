@@ -46,6 +46,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     loss_scale: LossScale
     loss_sum: torch.Tensor
+    operations: Mapping[str, str]  #: what computes each operation (ops/backend.py) since this process started
     own_rows: int = 0
     rows: int = 0
     steps: int = 0
@@ -75,6 +76,7 @@ class Training:
             "best_epoch": self.best_epoch,
             "loss_scale": self.loss_scale.state(),
             "curve": self.curve.state(),
+            "operations": dict(self.operations),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
         return Content({name: file for name, file in tensors.items() if file}, state)
@@ -173,6 +175,14 @@ class Saver:
                 )
         training.restore(content, self._cluster)
         self._cluster.print0(f"Resuming from the checkpoint of step {step}")
+        now = training.operations
+        before = content.state.get("operations", now)  # absent from older checkpoints
+        changed = [f"{name} ({how}, now {now.get(name)})" for name, how in before.items() if how != now.get(name)]
+        if changed:
+            self._cluster.print0(
+                f"WARNING: operations are computed in another way than until step {step}, so the weights will not be "
+                f"bit-identical to those of an uninterrupted run: {', '.join(changed)}"
+            )
 
     def require_space(self, training: Training) -> None:
         """Raise PlatformError if the disk has no room for the checkpoints; called before the first step."""

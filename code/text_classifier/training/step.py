@@ -10,7 +10,7 @@ import torch
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.modeling.load import Classifier
 from text_classifier.modeling.precision import LossScale
-from text_classifier.ops.cuda.adamw import AdamW
+from text_classifier.ops.backend import FusedAdamW
 from text_classifier.tasks.base import Task
 from text_classifier.training.batches import Batch
 from text_classifier.training.losses import ROW_LOSSES
@@ -20,16 +20,6 @@ from text_classifier.training.losses import ROW_LOSSES
 Outcome = tuple[torch.Tensor, torch.Tensor]
 
 TakeStep = Callable[[Batch], Outcome]
-
-
-class FusedAdamW(torch.optim.AdamW):
-    """torch's AdamW with the attributes that its fused step reads, which torch does not declare."""
-
-    grad_scale: torch.Tensor
-    found_inf: torch.Tensor
-
-
-Optimizer = AdamW | FusedAdamW
 
 
 class Step:
@@ -43,7 +33,7 @@ class Step:
         self,
         classifier: torch.nn.Module,
         task: Task,
-        optimizer: Optimizer,
+        optimizer: FusedAdamW,
         loss_scale: LossScale,
         *,
         max_grad_norm: float,
@@ -119,20 +109,18 @@ class _CapturedStep:
         return loss.clone(), is_finite.clone()
 
 
-def adamw(classifier: Classifier, settings: Settings, device: torch.device) -> tuple[Optimizer, torch.Tensor]:
+def adamw(classifier: Classifier, settings: Settings) -> tuple[FusedAdamW, torch.Tensor]:
     """The optimizer, and its learning rate: a tensor on the device, which a CUDA graph reads at each replay.
 
     No weight decay for vectors (biases, LayerNorm).
     """
-    rate = torch.tensor(settings.learning_rate, device=device)
+    rate = torch.tensor(settings.learning_rate, device=classifier.precision.device)
     parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    if device.type == "cuda":
-        return AdamW(groups, rate, settings.adam_epsilon, classifier.shadow_weights), rate
-    return FusedAdamW(groups, rate, eps=settings.adam_epsilon, fused=True), rate
+    return classifier.ops.adamw(groups, rate, settings.adam_epsilon, classifier.shadow_weights), rate
 
 
 def warmup_and_decay(step: int, warmup_steps: int, total_steps: int) -> float:

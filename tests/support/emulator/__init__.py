@@ -37,3 +37,4 @@ def install(monkeypatch: Any) -> None:
     monkeypatch.setattr(driver, "_compiled", compiled)
     monkeypatch.setattr(driver, "_stream", lambda device: 0)
     monkeypatch.setattr(bindings, "multiprocessors", lambda device: 2)
+    monkeypatch.setattr(bindings, "capability", lambda device: (9, 0))

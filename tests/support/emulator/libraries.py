@@ -35,14 +35,14 @@ VARIANTS: tuple[tuple[str, str, Sizes], ...] = (
     ("sums", "float32", ()),
     *(("adamw", dtype, ()) for dtype in DTYPES),
     *(("norm", dtype, (("WIDTH", width),)) for dtype in DTYPES for width in (31, 384)),
-    *(("norm", "bfloat16", (("WIDTH", width),)) for width in (16, 64)),
+    *(("norm", dtype, (("WIDTH", width),)) for dtype in DTYPES[1:] for width in (16, 64)),
     *(("gelu", dtype, (("WIDTH", width),)) for dtype in DTYPES for width in (31, 1536)),
-    ("gelu", "bfloat16", (("WIDTH", 128),)),
+    *(("gelu", dtype, (("WIDTH", 128),)) for dtype in DTYPES[1:]),
     *(
         ("attention", dtype, (("WIDTH", width), ("TOKENS", tokens)))
         for dtype, width, tokens in (
-            ("bfloat16", 64, 128), ("bfloat16", 32, 64), ("bfloat16", 16, 32), ("float16", 32, 128),
-            ("float16", 16, 16),
+            ("bfloat16", 64, 128), ("float16", 64, 128), ("bfloat16", 32, 64), ("bfloat16", 16, 32),
+            ("float16", 32, 128), ("float16", 16, 16),
         )
     ),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from text_classifier.ops.backend import FusedAdamW
 from text_classifier.ops.cuda.constants import CONSTANTS
 from text_classifier.ops.cuda.driver import launch
 
@@ -32,19 +33,14 @@ class _Tensors(ctypes.Structure):
     _fields_ = [("tensors", _Tensor * TENSORS)]
 
 
-class AdamW(torch.optim.Optimizer):
-    """The updates of torch.optim.AdamW, with the learning rate as a tensor on the GPU.
-
-    `shadow_weights` maps some parameters to their 16-bit copies. As in torch's fused optimizers, gradients are divided
-    by `grad_scale`, and a step with `found_inf` 1.0 changes nothing.
-    """
+class AdamW(FusedAdamW):
+    """As Backend.adamw."""
 
     def __init__(
         self, groups: Iterable[dict[str, Any]], lr: Tensor, epsilon: float, shadow_weights: Mapping[Tensor, Tensor]
     ) -> None:
-        super().__init__(groups, {"lr": lr, "eps": epsilon, "weight_decay": 0.0})
-        self.grad_scale: Tensor | None = None
-        self.found_inf: Tensor | None = None
+        super().__init__(groups, lr, BETAS, epsilon, fused=True)
+        self.grad_scale = self.found_inf = None
         self._lr = lr
         self._epsilon = epsilon
         self._shadow_weights = shadow_weights

@@ -97,17 +97,23 @@ def _compiled(
 def _module(part: str, dtype: torch.dtype, sizes: tuple[tuple[str, int], ...], device: torch.device) -> Any:
     from cuda.bindings import driver
 
-    cubin = compile_cubin(part, dtype, dict(sizes), "".join(map(str, capability(device))))
-    (module,) = _require(driver.cuModuleLoadData(cubin))
+    code = compile_kernels(part, dtype, dict(sizes), int("".join(map(str, capability(device)))))
+    (module,) = _require(driver.cuModuleLoadData(code))
     return module
 
 
-def compile_cubin(part: str, dtype: torch.dtype, sizes: Mapping[str, int], capability: str) -> bytes:
-    """`part`.cu compiled for GPUs of a compute capability such as "90"; needs no GPU. Raises RuntimeError."""
+def compile_kernels(part: str, dtype: torch.dtype, sizes: Mapping[str, int], capability: int) -> bytes:
+    """`part`.cu compiled for GPUs of a compute capability such as 90; needs no GPU. Raises RuntimeError.
+
+    For a generation that NVRTC does not know, PTX of the newest one before it, which the GPU's driver compiles.
+    """
     from cuda.bindings import nvrtc
 
     source = CODE / f"{part}.cu"
-    options = [f"--gpu-architecture=sm_{capability}", f"--include-path={CODE}"]
+    known = sorted(_require(nvrtc.nvrtcGetSupportedArchs())[0])
+    target = max((arch for arch in known if arch <= capability), default=known[0])
+    is_exact = target == capability
+    options = [f"--gpu-architecture={'sm' if is_exact else 'compute'}_{target}", f"--include-path={CODE}"]
     options += definitions(part, str(dtype).removeprefix("torch."), sizes)
     (program,) = _require(nvrtc.nvrtcCreateProgram(source.read_bytes(), source.name.encode(), 0, [], []))
     try:
@@ -116,12 +122,13 @@ def compile_cubin(part: str, dtype: torch.dtype, sizes: Mapping[str, int], capab
         (size,) = _require(nvrtc.nvrtcGetProgramLogSize(program))
         log = b" " * size
         _require(nvrtc.nvrtcGetProgramLog(program, log))
-        raise RuntimeError(f"{source.name} cannot be compiled with {options}:\n{log.decode()}") from error
-    (size,) = _require(nvrtc.nvrtcGetCUBINSize(program))
-    cubin = b" " * size
-    _require(nvrtc.nvrtcGetCUBIN(program, cubin))
+        reason = log.rstrip(b"\0").decode().strip() or error
+        raise RuntimeError(f"{source.name} cannot be compiled: {reason}\n({' '.join(options)})") from error
+    (size,) = _require(nvrtc.nvrtcGetCUBINSize(program) if is_exact else nvrtc.nvrtcGetPTXSize(program))
+    code = b" " * size
+    _require(nvrtc.nvrtcGetCUBIN(program, code) if is_exact else nvrtc.nvrtcGetPTX(program, code))
     _require(nvrtc.nvrtcDestroyProgram(program))
-    return cubin
+    return code
 
 
 def _require(result: Sequence[Any]) -> Sequence[Any]:

@@ -59,10 +59,10 @@ struct Dropout {
         return bits ^ (bits >> 16);
     }
 
-    // `bits`: as many as the threshold was computed for (bindings.py, _dropout_arguments).
+    // `bits`: 16 of them.
     __device__ bool drops(uint32 bits) const { return bits < threshold; }
 
     // The dropout factor for these random bits, or for the element with this index.
     __device__ float factor(uint32 bits) const { return drops(bits) ? 0.0f : scale; }
-    __device__ float factor_of(uint32 index) const { return threshold ? factor(bits(index)) : scale; }
+    __device__ float factor_of(uint32 index) const { return threshold ? factor(bits(index) >> 16) : scale; }
 };

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import socket
 
-import pytest
-
-from text_classifier.runtime.hosts import Hosts, interface_to, physical_cores
+from text_classifier.runtime.hosts import Hosts, interface_to
 
 TWO = {"hosts": ["algo-2", "algo-1"], "current_host": "algo-2"}
 
@@ -25,7 +23,6 @@ def test_without_resources_there_is_one_host() -> None:
     (environment,) = Hosts.from_resources({}).environments(1)
     assert (environment["RANK"], environment["WORLD_SIZE"], environment["MASTER_ADDR"]) == ("0", "1", "127.0.0.1")
     assert environment["TOKENIZERS_PARALLELISM"] == "true"
-    assert "OMP_NUM_THREADS" not in environment
 
 
 def test_the_named_interface_is_taken_where_it_exists() -> None:
@@ -43,27 +40,3 @@ def test_another_one_is_found_by_the_route_with_a_warning() -> None:
 
 def test_the_interface_of_this_machines_own_name_exists() -> None:
     assert interface_to(socket.gethostname()) in {name for _, name in socket.if_nameindex()}
-
-
-CPUINFO = "\n\n".join(
-    f"processor\t: {cpu}\nphysical id\t: {cpu // 4}\ncore id\t\t: {cpu % 2}\nflags\t\t: a b" for cpu in range(8)
-)
-
-
-@pytest.mark.parametrize(
-    ("text", "usable", "cores"),
-    [
-        (CPUINFO, range(8), 4),  # two sockets of two cores of two threads
-        (CPUINFO, {0, 2}, 1),
-        ("processor\t: 0\n\nprocessor\t: 1\n", range(2), 2),  # a virtual machine that says no more
-        ("", range(3), 3),
-    ],
-)
-def test_physical_cores(text: str, usable: range | set[int], cores: int) -> None:
-    assert physical_cores(text, usable) == cores
-
-
-def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("text_classifier.runtime.hosts.physical_cores", lambda *_: 48)
-    assert {e["OMP_NUM_THREADS"] for e in Hosts.from_resources({}).environments(8)} == {"6"}
-    assert {e["OMP_NUM_THREADS"] for e in Hosts.from_resources({}).environments(64)} == {"1"}

@@ -139,6 +139,22 @@ def test_more_epochs_resume(ready_job: Job) -> None:
     assert "epoch=1;" not in log
 
 
+def test_a_job_resumes_with_other_operations_and_says_that_the_weights_differ(ready_job: Job) -> None:
+    code, log = ready_job.run(*OPTIONS, "--epochs=1")
+    assert code == 0 and "WARNING" not in log, log
+    before = json.loads((ready_job.base / "model" / "training_manifest.json").read_text())["operations"]
+    ready_job.environment["TEXT_OPS"] = "reference"
+    code, log = ready_job.run(*OPTIONS, "--epochs=2")
+    assert code == 0 and "epoch=2;" in log, log
+    (warning,) = (line for line in log.splitlines() if line.startswith("WARNING"))
+    native = [f"{name} ({how}, now torch)" for name, how in before.items() if how != "torch"]
+    assert native and warning == (
+        "WARNING: operations are computed in another way than until step 8, so the weights will not be bit-identical "
+        f"to those of an uninterrupted run: {', '.join(native)}"
+    )
+    assert set(ready_job.metrics["operations"].values()) == {"torch"}
+
+
 def test_missing_room_for_checkpoints_is_reported_before_the_first_step(ready_job: Job) -> None:
     code, log = ready_job.run(*OPTIONS, "--checkpoint_dir=/proc")
     assert code == 1, log

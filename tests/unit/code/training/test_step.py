@@ -45,7 +45,7 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
     plain = copy.deepcopy(model)
     settings = Settings(learning_rate=1e-3)
     ours, theirs = make_classifier(model, 0, Precision("fp32", CPU)), make_classifier(plain, 0, Precision("fp32", CPU))
-    (optimizer, _), (plain_optimizer, _) = adamw(ours, settings, CPU), adamw(theirs, settings, CPU)
+    (optimizer, _), (plain_optimizer, _) = adamw(ours, settings), adamw(theirs, settings)
     step = Step(ours, SingleLabel(), optimizer, ours.precision.loss_scale(), max_grad_norm=max_grad_norm, world_size=1)
     for seed in range(5):
         batch = batch_of(seed, ours)
@@ -65,7 +65,7 @@ def test_a_step_that_overflows_fp16_is_skipped_and_halves_the_scale(model: BertF
     step = Step(
         fp16,
         SingleLabel(),
-        adamw(fp16, Settings(learning_rate=1e-3), CPU)[0],
+        adamw(fp16, Settings(learning_rate=1e-3))[0],
         loss_scale,
         max_grad_norm=1.0,
         world_size=1,
@@ -87,7 +87,7 @@ def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassif
     losses = []
     for name in ("fp32", "fp16"):
         layout = make_classifier(copy.deepcopy(model), 0, Precision(name, CPU))
-        optimizer, _ = adamw(layout, Settings(learning_rate=1e-3), CPU)
+        optimizer, _ = adamw(layout, Settings(learning_rate=1e-3))
         step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
         losses.append([step(batch_of(n % 3, layout))[0].item() for n in range(30)])
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)

@@ -1,4 +1,4 @@
-"""The CPU's operations match torch's in double precision, in each library that this processor can run."""
+"""The CPU's operations match torch's in double precision: plain torch, and each library that this processor can run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from text_classifier.contract.errors import SettingsError
+from text_classifier.ops import reference
+from text_classifier.ops.backend import Backend
 from text_classifier.ops.compile import library_path
-from text_classifier.ops.cpu import bindings as cpu_ops
+from text_classifier.ops.cpu import bindings
 from text_classifier.ops.linear import fused_linear
+from text_classifier.ops.sequences import Sequences
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -23,12 +26,32 @@ LENGTHS = [150, 64, 33, 1]
 HEADS = 3
 
 
-@pytest.fixture(autouse=True, params=cpu_ops.runnable())
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each library that this processor can run, in turn."""
-    loaded = ctypes.CDLL(str(library_path(f"kernels-{request.param}")))
+CPU = torch.device("cpu")
+
+
+Make = Callable[[torch.dtype], Backend]
+
+
+def native(processor: str, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """The operations of one library, for a dtype."""
+    loaded = ctypes.CDLL(str(library_path(f"kernels-{processor}")))
     assert loaded.prepare()
-    monkeypatch.setattr(cpu_ops, "_library", lambda: loaded)
+    monkeypatch.setattr(bindings, "_library", lambda: (processor, loaded))
+    return lambda dtype: bindings.backend(reference.backend(CPU, dtype), dtype)
+
+
+@pytest.fixture(params=["torch", *bindings.runnable()])
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """The operations for a dtype, in plain torch and by each library that this processor can run, in turn."""
+    if request.param == "torch":
+        return lambda dtype: reference.backend(CPU, dtype)
+    return native(request.param, monkeypatch)
+
+
+@pytest.fixture
+def ops(make: Make) -> Backend:
+    """The operations; only weight_grad depends on the dtype."""
+    return make(torch.float32)
 
 
 def tolerance(dtype: torch.dtype) -> float:
@@ -41,8 +64,8 @@ def assert_near(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype)
     assert (found.double() - expected).abs().max().item() <= tolerance(dtype) * largest
 
 
-def cu_seqlens_of(lengths: list[int]) -> torch.Tensor:
-    return torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+def sequences_of(lengths: list[int]) -> Sequences:
+    return Sequences.from_lengths(np.array(lengths))
 
 
 def attention_in_double(qkv: torch.Tensor, width: int) -> torch.Tensor:
@@ -56,7 +79,7 @@ def attention_in_double(qkv: torch.Tensor, width: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("width", [20, 40, 64])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_attention_and_its_gradient(dtype: torch.dtype, width: int) -> None:
+def test_attention_and_its_gradient(ops: Backend, dtype: torch.dtype, width: int) -> None:
     torch.manual_seed(1)
     rounded = torch.randn(sum(LENGTHS), 3 * HEADS * width).to(dtype)
     gradient = torch.randn(sum(LENGTHS), HEADS * width).to(dtype)
@@ -65,7 +88,7 @@ def test_attention_and_its_gradient(dtype: torch.dtype, width: int) -> None:
         if qkv.dtype == torch.double:
             output = attention_in_double(qkv, width)
         else:
-            output = cpu_ops.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
+            output = ops.attention(None, qkv, sequences_of(LENGTHS), HEADS, 0.0)
         output.backward(gradient.to(output.dtype))
         both.append((output.detach(), qkv.grad))
     for found, expected in zip(*both, strict=True):
@@ -73,28 +96,28 @@ def test_attention_and_its_gradient(dtype: torch.dtype, width: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_query_per_sequence_gives_what_all_queries_give_for_it(dtype: torch.dtype) -> None:
+def test_one_query_per_sequence_gives_what_all_queries_give_for_it(ops: Backend, dtype: torch.dtype) -> None:
     torch.manual_seed(2)
-    cu_seqlens, width = cu_seqlens_of(LENGTHS), HEADS * 32
-    firsts = cu_seqlens[:-1].long()
+    sequences, width = sequences_of(LENGTHS), HEADS * 32
+    firsts = sequences.first_tokens.long()
     qkv = torch.randn(sum(LENGTHS), 3 * width).to(dtype)
     gradient = torch.randn(len(LENGTHS), width).to(dtype)
     full = qkv.clone().requires_grad_()
-    expected = cpu_ops.attention(None, full, cu_seqlens, LENGTHS[0], HEADS, 0.0)[firsts]
+    expected = ops.attention(None, full, sequences, HEADS, 0.0)[firsts]
     expected.backward(gradient)
     query = qkv[firsts, :width].clone().requires_grad_()
     rest = qkv[:, width:].clone().requires_grad_()
-    found = cpu_ops.attention(query, rest, cu_seqlens, LENGTHS[0], HEADS, 0.0)
+    found = ops.attention(query, rest, sequences, HEADS, 0.0)
     found.backward(gradient)
     assert_near(found.detach(), expected.detach().double(), dtype)
     assert_near(query.grad, full.grad[firsts, :width].double(), dtype)
     assert_near(rest.grad, full.grad[:, width:].double(), dtype)
 
 
-def test_attention_takes_scores_of_any_size() -> None:
+def test_attention_takes_scores_of_any_size(ops: Backend) -> None:
     """Scores of some thousands: the maximum is subtracted before the exponential."""
     qkv = 60 * torch.randn(sum(LENGTHS), 3 * HEADS * 32)
-    output = cpu_ops.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.0)
+    output = ops.attention(None, qkv, sequences_of(LENGTHS), HEADS, 0.0)
     expected = attention_in_double(qkv.double(), 32)
     assert (output - expected).abs().max() < 1e-3 * expected.abs().max()
 
@@ -114,27 +137,27 @@ def slope(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> 
     return float((variable.grad * direction).sum()), difference
 
 
-def test_the_gradient_of_dropout_has_the_mask_of_the_output() -> None:
+def test_the_gradient_of_dropout_has_the_mask_of_the_output(ops: Backend) -> None:
     torch.manual_seed(3)
-    cu_seqlens, norm = cu_seqlens_of(LENGTHS), torch.nn.LayerNorm(96)
+    sequences, norm = sequences_of(LENGTHS), torch.nn.LayerNorm(96)
     residual, bias = torch.randn(sum(LENGTHS), 96), torch.randn(96)
     by_gradient, by_difference = slope(
-        lambda x: cpu_ops.attention(None, x, cu_seqlens, LENGTHS[0], HEADS, 0.4), torch.randn(sum(LENGTHS), 3 * 96)
+        lambda x: ops.attention(None, x, sequences, HEADS, 0.4), torch.randn(sum(LENGTHS), 3 * 96)
     )
     assert by_gradient == pytest.approx(by_difference, rel=2e-2)
-    by_gradient, by_difference = slope(lambda x: cpu_ops.add_and_norm(x, bias, residual, norm, 0.4), residual.clone())
+    by_gradient, by_difference = slope(lambda x: ops.add_and_norm(x, bias, residual, norm, 0.4), residual.clone())
     assert by_gradient == pytest.approx(by_difference, rel=2e-2)
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5])
-def test_dropout_of_attention_drops_its_share_and_keeps_the_mean(probability: float) -> None:
+def test_dropout_of_attention_drops_its_share_and_keeps_the_mean(ops: Backend, probability: float) -> None:
     """With equal scores and values that are 1 for a single key, each output is that key's probability."""
     torch.manual_seed(4)
     length, width = 128, 32
     qkv = torch.zeros(length, 3 * width)
     qkv[torch.arange(width), 2 * width + torch.arange(width)] = 1.0
-    cu_seqlens = cu_seqlens_of([length])
-    weights = torch.stack([cpu_ops.attention(None, qkv, cu_seqlens, length, 1, probability) for _ in range(50)])
+    sequences = sequences_of([length])
+    weights = torch.stack([ops.attention(None, qkv, sequences, 1, probability) for _ in range(50)])
     assert (weights == 0).float().mean().item() == pytest.approx(probability, abs=5e-3)
     assert weights.mean().item() == pytest.approx(1 / length, rel=1e-2)
     kept = (weights != 0).float()
@@ -144,23 +167,23 @@ def test_dropout_of_attention_drops_its_share_and_keeps_the_mean(probability: fl
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("probability", [0.1, 0.5])
-def test_dropout(probability: float, dtype: torch.dtype) -> None:
+def test_dropout(ops: Backend, probability: float, dtype: torch.dtype) -> None:
     torch.manual_seed(6)
     x = torch.ones(1000, 1003, dtype=dtype, requires_grad=True)
-    output = cpu_ops.dropout(x, probability)
+    output = ops.dropout(x, probability)
     output.backward(torch.ones_like(x))
     assert torch.equal(x.grad, output.detach())
     dropped = (output == 0).float()
     assert dropped.mean().item() == pytest.approx(probability, abs=2e-3)
     assert output[output != 0].unique().item() == pytest.approx(1 / (1 - probability), rel=tolerance(dtype))
     assert torch.corrcoef(dropped[:, :20].T).fill_diagonal_(0).abs().max() < 0.15
-    second = cpu_ops.dropout(x, probability)
+    second = ops.dropout(x, probability)
     assert ((second == 0) & (output == 0)).float().mean().item() == pytest.approx(probability**2, abs=2e-3)
-    assert cpu_ops.dropout(x, 0.0) is x
+    assert ops.dropout(x, 0.0) is x
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_norm_and_gelu(dtype: torch.dtype) -> None:
+def test_norm_and_gelu(ops: Backend, dtype: torch.dtype) -> None:
     torch.manual_seed(7)
     rows, width = 77, 100
     given = [
@@ -182,8 +205,8 @@ def test_norm_and_gelu(dtype: torch.dtype) -> None:
         if double:
             normed, activated = norm(update + bias + residual), functional.gelu(3 * update + bias)
         else:
-            normed = cpu_ops.add_and_norm(update, bias, residual, norm, 0.0)
-            activated = cpu_ops.gelu(3 * update, bias)
+            normed = ops.add_and_norm(update, bias, residual, norm, 0.0)
+            activated = ops.gelu(3 * update, bias)
         normed.backward(gradient, retain_graph=True)
         found = [normed, update.grad, residual.grad, bias.grad, norm.weight.grad, norm.bias.grad]
         update.grad = bias.grad = None
@@ -195,32 +218,43 @@ def test_norm_and_gelu(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (100, 48, 80), (700, 400, 900)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_gradients_of_linear(dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
+def test_the_gradients_of_linear(make: Make, dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(8)
+    ops = make(dtype)
     rows, inputs, outputs = shape
     x, gradient = torch.randn(rows, inputs).to(dtype), torch.randn(rows, 2 * outputs).to(dtype)
     modules = [torch.nn.Linear(inputs, outputs) for _ in range(2)]
-    fused_linear(x.requires_grad_(), modules, has_bias=True)[0].backward(gradient)
+    fused_linear(ops, x.requires_grad_(), modules, has_bias=True)[0].backward(gradient)
     weight = torch.cat([module.weight.detach() for module in modules]).to(dtype).double()
     assert_near(x.grad, gradient.double() @ weight, dtype)
     d_weight = torch.cat([module.weight.grad for module in modules])
     d_bias = torch.cat([module.bias.grad for module in modules])
-    assert_near(d_weight, gradient.double().T @ x.detach().double(), torch.float32 if cpu_ops._has_amx() else dtype)
+    assert_near(
+        d_weight,
+        gradient.double().T @ x.detach().double(),
+        torch.float32 if ops.names["weight_grad"] == "amx" else dtype,
+    )
     assert_near(d_bias, gradient.double().sum(0), torch.float32)
 
 
+@pytest.mark.parametrize("processor", bindings.runnable())
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
+def test_the_number_of_threads_changes_no_bit(
+    dtype: torch.dtype, processor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of native operations; torch's own sums depend on it."""
+    ops = native(processor, monkeypatch)(dtype)
+
     def everything() -> list[torch.Tensor]:
         torch.manual_seed(9)
         width = HEADS * 32
         x = torch.randn(sum(LENGTHS), width).to(dtype).requires_grad_()
         norm, project = torch.nn.LayerNorm(width), torch.nn.Linear(width, 3 * width)
-        attended = cpu_ops.attention(
-            None, fused_linear(x, [project], has_bias=True)[0], cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.2
+        attended = ops.attention(
+            None, fused_linear(ops, x, [project], has_bias=True)[0], sequences_of(LENGTHS), HEADS, 0.2
         )
-        normed = cpu_ops.add_and_norm(attended, norm.bias, x, norm, 0.2)
-        output = cpu_ops.dropout(cpu_ops.gelu(normed, norm.bias), 0.2)
+        normed = ops.add_and_norm(attended, norm.bias, x, norm, 0.2)
+        output = ops.dropout(ops.gelu(normed, norm.bias), 0.2)
         output.float().square().sum().backward()
         return [output.detach(), x.grad, norm.weight.grad, norm.bias.grad, project.weight.grad, project.bias.grad]
 
@@ -238,27 +272,27 @@ def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
-def test_what_is_not_finite_stays_so(wrong: float, dtype: torch.dtype) -> None:
+def test_what_is_not_finite_stays_so(ops: Backend, wrong: float, dtype: torch.dtype) -> None:
     width = HEADS * 32
     qkv = torch.randn(sum(LENGTHS), 3 * width).to(dtype)
     qkv[10, 2 * width + 3] = wrong  # a value of the first sequence
-    output = cpu_ops.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
+    output = ops.attention(None, qkv, sequences_of(LENGTHS), HEADS, 0.1)
     assert not output[: LENGTHS[0], 3].isfinite().any()
     assert output[LENGTHS[0] :].isfinite().all()
     qkv[10, width + 3] = torch.nan  # a key
-    output = cpu_ops.attention(None, qkv, cu_seqlens_of(LENGTHS), LENGTHS[0], HEADS, 0.1)
+    output = ops.attention(None, qkv, sequences_of(LENGTHS), HEADS, 0.1)
     assert not output[: LENGTHS[0], :32].isfinite().any()
     x = torch.randn(4, width).to(dtype)
     x[1, 5] = wrong
     norm = torch.nn.LayerNorm(width)
-    normed = cpu_ops.add_and_norm(x, torch.zeros(width), x, norm, 0.1)
+    normed = ops.add_and_norm(x, torch.zeros(width), x, norm, 0.1)
     assert not normed[1].isfinite().any()
     assert normed[0].isfinite().all()
-    assert cpu_ops.gelu(x, torch.zeros(width))[1, 5].isfinite().logical_not()
+    assert ops.gelu(x, torch.zeros(width))[1, 5].isfinite().logical_not()
 
 
 def test_without_a_library_or_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SettingsError, match=r"kernels-avx2\.so is missing and cannot be compiled here .*install g\+\+"):
+    with pytest.raises(OSError, match=r"kernels-avx2\.so is missing and cannot be compiled here \(.*g\+\+"):
         library_path("kernels-avx2")

@@ -4,6 +4,7 @@ where there is none in the emulator on a CPU."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,12 +20,14 @@ from support.small_models import FAMILIES, gradients, model_of, split_of
 from text_classifier.modeling.packed import Encoder, PackedClassifier, encoder
 from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
-from text_classifier.ops.attention import Sequences
-from text_classifier.ops.cpu import bindings as cpu_ops
-from text_classifier.ops.cuda import bindings as cuda_ops
+from text_classifier.ops import reference
+from text_classifier.ops.backend import Backend
+from text_classifier.ops.cuda import bindings
 from text_classifier.ops.cuda.adamw import AdamW
 from text_classifier.ops.cuda.bindings import HEAD_WIDTHS
-from text_classifier.ops.cuda.driver import compile_cubin
+from text_classifier.ops.cuda.driver import compile_kernels
+from text_classifier.ops.selftest import Shape, failing
+from text_classifier.ops.sequences import Sequences
 from text_classifier.training.batches import collate
 
 HAS_GPU = DEVICE.type == "cuda"
@@ -41,6 +44,14 @@ def device() -> Iterator[None]:
         yield
 
 
+CUDA = torch.device("cuda")
+
+
+def ops_for(dtype: torch.dtype, head_width: int = 64) -> Backend:
+    """The native operations."""
+    return bindings.backend(reference.backend(CUDA, dtype), CUDA, dtype, head_width)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("rows", "width"), NORMED)
 def test_add_and_norm(rows: int, width: int, dtype: torch.dtype) -> None:
@@ -49,7 +60,7 @@ def test_add_and_norm(rows: int, width: int, dtype: torch.dtype) -> None:
     norm = nn.LayerNorm(width, eps=1e-12, device=DEVICE)
     with torch.no_grad():
         norm.weight += 0.1 * numbers(width, seed=5)
-    output = cuda_ops.add_and_norm(update, bias, residual, norm, 0.0)
+    output = ops_for(dtype).add_and_norm(update, bias, residual, norm, 0.0)
     output.backward(gradient)
     own = (update, bias, residual, norm.weight, norm.bias)
     theirs = exact(*own)
@@ -64,7 +75,7 @@ def test_add_and_norm(rows: int, width: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("rows", "width"), ACTIVATED)
 def test_gelu(rows: int, width: int, dtype: torch.dtype) -> None:
     x, bias, gradient = numbers(rows, width, dtype=dtype), numbers(width, seed=2), numbers(rows, width, seed=3)
-    output = cuda_ops.gelu(x, bias)
+    output = ops_for(dtype).gelu(x, bias)
     output.backward(gradient.to(dtype))
     theirs = exact(x, bias)
     expected = functional.gelu(theirs[0] + theirs[1])
@@ -87,7 +98,7 @@ def test_dropout_keeps_the_mean_and_the_gradient_has_the_same_mask(probability: 
     masks = []
     for _ in range(2):
         update.grad = None
-        output = cuda_ops.add_and_norm(update, bias, residual, norm, probability)
+        output = ops_for(torch.float32).add_and_norm(update, bias, residual, norm, probability)
         output.sum().backward()  # a norm's sum is constant: what reaches a kept element is next to 0, but not 0
         kept = output.abs() > 0.5
         masks.append(kept)
@@ -95,7 +106,7 @@ def test_dropout_keeps_the_mean_and_the_gradient_has_the_same_mask(probability: 
         assert kept.float().mean(0).sub(1 - probability).abs().max() < 0.2  # of so few rows
         update.grad = None
         torch.manual_seed(4)
-        output = cuda_ops.add_and_norm(update, bias, residual, norm, probability)
+        output = ops_for(torch.float32).add_and_norm(update, bias, residual, norm, probability)
         output.square().mul(numbers(rows, width, seed=9)).sum().backward()
         assert torch.equal(update.grad != 0, output.abs() > 0.5)
         torch.manual_seed(5)
@@ -118,10 +129,10 @@ def test_attention(width: int, lengths: list[int], dtype: torch.dtype, has_one_q
     query = numbers(len(lengths), heads * width, dtype=dtype, seed=1) if has_one_query else None
     qkv = numbers(tokens, (2 if has_one_query else 3) * heads * width, dtype=dtype, seed=2)
     gradient = numbers(len(lengths) if has_one_query else tokens, heads * width, dtype=dtype, seed=3).detach()
-    cu_seqlens = Sequences.from_lengths(np.array(lengths)).cu_seqlens.to(DEVICE)
+    sequences = Sequences.from_lengths(np.array(lengths)).to(DEVICE, non_blocking=True)
     own = [qkv] if query is None else [qkv, query]
     theirs = exact(*own)
-    output = cuda_ops.attention(query, qkv, cu_seqlens, max(lengths), heads, 0.0)
+    output = ops_for(dtype, width).attention(query, qkv, sequences, heads, 0.0)
     output.backward(gradient)
     expected = attended(theirs[0], theirs[1] if has_one_query else None, lengths, heads)
     expected.backward(gradient.double())
@@ -133,13 +144,13 @@ def test_attention(width: int, lengths: list[int], dtype: torch.dtype, has_one_q
 def test_attention_drops_probabilities_and_the_gradient_has_the_same_mask() -> None:
     width, length, probability = 64, 60, 0.25
     lengths = [length, length]
-    cu_seqlens = Sequences.from_lengths(np.array(lengths)).cu_seqlens.to(DEVICE)
+    sequences = Sequences.from_lengths(np.array(lengths), max_seqlen=128).to(DEVICE, non_blocking=True)
     queries_and_keys, one_of_each = numbers(2 * length, 2 * width), torch.eye(length, width, device=DEVICE).repeat(2, 1)
 
     def run(value: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(seed)
         qkv = torch.cat([queries_and_keys, value], 1).to(torch.bfloat16).detach().requires_grad_()
-        return cuda_ops.attention(None, qkv, cu_seqlens, 128, 1, probability), qkv
+        return ops_for(torch.bfloat16).attention(None, qkv, sequences, 1, probability), qkv
 
     masks = []
     for seed in (1, 2):
@@ -217,8 +228,8 @@ def precision(monkeypatch: pytest.MonkeyPatch) -> Any:
     """bf16 on a GPU, or a fake of it."""
     if HAS_GPU:
         return Precision("bf16", DEVICE)
-    monkeypatch.setattr(cpu_ops, "attention", cuda_ops.attention)
-    return SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
+    monkeypatch.setattr("text_classifier.modeling.packed.choose", lambda device, dtype, shape: ops_for(dtype, 16))
+    return SimpleNamespace(device=CUDA, dtype=torch.bfloat16)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -263,31 +274,127 @@ def test_training_reads_the_shadow_weights_that_each_step_refreshes(family: str,
     assert torch.equal(logits(packed), logits(packed, mode=False))
 
 
+@pytest.mark.parametrize("dropouts", [(), (0.1,), (0.5,)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+def test_the_self_test_accepts_them_with_their_dropout(dtype: torch.dtype, dropouts: tuple[float, ...]) -> None:
+    shape = Shape(heads=2, width=128, inner_width=128, norm_widths=(64, 16), dropouts=dropouts)
+    ops = ops_for(dtype)
+    assert {name for name, how in ops.names.items() if how == "cuda"} == {"attention", "add_and_norm", "gelu", "adamw"}
+    assert failing(ops, DEVICE, dtype, shape) == {}
+
+
+#: Each function that a kernel computes, its operation, and the number of tensors that it returns.
+FUNCTIONS = {
+    "attention_forward": ("attention", 2), "attention_backward": ("attention", 2),
+    "norm_forward": ("add_and_norm", 4), "norm_backward": ("add_and_norm", 5),
+    "gelu_forward": ("gelu", 1), "gelu_backward": ("gelu", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ["wrong", "nan", "exception"])
+@pytest.mark.parametrize(
+    ("function", "index"), [(name, index) for name, (_, count) in FUNCTIONS.items() for index in range(count)]
+)
+def test_the_self_test_finds_a_fault(function: str, index: int, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = getattr(bindings, function)
+
+    def faulty(*arguments: Any) -> Any:
+        result = compute(*arguments)
+        tensor = result if isinstance(result, torch.Tensor) else result[index]
+        if fault == "exception":
+            raise RuntimeError("CUDA: an illegal instruction")
+        if tensor is not None:
+            tensor.view(-1)[-1] = torch.nan if fault == "nan" else tensor.abs().max() + 1
+        return result
+
+    monkeypatch.setattr(bindings, function, faulty)
+    shape = Shape(heads=2, width=128, inner_width=128, norm_widths=(64,), dropouts=(0.1,))
+    (failure,) = failing(ops_for(torch.bfloat16), DEVICE, torch.bfloat16, shape).items()
+    assert failure[0] == FUNCTIONS[function][0]
+    assert failure[1].startswith("CUDA: an illegal" if fault == "exception" else "the result differs from PyTorch's by")
+
+
+def change_weight(self: AdamW, step: Any) -> None:
+    step(self)
+    with torch.no_grad():
+        self.param_groups[0]["params"][0][0, 0] += 1e-3
+
+
+def change_moment(self: AdamW, step: Any) -> None:
+    step(self)
+    self.state[self.param_groups[1]["params"][0]]["exp_avg"][0] = torch.nan
+
+
+def keep_shadow(self: AdamW, step: Any) -> None:
+    shadows = {parameter: shadow.clone() for parameter, shadow in self._shadow_weights.items()}
+    step(self)
+    for parameter, shadow in shadows.items():
+        self._shadow_weights[parameter].copy_(2 * shadow)
+
+
+def do_nothing(self: AdamW, step: Any) -> None:
+    pass
+
+
+def ignore_overflow(self: AdamW, step: Any) -> None:
+    self.found_inf = None
+    step(self)
+
+
+@pytest.mark.parametrize("fault", [change_weight, change_moment, keep_shadow, do_nothing, ignore_overflow])
+def test_the_self_test_finds_a_fault_of_adamw(fault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = AdamW.step
+    monkeypatch.setattr(AdamW, "step", lambda self, closure=None: fault(self, step))
+    shape = Shape(heads=2, width=128, inner_width=128, norm_widths=(64,), dropouts=())
+    assert list(failing(ops_for(torch.bfloat16), DEVICE, torch.bfloat16, shape)) == ["adamw"]
+
+
+@pytest.mark.parametrize(("dtype", "head_width"), [(torch.float32, 64), (torch.bfloat16, 40), (torch.float16, 128)])
+def test_attention_that_has_no_kernel_is_torchs(dtype: torch.dtype, head_width: int) -> None:
+    assert ops_for(dtype, head_width).names["attention"] == "torch"
+
+
+def test_longer_sequences_get_torchs_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = torch.zeros(1)
+    plain = replace(reference.backend(CUDA, torch.bfloat16), attention=lambda *_: found)
+    ops = bindings.backend(plain, CUDA, torch.bfloat16, 64)
+    sequences = Sequences.from_lengths(np.array([129]))
+    assert ops.attention(None, torch.zeros(129, 3 * 64, device=DEVICE), sequences, 1, 0.0) is found
+
+
 #: T4, A100, A10G, L4 and L40S, H100 and H200, B200, RTX PRO 6000.
-GENERATIONS = ["75", "80", "86", "89", "90", "100", "120"]
+GENERATIONS = [75, 80, 86, 89, 90, 100, 120]
 
 
 @pytest.mark.parametrize("capability", GENERATIONS)
 @pytest.mark.parametrize(("part", "width"), [("norm", 768), ("gelu", 3072), ("adamw", 0), ("sums", 0)])
-def test_it_compiles_for_every_generation(part: str, width: int, capability: str) -> None:
-    assert compile_cubin(part, torch.float16, {"WIDTH": width}, capability).startswith(b"\x7fELF")
+def test_it_compiles_for_every_generation(part: str, width: int, capability: int) -> None:
+    assert compile_kernels(part, torch.float16, {"WIDTH": width}, capability).startswith(b"\x7fELF")
 
 
-@pytest.mark.parametrize("capability", ["75", "90"])
+@pytest.mark.parametrize("capability", [75, 90])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("part", "width"), [("norm", 31), ("norm", 1024), ("gelu", 31)])
-def test_it_compiles_for_every_dtype_and_any_width(part: str, width: int, dtype: torch.dtype, capability: str) -> None:
-    assert compile_cubin(part, dtype, {"WIDTH": width}, capability).startswith(b"\x7fELF")
+def test_it_compiles_for_every_dtype_and_any_width(part: str, width: int, dtype: torch.dtype, capability: int) -> None:
+    assert compile_kernels(part, dtype, {"WIDTH": width}, capability).startswith(b"\x7fELF")
 
 
 @pytest.mark.parametrize("capability", GENERATIONS[1:])
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
 @pytest.mark.parametrize("width", HEAD_WIDTHS)
-def test_attention_compiles_from_ampere_on(width: int, dtype: torch.dtype, capability: str) -> None:
+def test_attention_compiles_from_ampere_on(width: int, dtype: torch.dtype, capability: int) -> None:
     for tokens in (16, 128):
-        assert compile_cubin("attention", dtype, {"WIDTH": width, "TOKENS": tokens}, capability).startswith(b"\x7fELF")
+        assert compile_kernels("attention", dtype, {"WIDTH": width, "TOKENS": tokens}, capability).startswith(
+            b"\x7fELF"
+        )
+
+
+@pytest.mark.parametrize(("part", "width"), [("norm", 768), ("adamw", 0)])
+def test_a_generation_that_nvrtc_does_not_know_gets_ptx_of_the_newest(part: str, width: int) -> None:
+    code = compile_kernels(part, torch.float16, {"WIDTH": width}, 135)
+    assert b".version" in code and b".target sm_12" in code
 
 
 def test_what_cannot_be_compiled_is_shown() -> None:
-    with pytest.raises(RuntimeError, match="norm.cu cannot be compiled.*\n.*error"):
-        compile_cubin("norm", torch.float32, {"WIDTH": 0}, "90")
+    with pytest.raises(RuntimeError, match="norm.cu cannot be compiled: .*error"):
+        compile_kernels("norm", torch.float32, {"WIDTH": 0}, 90)
