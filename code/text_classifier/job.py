@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +28,7 @@ from text_classifier.runtime.stop import Stopped, StopSignal
 from text_classifier.tasks.classes import balanced_weights
 from text_classifier.tasks.single_label import CLASSES_SHOWN
 from text_classifier.tokenization.tokens import tokenize
+from text_classifier.tokenization.unknown import require_known_tokens, unknown_share
 from text_classifier.training.batches import Split
 from text_classifier.training.checkpoint import Checkpoints
 from text_classifier.training.cluster import Cluster
@@ -73,6 +74,7 @@ class Job:
             self.task.problem_type,
             settings.max_sequence_length,
             self.task.first_bias(data.splits["train"].targets),
+            cluster.print0,
         )
         self.model.to(cluster.device)  # type: ignore[arg-type]  # a decorator of transformers hides self
         torch.manual_seed(settings.seed + cluster.rank)  # a different dropout on each rank
@@ -81,7 +83,9 @@ class Job:
             for name, rows in data.splits.items()
         }
         self._weigh_classes()
-        self._report_tokens()
+        unknown = {name: unknown_share(split.tokens.ids, self.tokenizer) for name, split in self.splits.items()}
+        self._report_tokens(unknown)
+        require_known_tokens(unknown)
         precision = Precision(settings.precision, cluster.device)
         max_seqlens = [split.tokens.max_seqlen for split in self.splits.values()]
         self.classifier = make_classifier(self.model, self.tokenizer.pad_token_id or 0, precision, max_seqlens)
@@ -97,12 +101,12 @@ class Job:
             weights = balanced_weights(training.targets, len(self.classes))
             self.splits["train"] = Split(training.tokens, training.targets, weights)
 
-    def _report_tokens(self) -> None:
+    def _report_tokens(self, unknown: Mapping[str, float]) -> None:
         """Add the token lengths to the data report, which train.py has written before torch was imported."""
         if self.cluster.is_rank_zero:
             length = self.settings.max_sequence_length
             tokens = {
-                name: data_report.describe_tokens(split.tokens.lengths, split.tokens.truncated)
+                name: data_report.describe_tokens(split.tokens.lengths, split.tokens.truncated, unknown[name])
                 for name, split in self.splits.items()
             }
             print(data_report.tokens_table(tokens, length), flush=True)

@@ -292,6 +292,7 @@ class SplitReport(TypedDict):
 
 class TokenReport(Distribution):
     truncated: Annotated[int, "Rows longer than `max_sequence_length`"]
+    unknown_share: Annotated[float, "Share of the tokens that the tokenizer does not know"]
     truncated_share: Annotated[float, "Their share"]
 
 

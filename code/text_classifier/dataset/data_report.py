@@ -22,6 +22,9 @@ from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.rows import Rows
 from text_classifier.tasks.base import Task
 
+#: Share of unknown tokens above which the log warns.
+UNKNOWN_WARNED = 0.05
+
 
 def describe_split(rows: Rows, task: Task, classes: tuple[str, ...]) -> SplitReport:
     """Statistics of one split and its labels."""
@@ -48,18 +51,29 @@ def describe_channel(rows: Rows, bad: BadRows) -> ChannelReport:
     }
 
 
-def describe_tokens(lengths: np.ndarray, truncated: int) -> TokenReport:
-    """Distribution of the tokens kept per row of a split, and how many rows had more."""
-    return {**percentiles(lengths), "truncated": truncated, "truncated_share": round(truncated / len(lengths), 4)}
+def describe_tokens(lengths: np.ndarray, truncated: int, unknown_share: float) -> TokenReport:
+    """Distribution of the tokens kept per row of a split, how many rows had more, and the share of unknown tokens."""
+    return {
+        **percentiles(lengths),
+        "truncated": truncated,
+        "truncated_share": round(truncated / len(lengths), 4),
+        "unknown_share": round(unknown_share, 4),
+    }
 
 
 def tokens_table(tokens: Mapping[str, TokenReport], max_sequence_length: int) -> str:
-    """The tokens per row for the log: one line per split."""
-    return "\n".join(
+    """The tokens per row for the log: one line per split, and a warning where many tokens are unknown."""
+    warnings = [
+        f"WARNING: {of['unknown_share']:.1%} of the tokens of {name} are unknown to the model's tokenizer"
+        for name, of in tokens.items()
+        if of["unknown_share"] > UNKNOWN_WARNED
+    ]
+    lines = (
         f"tokens of {name}: median {of['median']}, 90 % {of['p90']}, 99 % {of['p99']}; {of['truncated_share']:.1%} of "
         f"the texts are truncated to max_sequence_length={max_sequence_length}"
         for name, of in tokens.items()
     )
+    return "\n".join([*lines, *warnings])
 
 
 def percentiles(values: np.ndarray) -> Distribution:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.errors import SettingsError, listed, printable
+
+#: A checkpoint folder of transformers' Trainer.
+_CHECKPOINT = re.compile(r"checkpoint-\d+")
+
+#: Folders of unpacked archives, which live as long as the process.
+_UNPACKED: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def model_directory(channel: Path) -> Path:
-    """The folder with config.json: the channel itself or a folder in it.
+def model_directory(channel: Path, say: Callable[[str], None]) -> Path:
+    """The folder with config.json: the channel itself, a folder in it, or that of an archive `model.tar.gz` in it.
 
-    Pickled weights next to safetensors are ignored, as people keep both. Raises SettingsError if there are only pickled
-    weights, or if a link points outside the channel.
+    Of several checkpoints of a training (`checkpoint-500`, `checkpoint-1000`) it is the latest; `say` tells the choice.
+    Pickled weights next to safetensors are ignored, as people keep both. Raises SettingsError if there is no model, or
+    more than one, or only pickled weights, or if a link points outside the channel.
     """
     for path in sorted(channel.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(channel.resolve()):
@@ -24,18 +36,77 @@ def model_directory(channel: Path) -> Path:
                 f"the channel 'model' has a link that points outside it, {path.relative_to(channel)}; replace it with "
                 "the file itself"
             )
-    folders = sorted(path.parent for path in channel.glob("**/config.json"))
+    folders = _with_config(channel)
+    archives = sorted(path for path in channel.rglob("*.tar.gz") if path.is_file())
+    if not folders and len(archives) == 1:
+        say(f"the model is that of {archives[0].relative_to(channel)} in the channel 'model'")
+        folders = _with_config(_unpacked(archives[0]))
     if not folders:
         raise SettingsError(
             "the channel 'model' has no config.json; provide a model folder as save_pretrained writes it: "
             "config.json, model.safetensors and the tokenizer's files"
         )
-    if not list(folders[0].glob("*.safetensors")):
+    folder = folders[0] if len(folders) == 1 else _latest(folders, channel, say)
+    if not list(folder.glob("*.safetensors")) and not (folder / "adapter_config.json").exists():
         raise SettingsError(
             "the channel 'model' has no .safetensors weights; save them with save_pretrained (pickled .bin and .pt "
             "files are not read, because they can run code)"
         )
-    return folders[0]
+    return folder
+
+
+def _with_config(root: Path) -> list[Path]:
+    """The folders with a model: the root alone if it has one, else those below it."""
+    found = sorted(path.parent for name in ("config.json", "adapter_config.json") for path in root.rglob(name))
+    return [root] if root in found else sorted(set(found))
+
+
+def _latest(folders: list[Path], channel: Path, say: Callable[[str], None]) -> Path:
+    """The checkpoint with the most steps. Raises SettingsError if the folders are not all checkpoints."""
+    steps = {folder: _CHECKPOINT.fullmatch(folder.name) for folder in folders}
+    if not all(steps.values()) or len({folder.parent for folder in folders}) > 1:
+        names = listed([str(folder.relative_to(channel)) for folder in folders])
+        raise SettingsError(f"the channel 'model' has several models: {names}; give the folder of one of them")
+    folder = max(folders, key=lambda folder: int(folder.name.rpartition("-")[2]))
+    say(f"the channel 'model' has {len(folders)} checkpoints: the model is that of {folder.name}")
+    return folder
+
+
+def _unpacked(archive: Path) -> Path:
+    """The content of a model.tar.gz in a temporary folder, which is removed when the process ends.
+
+    Raises SettingsError for an archive that is damaged, holds anything but files and folders in their places, or needs
+    more space than there is. (tarfile's filter="data" is missing from Debian 12's Python 3.11.2.)
+    """
+    temporary = tempfile.TemporaryDirectory(prefix="model-")
+    _UNPACKED.append(temporary)
+    folder = Path(temporary.name).resolve()
+    space = shutil.disk_usage(folder).free
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                target = (folder / member.name).resolve()
+                space -= member.size
+                if not (member.isfile() or member.isdir()) or not target.is_relative_to(folder):
+                    raise SettingsError(
+                        f"{archive.name} in the channel 'model' holds {printable(member.name)!r}, which is a link or "
+                        "outside its folder; give the unpacked folder"
+                    )
+                if space < 0:
+                    raise SettingsError(
+                        f"{archive.name} in the channel 'model' needs more space than {tempfile.gettempdir()} has; "
+                        "give the job a larger volume, or the unpacked folder"
+                    )
+                if member.isfile():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with tar.extractfile(member) as source, target.open("wb") as file:  # type: ignore[union-attr]
+                        shutil.copyfileobj(source, file)
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
+        reason = printable(str(error))
+        raise SettingsError(
+            f"{archive.name} in the channel 'model' cannot be unpacked ({reason}); give the unpacked folder"
+        ) from None
+    return folder
 
 
 @contextmanager

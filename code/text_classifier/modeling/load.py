@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -18,8 +19,17 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.errors import SettingsError, printable
+from text_classifier.modeling.checks import (
+    new_weights,
+    require_positions,
+    require_readable_folder,
+    require_tokenizer,
+    require_trainable_config,
+    require_weights,
+)
 from text_classifier.modeling.files import model_directory, no_pickles
+from text_classifier.modeling.head import fit_head
 from text_classifier.modeling.packed import PackedClassifier, encoder
 from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
@@ -33,25 +43,31 @@ def load_model(
     problem_type: str,
     max_sequence_length: int,
     first_bias: float | None = None,
+    say: Callable[[str], None] = print,
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """Load weights as fp32, with a new head for `classes`. With a channel the network is not used.
 
-    `problem_type` is transformers' name of the task. A new head with one output gets the bias `first_bias`.
+    `problem_type` is transformers' name of the task. A new head with one output gets the bias `first_bias`. A head for
+    the same classes is kept, its rows in their order; `say` tells what was chosen and changed.
 
-    Raises SettingsError if the model cannot be loaded or has fewer positions than `max_sequence_length`.
+    Raises SettingsError if the model cannot be loaded, does not fit together, or has fewer positions than
+    `max_sequence_length`.
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    source = str(model_directory(channel)) if channel else name
+    source = str(model_directory(channel, say)) if channel else name
+    if channel:
+        require_readable_folder(Path(source))
     common: dict[str, Any] = {"local_files_only": channel is not None, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(
-            source,
-            id2label=dict(enumerate(classes)),
-            label2id={label: index for index, label in enumerate(classes)},
-            problem_type=problem_type,
-            **common,
-        )
+    with _refusing(source, channel):
+        config = AutoConfig.from_pretrained(source, **common)
+        has_classifier = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    require_trainable_config(config, has_classifier)
+    with _refusing(source, channel):
+        old_names = dict(config.id2label)
+        config.id2label = dict(enumerate(classes))
+        config.label2id = {label: index for index, label in enumerate(classes)}
+        config.problem_type = problem_type
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
         with no_pickles():
             model, loaded = AutoModelForSequenceClassification.from_pretrained(
@@ -63,13 +79,26 @@ def load_model(
                 output_loading_info=True,
                 **common,
             )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise SettingsError(_no_model(source, channel, error)) from None
-    _require_positions(config, tokenizer, max_sequence_length)
+    require_weights(model, loaded)
+    require_tokenizer(tokenizer, model)
+    require_positions(model, max_sequence_length)
+    new = new_weights(loaded)
+    if change := fit_head(model, old_names, classes, new):
+        say(change)
     if first_bias is not None:
-        mismatched = (key[0] for key in loaded["mismatched_keys"])
-        _set_head_bias(model, first_bias, {*loaded["missing_keys"], *mismatched})
+        _set_head_bias(model, first_bias, new)
     return tokenizer, model
+
+
+@contextmanager
+def _refusing(source: str, channel: Path | None) -> Iterator[None]:
+    """Whatever a library raises while it loads a model, the model is the cause."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise SettingsError(_no_model(source, channel, error)) from None
 
 
 def _set_head_bias(model: PreTrainedModel, value: float, new: set[str]) -> None:
@@ -96,7 +125,10 @@ def make_classifier(
 
 
 def _no_model(source: str, channel: Path | None, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0]
+    text = str(error).strip() or type(error).__name__
+    reason = printable(text.splitlines()[0])[:300]
+    if isinstance(error, KeyError | AttributeError | TypeError):  # these name a key or a type, and nothing else
+        reason = f"{type(error).__name__}: {reason}"
     if channel:
         return f"the model in the channel 'model' cannot be loaded ({reason}); save it again with save_pretrained"
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
@@ -104,10 +136,3 @@ def _no_model(source: str, channel: Path | None, error: Exception) -> str:
         f"model_name={source!r} cannot be loaded from the hub{offline}: {reason}; check the spelling, or give the job "
         "a `model` channel if it has no network"
     )
-
-
-def _require_positions(config: Any, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-    # RoBERTa's positions start after its padding id, so its tokenizer's limit is the smaller of the two.
-    positions = min(getattr(config, "max_position_embeddings", max_length), tokenizer.model_max_length)
-    if max_length > positions:
-        raise SettingsError(f"max_sequence_length={max_length} exceeds the model's {positions} positions; lower it")

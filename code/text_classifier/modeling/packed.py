@@ -57,12 +57,16 @@ class Encoder:
     head: Callable[[Tensor], Tensor]  #: first tokens [sequences, 1, width] to logits
 
 
+#: RoBERTa, and families that have its layers under another name.
+_ROBERTAS = ("roberta", "xlm-roberta", "camembert", "data2vec-text")
+
+
 def encoder(model: PreTrainedModel) -> Encoder | None:
     """The model's parts, or None for a family that cannot be packed."""
     config = model.config
     if config.model_type == "distilbert":
         return _distilbert(model, config)
-    if config.model_type not in ("bert", "roberta", "xlm-roberta", "electra"):
+    if config.model_type not in ("bert", "electra", *_ROBERTAS):
         return None
     if config.is_decoder or getattr(config, "add_cross_attention", False):
         return None
@@ -106,7 +110,7 @@ def _bert(model: Any, config: Any) -> Encoder:
 
     dropout = config.hidden_dropout_prob
     return Encoder(
-        embeddings=base.embeddings, first_position=config.pad_token_id + 1 if "roberta" in config.model_type else 0,
+        embeddings=base.embeddings, first_position=config.pad_token_id + 1 if config.model_type in _ROBERTAS else 0,
         layers=tuple(layers), heads=config.num_attention_heads,
         activation=base.encoder.layer[0].intermediate.intermediate_act_fn,
         embedding_dropout=dropout, attention_dropout=config.attention_probs_dropout_prob,
@@ -114,6 +118,22 @@ def _bert(model: Any, config: Any) -> Encoder:
         project=getattr(base, "embeddings_project", None),
         head=pooled if config.model_type == "bert" else model.classifier,
     )  # fmt: skip
+
+
+def positions_of(ids: np.ndarray, lengths: np.ndarray, first_position: int) -> np.ndarray:
+    """The position of each token in its sequence, int64 [tokens]. ids int64 [tokens].
+
+    Where positions start after the padding id, a padding token within a text (`<pad>` is text too) counts for none and
+    has the position before the first: create_position_ids_from_input_ids of transformers' RoBERTa.
+    """
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    is_padding = ids == first_position - 1
+    if first_position and is_padding.any():
+        before = np.cumsum(is_padding) - is_padding
+        starts = np.cumsum(lengths) - lengths
+        positions -= before - np.repeat(before[starts], lengths)
+        positions[is_padding] = -1
+    return positions
 
 
 class PackedClassifier(nn.Module):
@@ -150,7 +170,8 @@ class PackedClassifier(nn.Module):
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, Tensor | Sequences]:
         """`forward`'s arguments for rows in descending order of their lengths."""
         lengths = tokens.lengths[rows]
-        ids, positions = tokens.flat(rows).astype(np.int64), np.concatenate([np.arange(n) for n in lengths])
+        ids = tokens.flat(rows).astype(np.int64)
+        positions = positions_of(ids, lengths, self.parts.first_position)
         sequences = Sequences.from_lengths(lengths)
         if self.pads_to_bucket:
             padding = padding_lengths(len(ids), tokens.max_seqlen)

@@ -45,6 +45,7 @@ def write_model(
     try:
         with written_aside(directory) as aside:
             model.save_pretrained(aside)
+            tokenizer.model_max_length = manifest["hyperparameters"]["max_sequence_length"]  # what was trained
             tokenizer.save_pretrained(aside)
             _name_tokenizer_class(aside / "tokenizer_config.json")
             write_json(aside / MANIFEST, manifest)
