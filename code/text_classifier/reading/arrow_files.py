@@ -100,7 +100,7 @@ def _pick(file: OpenFile, schema: Any) -> list[tuple[Sequence[str], Sequence[str
             raise DataError(f"{file.name} is tokenized already (it has input_ids); save the texts instead") from None
         raise
     features = _features(schema)
-    return [(paths[name], _class_names(features.get(name))) for name in chosen]
+    return [(paths[name], _class_names(_feature(features, paths[name]))) for name in chosen]
 
 
 def _nested(field: Any) -> Iterator[tuple[str, ...]]:
@@ -120,6 +120,13 @@ def _features(schema: Any) -> dict[str, Any]:
     except (KeyError, ValueError, TypeError):
         return {}
     return features if isinstance(features, dict) else {}
+
+
+def _feature(features: Any, path: Sequence[str]) -> Any:
+    """What Hugging Face's datasets says of a column, or of a field in its structs; None where it says nothing."""
+    for name in path:
+        features = features.get(name) if isinstance(features, dict) else None
+    return features
 
 
 def _class_names(feature: Any) -> Sequence[str]:
