@@ -47,7 +47,7 @@ def is_lines(head: bytes, records_key: str) -> bool:
 
 def _goes_on(line: bytes) -> bool:
     """Whether an object may follow in the next line: after `{"data": [`, `{"data": [{...},` and `{"review":`."""
-    bare = _STRING.sub(b"", line).rstrip()
+    bare = _STRING.sub(b'""', line).rstrip()
     return bare.endswith(b":") or (bare.endswith((b"[", b",")) and bare.count(b"[") > bare.count(b"]"))
 
 
@@ -181,7 +181,7 @@ def _turned(file: OpenFile, whole: Mapping[str, Any]) -> Iterator[Any]:
         yield whole
 
 
-def _is_one_row(file: OpenFile, value: dict[str, Any]) -> bool:
+def _is_one_row(file: OpenFile, value: Mapping[str, Any]) -> bool:
     """Whether an object has the chosen columns itself, some of them by names with dots."""
     return _has_columns(file, [*value, *itertools.islice(_dotted(value), MOST_NAMES)])
 
