@@ -60,6 +60,9 @@ def _parquet(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
 
     # pre_buffer would hold all column chunks of a row group, which may be the whole file, in memory at once.
     table = ParquetFile(stream, pre_buffer=False, buffer_size=BLOCK, page_checksum_verification=True)
+    groups = range(table.metadata.num_row_groups)
+    if not table.metadata.num_rows and not any(table.metadata.row_group(index).num_rows for index in groups):
+        return  # a part without rows, as pandas and Spark leave it, may lack the columns too
     picked = _pick(file, table.schema_arrow)
     rows = 0
     for batch in table.iter_batches(batch_size=_BATCH, columns=[names[0] for names, _ in picked]):

@@ -19,7 +19,7 @@ from typing import Any
 
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.json_values import JsonText, TooLong
-from text_classifier.reading.table import MISSING, OpenFile, Row
+from text_classifier.reading.table import MISSING, OpenFile, Row, column_name
 from text_classifier.reading.text_lines import lines
 
 #: The columns of a JSON file are the names in its first objects, this many: an object may lack a name without a value.
@@ -189,7 +189,7 @@ def _is_one_row(file: OpenFile, value: Mapping[str, Any]) -> bool:
 def _has_columns(file: OpenFile, names: Iterable[str]) -> bool:
     """Whether the chosen columns are among these names."""
     try:
-        file.choose([name.strip() for name in names], ())
+        file.choose([column_name(name) for name in names], ())
     except DataError:
         return False
     return True
@@ -209,7 +209,7 @@ def _objects(file: OpenFile, values: Iterator[tuple[int, Any]]) -> Iterator[Row]
 
 def _picker(file: OpenFile, objects: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], list[Any]] | None:
     """A function that picks the chosen fields out of an object; None without objects to take the names from."""
-    own = {name.strip(): name for value in objects for name in value}  # a name may have blanks, as in CSV
+    own = {column_name(name): name for value in objects for name in value}
     if not objects:
         return None
     nested = dict.fromkeys(itertools.islice((name for value in objects for name in _dotted(value)), MOST_NAMES))

@@ -140,6 +140,12 @@ def test_a_part_without_rows_does_no_harm(channel: Write, form: str) -> None:
     assert data(channel("part-0", written(table, form))).classes == ("1", "2")
 
 
+def test_a_parquet_part_without_rows_may_lack_the_columns(channel: Write) -> None:
+    channel("part-0", written(pyarrow.table({}), "parquet"))
+    folder = channel("part-1", written(pyarrow.table({"text": ["a", "b", "c", "d"], "label": [1, 2, 1, 2]}), "parquet"))
+    assert data(folder).classes == ("1", "2")
+
+
 def test_a_folder_of_save_to_disk_is_read_with_its_splits(channel: Write) -> None:
     channel("dataset_dict.json", '{"splits": ["train", "test"]}')
     for split in ("train", "test"):

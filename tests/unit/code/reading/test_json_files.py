@@ -162,6 +162,11 @@ def test_names_with_dots_reach_into_objects_and_lists(channel: Write) -> None:
         read(channel("a.json", json.dumps([nested(ROWS[0]), {"annotations": []}])), "data.text", path)
 
 
+def test_names_may_have_accents_in_either_form(channel: Write) -> None:
+    content = '{"re\u0301sume\u0301": "x", "label": "a"}\n{"re\u0301sume\u0301": "y", "label": "b"}\n'
+    assert read(channel("a.jsonl", content), "r\u00e9sum\u00e9")[0] == [("x", "a"), ("y", "b")]
+
+
 def test_names_may_have_blanks_around_them(channel: Write) -> None:
     assert read(channel("a.jsonl", '{"text ": "x", " label": "a"}\n{"text ": "y", " label": "b"}\n'))[0] == [
         ("x", "a"), ("y", "b"),

@@ -188,6 +188,10 @@ FILES = {
 }
 
 
+#: Kinds that are not counted without the reader: of these only tracebacks are found.
+UNCOUNTED = ("arrow", "sep line", "spark", "quoted tsv")
+
+
 def changed(content: bytes, mutations: list[tuple[float, int, bytes]]) -> bytes:
     for share, cut, inserted in mutations:
         place = int(share * len(content))
@@ -218,7 +222,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_files_are_read_before_they_are_changed(kind: str, folder: Path) -> None:
     found = read(FILES[kind], folder)
     assert not isinstance(found, str) and found[0] > 0 and found[1] == 0
-    assert count(kind, FILES[kind]) == (found[0] if kind not in ("arrow", "sep line", "spark") else None)
+    assert count(kind, FILES[kind]) == (None if kind in UNCOUNTED else found[0])
 
 
 @pytest.mark.parametrize("kind", FILES)
