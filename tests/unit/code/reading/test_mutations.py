@@ -152,7 +152,10 @@ def count(kind: str, content: bytes) -> int | None:
     start = text.lstrip()
     first = next((line.removesuffix("\r") for line in start.split("\n") if line.strip()), "")
     if first.startswith("{"):
-        return rows_of_json_lines(text) if kind == "json lines" else rows_of_json_object(text)
+        try:
+            return rows_of_json_lines(text) if kind == "json lines" else rows_of_json_object(text)
+        except ValueError:  # it is no longer JSON as a whole: the reader refuses it, or reads it line by line
+            return rows_of_json_lines(text)
     if first.startswith("["):
         return rows_of_json_array(text)
     if first.startswith("__label__"):
