@@ -60,6 +60,9 @@ def _parquet(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
 
     # pre_buffer would hold all column chunks of a row group, which may be the whole file, in memory at once.
     table = ParquetFile(stream, pre_buffer=False, buffer_size=BLOCK, page_checksum_verification=True)
+    groups = range(table.metadata.num_row_groups)
+    if not table.metadata.num_rows and not any(table.metadata.row_group(index).num_rows for index in groups):
+        return  # a part without rows, as pandas and Spark leave it, may lack the columns too
     picked = _pick(file, table.schema_arrow)
     rows = 0
     for batch in table.iter_batches(batch_size=_BATCH, columns=[names[0] for names, _ in picked]):
@@ -100,7 +103,7 @@ def _pick(file: OpenFile, schema: Any) -> list[tuple[Sequence[str], Sequence[str
             raise DataError(f"{file.name} is tokenized already (it has input_ids); save the texts instead") from None
         raise
     features = _features(schema)
-    return [(paths[name], _class_names(features.get(name))) for name in chosen]
+    return [(paths[name], _class_names(_feature(features, paths[name]))) for name in chosen]
 
 
 def _nested(field: Any) -> Iterator[tuple[str, ...]]:
@@ -120,6 +123,13 @@ def _features(schema: Any) -> dict[str, Any]:
     except (KeyError, ValueError, TypeError):
         return {}
     return features if isinstance(features, dict) else {}
+
+
+def _feature(features: Any, path: Sequence[str]) -> Any:
+    """What Hugging Face's datasets says of a column, or of a field in its structs; None where it says nothing."""
+    for name in path:
+        features = features.get(name) if isinstance(features, dict) else None
+    return features
 
 
 def _class_names(feature: Any) -> Sequence[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from text_classifier.contract.errors import DataError, SettingsError, printable, similar
-from text_classifier.reading.table import MISSING
+from text_classifier.reading.table import MISSING, column_name
 
 #: Text columns and label column of the Amazon review files (15-column TSV, 2014 and 2018 JSON, 2023 JSON), then the
 #: generic names.
@@ -90,19 +89,14 @@ def names_of(text: str, hyperparameter: str) -> tuple[str, ...]:
     Raises SettingsError.
     """
     if not text.strip().startswith("["):
-        return tuple(_name(part) for part in text.split(",") if part.strip())
+        return tuple(column_name(part) for part in text.split(",") if part.strip())
     try:
         names = json.loads(text)
     except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
         raise SettingsError(f'{hyperparameter}={text!r} is not a JSON list of names; write it as in ["title", "a, b"]')
-    return tuple(map(_name, names))
-
-
-def _name(text: str) -> str:
-    """A column's name as files have it: without blanks around it, accents in one form."""
-    return unicodedata.normalize("NFC", text.strip())
+    return tuple(map(column_name, names))
 
 
 def _complete(columns: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:

@@ -6,19 +6,20 @@
     {"columns": [...], "data": [[...], ...]}             its orient="split"
     {"text": ..., "label": ...} {"text": ...             objects one after another, pretty-printed (jq)
 
-The first of these and the last are read row by row, the others as a whole.
+The first of these and the last are read row by row, the others as a whole, each column up to LONGEST_COLUMN.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from text_classifier.contract.errors import DataError, listed
-from text_classifier.reading.json_values import JsonText
-from text_classifier.reading.table import MISSING, OpenFile, Row
+from text_classifier.reading.json_values import JsonText, TooLong
+from text_classifier.reading.table import MISSING, OpenFile, Row, column_name
 from text_classifier.reading.text_lines import lines
 
 #: The columns of a JSON file are the names in its first objects, this many: an object may lack a name without a value.
@@ -27,15 +28,27 @@ OBJECTS_FOR_COLUMNS = 1_000
 #: Nested objects have names with dots, to this depth, and this many in all.
 DEEPEST_NAME, MOST_NAMES = 8, 10_000
 
+#: Maximum length of a column that is read as a whole, in characters of its JSON text.
+LONGEST_COLUMN = 500_000_000
 
-def is_lines(head: bytes) -> bool:
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+
+def is_lines(head: bytes, records_key: str) -> bool:
     """Whether a text that begins with `{` has one object per line, not one object that holds the rows."""
     first, _, rest = head.lstrip().partition(b"\n")
     try:
         value = json.loads(first.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError):
-        return rest.lstrip().startswith(b"{")  # its first line is damaged
-    return bool(rest.strip()) or _is_row(value)
+        return rest.lstrip().startswith(b"{") and not _goes_on(first)  # its first line is damaged
+    holds_key = any(f"{records_key}.".startswith(f"{key}.") for key in value)
+    return bool(rest.strip()) or (_is_row(value) and not holds_key)
+
+
+def _goes_on(line: bytes) -> bool:
+    """Whether an object may follow in the next line: after `{"data": [`, `{"data": [{...},` and `{"review":`."""
+    bare = _STRING.sub(b'""', line).rstrip()
+    return bare.endswith(b":") or (bare.endswith((b"[", b",")) and bare.count(b"[") > bare.count(b"]"))
 
 
 def _is_row(value: Mapping[str, Any]) -> bool:
@@ -117,17 +130,30 @@ def _list_of_rows(
         elif text.peek() == "[" and wanted in ("", name):
             elements = text.elements()
             first = next(elements, None)
-            if not wanted and not isinstance(first, dict):
-                whole[key] = [] if first is None and not text.row else [first, *elements]
+            is_rows = isinstance(first, dict) and not _is_one_row(file, {**whole, key: [first]})
+            if not wanted and not is_rows:
+                whole[key] = [first, *_column(text, elements)] if text.row else []
                 continue
             if held:
                 raise DataError(f"{file.name} has lists of rows under {held!r} and {name!r}; set records_key to one")
             held = name
             for value in itertools.chain([first], elements) if text.row else ():
                 yield text.row, value
+        elif text.peek() == "{" and wanted == name:
+            held = name
+            yield from enumerate(_turned(file, text.value(LONGEST_COLUMN)), start=1)
         else:
-            whole[key] = text.value()
+            whole[key] = text.value(LONGEST_COLUMN)
     return held
+
+
+def _column(text: JsonText, elements: Iterator[Any]) -> Iterator[Any]:
+    """The elements of a list that is read as a whole. Raises TooLong."""
+    start = text.offset
+    for value in elements:
+        if text.offset - start > LONGEST_COLUMN:
+            raise TooLong(LONGEST_COLUMN)
+        yield value
 
 
 def _turned(file: OpenFile, whole: Mapping[str, Any]) -> Iterator[Any]:
@@ -144,13 +170,29 @@ def _turned(file: OpenFile, whole: Mapping[str, Any]) -> Iterator[Any]:
             raise DataError(f"{file.name} has columns of {min(lengths):,} to {max(lengths):,} values; fix the file")
         yield from (dict(zip(whole, row, strict=True)) for row in zip(*values, strict=True))
     elif values and all(isinstance(value, dict) for value in values):
-        if all(key.isdecimal() for key in whole):  # orient="index"
-            yield from values
-            return
         indices = dict.fromkeys(index for value in values for index in value)
-        yield from ({name: value.get(index) for name, value in whole.items()} for index in indices)
+        if all(index.isdecimal() for index in indices) or _has_columns(file, whole):
+            yield from ({name: value.get(index) for name, value in whole.items()} for index in indices)
+        elif _is_one_row(file, whole):
+            yield whole
+        else:  # orient="index"
+            yield from values
     else:
         yield whole
+
+
+def _is_one_row(file: OpenFile, value: Mapping[str, Any]) -> bool:
+    """Whether an object has the chosen columns itself, some of them by names with dots."""
+    return _has_columns(file, [*value, *itertools.islice(_dotted(value), MOST_NAMES)])
+
+
+def _has_columns(file: OpenFile, names: Iterable[str]) -> bool:
+    """Whether the chosen columns are among these names."""
+    try:
+        file.choose([column_name(name) for name in names], ())
+    except DataError:
+        return False
+    return True
 
 
 def _objects(file: OpenFile, values: Iterator[tuple[int, Any]]) -> Iterator[Row]:
@@ -167,7 +209,7 @@ def _objects(file: OpenFile, values: Iterator[tuple[int, Any]]) -> Iterator[Row]
 
 def _picker(file: OpenFile, objects: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], list[Any]] | None:
     """A function that picks the chosen fields out of an object; None without objects to take the names from."""
-    own = {name.strip(): name for value in objects for name in value}  # a name may have blanks, as in CSV
+    own = {column_name(name): name for value in objects for name in value}
     if not objects:
         return None
     nested = dict.fromkeys(itertools.islice((name for value in objects for name in _dotted(value)), MOST_NAMES))

@@ -11,6 +11,16 @@ from typing import Any
 from text_classifier.contract.errors import DataError
 from text_classifier.reading.text_lines import LONGEST_LINE
 
+#: Characters of the longest token that a window may cut, other than a string: `-Infinity`, or an escape in a string.
+_LONGEST_TOKEN = 16
+
+
+class TooLong(Exception):
+    """A value has more characters than are held in memory."""
+
+    def __init__(self, longest: int) -> None:
+        super().__init__(f"has a value of more than {longest:,} characters")
+
 
 class JsonText:
     """A JSON text, of which a window is in memory."""
@@ -19,7 +29,7 @@ class JsonText:
         self._text_blocks = codecs.iterdecode(content, "utf-8", "surrogateescape")
         self._decode = json.JSONDecoder().raw_decode
         self._text = ""
-        self._position = 0
+        self._position = self._before = 0  # in the window, and characters before it
         self.row = 0  #: the element that is read, of the array that is read
 
     def _grow(self) -> bool:
@@ -30,9 +40,15 @@ class JsonText:
             if len(more) > len(self._text) - self._position:
                 break
         if more:
+            self._before += self._position
             self._text = self._text[self._position :] + more
             self._position = 0
         return bool(more)
+
+    @property
+    def offset(self) -> int:
+        """Characters that are read."""
+        return self._before + self._position
 
     def peek(self) -> str:
         """The next character that is not white space; empty at the end."""
@@ -54,16 +70,18 @@ class JsonText:
             raise ValueError(f"expecting {character!r}, found {actual!r}")
         self._position += 1
 
-    def value(self) -> Any:
-        """The next value. Raises ValueError or RecursionError, and EOFError when the text ends inside it."""
+    def value(self, longest: int = LONGEST_LINE) -> Any:
+        """The next value. Raises ValueError, RecursionError, EOFError when the text ends inside it, and TooLong."""
         if not self.peek():
             raise EOFError
         while True:
             try:
                 value, end = self._decode(self._text, self._position)
             except json.JSONDecodeError as error:
-                is_too_long = len(self._text) - self._position > LONGEST_LINE
-                if is_too_long or not self._grow():
+                is_cut = error.msg.startswith("Unterminated") or error.pos > len(self._text) - _LONGEST_TOKEN
+                if is_cut and len(self._text) - self._position > longest:
+                    raise TooLong(longest) from None
+                if not is_cut or not self._grow():
                     if error.pos >= len(self._text.rstrip()) or error.msg.startswith("Unterminated"):
                         raise EOFError from None
                     raise
@@ -111,5 +129,8 @@ class JsonText:
             yield
         except EOFError:
             raise DataError(f"{name} is truncated in row {self.row}; upload it again") from None
+        except TooLong as error:
+            where = f"in row {self.row}" if self.row else "that is not a list of rows"
+            raise DataError(f"{name} {error} {where}; fix it, or write one JSON object per line") from None
         except (ValueError, RecursionError) as error:
             raise DataError(f"{name} row {self.row} is not JSON ({error}); fix the file") from None

@@ -35,7 +35,7 @@ def open_rows(
     content = as_utf8(blocks(source.path, source.name), source.name, options.encoding, notes.append)
     head = next(content, b"")
     file = OpenFile(source.path, source.name, itertools.chain([head], content), options, choose, problems, notes=notes)
-    read = _FORMATS[_format(head, source.name)]
+    read = _FORMATS[_format(head, source.name, options.records_key)]
     return file, _with_partition(file, source.partition, read) if source.partition else read(file)
 
 
@@ -59,7 +59,7 @@ def _with_partition(
         yield number, line, row
 
 
-def _format(head: bytes, name: str) -> str:
+def _format(head: bytes, name: str, records_key: str) -> str:
     """The format of a file that starts with `head`. Raises DataError when it is neither text nor Parquet."""
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -67,7 +67,7 @@ def _format(head: bytes, name: str) -> str:
         return "arrow"
     start = head.lstrip()
     if start.startswith(b"{"):
-        return "json lines" if json_files.is_lines(start) else "json object"
+        return "json lines" if json_files.is_lines(start, records_key) else "json object"
     if start.startswith(b"["):
         return "json array"
     if delimited.is_fasttext(start):

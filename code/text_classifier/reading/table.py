@@ -76,13 +76,18 @@ class OpenFile:
 
         Raises DataError when the file lacks a column, or has a chosen one twice.
         """
-        header = [unicodedata.normalize("NFC", column.strip()) for column in columns]
+        header = [column_name(column) for column in columns]
         chosen = self.choose(header, first)
         repeated = next((column for column in chosen if header.count(column) > 1), None)
         if repeated is not None:
             raise DataError(f"{self.name} has two columns named {repeated!r}; rename one of them")
         indices = [header.index(column) for column in chosen]
         return itemgetter(*indices) if len(indices) > 1 else itemgetter(slice(indices[0], indices[0] + 1))
+
+
+def column_name(text: str) -> str:
+    """A column's name as files and hyperparameters have it: without blanks around it, accents in one form."""
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def place(file_and_unit: str, number: int, line: int) -> str:

@@ -106,6 +106,46 @@ def test_lists_of_class_numbers_have_names_too(channel: Write, feature: Any) -> 
     assert data(channel("part", written(table, "stream")), task="multi_label").classes == ("rude", "toxic")
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_class_numbers_in_a_struct_have_names_too(channel: Write, form: str) -> None:
+    stars = {"names": ["bad", "good"], "_type": "ClassLabel"}
+    table = of_datasets(
+        {"review": {"text": {"dtype": "string", "_type": "Value"}, "stars": stars}},
+        {"review": [{"text": f"row {n}", "stars": n % 2} for n in range(4)]},
+    )
+    folder = channel("part", written(table, form))
+    assert data(folder, text_columns="review.text", label_column="review.stars").classes == ("bad", "good")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_partition_folders_are_columns(channel: Write, form: str) -> None:
+    for label in ("good", "very%20bad"):
+        for day in ("1", "2"):
+            table = pyarrow.table({"text": [f"{label} {day} {n}" for n in range(4)], "n": [1, 2, 3, 4]})
+            folder = channel(f"label={label}/day={day}/part-0", written(table, form)).parents[1]
+    found = data(folder, slice_column="day", text_columns="day,text")
+    assert found.classes == ("good", "very bad")
+    assert found.splits["train"].slice_values == ("1", "2")
+    for rows in found.splits.values():
+        for text, place, target in zip(rows.texts, rows.places, rows.targets, strict=True):
+            day, folder_name, second, number = text.split()
+            assert (folder_name, second) == (("good", "very%20bad")[target], day)
+            assert place == f"train/label={folder_name}/day={day}/part-0 row {int(number) + 1}"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_part_without_rows_does_no_harm(channel: Write, form: str) -> None:
+    table = pyarrow.table({"text": ["a", "b", "c", "d"], "label": [1, 2, 1, 2]})
+    channel("part-1", written(table.slice(0, 0), form))
+    assert data(channel("part-0", written(table, form))).classes == ("1", "2")
+
+
+def test_a_parquet_part_without_rows_may_lack_the_columns(channel: Write) -> None:
+    channel("part-0", written(pyarrow.table({}), "parquet"))
+    folder = channel("part-1", written(pyarrow.table({"text": ["a", "b", "c", "d"], "label": [1, 2, 1, 2]}), "parquet"))
+    assert data(folder).classes == ("1", "2")
+
+
 def test_a_folder_of_save_to_disk_is_read_with_its_splits(channel: Write) -> None:
     channel("dataset_dict.json", '{"splits": ["train", "test"]}')
     for split in ("train", "test"):

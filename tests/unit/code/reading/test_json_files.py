@@ -11,9 +11,10 @@ import pytest
 
 from support.labels import AnyLabels
 from text_classifier.contract.errors import DataError
-from text_classifier.reading import json_values
+from text_classifier.reading import json_files
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.columns import Columns
+from text_classifier.reading.json_values import JsonText
 from text_classifier.reading.rows import read_rows
 from text_classifier.reading.sources import source
 from text_classifier.reading.table import FileOptions
@@ -54,6 +55,13 @@ FORMS: dict[str, Any] = {
     "pandas index": BY_INDEX,
     "pandas split": {"columns": ["label", "text"], "index": [0, 1, 2], "data": [[r["label"], r["text"]] for r in ROWS]},
     "wrapper": {"version": 1, "data": ROWS, "tags": ["x"], "empty": []},
+    "by id": {f"review {number}": row for number, row in enumerate(ROWS)},
+    "pandas with ids": {name: {f"id {n}": row[name] for n, row in enumerate(ROWS)} for name in ("text", "label")},
+    "lists with objects": {
+        "text": [row["text"] for row in ROWS],
+        "label": [row["label"] for row in ROWS],
+        "meta": [{"a": 1}] * 3,
+    },
     "pandas table": {"schema": {"fields": [{"name": "text"}]}, "data": ROWS},
 }
 
@@ -88,6 +96,62 @@ def test_the_list_of_rows_can_be_named(channel: Write) -> None:
         read(folder, records_key="rows")
 
 
+@pytest.mark.parametrize(
+    "start", ['{"data": [', '{"data": [\n', '{"data":\n[\n', '{"version": 1, "tags": ["a"], "data": [']
+)
+@pytest.mark.parametrize("end", [",\n", ",\r\n", "\n,", ","])
+def test_the_list_of_rows_may_have_a_row_per_line(channel: Write, start: str, end: str) -> None:
+    content = start + end.join(json.dumps(row) for row in ROWS) + "\n]}"
+    assert read(channel("a.json", content)) == (PAIRS, [f"train/a.json row {number}" for number in (1, 2, 3)])
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        '{"text": "x" "label": 1}',
+        '{"text": "x',
+        '{"text": "x",',
+        '{"labels": ["a", "b"',
+        '{"text": "data: [", "label": }',
+    ],
+)
+def test_a_damaged_first_line_is_a_bad_line(channel: Write, first: str) -> None:
+    content = "\n".join([first, *map(json.dumps, ROWS)])
+    with pytest.raises(DataError, match=r"train/a.json line 1 is not JSON \(.*write one JSON object per line$"):
+        read(channel("a.json", content))
+
+
+@pytest.mark.parametrize("rows", [ROWS, FORMS["lists"], BY_COLUMN, FORMS["pandas split"]])
+def test_records_key_may_lead_to_any_form(channel: Write, rows: Any) -> None:
+    for indent in (None, 1):
+        content = json.dumps({"status": "ok", "result": {"count": 3, "rows": rows}}, indent=indent)
+        assert read(channel("a.json", content), records_key="result.rows")[0] == PAIRS
+
+
+def test_records_key_leaves_other_files_as_they_are(channel: Write) -> None:
+    for content in (json.dumps(ROWS), "\n".join(map(json.dumps, ROWS))):
+        assert read(channel("a.json", content), records_key="data")[0] == PAIRS
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_row_may_have_a_list_of_objects(channel: Write, count: int, indent: int | None) -> None:
+    rows = [{**row, "entities": [{"start": 0, "name": "x"}]} for row in ROWS[:count]]
+    tasks = [nested(row) for row in ROWS[:count]]
+    for end in ("", "\n"):
+        content = "\n".join(json.dumps(row, indent=indent) for row in rows) + end
+        assert read(channel("a.json", content))[0] == PAIRS[:count]
+        content = "\n".join(json.dumps(task, indent=indent) for task in tasks) + end
+        found = read(channel("a.json", content), "data.text", "annotations.0.result.0.value.choices")
+        assert found[0] == PAIRS[:count]
+
+
+def test_a_part_without_rows_does_no_harm(channel: Write) -> None:
+    channel("b.json", "[]")
+    channel("c.json", '{"data": []}')
+    assert read(channel("a.json", json.dumps(ROWS)))[0] == PAIRS
+
+
 def test_names_with_dots_reach_into_objects_and_lists(channel: Write) -> None:
     path = "annotations.0.result.0.value.choices"
     for content in (json.dumps([nested(row) for row in ROWS]), "\n".join(json.dumps(nested(row)) for row in ROWS)):
@@ -96,6 +160,11 @@ def test_names_with_dots_reach_into_objects_and_lists(channel: Write) -> None:
     assert read(channel("a.json", json.dumps(flat)), "a.b")[0] == [("x", "c")]  # the name itself comes first
     with pytest.raises(DataError, match="train/a.json row 2 has no field 'data.text'"):
         read(channel("a.json", json.dumps([nested(ROWS[0]), {"annotations": []}])), "data.text", path)
+
+
+def test_names_may_have_accents_in_either_form(channel: Write) -> None:
+    content = '{"re\u0301sume\u0301": "x", "label": "a"}\n{"re\u0301sume\u0301": "y", "label": "b"}\n'
+    assert read(channel("a.jsonl", content), "r\u00e9sum\u00e9")[0] == [("x", "a"), ("y", "b")]
 
 
 def test_names_may_have_blanks_around_them(channel: Write) -> None:
@@ -124,6 +193,32 @@ def test_a_damaged_object_is_one_sentence(channel: Write, content: str, sentence
 
 
 def test_a_list_of_rows_is_not_held_in_memory(channel: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_values, "LONGEST_LINE", 2_000)
+    monkeypatch.setattr(JsonText.value, "__defaults__", (2_000,))
+    monkeypatch.setattr("text_classifier.reading.content.BLOCK", 500)
     many = {"data": [{"text": f"row {number}", "label": "a"} for number in range(1_000)]}
     assert len(read(channel("a.json", json.dumps(many)))[0]) == 1_000
+    many["data"][7]["text"] = "x" * 5_000
+    with pytest.raises(
+        DataError, match=r"^train/a.json has a value of more than 2,000 characters in row 8; fix it, or write one JSON"
+    ):
+        read(channel("a.json", json.dumps(many)))
+
+
+@pytest.mark.parametrize("form", ["lists", "pandas", "pandas split"])
+def test_columns_that_are_held_in_memory_have_a_limit(
+    channel: Write, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = json.dumps(FORMS[form])
+    monkeypatch.setattr(json_files, "LONGEST_COLUMN", 200)
+    assert read(channel("a.json", content))[0] == PAIRS
+    monkeypatch.setattr(json_files, "LONGEST_COLUMN", 8)
+    monkeypatch.setattr("text_classifier.reading.content.BLOCK", 7)
+    with pytest.raises(DataError, match=r"has a value of more than 8 characters .*; fix it, or write one JSON object"):
+        read(channel("a.json", content))
+
+
+def test_a_syntax_error_is_named_without_reading_on(channel: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JsonText.value, "__defaults__", (100,))
+    content = '[{"text": "x" "label": "a"}, ' + json.dumps({"text": "y" * 500, "label": "b"}) + "]"
+    with pytest.raises(DataError, match=r"^train/a.json row 1 is not JSON \(Expecting ',' delimiter"):
+        read(channel("a.json", content))

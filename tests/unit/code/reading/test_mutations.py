@@ -103,7 +103,7 @@ def rows_of_json_array(content: str) -> int:
 
 
 def rows_of_json_object(content: str) -> int | None:
-    """The objects of the one list of objects, or those that come one after another; None if there are neither."""
+    """The rows of an object by the form that it has, or the objects that come one after another; None if unclear."""
     found, end = json.JSONDecoder().raw_decode(content.lstrip())
     objects, rest = 1, content.lstrip()[end:].lstrip()
     while rest:
@@ -112,7 +112,15 @@ def rows_of_json_object(content: str) -> int | None:
     if objects > 1:
         return objects
     lists = [part for part in found.values() if isinstance(part, list) and part and isinstance(part[0], dict)]
-    return len(lists[0]) if len(lists) == 1 else None
+    if lists:
+        return len(lists[0]) if len(lists) == 1 else None
+    if isinstance(found.get("data"), list) and "columns" in found:
+        return len(found["data"])
+    if all(isinstance(part, list) for part in found.values()):
+        return max(map(len, found.values()))
+    if all(isinstance(part, dict) for part in found.values()):
+        return len({index for part in found.values() for index in part})
+    return None
 
 
 def rows_of_csv(content: str, separator: str) -> int:
@@ -144,7 +152,10 @@ def count(kind: str, content: bytes) -> int | None:
     start = text.lstrip()
     first = next((line.removesuffix("\r") for line in start.split("\n") if line.strip()), "")
     if first.startswith("{"):
-        return rows_of_json_lines(text) if kind == "json lines" else rows_of_json_object(text)
+        try:
+            return rows_of_json_lines(text) if kind == "json lines" else rows_of_json_object(text)
+        except ValueError:  # it is no longer JSON as a whole: the reader refuses it, or reads it line by line
+            return rows_of_json_lines(text)
     if first.startswith("["):
         return rows_of_json_array(text)
     if first.startswith("__label__"):
@@ -171,10 +182,17 @@ FILES = {
     "json object": b'{"version": 1, "data": [' + b",\n".join(amazon("2023").splitlines()) + b"]}",
     "json columns": json.dumps({"text": list("abcdef"), "label": [1, 2] * 3}).encode(),
     "json objects": b"\n".join(json.dumps(json.loads(row), indent=1).encode() for row in amazon("2023").splitlines()),
+    "json rows by line": b'{"version": 1, "data": [\n' + b",\n".join(amazon("2023").splitlines()) + b"\n]}",
+    "json pandas": json.dumps({"text": dict(enumerate("abcdef")), "label": dict(enumerate([1, 2] * 3))}).encode(),
+    "json split": json.dumps({"columns": ["text", "label"], "data": [[c, 1] for c in "abcdef"]}).encode(),
     "arrow": arrow_file(),
     "sep line": b"sep=;\r\n" + csv_file(";"),
     "spark": b'text,label\n"a \\"b\\", c",1\nd,2\n"e, \\"f",1\n',
 }
+
+
+#: Kinds that are not counted without the reader: of these only tracebacks are found.
+UNCOUNTED = ("arrow", "sep line", "spark", "quoted tsv")
 
 
 def changed(content: bytes, mutations: list[tuple[float, int, bytes]]) -> bytes:
@@ -201,6 +219,13 @@ def read(content: bytes, folder: Path) -> tuple[int, int] | str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("train")
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_files_are_read_before_they_are_changed(kind: str, folder: Path) -> None:
+    found = read(FILES[kind], folder)
+    assert not isinstance(found, str) and found[0] > 0 and found[1] == 0
+    assert count(kind, FILES[kind]) == (None if kind in UNCOUNTED else found[0])
 
 
 @pytest.mark.parametrize("kind", FILES)
