@@ -18,6 +18,8 @@ FAMILIES = {
     "bert": (transformers.BertConfig, {}),
     "roberta": (transformers.RobertaConfig, {"pad_token_id": 1}),
     "xlm-roberta": (transformers.XLMRobertaConfig, {"pad_token_id": 1}),
+    "camembert": (transformers.CamembertConfig, {"pad_token_id": 1}),
+    "data2vec-text": (transformers.Data2VecTextConfig, {"pad_token_id": 1}),
     "electra": (transformers.ElectraConfig, {"embedding_size": 16}),
     "distilbert": (transformers.DistilBertConfig, {}),
 }

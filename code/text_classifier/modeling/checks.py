@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ _VOCABULARIES = (
 )  # fmt: skip
 
 _LFS = b"version https://git-lfs.github.com/spec/"
+
+#: The format's own limit, in bytes.
+_LONGEST_HEADER = 100_000_000
 
 #: A tokenizer with fewer tokens than this share of the embedding's rows belongs to another model.
 _LEAST_SHARE = 0.25
@@ -55,6 +59,35 @@ def require_trainable_config(config: Any, has_classifier: bool) -> None:
         value = getattr(config, name, None)
         if value is not None and (not isinstance(value, int) or value < 1):
             raise _refused(f"config.json has {name}={value!r}", "save it again with save_pretrained")
+
+
+def require_sizes(config: Any, folder: Path) -> None:
+    """Raise SettingsError for sizes in config.json that no tensor of the weights has: building such a model may take
+    all memory, or forever."""
+    shapes = [shape for path in folder.glob("*.safetensors") for shape in _shapes(path)]
+    largest = max((size for shape in shapes for size in shape), default=0)
+    limits = dict.fromkeys(
+        ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "type_vocab_size", "embedding_size"),
+        largest,
+    )
+    limits |= {"num_hidden_layers": len(shapes), "num_attention_heads": largest}
+    for name, limit in limits.items():
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > limit > 0:
+            raise _refused(
+                f"config.json has {name}={value}, and the weights nothing as large", "save it again with save_pretrained"
+            )
+
+
+def _shapes(path: Path) -> list[list[int]]:
+    """The shapes of the tensors in a safetensors file, from its header; none if it is damaged."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+        return [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
 
 
 def require_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:

@@ -24,6 +24,7 @@ from text_classifier.modeling.checks import (
     new_weights,
     require_positions,
     require_readable_folder,
+    require_sizes,
     require_tokenizer,
     require_trainable_config,
     require_weights,
@@ -63,6 +64,8 @@ def load_model(
         config = AutoConfig.from_pretrained(source, **common)
         has_classifier = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     require_trainable_config(config, has_classifier)
+    if channel:
+        require_sizes(config, Path(source))
     with _refusing(source, channel):
         old_names = dict(config.id2label)
         config.id2label = dict(enumerate(classes))

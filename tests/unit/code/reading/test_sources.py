@@ -171,21 +171,21 @@ def sqlite() -> bytes:
         return database.serialize()
 
 
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "a Git LFS pointer, not the data; run `git lfs pull`"),
-        (b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>', "an XML or HTML page (it says AccessDenied), as a failed download leaves it; download"),
-        (b"\n<!DOCTYPE html><html>", "an XML or HTML page, as a failed download leaves it; download the data again"),
-        (sqlite(), "an SQLite database; write its rows as CSV"),
-        (b"\x80\x04\x95\x05\x00\x00\x00", "a pickle, which can run code when it is read; write its rows"),
-        (b"Obj\x01\x04\x14avro.codec", "an Avro file; write"),
-        (b"ORC\x0a\x0b\x0a\x03\x00", "an ORC file; write"),
-        (b"PK\x03\x04\x14\x00\x06\x00[Content_Types].xml", "an Excel workbook or another Office document; save it as CSV"),
-        (gzip.compress(b"PK\x03\x04" + bytes(99)), "a zip archive; unpack"),
-        (b"\x93NUMPY\x01\x00", "a NumPy array; write"),
-    ],
-)  # fmt: skip
+KINDS = [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "a Git LFS pointer, not the data; run `git lfs pull`"),
+    (b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>', "an XML or HTML page (it says AccessDenied), as a failed download leaves it; download"),
+    (b"\n<!DOCTYPE html><html>", "an XML or HTML page, as a failed download leaves it; download the data again"),
+    (sqlite(), "an SQLite database; write its rows as CSV"),
+    (b"\x80\x04\x95\x05\x00\x00\x00", "a pickle, which can run code when it is read; write its rows"),
+    (b"Obj\x01\x04\x14avro.codec", "an Avro file; write"),
+    (b"ORC\x0a\x0b\x0a\x03\x00", "an ORC file; write"),
+    (b"PK\x03\x04\x14\x00\x06\x00[Content_Types].xml", "an Excel workbook or another Office document; save it as CSV"),
+    (gzip.compress(b"PK\x03\x04" + bytes(99)), "a zip archive; unpack"),
+    (b"\x93NUMPY\x01\x00", "a NumPy array; write"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "sentence"), KINDS, ids=[sentence for _, sentence in KINDS])
 def test_a_kind_that_is_not_read_is_named(channel: Write, content: bytes, sentence: str) -> None:
     with pytest.raises(DataError) as refused:
         data(channel("train.csv", content))
