@@ -29,7 +29,7 @@ def backend(device: torch.device, dtype: torch.dtype) -> Backend:
         # On a GPU the lengths of the sequences are not known to the host.
         attention=varlen.attention if is_on_gpu else attention,
         add_and_norm=add_and_norm, gelu=gelu, dropout=functional.dropout if is_on_gpu else dropout,
-        weight_grad=weight_grad, bias_grad=bias_grad, adamw=AdamW, attention_bits=attention_bits,
+        weight_grad=weight_grad, bias_grad=bias_grad, adamw=adamw, attention_bits=attention_bits,
         is_asynchronous=is_on_gpu,
         # On a GPU each number of tokens has a CUDA graph; on a CPU in 16 bits oneDNN generates code for each, which
         # takes as long as a matmul.
@@ -144,18 +144,16 @@ def bias_grad(d_output: Tensor) -> Tensor:
     return d_output.sum(0, dtype=torch.float32)
 
 
-class AdamW(FusedAdamW):
+def adamw(
+    groups: Iterable[dict[str, Any]], lr: Tensor, epsilon: float, shadow_weights: Mapping[Tensor, Tensor]
+) -> FusedAdamW:
     """As Backend.adamw."""
-
-    def __init__(
-        self, groups: Iterable[dict[str, Any]], lr: Tensor, epsilon: float, shadow_weights: Mapping[Tensor, Tensor]
-    ) -> None:
-        super().__init__(groups, lr, eps=epsilon, fused=True, capturable=lr.is_cuda)
-        self._shadow_weights = shadow_weights
+    optimizer = FusedAdamW(groups, lr, eps=epsilon, fused=True, capturable=lr.is_cuda)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Update the weights that have a gradient, and their shadow weights."""
-        super().step(closure)
-        for parameter, shadow in self._shadow_weights.items():
+    def refresh(*_: Any) -> None:
+        for parameter, shadow in shadow_weights.items():
             shadow.copy_(parameter)
+
+    optimizer.register_step_post_hook(refresh)
+    return optimizer

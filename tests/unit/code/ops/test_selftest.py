@@ -209,6 +209,14 @@ def test_another_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         names()
 
 
+def test_padded_batches_take_the_optimizer_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU that is torch's: there is nothing native to look for."""
+    monkeypatch.setattr(selftest, "_native", None)
+    ops = choose(CPU, torch.float32, None)
+    assert ops.names == {"adamw": TORCH}
+    assert ops.agreed(lambda *claims: list(claims)) is ops
+
+
 def test_ranks_agree_on_the_native_operations_that_all_have() -> None:
     ops = choose(CPU, torch.bfloat16, SHAPE)
 

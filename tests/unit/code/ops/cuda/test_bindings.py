@@ -283,6 +283,13 @@ def test_the_self_test_accepts_them_with_their_dropout(dtype: torch.dtype, dropo
     assert failing(ops, DEVICE, dtype, shape) == {}
 
 
+def test_padded_batches_take_the_optimizer_alone() -> None:
+    plain = replace(reference.backend(CUDA, torch.bfloat16), names={"adamw": "torch"})
+    ops = bindings.backend(plain, CUDA, torch.bfloat16, None)
+    assert ops.names == {"adamw": "cuda"}
+    assert failing(ops, DEVICE, torch.bfloat16, None) == {}
+
+
 #: Each function that a kernel computes, its operation, and the number of tensors that it returns.
 FUNCTIONS = {
     "attention_forward": ("attention", 2), "attention_backward": ("attention", 2),
