@@ -21,6 +21,12 @@ _VOCABULARIES = (
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 
+#: Sizes in a configuration that are sizes of tensors too.
+_SIZES = (
+    "vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "type_vocab_size", "embedding_size",
+    "num_attention_heads",
+)  # fmt: skip
+
 #: The format's own limit, in bytes.
 _LONGEST_HEADER = 100_000_000
 
@@ -67,7 +73,14 @@ def require_sizes(config: Any, folder: Path) -> None:
     shapes = [shape for path in folder.glob("*.safetensors") for shape in _shapes(path)]
     largest = max((size for shape in shapes for size in shape), default=0)
     limits = dict.fromkeys(
-        ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "type_vocab_size", "embedding_size"),
+        (
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "max_position_embeddings",
+            "type_vocab_size",
+            "embedding_size",
+        ),
         largest,
     )
     limits |= {"num_hidden_layers": len(shapes), "num_attention_heads": largest}
@@ -75,7 +88,8 @@ def require_sizes(config: Any, folder: Path) -> None:
         value = getattr(config, name, None)
         if isinstance(value, int) and value > limit > 0:
             raise _refused(
-                f"config.json has {name}={value}, and the weights nothing as large", "save it again with save_pretrained"
+                f"config.json has {name}={value}, and the weights nothing as large",
+                "save it again with save_pretrained",
             )
 
 
@@ -117,14 +131,14 @@ def require_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 def require_weights(model: PreTrainedModel, loaded: Mapping[str, Any]) -> None:
     """Raise SettingsError if weights other than the head's were not in the file, or the file has more layers."""
     prefix = f"{model.base_model_prefix}."
-    mismatched = [key[0] for key in loaded["mismatched_keys"]]
-    absent = [key for key in [*loaded["missing_keys"], *mismatched] if key.startswith(prefix) and ".pooler." not in key]
+    base = {key.removeprefix(prefix) for key in model.state_dict() if key.startswith(prefix)}
+    absent = [key for key in new_weights(loaded) if key.removeprefix(prefix) in base and "pooler." not in key]
     if absent:
         raise _refused(
             f"its weights lack {listed(sorted(absent), 2)}, or have them in another size than config.json says",
             "save it again with save_pretrained",
         )
-    more = [key for key in loaded["unexpected_keys"] if _LAYER.search(key) and key.startswith(prefix)]
+    more = [key for key in loaded["unexpected_keys"] if _LAYER.search(f".{key}")]
     if more:
         raise _refused(
             f"its weights have layers that config.json does not ({listed(sorted(more), 2)})",
