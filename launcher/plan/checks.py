@@ -173,8 +173,8 @@ def channel(flag: str, path: Path) -> None:
 
 
 def model_directory(path: Path) -> None:
-    """Reject a path that is not a folder written by save_pretrained."""
-    if not (path / "config.json").is_file():
+    """Reject a path that is neither a folder written by save_pretrained, nor one with its checkpoints or archive."""
+    if not any(next(path.rglob(pattern), None) for pattern in ("config.json", "*.tar.gz")):
         raise UserError(
             f"--model {path} is not a model folder: it has no config.json; "
             "give a folder written by save_pretrained, or a model of the Hugging Face hub with model_name=..."

@@ -259,7 +259,7 @@ class ChannelReport(TypedDict):
     bad_rows: Annotated[int, "Rows skipped with `bad_rows=skip`"]
     bad_row_examples: Annotated[list[str], "The first skipped rows, with the reason"]
     unmapped_labels: Annotated[int, "Rows dropped with `unmapped=drop`"]
-    unlabelled: Annotated[int, "Rows dropped with `unlabelled=drop`"]
+    unlabelled: NotRequired[Annotated[int, "Rows dropped with `unlabelled=drop`"]]
 
 
 class Distribution(TypedDict):
@@ -292,7 +292,7 @@ class SplitReport(TypedDict):
 
 class TokenReport(Distribution):
     truncated: Annotated[int, "Rows longer than `max_sequence_length`"]
-    unknown_share: Annotated[float, "Share of the tokens that the tokenizer does not know"]
+    unknown_share: NotRequired[Annotated[float, "Share of the tokens that the tokenizer does not know"]]
     truncated_share: Annotated[float, "Their share"]
 
 

@@ -111,7 +111,7 @@ def _fields(file: OpenFile, records: Iterator[Record], dialect: Dialect) -> Iter
         elif any(map(str.strip, fields)):
             file.bad(number, line, *_wrong_width(file, len(fields), width, dialect))
     if headers:
-        file.notes.append(f"{file.name} repeats its header {headers:,} times; such lines are no rows")
+        file.notes.append("lines that repeat the header are no rows")
 
 
 def _wrong_width(file: OpenFile, found: int, width: int, dialect: Dialect) -> tuple[str, str]:

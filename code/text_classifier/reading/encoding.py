@@ -65,7 +65,7 @@ def _codec(encoding: str) -> str:
         codec = None
     if codec is None or codec.name.replace("_", "-") in _NO_ENCODINGS:
         raise SettingsError(
-            f"encoding={encoding!r} is not the name of an encoding; use one such as windows-1252, latin-1, utf-16, "
+            f"encoding={encoding!r} is not supported; use an encoding such as windows-1252, latin-1, utf-16, "
             "shift_jis or gb18030, or auto"
         )
     return codec.name.removesuffix("-sig")

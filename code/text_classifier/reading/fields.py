@@ -44,7 +44,7 @@ def text(value: Any, name: str) -> str:
         if 0xDC80 <= character <= 0xDCFF:
             raise BadRow(
                 f"is not UTF-8 in column {name!r} (byte 0x{character - 0xDC00:02x})",
-                "set encoding=windows-1252 if a Windows program wrote the file, or convert it to UTF-8",
+                "set encoding=windows-1252 if a Windows program wrote the file, else encoding=auto",
             ) from None
         raise BadRow(f"has half a surrogate pair in column {name!r}") from None
     if "\0" in content:

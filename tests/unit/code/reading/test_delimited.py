@@ -138,7 +138,7 @@ def test_lines_that_are_no_rows(channel: Write) -> None:
     table = written(",")
     found = data(channel("a.csv", f"\r\n{table}{table},,\r\n,\r\n\r\n   \r\n\x1a".replace(",,", ",", 1)))
     assert sum(len(split) for split in found.splits.values()) == 2 * len(ROWS)
-    assert "train/a.csv repeats its header 1 times; such lines are no rows" in found.report["notes"]
+    assert "lines that repeat the header are no rows" in found.report["notes"]
     assert "label" not in found.classes
 
 

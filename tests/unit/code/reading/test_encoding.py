@@ -68,5 +68,5 @@ def test_bytes_that_are_not_of_the_encoding_are_one_sentence(channel: Write) -> 
 
 @pytest.mark.parametrize("encoding", ["utf8x", "base64", "rot13", "idna", "utf-7", "unicode_escape", "hex", "\0"])
 def test_what_is_no_encoding_is_refused(channel: Write, encoding: str) -> None:
-    with pytest.raises(SettingsError, match="is not the name of an encoding; use one such as windows-1252"):
+    with pytest.raises(SettingsError, match="is not supported; use an encoding such as windows-1252"):
         data(channel("a", TABLE), encoding=encoding)
