@@ -23,9 +23,14 @@ _LFS = b"version https://git-lfs.github.com/spec/"
 
 #: Sizes in a configuration that are sizes of tensors too.
 _SIZES = (
-    "vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "type_vocab_size", "embedding_size",
-    "num_attention_heads",
+    "vocab_size", "hidden_size", "intermediate_size", "type_vocab_size", "embedding_size", "num_attention_heads",
 )  # fmt: skip
+
+#: Names of position embeddings in the weights.
+_POSITIONS = re.compile(r"position_embeddings?\.|position_emb\.|\bwpe\.|embed_positions\.")
+
+#: ALBERT's layers share their weights: its large models have about as many layers as tensors.
+_LAYERS_PER_WEIGHT = 4
 
 #: The format's own limit, in bytes.
 _LONGEST_HEADER = 100_000_000
@@ -59,7 +64,14 @@ def require_trainable_config(config: Any, has_classifier: bool) -> None:
     family = config.model_type
     if getattr(config, "quantization_config", None):
         raise _refused("its weights are quantized (quantization_config)", "give the model before quantization")
-    if not has_classifier or getattr(config, "is_encoder_decoder", False):
+    if family == "xlnet":
+        raise _refused(
+            "XLNet classifies by the last token and by segments, which the padded batches of this trainer do not keep",
+            "use a model of the BERT family",
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        raise _refused(f"it is an encoder-decoder ({family})", "use a model of the BERT family")
+    if not has_classifier:
         raise _refused(f"transformers has no classifier of the family {family!r}", "use one of the BERT family")
     for name in ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size"):
         value = getattr(config, name, None)
@@ -70,20 +82,12 @@ def require_trainable_config(config: Any, has_classifier: bool) -> None:
 def require_sizes(config: Any, folder: Path) -> None:
     """Raise SettingsError for sizes in config.json that no tensor of the weights has: building such a model may take
     all memory, or forever."""
-    shapes = [shape for path in folder.glob("*.safetensors") for shape in _shapes(path)]
-    largest = max((size for shape in shapes for size in shape), default=0)
-    limits = dict.fromkeys(
-        (
-            "vocab_size",
-            "hidden_size",
-            "intermediate_size",
-            "max_position_embeddings",
-            "type_vocab_size",
-            "embedding_size",
-        ),
-        largest,
-    )
-    limits |= {"num_hidden_layers": len(shapes), "num_attention_heads": largest}
+    shapes = {name: shape for path in folder.glob("*.safetensors") for name, shape in _shapes(path).items()}
+    largest = max((size for shape in shapes.values() for size in shape), default=0)
+    limits = dict.fromkeys(_SIZES, largest)
+    if any(_POSITIONS.search(name) for name in shapes):  # rotary and relative positions have no weights
+        limits["max_position_embeddings"] = largest
+    limits["num_hidden_layers"] = _LAYERS_PER_WEIGHT * len(shapes)
     for name, limit in limits.items():
         value = getattr(config, name, None)
         if isinstance(value, int) and value > limit > 0:
@@ -93,15 +97,15 @@ def require_sizes(config: Any, folder: Path) -> None:
             )
 
 
-def _shapes(path: Path) -> list[list[int]]:
-    """The shapes of the tensors in a safetensors file, from its header; none if it is damaged."""
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """The shapes of the tensors in a safetensors file by name, from its header; none if it is damaged."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-        return [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+        return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
+        return {}
 
 
 def require_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:

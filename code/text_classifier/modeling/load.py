@@ -72,6 +72,8 @@ def load_model(
         config.label2id = {label: index for index, label in enumerate(classes)}
         config.problem_type = problem_type
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        if getattr(config, "pad_token_id", None) is None:
+            config.pad_token_id = tokenizer.pad_token_id
         with no_pickles():
             model, loaded = AutoModelForSequenceClassification.from_pretrained(
                 source,
@@ -84,6 +86,8 @@ def load_model(
             )
     require_weights(model, loaded)
     require_tokenizer(tokenizer, model)
+    if hasattr(model, "score"):  # generative models classify by the last token that is not config.pad_token_id
+        model.config.pad_token_id = tokenizer.pad_token_id
     require_positions(model, max_sequence_length)
     new = new_weights(loaded)
     if change := fit_head(model, old_names, classes, new):

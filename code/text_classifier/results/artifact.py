@@ -47,7 +47,7 @@ def write_model(
             model.save_pretrained(aside)
             tokenizer.model_max_length = manifest["hyperparameters"]["max_sequence_length"]  # what was trained
             tokenizer.save_pretrained(aside)
-            _name_tokenizer_class(aside / "tokenizer_config.json")
+            _for_transformers_4(aside / "tokenizer_config.json")
             write_json(aside / MANIFEST, manifest)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise PlatformError(
@@ -70,11 +70,14 @@ def written_aside(directory: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _name_tokenizer_class(path: Path) -> None:
-    """Name the generic tokenizer class as in transformers 4, which serving containers have."""
+def _for_transformers_4(path: Path) -> None:
+    """Write tokenizer_config.json as transformers 4 reads it, which serving containers have; 5 reads it too."""
     config = json.loads(path.read_text(encoding="utf-8"))
     if config.get("tokenizer_class") == "TokenizersBackend":
-        write_json(path, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(config.get("extra_special_tokens"), list):  # in transformers 4 it is an object
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    write_json(path, config)
 
 
 def manifest(

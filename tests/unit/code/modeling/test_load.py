@@ -128,6 +128,47 @@ def test_positions_after_the_padding_id_are_fewer(channel: Path, family: str) ->
         assert refused(channel, length) == f"max_sequence_length={length} exceeds the model's 64 positions; lower it"
 
 
+def test_rotary_positions_may_be_more_than_any_tensor_has(channel: Path) -> None:
+    config = transformers.ModernBertConfig(
+        vocab_size=14, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=8192, pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3,
+    )  # fmt: skip
+    transformers.AutoModel.from_config(config).save_pretrained(channel)
+    load(channel)
+
+
+def test_shared_layers_may_be_more_than_the_tensors(channel: Path) -> None:
+    config = transformers.AlbertConfig(
+        vocab_size=14, embedding_size=16, hidden_size=32, num_hidden_layers=48, num_attention_heads=2,
+        intermediate_size=64,
+    )  # fmt: skip
+    transformers.AutoModel.from_config(config).save_pretrained(channel)
+    load(channel)
+
+
+@pytest.mark.parametrize("pad_id", [None, 1])
+def test_generative_models_read_the_last_token_before_the_padding(channel: Path, pad_id: int | None) -> None:
+    config = transformers.GPT2Config(
+        vocab_size=14, n_embd=32, n_layer=1, n_head=2, bos_token_id=2, eos_token_id=3, pad_token_id=pad_id
+    )
+    transformers.AutoModel.from_config(config).save_pretrained(channel)
+    tokenizer, model = load(channel)
+    model.eval()
+    texts = ["good great fine lovely", "bad"]
+    tokens = tokenize(tokenizer, texts, 16)
+    classifier = make_classifier(model, tokenizer.pad_token_id, Precision("fp32", torch.device("cpu"))).eval()
+    with torch.no_grad():
+        logits = classifier(**classifier.inputs(tokens, np.arange(2)))
+        alone = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits for text in texts])
+    torch.testing.assert_close(logits, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_xlnet_is_refused_by_its_own_reason(channel: Path) -> None:
+    config = transformers.XLNetConfig(vocab_size=14, d_model=32, n_layer=1, n_head=2, d_inner=64, pad_token_id=0)
+    transformers.AutoModel.from_config(config).save_pretrained(channel)
+    assert "XLNet classifies by the last token" in refused(channel)
+
+
 def test_bert_has_all_of_its_positions_whatever_its_tokenizer_says(channel: Path) -> None:
     edit(channel / "tokenizer_config.json", model_max_length=8)  # as published by a training with short texts
     load(channel, 128)
@@ -243,6 +284,7 @@ def with_another(channel: Path) -> dict[str, Callable[[], Any]]:
         "num_hidden_layers=-3": lambda: edit(config, num_hidden_layers=-3),
         "vocab_size": lambda: edit(config, vocab_size="x"),
         "no classifier of the family 'vit'": lambda: edit(config, model_type="vit"),
+        "it is an encoder-decoder (bart)": lambda: edit(config, model_type="bart", is_encoder_decoder=True),
         "no padding token": lambda: edit(tokenizer, pad_token=None),
         "has no config.json": config.unlink,
         "has no .safetensors weights": file.unlink,
@@ -330,6 +372,10 @@ def test_a_tokenizer_of_sentencepiece_alone_trains(job: Job, tmp_path: Path) -> 
     job.write("train", "a.csv", "text,label\n" + "good great,1\nbad awful,0\n" * 8)
     code, log = job.run("--epochs=1", "--max_sequence_length=16")
     assert code == 0, log
+    published = json.loads((job.base / "model" / "tokenizer_config.json").read_text())
+    assert not isinstance(published.get("extra_special_tokens"), list)  # transformers 4 reads an object only
+    tokenizer = AutoTokenizer.from_pretrained(job.base / "model")
+    assert tokenizer("good bad")["input_ids"] == AutoTokenizer.from_pretrained(folder)("good bad")["input_ids"]
 
 
 def test_the_published_tokenizer_cuts_where_the_trainer_cut(ready_job: Job) -> None:
