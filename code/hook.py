@@ -11,13 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 from types import FrameType
 
 from sagemaker_training.errors import ClientError
 
-from text_classifier.contract.errors import JobError, PlatformError, first_line, out_of_host_memory
+from text_classifier.contract.errors import JobError, PlatformError, first_line, out_of_host_memory, print_traceback
 from text_classifier.runtime import gpu, owner, shards
 from text_classifier.runtime.folders import GATHERED, JobFolders, job_folders
 from text_classifier.runtime.hosts import Hosts
@@ -106,7 +105,7 @@ def run() -> None:
             raise _reason(code)
     except Exception as error:
         if not isinstance(error, JobError):
-            traceback.print_exc()
+            print_traceback()
         folders.write_failure(error)
         raise ClientError((folders.failure() or first_line(error)).splitlines()[0]) from None
 

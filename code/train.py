@@ -12,12 +12,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import traceback
 from types import ModuleType
 
 import check
 from text_classifier.contract import redaction
-from text_classifier.contract.errors import JobError, describe
+from text_classifier.contract.errors import JobError, describe, print_traceback
 from text_classifier.contract.hyperparameters import from_arguments
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
@@ -50,7 +49,7 @@ def main(arguments: list[str]) -> int:
         folders.write_failure(error)
         return 1
     except Exception as error:
-        traceback.print_exc()
+        print_traceback()
         folders.write_failure(error)
         return 1
     return 0

@@ -61,6 +61,7 @@ main() {
         gevent{,-*.dist-info} greenlet{,-*.dist-info} zope zope_*.dist-info
     drop "Arrow's network services and its headers: only Parquet files are read, from disk" \
         pyarrow/{libarrow_flight,libarrow_python_flight,libarrow_s3}.so* pyarrow/{_flight,_s3fs}.* pyarrow/{include,src}
+    drop "what makes new sentencepiece models; a tokenizer only reads them" sentencepiece/package_data sentencepiece/*.cc
     drop "test cases for ONNX backends" onnx/backend/test
     mapfile -t tests < <(find numpy scipy sklearn sympy mpmath matplotlib networkx pyarrow -type d -name tests -prune)
     drop "the packages' own tests" "${tests[@]}"

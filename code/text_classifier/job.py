@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from text_classifier.contract import metric_names
-from text_classifier.contract.errors import SettingsError, explain, listed
+from text_classifier.contract.errors import SettingsError, explain, listed, print_traceback
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, LossCurve, Metrics, Scores, Throughput
 from text_classifier.dataset import data_report
@@ -52,7 +51,7 @@ def run(folders: JobFolders, settings: Settings, data: Data) -> None:
     except Exception as error:
         known = cluster.diagnose(explain(error, "train_batch_size", settings.train_batch_size), stop)
         if known is not error or error.__cause__:
-            traceback.print_exc()
+            print_traceback()
         raise known from None
 
 
@@ -224,7 +223,7 @@ class Job:
                 except Exception:
                     if not written:  # metrics.json is part of the result
                         raise
-                    traceback.print_exc()
+                    print_traceback()
                     print(f"WARNING: no {name}, nor what follows it (see above); the model was saved", flush=True)
                     has_failed = True  # later stages need the earlier ones
             if self.cluster.any_rank(has_failed or self.stop.requested):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -75,6 +76,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return without_metrics(text)
     return without_metrics("".join(each if each.isprintable() else repr(each)[1:-1] for each in text))
+
+
+def print_traceback() -> None:
+    """As traceback.print_exc: the error that is handled, with what its message quotes from data made printable."""
+    print("\n".join(map(printable, traceback.format_exc().rstrip().split("\n"))), file=sys.stderr, flush=True)
 
 
 def first_line(error: BaseException) -> str:

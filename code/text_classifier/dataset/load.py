@@ -58,7 +58,11 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
     if "validation" not in splits:
         training, held_out = _split(rows, settings, task)
         if not len(held_out):
-            raise DataError("there are too few rows for a validation split; add rows or a `validation` channel")
+            few = f"max_data_rows={settings.max_data_rows} leaves" if settings.max_data_rows else "there are"
+            raise DataError(
+                f"{few} too few rows for a validation split, which takes one of each class with two or more; add rows "
+                "or a `validation` channel"
+            )
         splits["validation"] = rows.take(held_out)
         rows = rows.take(training)
     rows, notes = _without_shared(rows, splits, settings)

@@ -39,7 +39,7 @@ def model_directory(channel: Path, say: Callable[[str], None]) -> Path:
     folders = _with_config(channel)
     archives = sorted(path for path in channel.rglob("*.tar.gz") if path.is_file())
     if not folders and len(archives) == 1:
-        say(f"the model is that of {archives[0].relative_to(channel)} in the channel 'model'")
+        say(f"the model is that of {printable(str(archives[0].relative_to(channel)))} in the channel 'model'")
         folders = _with_config(_unpacked(archives[0]))
     if not folders:
         raise SettingsError(

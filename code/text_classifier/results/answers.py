@@ -70,24 +70,32 @@ def answers(task: Task) -> Answers[Any]:
     return _BY_TASK[type(task)](task)
 
 
+def _header(classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
+    """The columns of predictions with a probability for each class, or for the most probable ones of many."""
+    if len(classes) > MANY_CLASSES:
+        return schema.csv_header((), has_ids=has_ids, has_labels=has_labels, ranks=RANKS)
+    return schema.csv_header(classes, has_ids=has_ids, has_labels=has_labels)
+
+
+def _probabilities(values: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """The cells of these columns, from the probabilities of a row, float64 [classes]."""
+    if len(classes) <= MANY_CLASSES:
+        return [format(value, ".6g") for value in values]
+    best = np.argsort(-values, kind="stable")[:RANKS]
+    return [*(classes[index] for index in best), *(format(values[index], ".6g") for index in best)]
+
+
 class _SingleLabelAnswers(Answers[SingleLabel]):
     def title(self, classes: Sequence[str]) -> str:
         return f"Text classifier: {listed(classes, TITLED)}"
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
-        if len(classes) > MANY_CLASSES:
-            return schema.csv_header((), has_ids=has_ids, has_labels=has_labels, ranks=RANKS)
-        return schema.csv_header(classes, has_ids=has_ids, has_labels=has_labels)
+        return _header(classes, has_ids=has_ids, has_labels=has_labels)
 
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> Iterator[list[str]]:
         for row, predicted in enumerate(self.task.predict(logits)):
-            probabilities = np.exp(calibration.log_probabilities(logits[row : row + 1], temperature))[0]
-            if len(classes) > MANY_CLASSES:
-                best = np.argsort(-probabilities, kind="stable")[:RANKS]
-                ranked = (classes[index] for index in best), (format(probabilities[index], ".6g") for index in best)
-                yield [classes[predicted], *ranked[0], *ranked[1]]
-            else:
-                yield [classes[predicted], *(format(value, ".6g") for value in probabilities)]
+            values = np.exp(calibration.log_probabilities(logits[row : row + 1], temperature))[0]
+            yield [classes[predicted], *_probabilities(values, classes)]
 
     def label(self, target: Any, classes: Sequence[str]) -> str:
         return classes[target]
@@ -136,13 +144,11 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
         return f"Multi-label text classifier: {listed(classes, TITLED)}"
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
-        return schema.csv_header(classes, has_ids=has_ids, has_labels=has_labels)
+        return _header(classes, has_ids=has_ids, has_labels=has_labels)
 
-    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> Iterable[list[str]]:
-        return [
-            [self.label(predicted, classes), *(format(value, ".6g") for value in row)]
-            for predicted, row in zip(self.task.predict(logits), probabilities(logits), strict=True)
-        ]
+    def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> Iterator[list[str]]:
+        for row, predicted in enumerate(self.task.predict(logits)):
+            yield [self.label(predicted, classes), *_probabilities(probabilities(logits[row : row + 1])[0], classes)]
 
     def label(self, target: Any, classes: Sequence[str]) -> str:
         return self.task.separator.join(classes[index] for index in np.flatnonzero(target).tolist())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from text_classifier.contract import schema
+from text_classifier.contract.errors import print_traceback
 from text_classifier.contract.schema import Baseline, ColumnSlice, Manifest, Metrics
 from text_classifier.evaluation.slices import by_slice
 from text_classifier.results import artifact, baselines
@@ -45,7 +45,7 @@ class Results:
         except OSError:
             raise
         except Exception:
-            traceback.print_exc()
+            print_traceback()
             print("WARNING: the model card could not be made (see above); the model was saved", flush=True)
 
     def measure_split(self, name: Measured) -> None:

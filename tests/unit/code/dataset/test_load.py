@@ -228,3 +228,44 @@ def test_class_weights_reach_the_loss_of_a_batch() -> None:
     weight = collate(Nothing(), split, np.array([1, 0, 3]), 3).weight
     assert weight.tolist() == pytest.approx([2, 2 / 3, 2 / 3])
     assert collate(Nothing(), split, np.array([1]), 3, is_dummy=True).weight.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows", "validation", "reason"),
+    [
+        ({"metric_for_best_model": "roc_auc"}, "x,a\ny,b\n", "v,a\nu,a\n", "all of them are of one class"),
+        ({"metric_for_best_model": "auprc"}, "x,a\ny,b\n", "v,a\nu,a\n", "all of them are of one class"),
+        (
+            {"metric_for_best_model": "roc_auc_macro", "task": "multi_label", "label_separator": "|"},
+            "x,a|b\ny,b\n", "v,a\nu,a\n", "all of them have the same labels",
+        ),
+        (
+            {"metric_for_best_model": "spearman", "task": "regression"},
+            "x,1\ny,2\n", "v,1\nu,1\n", "all of them have the same label",
+        ),
+    ],
+)  # fmt: skip
+def test_a_metric_that_the_validation_rows_do_not_define_is_refused(
+    job: Job, settings: dict[str, str], rows: str, validation: str, reason: str
+) -> None:
+    job.write("train", "a.csv", f"text,label\n{rows}")
+    job.write("validation", "a.csv", f"text,label\n{validation}")
+    with pytest.raises(SettingsError, match=f"is undefined for the validation rows, because {reason}; choose another"):
+        read(job, **settings)
+    assert read(job, **{name: value for name, value in settings.items() if name != "metric_for_best_model"})
+
+
+def test_classes_that_the_sample_lacks_are_noted(job: Job) -> None:
+    job.write("train", "a.csv", "text,label\n" + "".join(f"row {n},{n % 40}\n" for n in range(400)))
+    with pytest.raises(DataError, match="^max_data_rows=20 leaves too few rows for a validation split"):
+        read(job, max_data_rows="20")
+    job.write("validation", "a.csv", "text,label\nv,1\nu,2\n")
+    [note] = [note for note in read(job, max_data_rows="20").report["notes"] if note.startswith("train")]
+    assert "so the model does not learn it" in note and "and 15 more" in note
+    assert not [note for note in read(job, max_data_rows="80").report["notes"] if note.startswith("train")]
+
+
+def test_rows_that_all_have_the_same_labels_are_refused(job: Job) -> None:
+    job.write("train", "a.csv", 'text,label\nx,"a,b"\ny,"b,a"\nz,"a,b"\n')
+    with pytest.raises(DataError, match=r"^all training rows have the same labels \(a, b\)"):
+        read(job, task="multi_label")

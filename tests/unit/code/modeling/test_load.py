@@ -360,6 +360,7 @@ def test_a_tokenizer_of_sentencepiece_alone_trains(job: Job, tmp_path: Path) -> 
     sentencepiece.SentencePieceTrainer.train(
         input=str(tmp_path / "texts"), model_prefix=str(folder / "spm"), vocab_size=30, pad_id=0, bos_id=1, eos_id=2,
         unk_id=3, pad_piece="[PAD]", bos_piece="[CLS]", eos_piece="[SEP]", unk_piece="[UNK]", minloglevel=2,
+        normalization_rule_name="identity",
     )  # fmt: skip
     (folder / "spm.vocab").unlink()
     config = transformers.DebertaV2Config(

@@ -23,9 +23,11 @@ from support.tiny_model import write_tiny_model
 from text_classifier.evaluation import calibration
 from text_classifier.reading.rows import Lookup, Rows
 from text_classifier.results import artifact, baselines, report
+from text_classifier.results.answers import answers
 from text_classifier.results.evaluated import Evaluated
 from text_classifier.results.write import Results, _by_slice
 from text_classifier.runtime.folders import JobFolders
+from text_classifier.tasks.multi_label import MultiLabel
 from text_classifier.tasks.single_label import SingleLabel
 
 HOSTILE = '<script>document.title="run"</script><img src=x onerror=alert(1)> good dull'
@@ -442,3 +444,40 @@ def test_a_large_channel_is_not_read_once_more(job: Job, monkeypatch: pytest.Mon
         "train/b.csv": {"bytes": 2, "sha256": None},
         "test/a.csv": {"bytes": 2, "sha256": hashlib.sha256(b"ef").hexdigest()},
     }
+
+
+@pytest.mark.parametrize("task", [SingleLabel(), MultiLabel(",")], ids=["single label", "multi label"])
+def test_predictions_of_many_classes_have_the_most_probable_ones(task: SingleLabel | MultiLabel) -> None:
+    classes = [f"class {number}" for number in range(201)]
+    logits = np.full((2, 201), -9.0, dtype=np.float32)
+    logits[0, [7, 3]] = 5, 4
+    logits[1, 200] = 6
+    shown = answers(task)
+    header = shown.header(classes, has_ids=False, has_labels=True)
+    ranks = range(1, 6)
+    assert header[3:] == [*(f"top_{rank}" for rank in ranks), *(f"top_{rank}_probability" for rank in ranks)]
+    first, second = shown.cells(logits, classes)
+    assert len(first) == len(header) - 2 and first[1:3] == ["class 7", "class 3"] and second[1] == "class 200"
+    assert 0.7 < float(first[6]) < 1 and float(first[6]) > float(first[7])
+    assert len(shown.header(classes[:200], has_ids=True, has_labels=False)) == 203
+
+
+def test_the_baseline_of_many_classes_is_the_nearest_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = SingleLabel()
+    texts = [f"alpha{number} beta{number}" for number in range(300)] * 2
+    targets = np.tile(np.arange(300), 2)
+    predicted = baselines.tfidf(task, texts, targets, ["beta7 gamma", "alpha299"])
+    assert predicted is not None and predicted.tolist() == [7, 299]
+    assert task.tfidf_name(targets) == "TF-IDF and nearest neighbor"
+    assert task.tfidf_name(targets[:200]) == "TF-IDF and logistic regression"
+
+
+def test_the_mistakes_of_many_classes_take_the_place_of_the_matrix() -> None:
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 300, 900)
+    logits = random.normal(size=(900, 300)).astype(np.float32)
+    found = SingleLabel().assess(logits, truth, [f"c{n}" for n in range(300)], np.full(900, 5), 1.0, seed=1)
+    assert "confusion_matrix" not in found and len(found["per_class"]) == 300
+    wrong = int((logits.argmax(axis=1) != truth).sum())
+    assert sum(entry["rows"] for entry in found["mistakes"]) == wrong
+    assert found["mistakes"][0]["rows"] >= found["mistakes"][-1]["rows"]
