@@ -54,7 +54,9 @@ def delimited_rows(file: OpenFile) -> Iterator[Row]:
         records = _records(dialects.quotes(source, dialect), dialect, file)
     else:
         records = _split(source, dialect.delimiter)
-    return _fields(file, (record for record in records if not _is_sep_line(record, dialect)), dialect)
+    if dialect.has_sep_line:  # the first line, which is no header
+        records = itertools.dropwhile(lambda record: record[1] == 1, records)
+    return _fields(file, records, dialect)
 
 
 def fasttext_rows(file: OpenFile) -> Iterator[Row]:
@@ -71,11 +73,6 @@ def fasttext_rows(file: OpenFile) -> Iterator[Row]:
 def is_fasttext(head: bytes) -> bool:
     """Whether a file begins as fastText's files do."""
     return head.startswith(_FASTTEXT.encode())
-
-
-def _is_sep_line(record: Record, dialect: Dialect) -> bool:
-    """Whether this is Excel's first line, which names the separator and is no header."""
-    return dialect.has_sep_line and record[1] == 1
 
 
 def _split(source: Iterable[str], delimiter: str) -> Iterator[Record]:
@@ -104,9 +101,12 @@ def _fields(file: OpenFile, records: Iterator[Record], dialect: Dialect) -> Iter
     width, headers, names = len(header), 0, header[0] if file.options.has_header else None
     for number, line, fields in itertools.chain(first, records):
         if len(fields) == width:
-            if fields[0] == names and fields == header:
+            start = fields[0]
+            if start != names and start.strip():
+                yield number, line, pick(fields)
+            elif start == names and fields == header:
                 headers += 1
-            elif fields[0].strip() or any(map(str.strip, fields)):
+            elif any(map(str.strip, fields)):
                 yield number, line, pick(fields)
         elif any(map(str.strip, fields)):
             file.bad(number, line, *_wrong_width(file, len(fields), width, dialect))

@@ -237,7 +237,19 @@ class _Table:
         if code is None:
             self.dropped += 1
             return
-        rest = iter(fields[end + len(chosen.labels) :])
+        if len(fields) > end + len(chosen.labels):
+            self._add_more(fields[end + len(chosen.labels) :], chosen)
+        self._spool.append(content)
+        self._codes.append(code)
+        self._numbers.append(number)
+        self._lines.append(line)
+        self._characters.append(len(text))
+        self._exact.append(_hash(content))
+        self._near.append(_hash(content.translate(_LOWER, _SPACE)))
+
+    def _add_more(self, fields: Sequence[Any], chosen: Chosen) -> None:
+        """Add the group, the slice and the id of a row, those that are chosen."""
+        rest = iter(fields)
         group = _hash(string(next(rest), chosen.group).encode()) if chosen.group else None
         value = text_of(next(rest), chosen.slice).strip() if chosen.slice else ""
         identity = text_of(next(rest), chosen.id).strip() if chosen.id else ""
@@ -247,13 +259,6 @@ class _Table:
             self._slices.append(self._slice_values.setdefault(value[:LONGEST_SLICE], len(self._slice_values)))
         if self._ids is not None:
             self._ids.append(identity.encode())
-        self._spool.append(content)
-        self._codes.append(code)
-        self._numbers.append(number)
-        self._lines.append(line)
-        self._characters.append(len(text))
-        self._exact.append(_hash(content))
-        self._near.append(_hash(content.translate(_LOWER, _SPACE)))
 
     def finish(self, source: Source) -> tuple[Rows, LabelMap]:
         """All rows of the split and the label map, after the last file. Raises DataError."""
