@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading import dialect as dialects
+from text_classifier.reading import label_map
 from text_classifier.reading.dialect import Dialect
 from text_classifier.reading.table import LONGEST_FIELD, NoHeader, OpenFile, Row
 from text_classifier.reading.text_lines import LONGEST_LINE, lines
@@ -133,7 +134,9 @@ def _header_problem(file: OpenFile, header: Sequence[str], first: Sequence[Recor
         except DataError:
             continue
         return f"{file.name} line 1 is not the header, line {line} is; remove what stands above it"
-    if not any(len(field) > _LONGEST_NAME or field.count(" ") > 5 or _is_value(field) for field in header):
+    if not any(
+        len(field) > _LONGEST_NAME or field.count(" ") > 5 or label_map.number(field) is not None for field in header
+    ):
         return None
     longest = max(range(len(header)), key=lambda index: len(header[index]))
     names = ["text" if index == longest else f"column{index + 1}" for index in range(len(header))]
@@ -144,15 +147,6 @@ def _header_problem(file: OpenFile, header: Sequence[str], first: Sequence[Recor
         f"{file.name} has no header: its first line is a row ({listed([field[:40] for field in header])}); add one, "
         f"or set has_header=false and columns={','.join(names)}"
     )
-
-
-def _is_value(field: str) -> bool:
-    """Whether a field is a number: no column is called so."""
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 class _Replay:

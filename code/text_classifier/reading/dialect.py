@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from text_classifier.contract.errors import SettingsError
+from text_classifier.reading import label_map
 
 #: Separators in the order in which they are looked for in the first line. A comma is the default.
 _SEPARATORS = ("\t", ",", ";", "|")
@@ -74,7 +75,7 @@ def _is_quoted_tsv(sample: Sequence[str]) -> bool:
     if any('"' in field and not (field.startswith('"') or field.endswith('"')) for field in raw):
         return False
     needed = any(mark in field for field in fields for mark in ('"', "\t", "\n"))
-    texts = [field for field in raw if field.strip('"') and not _is_number(field)]
+    texts = [field for field in raw if field.strip('"') and label_map.number(field) is None]
     return needed or all(field.startswith('"') for field in texts)
 
 
@@ -111,14 +112,6 @@ def unescaped(line: str) -> str:
     if '\\"' not in line:
         return line
     return _ESCAPED.sub(lambda found: "\\" * (len(found[1]) // 2) + ('""' if len(found[1]) % 2 else '"'), line)
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 def quotes(lines: Iterable[str], dialect: Dialect) -> Iterable[str]:
