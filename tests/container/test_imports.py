@@ -18,7 +18,8 @@ IMPORT_LIBRARIES = """
 import importlib, importlib.metadata, json, re, sys
 
 imported = {}
-for name, distributions in importlib.metadata.packages_distributions().items():
+packages = importlib.metadata.packages_distributions()
+for name, distributions in ((name, found) for name, found in packages.items() if name.isidentifier()):
     for distribution in {re.sub("[-_.]+", "-", name).lower() for name in distributions} & set(sys.argv[1:]):
         importlib.import_module(name)
         imported[distribution] = name
