@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from text_classifier.contract import metric_names
-from text_classifier.contract.errors import SettingsError, explain, listed, print_traceback
+from text_classifier.contract.errors import SettingsError, explain, first_line, listed, print_traceback
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, LossCurve, Metrics, Scores, Throughput
 from text_classifier.dataset import data_report
@@ -134,16 +134,27 @@ class Job:
         return trained
 
     def evaluate(self, trained: Training) -> Evaluated:
-        """The logits of the validation rows and, with a test channel, of the test rows; none after a stop."""
+        """The logits of the validation rows and, with a test channel, of the test rows; none after a stop.
+
+        The model is whole by now: in a single process an error here (long test texts and little memory) costs the
+        metrics of the split and not the model.
+        """
         logits: dict[Measured, np.ndarray] = {}
         names: tuple[Measured, ...] = ("validation", "test")
         for name in names:
             if name in self.splits and not trained.is_stopped:
                 split = self.splits[name]
-                split_logits = predict(self.classifier, split, self.settings.eval_batch_size, self.cluster, self.stop)
-                if split_logits is None:
+                try:
+                    found = predict(self.classifier, split, self.settings.eval_batch_size, self.cluster, self.stop)
+                except Exception as error:
+                    if self.cluster.world_size > 1:  # the other ranks wait for this one
+                        raise
+                    print_traceback()
+                    print(f"WARNING: the {name} rows were not evaluated: {first_line(error)}", flush=True)
                     break
-                logits[name] = split_logits
+                if found is None:
+                    break
+                logits[name] = found
         return Evaluated(
             task=self.task,
             classes=self.classes,

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from text_classifier.job import Job
@@ -67,3 +68,32 @@ def test_an_error_in_a_stage_ends_the_report_and_not_the_job(
 def test_a_job_without_its_metrics_has_failed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         end(Ending(tmp_path, OSError(28, "No space left on device")))
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_an_error_in_the_evaluation_costs_the_metrics_and_not_the_model(
+    world_size: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job: Any = object.__new__(Job)
+    split = SimpleNamespace(tokens=SimpleNamespace(lengths=np.ones(1)))
+    job.splits = {"train": split, "validation": split, "test": split}
+    job.data = SimpleNamespace(splits={})
+    job.settings = SimpleNamespace(eval_batch_size=8)
+    job.cluster = SimpleNamespace(world_size=world_size)
+    job.task = job.classes = job.classifier = job.stop = None
+    answers = iter([np.zeros((1, 2)), RuntimeError("out of memory")])
+
+    def predict(*_: Any) -> Any:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("text_classifier.job.predict", predict)
+    if world_size == 2:
+        with pytest.raises(RuntimeError):
+            job.evaluate(SimpleNamespace(is_stopped=False))
+        return
+    evaluated = job.evaluate(SimpleNamespace(is_stopped=False))
+    assert list(evaluated.logits) == ["validation"]
+    assert "WARNING: the test rows were not evaluated: " in capsys.readouterr().out
