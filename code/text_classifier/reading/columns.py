@@ -83,6 +83,11 @@ class Columns:
         return Chosen(texts, id=self.id if self.id in columns else "")
 
 
+def is_usual(column: str) -> bool:
+    """Whether a column is called as columns of texts or labels usually are."""
+    return column.casefold() in (*_TEXTS, *_LABELS)
+
+
 def names_of(text: str, hyperparameter: str) -> tuple[str, ...]:
     """The names in a hyperparameter: comma-separated, or a JSON list, in which a name may hold a comma.
 

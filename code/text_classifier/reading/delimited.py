@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from text_classifier.contract.errors import DataError, listed
+from text_classifier.contract.errors import DataError
 from text_classifier.reading import dialect as dialects
-from text_classifier.reading import label_map
+from text_classifier.reading import header as headers
 from text_classifier.reading.dialect import Dialect
+from text_classifier.reading.header import Record
 from text_classifier.reading.table import LONGEST_FIELD, NoHeader, OpenFile, Row
 from text_classifier.reading.text_lines import LONGEST_LINE, lines
 
 #: Lines and characters from which the dialect is detected.
-_SAMPLE_LINES, _SAMPLE_CHARACTERS = 1_000, 1 << 17
-
-#: Records below the first one among which the header is looked for when the first is none.
-_HEADER_TRIED = 10
-
-#: A header with a longer name looks like a row.
-_LONGEST_NAME = 80
+_SAMPLE_LINES, _SAMPLE_CHARACTERS = 1_000, 1 << 20
 
 _CSV_REASONS = {
     "unexpected end of data": "a quote opened here is never closed",
@@ -34,21 +30,16 @@ _CSV_REASONS = {
 #: How fastText marks labels.
 _FASTTEXT = "__label__"
 
-_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+#: A first label of fastText's; in a CSV file a separator ends it.
+_FASTTEXT_LABEL = re.compile(rb"__label__[^\s,;|]+\s")
 
-#: A record: its number, the number of its first line, and its fields.
-Record = tuple[int, int, list[str]]
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 
 
 def delimited_rows(file: OpenFile) -> Iterator[Row]:
     """The rows of a file with separated fields."""
     source = lines(file.content, file.name)
-    sample: list[str] = []
-    while len(sample) < _SAMPLE_LINES and sum(map(len, sample[-1:])) < _SAMPLE_CHARACTERS:
-        line = next(source, None)
-        if line is None:
-            break
-        sample.append(line)
+    sample = _sample(source)
     source = itertools.chain(sample, source)
     dialect = dialects.detect([line.removesuffix("\r") for line in sample], file.options.delimiter)
     if dialect.is_quoted:
@@ -58,6 +49,17 @@ def delimited_rows(file: OpenFile) -> Iterator[Row]:
     if dialect.has_sep_line:  # the first line, which is no header
         records = itertools.dropwhile(lambda record: record[1] == 1, records)
     return _fields(file, records, dialect)
+
+
+def _sample(source: Iterator[str]) -> list[str]:
+    """The first lines."""
+    sample, characters = [], 0
+    for line in itertools.islice(source, _SAMPLE_LINES):
+        sample.append(line)
+        characters += len(line)
+        if characters >= _SAMPLE_CHARACTERS:
+            break
+    return sample
 
 
 def fasttext_rows(file: OpenFile) -> Iterator[Row]:
@@ -73,7 +75,7 @@ def fasttext_rows(file: OpenFile) -> Iterator[Row]:
 
 def is_fasttext(head: bytes) -> bool:
     """Whether a file begins as fastText's files do."""
-    return head.startswith(_FASTTEXT.encode())
+    return _FASTTEXT_LABEL.match(head) is not None
 
 
 def _split(source: Iterable[str], delimiter: str) -> Iterator[Record]:
@@ -88,30 +90,32 @@ def _fields(file: OpenFile, records: Iterator[Record], dialect: Dialect) -> Iter
     header: Sequence[str] = file.options.columns
     if file.options.has_header:
         header = next((fields for _, _, fields in records if fields), ())
-    first = list(itertools.islice((record for record in records if record[2]), _HEADER_TRIED))
-    if not header or not first:
+    first = next((record for record in records if record[2]), None)
+    if not header or first is None:
         return
     try:
-        pick = file.picker(header, first[0][2])
+        pick = file.picker(header, first[2])
     except NoHeader:
         raise
     except DataError:
-        if problem := _header_problem(file, header, first):
-            raise DataError(problem) from None
+        if sentence := headers.problem(file, header, itertools.chain([first], records), dialect):
+            raise DataError(sentence) from None
         raise
-    width, headers, names = len(header), 0, header[0] if file.options.has_header else None
-    for number, line, fields in itertools.chain(first, records):
+    width, repeated = len(header), 0
+    starts = headers.spellings(header[0])
+    longest = max(map(len, starts))
+    for number, line, fields in itertools.chain([first], records):
         if len(fields) == width:
             start = fields[0]
-            if start != names and start.strip():
+            if (len(start) > longest or start not in starts) and start.strip():
                 yield number, line, pick(fields)
-            elif start == names and fields == header:
-                headers += 1
-            elif any(map(str.strip, fields)):
+            elif start in starts and headers.is_header(fields, header):
+                repeated += 1
+            elif any(map(str.strip, fields)) or fields == [""]:  # in a file with one column a blank line has no fields
                 yield number, line, pick(fields)
         elif any(map(str.strip, fields)):
             file.bad(number, line, *_wrong_width(file, len(fields), width, dialect))
-    if headers:
+    if repeated:
         file.notes.append("lines that repeat the header are no rows")
 
 
@@ -122,31 +126,6 @@ def _wrong_width(file: OpenFile, found: int, width: int, dialect: Dialect) -> tu
     separator = _NAMES.get(dialect.delimiter, f"{dialect.delimiter!r}")
     remedy = f"quote texts that hold a {separator}, or fix the row" if found > width else "fix or remove the row"
     return f"has {fields}, {wanted}", remedy if dialect.is_quoted else "fix or remove the row"
-
-
-def _header_problem(file: OpenFile, header: Sequence[str], first: Sequence[Record]) -> str | None:
-    """The sentence for a header without the wanted columns that is no header at all; None if it may be one."""
-    if not file.options.has_header:
-        return None
-    for _, line, fields in first:
-        try:
-            file.choose([field.strip() for field in fields], ())
-        except DataError:
-            continue
-        return f"{file.name} line 1 is not the header, line {line} is; remove what stands above it"
-    if not any(
-        len(field) > _LONGEST_NAME or field.count(" ") > 5 or label_map.number(field) is not None for field in header
-    ):
-        return None
-    longest = max(range(len(header)), key=lambda index: len(header[index]))
-    names = ["text" if index == longest else f"column{index + 1}" for index in range(len(header))]
-    others = [index for index in range(len(header)) if index != longest]
-    if others:
-        names[min(others, key=lambda index: len(header[index]))] = "label"
-    return (
-        f"{file.name} has no header: its first line is a row ({listed([field[:40] for field in header])}); add one, "
-        f"or set has_header=false and columns={','.join(names)}"
-    )
 
 
 class _Replay:

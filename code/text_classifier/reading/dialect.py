@@ -11,7 +11,7 @@ from text_classifier.contract.errors import SettingsError
 from text_classifier.reading import label_map
 
 #: Separators in the order in which they are looked for in the first line. A comma is the default.
-_SEPARATORS = ("\t", ",", ";", "|")
+SEPARATORS = ("\t", ",", ";", "|")
 
 #: Excel's own first line: it names the separator.
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
@@ -36,7 +36,7 @@ def detect(sample: Sequence[str], delimiter: str) -> Dialect:
     if sep_line:
         rest = sample[sample.index(first) + 1 :]
         return Dialect(sep_line[1], has_backslashes=_has_backslashes(rest, sep_line[1]), has_sep_line=True)
-    separator = _given(delimiter) or _separator(first)
+    separator = _given(delimiter) or _separator(first, sample)
     if separator == "\t" and not _is_quoted_tsv(sample):
         return Dialect(separator, is_quoted=False)
     return Dialect(separator, has_backslashes=_has_backslashes(sample, separator))
@@ -49,10 +49,17 @@ def _given(delimiter: str) -> str:
     return character
 
 
-def _separator(header: str) -> str:
-    """The separator of a first line: those within quotes do not count."""
+def _separator(header: str, sample: Sequence[str]) -> str:
+    """The separator of a first line: those within quotes do not count.
+
+    Of several, such as a comma within a name and semicolons, the first one that gives all lines as many fields. A tab
+    is one in any case.
+    """
     bare = _QUOTED.sub("", header)
-    return next((separator for separator in _SEPARATORS if separator in bare), ",")
+    found = [separator for separator in SEPARATORS if separator in bare] or [","]
+    if found[0] == "\t" or len(found) == 1:
+        return found[0]
+    return next((separator for separator in found if _is_valid(sample, separator)), found[0])
 
 
 def _is_quoted_tsv(sample: Sequence[str]) -> bool:

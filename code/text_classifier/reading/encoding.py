@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterator
 
 from text_classifier.contract.errors import DataError, SettingsError
@@ -19,6 +20,11 @@ _MARKS = (
 
 #: First bytes of the formats that are not text: Parquet, Arrow files and streams.
 BINARY = (b"PAR1", b"ARROW1\x00\x00", b"\xff\xff\xff\xff")
+
+#: Characters without a line feed after which a block is decoded, as in a JSON array on one line.
+_LONGEST = 1 << 24
+
+_TO_LAST_ASCII = re.compile(rb"[\x00-\xff]*[\x00-\x7f]")
 
 #: Codecs of Python that are not encodings of files.
 _NO_ENCODINGS = ("utf-7", "idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined")
@@ -39,14 +45,16 @@ def as_utf8(content: Iterator[bytes], name: str, encoding: str, note: Callable[[
         return
     mark, marked = next(((mark, name) for mark, name in _MARKS if head.startswith(mark)), (b"", ""))
     head = head.removeprefix(mark)
-    if marked in ("", "utf-8") and encoding.lower() == AUTO:
-        yield from _utf8_else_fallback(_chain(head, content), name, note)
-    elif (marked or codec) == "utf-8":
-        _refuse_unmarked(head, name)
-        yield head
-        yield from content
-    else:
+    if (marked or codec) != "utf-8":
+        if not marked and _is_beyond_ascii(head):
+            note(f"WARNING: {name} looks like UTF-8, but is read as {codec}; unset encoding if its texts are garbled")
         yield from _decoded(_chain(head, content), name, marked or codec)
+        return
+    _refuse_unmarked(head, name)
+    if encoding.lower() == AUTO:
+        yield from _utf8_else_fallback(_chain(head, content), name, note)
+    else:
+        yield from _chain(head, content)
 
 
 def _chain(head: bytes, content: Iterator[bytes]) -> Iterator[bytes]:
@@ -79,6 +87,15 @@ def _refuse_unmarked(head: bytes, name: str) -> None:
             raise DataError(f"{name} seems to be UTF-16 without a byte order mark; set encoding={codec}")
 
 
+def _is_beyond_ascii(head: bytes) -> bool:
+    """Whether the first block of a file is UTF-8 with characters that are not ASCII."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return not head.isascii()
+
+
 def _decoded(content: Iterator[bytes], name: str, codec: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(codec)()
     try:
@@ -91,18 +108,30 @@ def _decoded(content: Iterator[bytes], name: str, codec: str) -> Iterator[bytes]
 
 
 def _utf8_else_fallback(content: Iterator[bytes], name: str, note: Callable[[str], None]) -> Iterator[bytes]:
-    others, rest = 0, b""
-    for block in content:
-        whole, newline, rest = (rest + block).rpartition(b"\n")
-        text, count = _line_by_line(whole + newline)
+    others = 0
+    for part in _whole_lines(content):
+        text, count = _line_by_line(part)
         others += count
         yield text
-    text, count = _line_by_line(rest)
-    others += count
-    yield text
     if others:
         lines = "1 line that is" if others == 1 else f"{others:,} lines that are"
         note(f"WARNING: {name} has {lines} not UTF-8, read as {FALLBACK}; look at the texts")
+
+
+def _whole_lines(content: Iterator[bytes]) -> Iterator[bytes]:
+    """The content in parts that end with a line; a part of a very long line ends with an ASCII character."""
+    rest = b""
+    for block in content:
+        rest += block
+        end = rest.rfind(b"\n") + 1
+        if not end and len(rest) > _LONGEST:
+            ascii_end = _TO_LAST_ASCII.match(rest)
+            end = ascii_end.end() if ascii_end else len(rest)
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+    if rest:
+        yield rest
 
 
 def _line_by_line(text: bytes) -> tuple[bytes, int]:

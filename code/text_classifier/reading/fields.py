@@ -10,6 +10,9 @@ from text_classifier.reading.table import LONGEST_FIELD, MISSING
 #: Maximum length of a label or a group, in characters.
 LONGEST_LABEL = 200
 
+#: What to do about bytes that are not UTF-8.
+SET_ENCODING = "set encoding=windows-1252 if a Windows program wrote the file, else encoding=auto"
+
 
 class BadRow(Exception):
     """A row that cannot be used, with the reason and a remedy."""
@@ -42,10 +45,8 @@ def text(value: Any, name: str) -> str:
     except UnicodeEncodeError as error:
         character = ord(content[error.start])
         if 0xDC80 <= character <= 0xDCFF:
-            raise BadRow(
-                f"is not UTF-8 in column {name!r} (byte 0x{character - 0xDC00:02x})",
-                "set encoding=windows-1252 if a Windows program wrote the file, else encoding=auto",
-            ) from None
+            reason = f"is not UTF-8 in column {name!r} (byte 0x{character - 0xDC00:02x})"
+            raise BadRow(reason, SET_ENCODING) from None
         raise BadRow(f"has half a surrogate pair in column {name!r}") from None
     if "\0" in content:
         raise BadRow(f"has a NUL character in column {name!r}")

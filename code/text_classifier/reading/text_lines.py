@@ -13,7 +13,7 @@ from text_classifier.reading.table import LONGEST_FIELD
 #: Maximum length of a line in bytes, and of an element of a JSON array in characters: it is held in memory.
 LONGEST_LINE = 4 * LONGEST_FIELD
 
-#: Ctrl-Z, with which DOS programs mark the end of a text file.
+#: Ctrl-Z, with which DOS programs mark the end of a text file, and fill its last block.
 _END_OF_FILE = b"\x1a"
 
 
@@ -32,6 +32,6 @@ def lines(content: Iterable[bytes], name: str) -> Iterator[str]:
             rest = block[end + 1 :]
         if len(rest) > LONGEST_LINE:
             raise DataError(f"{name} line {lines_before + 1} is longer than {LONGEST_LINE:,} bytes; fix or remove it")
-    rest = rest.removesuffix(_END_OF_FILE)
+    rest = rest.rstrip(_END_OF_FILE)
     if rest:
         yield rest.decode("utf-8", "surrogateescape")

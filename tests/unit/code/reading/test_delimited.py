@@ -12,6 +12,8 @@ import pytest
 from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.hyperparameters import parse
 from text_classifier.dataset.load import Data, read_data
+from text_classifier.reading.columns import Columns
+from text_classifier.reading.rows import read_texts
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -140,6 +142,70 @@ def test_lines_that_are_no_rows(channel: Write) -> None:
     assert sum(len(split) for split in found.splits.values()) == 2 * len(ROWS)
     assert "lines that repeat the header are no rows" in found.report["notes"]
     assert "label" not in found.classes
+
+
+@pytest.mark.parametrize(
+    "again", ["\ufefftext,label", '\ufeff"text","label"', "text, label", "Text,LABEL", '"text","label"']
+)
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_a_header_further_below_is_no_row_however_it_is_written(channel: Write, again: str, delimiter: str) -> None:
+    table = "text,label\na,x\nb,y\n" + again + "\nc,x\nd,y\n"
+    found = data(channel("a.csv", table.replace(",", delimiter)))
+    assert rows(found) == {("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")}
+    assert "lines that repeat the header are no rows" in found.report["notes"]
+
+
+def test_a_header_in_a_file_that_is_said_to_have_none_is_no_row(channel: Write) -> None:
+    found = data(channel("a.csv", written(",")), has_header="false", columns="text,label")
+    assert rows(found) == set(ROWS)
+
+
+def test_rows_that_share_a_value_with_the_header_are_rows(channel: Write) -> None:
+    table = "text,label\ntext,a\nText,b\nlabel,text\n\ufefftext,label!\n"
+    assert len(rows(data(channel("a.csv", table + "x,a\ny,b\nz,text\nw,label!\n")))) == 8
+
+
+def test_a_file_of_one_column(channel: Write) -> None:
+    folder = channel("a.csv", 'text\na; b\n""\n\n   \nText\nc|d\n')
+    found = [row.text for row in read_texts(folder / "a.csv", Columns(("text",)))]
+    assert found == ["a; b", "", "Text", "c|d"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "|"])
+def test_a_name_may_hold_a_comma_that_is_not_quoted(channel: Write, delimiter: str) -> None:
+    table = written(delimiter, names=("text", "label", "Comment, free"))
+    assert "Comment, free" in table and '"Comment' not in table
+    assert rows(data(channel("a.csv", table))) == set(ROWS)
+    table = written(",", names=("text", "label", f"Comment{delimiter} free"))
+    assert rows(data(channel("a.csv", table))) == set(ROWS)
+
+
+@pytest.mark.parametrize("above", ["Reviews of May\n", "Reviews, May\n\n", "# made by x, y\n# z\n"])
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_lines_above_the_header_have_separators_of_their_own(channel: Write, above: str, delimiter: str) -> None:
+    line = above.count("\n") + 1
+    with pytest.raises(DataError, match=f"^train/a.csv line 1 is not the header, line {line} is; remove what stands"):
+        data(channel("a.csv", above + written(delimiter)))
+
+
+def test_a_first_line_that_recurs_is_a_row(channel: Write) -> None:
+    folder = channel("a.csv", "ham\tok lar\nspam\twin now\nham\tfine\nspam\tfree\n")
+    with pytest.raises(
+        DataError, match=r"has no header: its first line is a row \(ham, ok lar\); .*columns=label,text$"
+    ):
+        data(folder)
+    with pytest.raises(DataError, match="has no column .*; try text_columns=comment label_column=label$"):
+        data(channel("a.csv", "comment,label,2019\nx,a,1\ny,b,2\n"))
+
+
+def test_a_label_of_fasttext_in_a_csv_file(channel: Write) -> None:
+    with pytest.raises(DataError, match="has no header: its first line is a row .*columns=label,text$"):
+        data(channel("a.csv", "__label__pos,a very good film\n__label__neg,bad\n__label__pos,fine\n"))
+
+
+@pytest.mark.parametrize("end", ["\x1a", "\x1a\x1a\x1a"])
+def test_the_end_of_a_dos_file_is_no_row(channel: Write, end: str) -> None:
+    assert rows(data(channel("a.csv", written(",") + end))) == set(ROWS)
 
 
 def test_a_name_with_a_comma(channel: Write) -> None:

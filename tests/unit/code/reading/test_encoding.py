@@ -12,6 +12,7 @@ from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.hyperparameters import parse
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.reading import content
+from text_classifier.reading import encoding as encodings
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -57,6 +58,38 @@ def test_auto_reads_other_lines_as_windows_1252_and_counts_them(
         [warning] = [note for note in found.report["notes"] if "UTF-8" in note]
         assert warning == "WARNING: train/a has 3 lines that are not UTF-8, read as windows-1252; look at the texts"
     assert texts(data(channel("a", b"text,label\na\x81b,1\nc\xe9,2\nd,1\ne,2\n"), encoding="auto")) >= {"c\u00e9"}
+
+
+def test_auto_reads_json_on_one_line_of_any_length(channel: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = "[" + JSON.strip().replace("\n", ",") + "]"
+    assert texts(data(channel("a", array.encode()), encoding="auto")) == set(TEXTS)
+    found = data(channel("a", array.encode("cp1252")), encoding="auto")
+    assert texts(found) == set(TEXTS)
+    assert any("1 line that is not UTF-8" in note for note in found.report["notes"])
+    monkeypatch.setattr(encodings, "_LONGEST", 40)
+    monkeypatch.setattr(content, "BLOCK", 7)
+    assert texts(data(channel("a", array.encode()), encoding="auto")) == set(TEXTS)
+
+
+@pytest.mark.parametrize("encoding", ["", "auto", "utf-8"])
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_named(channel: Write, encoding: str, codec: str) -> None:
+    with pytest.raises(DataError, match=f"seems to be UTF-16 without a byte order mark; set encoding={codec}$"):
+        data(channel("a", TABLE.encode(codec)), encoding=encoding)
+
+
+def test_a_header_that_is_not_utf_8_is_named(channel: Write) -> None:
+    with pytest.raises(DataError, match="^train/a line 1, the header, is not UTF-8; set encoding=windows-1252 if"):
+        data(channel("a", TABLE.replace("text", "d\u00e9tail").encode("cp1252")), text_columns="d\u00e9tail")
+
+
+def test_utf_8_in_another_encoding_is_a_warning(channel: Write) -> None:
+    found = data(channel("a", TABLE.encode()), encoding="latin-1")
+    assert [
+        note for note in found.report["notes"] if note.startswith("WARNING: train/a looks like UTF-8, but is read as")
+    ]
+    found = data(channel("a", TABLE.encode("cp1252")), encoding="windows-1252")
+    assert not [note for note in found.report["notes"] if "WARNING" in note]
 
 
 def test_bytes_that_are_not_of_the_encoding_are_one_sentence(channel: Write) -> None:

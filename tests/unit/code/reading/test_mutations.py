@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import pyarrow
@@ -85,7 +86,11 @@ def amazon(kind: str) -> bytes:
 
 
 def is_row(fields: list[str], header: list[str]) -> bool:
-    return any(field.strip() for field in fields) and fields != header
+    return any(field.strip() for field in fields) and plain(fields) != plain(header)
+
+
+def plain(names: list[str]) -> list[str]:
+    return [unicodedata.normalize("NFC", name.strip('\ufeff"').strip()).casefold() for name in names]
 
 
 def rows_of_table(content: str) -> int:
@@ -148,7 +153,7 @@ def count(kind: str, content: bytes) -> int | None:
     encoding = "utf-16" if kind == "utf-16" else "utf-8"
     if not content.startswith(b"\xff\xfe") and kind == "utf-16":
         return None
-    text = content.decode(encoding, "surrogateescape").removeprefix("\ufeff").removesuffix("\x1a")
+    text = content.decode(encoding, "surrogateescape").removeprefix("\ufeff").rstrip("\x1a")
     start = text.lstrip()
     first = next((line.removesuffix("\r") for line in start.split("\n") if line.strip()), "")
     if first.startswith("{"):
@@ -158,10 +163,13 @@ def count(kind: str, content: bytes) -> int | None:
             return rows_of_json_lines(text)
     if first.startswith("["):
         return rows_of_json_array(text)
-    if first.startswith("__label__"):
+    if re.match(r"__label__[^\s,;|]+(\s|$)", first):
         return rows_of_json_lines(text)
     bare = re.sub(r'"(?:[^"]|"")*"', "", first)
-    separator = next((mark for mark in "\t,;|" if mark in bare), ",")
+    separators = [mark for mark in "\t,;|" if mark in bare] or [","]
+    if len(separators) > 1 and separators[0] != "\t":
+        return None
+    separator = separators[0]
     if first.lower().lstrip('"').startswith("sep=") or '\\"' in text:
         return None
     if separator == "\t":
@@ -186,6 +194,7 @@ FILES = {
     "json pandas": json.dumps({"text": dict(enumerate("abcdef")), "label": dict(enumerate([1, 2] * 3))}).encode(),
     "json split": json.dumps({"columns": ["text", "label"], "data": [[c, 1] for c in "abcdef"]}).encode(),
     "arrow": arrow_file(),
+    "joined": csv_file() + b"\xef\xbb\xbf" + csv_file(),
     "sep line": b"sep=;\r\n" + csv_file(";"),
     "spark": b'text,label\n"a \\"b\\", c",1\nd,2\n"e, \\"f",1\n',
 }
