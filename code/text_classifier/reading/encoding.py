@@ -21,8 +21,8 @@ _MARKS = (
 #: First bytes of the formats that are not text: Parquet, Arrow files and streams.
 BINARY = (b"PAR1", b"ARROW1\x00\x00", b"\xff\xff\xff\xff")
 
-#: Characters without a line feed after which a block is decoded, as in a JSON array on one line.
-_LONGEST = 1 << 24
+#: Bytes without a line feed after which a block is decoded, as in a JSON array on one line.
+_LONGEST = 1 << 22
 
 _TO_LAST_ASCII = re.compile(rb"[\x00-\xff]*[\x00-\x7f]")
 
