@@ -164,10 +164,10 @@ test-bases: engine venv demo-data ## Build and test the image on Debian 12 and 1
 	PYTHONPATH=code build/python3.12/bin/python -m pytest -p no:cacheprovider --numprocesses 2 tests/unit/code
 
 # Without own kernels, and many times slower than a real machine of this kind: minutes for a few rows.
-test-platforms: engine venv demo-data ## Build for arm64, check and train by emulation; train on an x86 CPU without AVX2; an hour
+test-platforms: build demo-data ## Build for arm64, check and train by emulation; train on an x86 CPU without AVX2; an hour
 	docker/ensure-emulation.sh linux/arm64
 	PLATFORM=linux/arm64 ./build_and_push.sh build --image $(IMAGE)-arm64:local
-	TEST_IMAGE=$(IMAGE)-arm64:local $(IN_VENV)pytest tests/platforms
+	TEST_ARM64_IMAGE=$(IMAGE)-arm64:local $(IN_VENV)pytest tests/platforms
 
 # What Hugging Face's serving containers have besides torch, which comes from the image. One package has no wheel.
 build/serving/packages/.installed: tests/container/serving-requirements.lock | venv

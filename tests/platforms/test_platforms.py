@@ -22,8 +22,8 @@ PATIENCE = 1_800.0
 
 ARM64_IMAGE = os.environ.get("TEST_ARM64_IMAGE", "sagemaker-text-classification-arm64:local")
 
-#: From before AVX and AVX2.
-OLD_CPU = "Nehalem"
+#: A processor without AVX2. (On older ones, such as Nehalem, numpy itself crashes in the emulator.)
+OLD_CPU = "EPYC,-avx2"
 
 ONE_EPOCH = QUICK | {"epochs": "1"}
 
@@ -51,7 +51,7 @@ def trains(tmp_path: Path, tiny_model: Path) -> Callable[..., ContainerJob]:
         with containers.running(job, **options):
             codes = job.wait(PATIENCE)
             assert codes == {"algo-1": 0}, job.log()
-            assert "WARNING" in job.log() and "go on slower" in job.log().replace("goes on", "go on"), job.log()
+            assert "WARNING" in job.log() and "slower" in job.log(), job.log()
         manifest = job.manifest()
         assert manifest is not None and manifest["status"] == "completed"
         return job
@@ -59,7 +59,7 @@ def trains(tmp_path: Path, tiny_model: Path) -> Callable[..., ContainerJob]:
     return train
 
 
-def test_the_arm64_image_is_one(request: pytest.FixtureRequest) -> None:
+def test_the_arm64_image_is_one() -> None:
     assert docker.from_env().images.get(ARM64_IMAGE).attrs["Architecture"] == "arm64"
 
 
