@@ -23,9 +23,9 @@ from text_classifier.contract import redaction, schema
 from text_classifier.contract.errors import DataError, JobError, SettingsError, describe
 from text_classifier.contract.hyperparameters import TABLE
 from text_classifier.contract.schema import Manifest
+from text_classifier.reading.channel import read_texts
 from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.options import READING, file_options, with_defaults
-from text_classifier.reading.rows import read_texts
 from text_classifier.runtime.cpus import thread_variables
 
 #: Rows in memory at a time; batches are sorted by length within them.

@@ -14,10 +14,11 @@ from text_classifier.contract.schema import SCHEMA_VERSION, ChannelReport, DataR
 from text_classifier.dataset import data_report
 from text_classifier.dataset.splits import sample, shared, split, split_groups
 from text_classifier.reading.bad_rows import BadRows
+from text_classifier.reading.channel import read_rows
 from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.label_map import LabelMap, parse_label_map
 from text_classifier.reading.options import file_options
-from text_classifier.reading.rows import Rows, read_rows
+from text_classifier.reading.rows import Rows
 from text_classifier.reading.sources import Source, sources
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.registry import task_of

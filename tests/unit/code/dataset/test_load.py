@@ -13,7 +13,7 @@ from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.hyperparameters import parse
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import Data, read_data
-from text_classifier.reading import rows as reading
+from text_classifier.reading import channel as reading
 from text_classifier.runtime.folders import JobFolders
 
 

@@ -12,8 +12,8 @@ import pytest
 from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.hyperparameters import parse
 from text_classifier.dataset.load import Data, read_data
+from text_classifier.reading.channel import read_texts
 from text_classifier.reading.columns import Columns
-from text_classifier.reading.rows import read_texts
 
 Write = Callable[[str, str | bytes], Path]
 

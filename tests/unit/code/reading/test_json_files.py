@@ -13,9 +13,9 @@ from support.labels import AnyLabels
 from text_classifier.contract.errors import DataError
 from text_classifier.reading import json_files
 from text_classifier.reading.bad_rows import BadRows
+from text_classifier.reading.channel import read_rows
 from text_classifier.reading.columns import Columns
 from text_classifier.reading.json_values import JsonText
-from text_classifier.reading.rows import read_rows
 from text_classifier.reading.sources import source
 from text_classifier.reading.table import FileOptions
 

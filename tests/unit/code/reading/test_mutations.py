@@ -24,8 +24,8 @@ from pyarrow import parquet
 from support.amazon_reviews import write
 from support.labels import AnyLabels
 from text_classifier.contract.errors import DataError
+from text_classifier.reading.channel import read_rows
 from text_classifier.reading.columns import Columns
-from text_classifier.reading.rows import read_rows
 from text_classifier.reading.sources import source
 
 EXAMPLES = int(os.environ.get("EXAMPLES", 150))

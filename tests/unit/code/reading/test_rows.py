@@ -17,8 +17,8 @@ from pyarrow import parquet
 from support.labels import AnyLabels
 from text_classifier.contract.errors import DataError
 from text_classifier.reading.bad_rows import BadRows
+from text_classifier.reading.channel import read_rows
 from text_classifier.reading.columns import Columns
-from text_classifier.reading.rows import read_rows
 from text_classifier.reading.sources import source
 
 Write = Callable[[str, str | bytes], Path]
