@@ -6,9 +6,11 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +46,14 @@ class Job:
         log, _ = process.communicate(timeout=240)
         return process.returncode, log
 
+    def run_ranks(self, *arguments: str, each: Sequence[Mapping[str, str]]) -> tuple[list[int], list[str]]:
+        """Run one process a rank, with the variables that each one has. Returns the exit codes and the logs."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        shared = {"WORLD_SIZE": str(len(each)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        return wait([self.start(*arguments, RANK=str(rank), **shared, **own) for rank, own in enumerate(each)])
+
     def clear(self) -> None:
         """Remove what earlier runs left, checkpoints included."""
         for folder in ("model", "output", "checkpoints"):
@@ -57,6 +67,25 @@ class Job:
     def metrics(self) -> dict[str, object]:
         report: dict[str, object] = json.loads((self.base / "output" / "data" / "metrics.json").read_text())
         return report
+
+
+def wait(processes: Sequence[subprocess.Popen[str]]) -> tuple[list[int], list[str]]:
+    """The exit codes and the logs of processes that work together. As in the hook, one that fails ends the others."""
+
+    def log_of(process: subprocess.Popen[str]) -> str:
+        try:
+            log, _ = process.communicate(timeout=240)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            log, _ = process.communicate()
+        if process.returncode:
+            for other in processes:
+                other.terminate()
+        return log
+
+    with ThreadPoolExecutor(len(processes)) as pool:
+        logs = list(pool.map(log_of, processes))
+    return [process.returncode for process in processes], logs
 
 
 def table(rows: Iterable[tuple[str, str]]) -> str:

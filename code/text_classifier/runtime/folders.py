@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from text_classifier.contract.data_files import split_name
@@ -146,11 +147,10 @@ class JobFolders:
     def require_writable_outputs(self) -> None:
         """Raise PlatformError when an output folder cannot be written: before training, not after it."""
         for folder in (self.model, self.base / "output", self.output_data):
-            probe = folder / ".write-probe"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                probe.touch()
-                probe.unlink()
+                with TemporaryFile(dir=folder):  # a name of its own: all processes of a host look at the same time
+                    pass
             except OSError as error:
                 raise PlatformError(
                     f"{folder} is not writable ({error.strerror}); mount it writable for user {os.getuid()}"

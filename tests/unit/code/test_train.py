@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -83,13 +82,8 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(ready_job: Jo
     alone = ready_job.metrics["epochs"]
     ready_job.clear()
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    pair = [ready_job.start(*options, "--train_batch_size=2", RANK=rank, **shared) for rank in "01"]
-    logs = [process.communicate(timeout=240)[0] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], logs
+    codes, logs = ready_job.run_ranks(*options, "--train_batch_size=2", each=[{}, {}])
+    assert codes == [0, 0], logs
     together = ready_job.metrics["epochs"]
     assert isinstance(alone, list) and isinstance(together, list)
     for one, two in zip(alone, together, strict=True):

@@ -6,7 +6,6 @@ import ctypes
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -231,15 +230,8 @@ def test_ranks_agree_on_the_native_operations_that_all_have() -> None:
 
 
 def test_where_one_rank_lacks_native_operations_no_rank_uses_them(ready_job: Job) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    pair = [
-        ready_job.start("--epochs=1", RANK=str(rank), TEXT_OPS=choice, **shared)
-        for rank, choice in enumerate(("auto", "reference"))
-    ]
-    logs = [process.communicate(timeout=240)[0] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], logs
+    codes, logs = ready_job.run_ranks("--epochs=1", each=[{"TEXT_OPS": "auto"}, {"TEXT_OPS": "reference"}])
+    assert codes == [0, 0], logs
     assert ready_job.metrics["operations"] == dict.fromkeys(OPERATIONS, TORCH)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,12 @@ def test_outputs_that_cannot_be_written_are_found_at_the_start(tmp_path: Path) -
     (tmp_path / "model").write_text("a file where the folder should be")
     with pytest.raises(PlatformError, match="model is not writable .*; mount it writable for user"):
         JobFolders(tmp_path).require_writable_outputs()
+
+
+def test_all_processes_of_a_host_may_look_at_the_outputs_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: JobFolders(tmp_path).require_writable_outputs(), range(400)))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_the_first_failure_stays(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.jobs import Job, easy_rows, table
+from support.jobs import Job, easy_rows, table, wait
 from text_classifier.contract.errors import PlatformError
 from text_classifier.contract.hyperparameters import parse
 from text_classifier.dataset.load import read_data
@@ -166,8 +166,8 @@ def test_two_hosts_with_uneven_shards_train_as_one_on_all_rows(ready_job: Job, t
                 command, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
         )
-    logs = [process.communicate(timeout=240)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], logs
+    codes, logs = wait(running)
+    assert codes == [0, 0], logs
     shares = [re.findall(r"rank \d of 2 trained on (\d+) of (\d+) rows", log)[-1] for log in logs]
     assert shares == [("39", "77"), ("38", "77")]
     together = json.loads((tmp_path / names[0] / "output" / "data" / "metrics.json").read_text())["epochs"]
