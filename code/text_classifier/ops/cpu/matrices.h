@@ -16,8 +16,18 @@ namespace {
 
 // --- Matmul ---
 
-// All dimensions are padded with zeros to multiples of BLOCK.
-constexpr int BLOCK = 32;
+// As wide as a register: g++ keeps wider vectors in memory. The sums of a tile, and what is added to them, fill the
+// registers: 32 with AVX-512, 16 with AVX2.
+#ifdef __AVX512F__
+constexpr int VECTOR_BYTES = 64, TILE_ROWS = 8, TILE_VECTORS = 2;
+#else
+constexpr int VECTOR_BYTES = 32, TILE_ROWS = 4, TILE_VECTORS = 2;
+#endif
+
+typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
+
+// All dimensions are padded with zeros to multiples of BLOCK, the columns of a tile: 32 or 16.
+constexpr int BLOCK = TILE_VECTORS * VECTOR_BYTES / sizeof(float);
 
 inline int64_t round_up(int64_t size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
 
@@ -26,14 +36,6 @@ template <class T>
 struct OperandOf {
     using type = float;
 };
-
-typedef float Vector __attribute__((vector_size(64), aligned(4)));
-
-#ifdef __AVX512F__
-constexpr int TILE_ROWS = 8, TILE_VECTORS = 2;
-#else
-constexpr int TILE_ROWS = 4, TILE_VECTORS = 1;
-#endif
 
 // One tile of the result, kept in registers: all loops over it are unrolled.
 inline void matmul_tile(float *result, const float *left, const float *right, int columns, int inner, bool accumulate) {
@@ -60,9 +62,8 @@ inline void matmul_tile(float *result, const float *left, const float *right, in
 
 // result [rows, columns] = left [rows, inner] @ right [inner, columns], or += with `accumulate`.
 void matmul(float *result, const float *left, const float *right, int rows, int columns, int inner, bool accumulate) {
-    constexpr int WIDTH = TILE_VECTORS * sizeof(Vector) / sizeof(float);
     for (int row = 0; row < rows; row += TILE_ROWS)
-        for (int column = 0; column < columns; column += WIDTH)
+        for (int column = 0; column < columns; column += BLOCK)
             matmul_tile(result + static_cast<int64_t>(row) * columns + column, left + static_cast<int64_t>(row) * inner,
                         right + column, columns, inner, accumulate);
 }
