@@ -44,19 +44,20 @@ def compete(
     workers = {name: Worker(log) for name in names}
     trial = corpus.sample(task.batch_size * max(1, steps // 2), seed=0)
     for name, process in workers.items():
+        print(f"{task.tokens} tokens: {name} warms up", flush=True)
         found.setups[name], found.tried[name] = process.call(worker.prepare, name, task, trial)
         found.results[name] = []
-        tried = "; ".join(f"{choice}: {seconds:.2f} s" for choice, seconds in found.tried[name].items())
-        print(f"{name} is ready{f', tried {tried}' if tried else ''}", flush=True)
+        for choice, seconds in found.tried[name].items():
+            print(f"{task.tokens} tokens: {name} tried {choice}: {seconds:.2f} s", flush=True)
     found.products.append(observer.call(sidelights.products, task.device))
     for number in range(1, rounds + 1):
         rows = corpus.sample(task.batch_size * steps, seed=number)
         found.lengths.append(observer.call(sidelights.row_lengths, task, rows))
         for name, process in workers.items():
-            found.results[name].append(process.call(worker.run, rows))
+            result = process.call(worker.run, rows)
+            print(f"{task.tokens} tokens, round {number} of {rounds}: {name} {result.seconds:.2f} s", flush=True)
+            found.results[name].append(result)
             found.products.append(observer.call(sidelights.products, task.device))
-        took = ", ".join(f"{name} {results[-1].seconds:.2f} s" for name, results in found.results.items())
-        print(f"{task.tokens} tokens, round {number} of {rounds}: {took}", flush=True)
     for process in workers.values():
         process.close()
     return found

@@ -25,7 +25,7 @@ from typing import Any
 if not __package__:  # run as a script: put the repository on the path instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import ROOT, competition, corpus, figures, sidelights, weights
+from benchmarks import ROOT, clock, competition, corpus, figures, sidelights, weights
 from benchmarks.competitors import COMPETITORS
 from benchmarks.contest import Task
 from benchmarks.corpus import Rows
@@ -88,6 +88,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="folder with weights and tokenizer (default: the demo's)")
     parser.add_argument("--shape", choices=weights.SHAPES, help="use random weights of this shape")
     parser.add_argument("--rows", choices=("imdb", "snippets", "made-up"), default="imdb")
+    parser.add_argument("--only-avx2", action="store_true", help="as on a CPU without AVX-512, AMX and 16 bits")
     parser.add_argument("--threads", type=int, help="threads per competitor (default: torch's)")
     parser.add_argument(
         "--only-competition", action="store_true", help="skip the measurements of tokenizing, start-up and checkpoints"
@@ -130,6 +131,8 @@ def set_environment(options: argparse.Namespace) -> None:
     """Set environment variables for this process and its child processes."""
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(options.threads)
+    if options.only_avx2:
+        os.environ.update(clock.ONLY_AVX2)
     # One GPU or none: Trainer would split a batch over all visible GPUs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if options.device == "cpu" else os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     os.environ["HF_HUB_OFFLINE"] = "1"

@@ -21,6 +21,7 @@ from benchmarks.contest import Task
 from benchmarks.corpus import Rows
 from benchmarks.ours import folders_of, hyperparameters, job_of
 from benchmarks.tutorial import OneAtATime
+from text_classifier.ops import processor
 from text_classifier.runtime.stop import StopSignal
 from text_classifier.tokenization.tokens import tokenize
 from text_classifier.training import checkpoint, resume
@@ -51,10 +52,19 @@ def device_name(device: str) -> str:
     """The name of the GPU, or of the CPU with its instruction set for matmuls."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    about = dict(
+        re.findall(r"^(model name|cpu family|model)\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    )
+    name = f"{about.get('model name', 'CPU')} (family {about.get('cpu family')}, model {about.get('model')})"
+    level = torch.backends.cpu.get_cpu_capability()
     formats = [name for name in ("avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(name)]
-    best = ", ".join([torch.backends.cpu.get_cpu_capability(), *formats])
-    return f"{models[0] if models else 'CPU'}, {os.cpu_count()} cores, {best}"
+    best = f"{level} only" if "ATEN_CPU_CAPABILITY" in os.environ else ", ".join([level, *formats])
+    return f"{name}, {os.cpu_count()} cores, {best}"
+
+
+def has_16_bits(device: str) -> bool:
+    """Whether the device multiplies in 16 bits: a CPU that converts each number takes many minutes for a benchmark."""
+    return device == "cuda" or processor.has_bf16()
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ def products(device: str) -> dict[str, Speed]:
     size = PRODUCT_SIZE[device]
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     found = {}
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    for name, dtype in {"fp32": torch.float32, **({"bf16": torch.bfloat16} if has_16_bits(device) else {})}.items():
         left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         torch.matmul(left, right)
         wait()

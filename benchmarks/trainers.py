@@ -24,6 +24,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from benchmarks.clock import Clock
 from benchmarks.contest import MAX_GRAD_NORM, WEIGHT_DECAY, Competitor, Task
 from benchmarks.corpus import Rows
+from benchmarks.sidelights import has_16_bits
 
 #: Batches that Trainer groups by length in a long run.
 BATCHES_IN_GROUP = 50
@@ -156,7 +157,9 @@ class TrainerTuned(TrainerDefaults):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.is_ampere = task.device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
-        self.choice = Choice("fp16" if task.device == "cuda" and not self.is_ampere else "bf16")
+        self.has_16_bits = has_16_bits(task.device)
+        short = "fp16" if task.device == "cuda" and not self.is_ampere else "bf16"
+        self.choice = Choice(short if self.has_16_bits else "fp32")
         self._models: dict[Choice, Any] = {}
         self._weights = load_file(task.model / "model.safetensors")
 
@@ -167,7 +170,9 @@ class TrainerTuned(TrainerDefaults):
     def prepare(self, rows: Rows) -> None:
         """Try one change after the other and keep those that are faster."""
         best = self._try(self.choice, rows)
-        changes: list[dict[str, Any]] = [{"precision": "fp32"}, {"attention": "eager"}, {"workers": 4}]
+        changes: list[dict[str, Any]] = [{"attention": "eager"}, {"workers": 4}]
+        if self.has_16_bits:
+            changes.insert(0, {"precision": "fp32"})
         if self.task.device == "cuda" and importlib.util.find_spec("triton"):
             # In 16 bits even if fp32 won, which launches fewer operations without torch.compile.
             changes.append({"precision": self.choice.precision, "compiles": True})

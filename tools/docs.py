@@ -183,11 +183,10 @@ def benchmark_tables() -> str:
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         about = result["about"]
-        rows = ", ".join([about["rows"]] if isinstance(about["rows"], str) else about["rows"])
         lines = [
             f"### [{path.stem}](results/{path.name})",
-            f"{about['device']}; {about['threads']} threads; {about['packages']}; model: {about['model']}; "
-            f"rows: {rows}; commit {about['commit']}, {about['date']}.",
+            f"{about['device']}; {about['threads']} threads; {about['packages']}; "
+            f"{_model_and_rows(about)}commit {about['commit']}, {about['date']}.",
         ]
         memory = "peak GPU memory" if "NVIDIA" in about["device"] else "peak memory"
         for contest in result.get("competitions", []):
@@ -201,8 +200,29 @@ def benchmark_tables() -> str:
             lines.append(_sidelights(result["sidelights"]))
         if "data" in result:
             lines.append(_parity(result["data"]))
+        if "operations" in result:
+            lines.append(_operations(result["operations"]))
         sections.append("\n\n".join(lines))
     return "\n\n".join(sections)
+
+
+def _model_and_rows(about: Mapping[str, Any]) -> str:
+    if "rows" not in about:
+        return ""
+    rows = ", ".join([about["rows"]] if isinstance(about["rows"], str) else about["rows"])
+    return f"model: {about['model']}; rows: {rows}; "
+
+
+def _operations(measured: Sequence[Mapping[str, Any]]) -> str:
+    """How many times as long torch takes: a row per operation and input, a column per dtype and call."""
+    columns = list(dict.fromkeys((found["dtype"], found["call"]) for found in measured))
+    cells: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
+    for found in measured:
+        row = cells.setdefault((found["operation"], found["case"]), {})
+        row[found["dtype"], found["call"]] = f"{found['torch_ms'] / found['native_ms']:.1f}"
+    header = ("torch takes as long, times", *(f"{dtype}, {call}" for dtype, call in columns))
+    rows = [(", ".join(name), *(row.get(column, "") for column in columns)) for name, row in cells.items()]
+    return markdown_table(header, rows)
 
 
 def _sidelights(found: Mapping[str, Any]) -> str:

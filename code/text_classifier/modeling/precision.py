@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from text_classifier.ops.processor import is_bf16_faster
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 #: The defaults of torch.amp.GradScaler: the initial scale, and the steps without overflow after which it doubles.
@@ -59,11 +61,7 @@ class LossScale:
 
 
 def fastest(device: torch.device) -> str:
-    """The dtype of the fastest matmuls: bf16 on GPUs since Ampere and on CPUs with AMX, fp16 on older GPUs, else fp32.
-
-    AVX512-BF16 without AMX does not count: a Xeon whose AMX the virtual machine hides multiplied bf16 at half the speed
-    of fp32. Measuring at the start of each job would make two runs of one job differ.
-    """
+    """The dtype of the fastest matmuls: bf16 on GPUs since Ampere, fp16 on older ones; on a CPU see processor.py."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
-    return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "fp32"
+    return "bf16" if is_bf16_faster() else "fp32"

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from text_classifier.ops import autograd
 from text_classifier.ops.backend import TORCH, Backend
-from text_classifier.ops.compile import PROCESSORS, library_path
+from text_classifier.ops.compile import library_path
 from text_classifier.ops.dropout import Dropout
+from text_classifier.ops.processor import instruction_sets
 from text_classifier.ops.sequences import Sequences, split_qkv
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -159,17 +160,10 @@ def _argument(value: Tensor | int | float) -> Any:
     return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_int64(value)
 
 
-def runnable() -> list[str]:
-    """The entries of PROCESSORS that this processor can run, the fastest first."""
-    required = {"amx": "amx_bf16", "avx512": "avx512_f", "avx2": "avx2"}
-    capabilities = torch.cpu.get_capabilities()
-    return [processor for processor in PROCESSORS if capabilities.get(required[processor])]
-
-
 @functools.cache
 def _library() -> tuple[str, ctypes.CDLL]:
     """The fastest library that this processor can run, and its name. Raises OSError or RuntimeError."""
-    for processor in runnable():
+    for processor in instruction_sets():
         library = ctypes.CDLL(str(library_path(f"kernels-{processor}")))
         if library.prepare():
             return processor, library

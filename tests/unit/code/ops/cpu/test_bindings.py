@@ -17,6 +17,7 @@ from text_classifier.ops.backend import Backend
 from text_classifier.ops.compile import library_path
 from text_classifier.ops.cpu import bindings
 from text_classifier.ops.linear import fused_linear
+from text_classifier.ops.processor import instruction_sets
 from text_classifier.ops.sequences import Sequences
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -40,7 +41,7 @@ def native(processor: str, monkeypatch: pytest.MonkeyPatch) -> Make:
     return lambda dtype: bindings.backend(reference.backend(CPU, dtype), dtype)
 
 
-@pytest.fixture(params=["torch", *bindings.runnable()])
+@pytest.fixture(params=["torch", *instruction_sets()])
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
     """The operations for a dtype, in plain torch and by each library that this processor can run, in turn."""
     if request.param == "torch":
@@ -237,7 +238,7 @@ def test_the_gradients_of_linear(make: Make, dtype: torch.dtype, shape: tuple[in
     assert_near(d_bias, gradient.double().sum(0), torch.float32)
 
 
-@pytest.mark.parametrize("processor", bindings.runnable())
+@pytest.mark.parametrize("processor", instruction_sets())
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_number_of_threads_changes_no_bit(
     dtype: torch.dtype, processor: str, monkeypatch: pytest.MonkeyPatch
