@@ -20,9 +20,21 @@ readonly HANDLER=/proc/sys/fs/binfmt_misc/qemu-$machine
 [[ ! -e $HANDLER ]] || exit 0
 [[ "$(id -u)" == 0 && -n "$(command -v apt-get)" ]] ||
     fail "no emulation of $machine: install qemu-user-static and binfmt-support, or use an engine that emulates $PLATFORM."
-[[ -n "$(command -v update-binfmts)" && -n "$(command -v "qemu-$machine-static")" ]] ||
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends qemu-user-static binfmt-support >&2 ||
-    fail "qemu-user-static could not be installed (see above)."
+# PyTorch for arm64 crashes in the emulator of Debian 12, QEMU 7.2. Its backports have QEMU 10.
+suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+apt=(apt-get)
+if [[ $suite == bookworm ]]; then
+    sources=$(mktemp)
+    trap 'rm -f "$sources"' EXIT
+    echo "deb http://deb.debian.org/debian bookworm main
+deb http://deb.debian.org/debian bookworm-backports main" >"$sources"
+    apt+=(-o "Dir::Etc::SourceList=$sources" -o Dir::Etc::SourceParts=/dev/null -o APT::Get::List-Cleanup=0)
+fi
+{
+    "${apt[@]}" update -qq
+    DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y -qq --no-install-recommends binfmt-support \
+        ${sources:+--target-release bookworm-backports} qemu-user-static
+} >&2 || fail "qemu-user-static could not be installed (see above)."
 [[ -e /proc/sys/fs/binfmt_misc/status ]] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc ||
     fail "binfmt_misc cannot be mounted: enable emulation on the host of this container."
 update-binfmts --enable "qemu-$machine" || fail "the emulation of $machine cannot be enabled (see above)."
