@@ -27,7 +27,7 @@ from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
 from text_classifier.tasks.single_label import SingleLabel
 from text_classifier.training.batches import Batch, Split, collate
-from text_classifier.training.step import GraphedStep, Step, adamw
+from text_classifier.training.step import AllReduce, GraphedStep, Step, adamw
 
 GPU = torch.device("cuda")
 CODE = ROOT / "code"
@@ -62,13 +62,17 @@ def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths
         assert (one - expected_gradient[name]).abs().max() <= gradient_error * largest, name
 
 
-def losses_of(steps: int, is_graphed: bool, precision: str, dropout: float) -> tuple[list[float], dict[str, Any]]:
+def losses_of(
+    steps: int, is_graphed: bool, precision: str, dropout: float, all_reduce: AllReduce | None = None
+) -> tuple[list[float], dict[str, Any]]:
     """Losses of steps on batches of different sizes, and the weights at the end."""
     model = model_of("bert", hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout).to(GPU)
     layout = make_classifier(model, 0, Precision(precision, GPU)).train()
     split = split_of([int(n) for n in np.random.default_rng(5).integers(2, 60, 64)])
     optimizer, rate = adamw(layout, Settings(learning_rate=1e-3))
-    step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
+    step = Step(
+        layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, all_reduce=all_reduce
+    )
     graphed = GraphedStep(step, GPU)
     torch.manual_seed(2)
     found = []
@@ -80,7 +84,8 @@ def losses_of(steps: int, is_graphed: bool, precision: str, dropout: float) -> t
         assert is_finite.isfinite()
         found.append(loss.item() / len(rows))
     if is_graphed:
-        assert sum(step is not None for step in graphed._captured.values()) >= 4
+        captured = graphed.backward if all_reduce else graphed.whole
+        assert sum(graph is not None for graph in captured.graphs.values()) >= 4
     return found, copy.deepcopy(model.state_dict())
 
 
@@ -97,6 +102,36 @@ def test_captured_steps_do_what_eager_ones_do(
         if name.endswith("key.bias"):  # changes no result: its gradient is rounding noise, which AdamW scales up
             continue
         assert torch.allclose(weight, captured_weights[name], atol=1e-4 if precision == "fp32" else 5e-3), name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_captured_halves_do_what_a_captured_step_does(precision: str) -> None:
+    """As with several ranks; the all-reduce of one rank changes nothing."""
+    (whole, weights), (halves, weights_of_halves) = (
+        losses_of(50, True, precision, 0.0, all_reduce) for all_reduce in (None, lambda gradients: gradients)
+    )
+    assert halves == pytest.approx(whole, rel=1e-4 if precision == "fp32" else 2e-2)
+    for name, weight in weights.items():
+        if not name.endswith("key.bias"):
+            assert torch.allclose(weight, weights_of_halves[name], atol=1e-4 if precision == "fp32" else 5e-3), name
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_give_the_losses_of_one_with_twice_the_batch(tmp_path: Path) -> None:
+    job = Job(tmp_path, {"PYTHONPATH": str(CODE)})
+    write_tiny_model(job.base / "input" / "data" / "model")
+    job.write("train", "reviews.tsv", table(easy_rows(77)))
+    job.write("validation", "reviews.tsv", table(easy_rows(20)))
+    options = ("--epochs=4", "--learning_rate=0.001", "--precision=fp32")
+    code, log = job.run(*options, "--train_batch_size=4")
+    assert code == 0, log
+    alone: Any = job.metrics["epochs"]
+    job.clear()
+    codes, logs = job.run_ranks(*options, "--train_batch_size=2", each=[{"LOCAL_RANK": "0"}, {"LOCAL_RANK": "1"}])
+    assert codes == [0, 0], logs
+    together: Any = job.metrics["epochs"]
+    for one, two in zip(alone, together, strict=True):
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
 
 
 def test_fifty_steps_give_the_losses_of_a_plain_loop() -> None:
@@ -127,7 +162,7 @@ def test_no_step_waits_for_the_gpu() -> None:
     layout = make_classifier(model, 0, Precision("bf16", GPU)).train()
     split = split_of([20, 15, 12, 9, 7, 5, 4, 2])
     optimizer, rate = adamw(layout, Settings(learning_rate=1e-3))
-    step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
+    step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0)
     graphed = GraphedStep(step, GPU)
 
     def three(take: Callable[[Batch], object]) -> None:

@@ -120,6 +120,12 @@ class Cluster:
             dist.all_reduce(tensor, group=self._control if tensor.device.type == "cpu" else None)
         return tensor
 
+    def share_weights(self, module: torch.nn.Module) -> None:
+        """Give all ranks the weights of rank 0: on other processors the same seed may give other ones."""
+        if self.world_size > 1:
+            for tensor in module.state_dict().values():
+                dist.broadcast(tensor, 0)
+
     def any_rank_each(self, *claims: bool) -> list[bool]:
         """For each claim, whether it holds on at least one rank; the same on all ranks."""
         if self.world_size == 1:

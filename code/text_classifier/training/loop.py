@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from text_classifier.contract import metric_names
 from text_classifier.contract.errors import SettingsError
@@ -50,9 +49,14 @@ def train(
     )
     saver.resume(state)
     saver.require_space(state)
-    parallel = DistributedDataParallel(classifier) if cluster.world_size > 1 else classifier
+    cluster.share_weights(classifier)
     step = Step(
-        parallel, task, optimizer, loss_scale, max_grad_norm=settings.max_grad_norm, world_size=cluster.world_size
+        classifier,
+        task,
+        optimizer,
+        loss_scale,
+        max_grad_norm=settings.max_grad_norm,
+        all_reduce=cluster.all_reduce if cluster.world_size > 1 else None,
     )
     take_step = _on_device(step, classifier, cluster)
     progress = Progress(state.steps, total_steps, steps_per_epoch, settings.log_seconds, is_shown=cluster.is_rank_zero)
@@ -126,7 +130,7 @@ def _on_device(step: Step, classifier: Classifier, cluster: Cluster) -> TakeStep
     """The step, taking batches on the host."""
     if not classifier.ops.is_asynchronous:
         return step
-    if cluster.world_size == 1 and classifier.supports_cuda_graphs:
+    if classifier.supports_cuda_graphs:
         return GraphedStep(step, cluster.device)
     return lambda batch: step(batch.pinned().to(cluster.device))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,12 +21,14 @@ Outcome = tuple[torch.Tensor, torch.Tensor]
 
 TakeStep = Callable[[Batch], Outcome]
 
+#: Sums a tensor over all ranks, in place.
+AllReduce = Callable[[torch.Tensor], object]
+
 
 class Step:
-    """Forward, backward, gradient clipping and AdamW.
+    """Forward, backward, the sum of the gradients over all ranks, gradient clipping and AdamW.
 
-    The gradient is that of the mean over the rows of all ranks: DistributedDataParallel averages over the ranks, so
-    each rank's sum is divided by the rows of all ranks and multiplied by the number of ranks.
+    The gradient is that of the mean over the rows of all ranks.
     """
 
     def __init__(
@@ -37,22 +39,61 @@ class Step:
         loss_scale: LossScale,
         *,
         max_grad_norm: float,
-        world_size: int,
+        all_reduce: AllReduce | None = None,  # None: there is one rank
     ) -> None:
+        self._parameters = list(classifier.parameters())
         self._classifier = classifier
         self._row_losses = ROW_LOSSES[task.problem_type]
         self._optimizer = optimizer
         self._loss_scale = loss_scale
         self._max_grad_norm = max_grad_norm
-        self._world_size = world_size
+        self._all_reduce = all_reduce
+        self._gradients: torch.Tensor | None = None  #: of several ranks: all gradients, one after the other
+
+    @property
+    def has_several_ranks(self) -> bool:
+        """Whether `reduce` does something."""
+        return self._all_reduce is not None
 
     def __call__(self, batch: Batch) -> Outcome:
         """Take the step on a batch on the classifier's device, without synchronizing with it."""
+        loss = self.backward(batch)
+        self.reduce()
+        return outcome(loss, self.update())
+
+    def backward(self, batch: Batch) -> torch.Tensor:
+        """Compute this rank's gradients. Returns the sum of its losses."""
+        self._optimizer.zero_grad(set_to_none=True)  # a replayed `update` has left them
         losses = self._row_losses(self._classifier(**batch.inputs), batch.targets) * batch.weight
         loss = losses.sum()
+        (loss * (self._loss_scale.value * (1 / batch.rows_of_all_ranks))).backward()
+        if self.has_several_ranks:
+            self._make_contiguous()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _make_contiguous(self) -> None:
+        """Move all gradients into one tensor, at the same place in each step, which `reduce` sums up at once."""
+        parameters = [parameter for parameter in self._parameters if parameter.grad is not None]
+        found = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        sizes = [gradient.numel() for gradient in found]
+        if self._gradients is None:
+            self._gradients = torch.empty(sum(sizes), device=found[0].device)
+        views = [part.view_as(one) for part, one in zip(self._gradients.split(sizes), found, strict=True)]
+        torch._foreach_copy_(views, found)
+        for parameter, view in zip(parameters, views, strict=True):
+            parameter.grad = view
+
+    def reduce(self) -> None:
+        """Sum the gradients over all ranks."""
+        if self._all_reduce is not None:
+            assert self._gradients is not None
+            self._all_reduce(self._gradients)
+
+    def update(self) -> torch.Tensor:
+        """Clip the gradients and update the weights. Returns their norm; 0 if the loss scale made it infinite."""
         scale = self._loss_scale.value.clone()
-        (loss * (scale * (self._world_size / batch.rows_of_all_ranks))).backward()
-        gradients = [parameter.grad for parameter in self._classifier.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients) / scale
         # The fused AdamW divides gradients by grad_scale as it reads them, which saves a pass over all gradients.
         clipping = (norm / self._max_grad_norm).clamp(min=1.0) if self._max_grad_norm else 1.0
@@ -64,49 +105,79 @@ class Step:
             norm = torch.where(scale > 1, 0.0, norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return loss.detach(), loss.detach() + 0 * norm
+        return norm
+
+
+def outcome(loss: torch.Tensor, norm: torch.Tensor) -> Outcome:
+    """The outcome of a step, from the sum of the losses and the norm of the gradients."""
+    return loss, loss + 0 * norm
 
 
 class GraphedStep:
-    """Steps on a GPU as CUDA graphs, one per batch shape, so that kernels need not be launched one by one.
+    """Steps on a GPU as CUDA graphs, so that kernels need not be launched one by one. Batches are on the host.
 
-    The first step of a shape runs eagerly, the second is captured: a shape that occurs once costs no capture. Batches
-    are on the host. The process must work on a stream other than the default one (device.py), which cannot be captured.
-    https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+    With several ranks, what is before the all-reduce is one graph and what is after it another: while it is captured,
+    NCCL may exchange addresses, and would wait for ranks whose batches have another shape and that capture later.
     """
 
-    def __init__(self, step: TakeStep, device: torch.device) -> None:
+    def __init__(self, step: Step, device: torch.device) -> None:
         self._step = step
-        self._device = device
-        self._captured: dict[object, _CapturedStep | None] = {}  #: by the batch's shape; None: seen once
-        self._pool = torch.cuda.graph_pool_handle()  # graphs are replayed one at a time, so they share memory
+        self.whole = Captured(step, device)
+        self.backward = Captured(step.backward, device)
+        self.update = Captured(step.update, device)
 
     def __call__(self, batch: Batch) -> Outcome:
         """Take the step."""
-        batch, shape = batch.pinned(), batch.shape
-        if shape not in self._captured:
-            self._captured[shape] = None
-            return self._step(batch.to(self._device))
-        captured = self._captured[shape]
-        if captured is None:
-            captured = self._captured[shape] = _CapturedStep(self._step, batch.to(self._device), self._pool)
-        return captured.replay(batch)
+        batch = batch.pinned()
+        if not self._step.has_several_ranks:
+            loss, is_finite = self.whole(batch)
+            return loss.clone(), is_finite.clone()
+        loss = self.backward(batch).clone()
+        self._step.reduce()
+        return outcome(loss, self.update())
 
 
-class _CapturedStep:
-    def __init__(self, step: TakeStep, batch: Batch, pool: Any) -> None:
-        self._batch = batch
+class Captured:
+    """A function of batches as CUDA graphs, one per shape. The next call overwrites what it returns.
+
+    The first call with a shape runs eagerly, the second is captured: a shape that occurs once costs no capture. The
+    process must work on a stream other than the default one (device.py), which cannot be captured.
+    https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+    """
+
+    def __init__(self, function: Callable[..., Any], device: torch.device) -> None:
+        self._function = function
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()  # graphs are replayed one at a time, so they share memory
+        self.graphs: dict[object, _Graph | None] = {}  #: by the batches' shapes; None: seen once
+
+    def __call__(self, *batches: Batch) -> Any:
+        """Call the function with these batches, which are in pinned memory."""
+        shape = tuple(batch.shape for batch in batches)
+        if shape not in self.graphs:
+            self.graphs[shape] = None
+            return self._function(*(batch.to(self._device) for batch in batches))
+        graph = self.graphs[shape]
+        if graph is None:
+            on_device = [batch.to(self._device) for batch in batches]
+            graph = self.graphs[shape] = _Graph(self._function, on_device, self._pool)
+        return graph.replay(batches)
+
+
+class _Graph:
+    def __init__(self, function: Callable[..., Any], batches: Sequence[Batch], pool: Any) -> None:
+        self._batches = batches
         self._graph = torch.cuda.CUDAGraph()
         # "thread_local": another thread may be writing a checkpoint.
         stream = torch.cuda.current_stream()
         with torch.cuda.graph(self._graph, pool, stream, capture_error_mode="thread_local"):
-            self._outcome = step(batch)
+            self._result = function(*batches)
 
-    def replay(self, batch: Batch) -> Outcome:
-        self._batch.copy_(batch)
+    def replay(self, batches: Sequence[Batch]) -> Any:
+        for own, new in zip(self._batches, batches, strict=True):
+            own.copy_(new)
         self._graph.replay()
-        loss, is_finite = self._outcome
-        return loss.clone(), is_finite.clone()
+        return self._result
 
 
 def adamw(classifier: Classifier, settings: Settings) -> tuple[FusedAdamW, torch.Tensor]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch.distributed as dist
 
+from support.jobs import wait
 from text_classifier.contract.errors import DataError, PlatformError, describe
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import Stopped, StopSignal
@@ -58,6 +61,42 @@ def make(monkeypatch: pytest.MonkeyPatch) -> MakeCluster:
         return made
 
     return make
+
+
+SHARE = """
+import torch
+from text_classifier.runtime.hosts import Hosts
+from text_classifier.training.cluster import Cluster
+
+cluster = Cluster(Hosts.from_resources({}), 60)
+cluster.join()
+torch.manual_seed(cluster.rank)
+module = torch.nn.Linear(3, 2)
+cluster.share_weights(module)
+print(module.weight.tolist(), flush=True)
+cluster.leave()
+"""
+
+
+def test_all_ranks_start_with_the_weights_of_rank_0() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    codes, logs = wait(
+        [
+            subprocess.Popen(
+                [sys.executable, "-c", SHARE],
+                env=shared | {"RANK": rank},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in "01"
+        ]
+    )
+    assert codes == [0, 0], logs
+    assert logs[0] == logs[1]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -32,12 +34,12 @@ def model() -> BertForSequenceClassification:
     )  # fmt: skip
 
 
-def batch_of(seed: int, layout: Classifier) -> Batch:
-    """Four rows of random tokens."""
+def batch_of(seed: int, layout: Classifier, rows: np.ndarray | None = None) -> Batch:
+    """Four rows of random tokens, or some of them."""
     random = np.random.default_rng(seed)
     offsets = np.concatenate([[0], np.cumsum(random.integers(2, 12, 4))])
     tokens = Tokens(random.integers(5, 50, offsets[-1]).astype(np.int32), offsets)
-    return collate(layout, Split(tokens, random.integers(0, 2, 4)), np.arange(4), 4)
+    return collate(layout, Split(tokens, random.integers(0, 2, 4)), np.arange(4) if rows is None else rows, 4)
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.0, 0.1, 1e6])
@@ -46,7 +48,7 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
     settings = Settings(learning_rate=1e-3)
     ours, theirs = make_classifier(model, 0, Precision("fp32", CPU)), make_classifier(plain, 0, Precision("fp32", CPU))
     (optimizer, _), (plain_optimizer, _) = adamw(ours, settings), adamw(theirs, settings)
-    step = Step(ours, SingleLabel(), optimizer, ours.precision.loss_scale(), max_grad_norm=max_grad_norm, world_size=1)
+    step = Step(ours, SingleLabel(), optimizer, ours.precision.loss_scale(), max_grad_norm=max_grad_norm)
     for seed in range(5):
         batch = batch_of(seed, ours)
         step(batch)
@@ -59,6 +61,38 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-6), name
 
 
+def test_two_ranks_take_the_step_of_one_with_both_batches(model: BertForSequenceClassification) -> None:
+    """Three steps: gradients of the step before do not count."""
+    together = Barrier(2)
+    shares: dict[int, torch.Tensor] = {}
+
+    def train(rank: int | None) -> dict[str, torch.Tensor]:
+        own = copy.deepcopy(model)
+        layout = make_classifier(own, 0, Precision("fp32", CPU))
+        optimizer, _ = adamw(layout, Settings(learning_rate=1e-3))
+
+        def all_reduce(gradients: torch.Tensor) -> None:
+            shares[rank or 0] = gradients.clone()
+            together.wait()
+            gradients.copy_(shares[0] + shares[1])
+            together.wait()
+
+        step = Step(
+            layout, SingleLabel(), optimizer, LossScale(CPU, is_used=False),
+            max_grad_norm=0.1, all_reduce=None if rank is None else all_reduce,
+        )  # fmt: skip
+        for seed in range(3):
+            rows = np.arange(4) if rank is None else np.arange(4)[rank::2]
+            step(batch_of(seed, layout, rows))
+        return own.state_dict()
+
+    expected = train(None)
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(train, (0, 1)):
+            for name, weight in found.items():
+                assert torch.allclose(weight, expected[name], rtol=1e-4, atol=1e-6), name
+
+
 def test_a_step_that_overflows_fp16_is_skipped_and_halves_the_scale(model: BertForSequenceClassification) -> None:
     fp16 = make_classifier(model, 0, Precision("fp16", CPU))
     loss_scale = LossScale(CPU, is_used=True)
@@ -68,7 +102,6 @@ def test_a_step_that_overflows_fp16_is_skipped_and_halves_the_scale(model: BertF
         adamw(fp16, Settings(learning_rate=1e-3))[0],
         loss_scale,
         max_grad_norm=1.0,
-        world_size=1,
     )
     loss_scale.value.fill_(2.0**60)
     before = copy.deepcopy(model.state_dict())
@@ -88,7 +121,7 @@ def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassif
     for name in ("fp32", "fp16"):
         layout = make_classifier(copy.deepcopy(model), 0, Precision(name, CPU))
         optimizer, _ = adamw(layout, Settings(learning_rate=1e-3))
-        step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, world_size=1)
+        step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0)
         losses.append([step(batch_of(n % 3, layout))[0].item() for n in range(30)])
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)
     assert losses[1][-3:] != losses[0][-3:]
