@@ -9,10 +9,6 @@ import torch
 
 from text_classifier.runtime.stop import StopSignal
 
-#: Variables of PyTorch, oneDNN and MKL that make a CPU as fast as one that has nothing beyond AVX2. ops/cpu follows the
-#: first one.
-ONLY_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs")
 

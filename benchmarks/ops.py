@@ -23,8 +23,7 @@ from typing import Any
 if not __package__:  # run as a script: put the repository on the path instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import ROOT
-from benchmarks.clock import ONLY_AVX2
+from benchmarks import ONLY_AVX2, ROOT
 
 #: Width and heads of the layers: MiniLM, and DistilBERT or BERT base.
 SHAPES = ((384, 12), (768, 12))

@@ -25,7 +25,7 @@ from typing import Any
 if not __package__:  # run as a script: put the repository on the path instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import ROOT, clock, competition, corpus, figures, sidelights, weights
+from benchmarks import ONLY_AVX2, ROOT, competition, corpus, figures, sidelights, weights
 from benchmarks.competitors import COMPETITORS
 from benchmarks.contest import Task
 from benchmarks.corpus import Rows
@@ -132,7 +132,7 @@ def set_environment(options: argparse.Namespace) -> None:
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(options.threads)
     if options.only_avx2:
-        os.environ.update(clock.ONLY_AVX2)
+        os.environ.update(ONLY_AVX2)
     # One GPU or none: Trainer would split a batch over all visible GPUs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if options.device == "cpu" else os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     os.environ["HF_HUB_OFFLINE"] = "1"
