@@ -18,20 +18,22 @@ from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
 from text_classifier.runtime.folders import job_folders
 
+USAGE = "check [FILE] [--name=value ...]"
+DESCRIPTION = (
+    "Check the rows of a file, of a folder, or without either of the job's channels, as a job would read them."
+)
+
 
 def main(arguments: list[str]) -> int:
     """Print the report, and write data_report.json to the output folder if there is one. Returns the exit code."""
     folders = job_folders()
+    path = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else None
     try:
-        if arguments and not arguments[0].startswith("-"):
-            path = Path(arguments.pop(0))
-            if not path.exists():
-                print(f"{path} does not exist; give the file or folder with the rows", file=sys.stderr)
-                return 1
-            channels = {"train": path}
-        else:
-            channels = folders.data_channels()
-        data = read_data(channels, from_arguments(arguments))
+        settings = from_arguments(arguments, USAGE, DESCRIPTION)
+        if path and not path.exists():
+            print(f"{path} does not exist; give the file or folder with the rows", file=sys.stderr)
+            return 1
+        data = read_data({"train": path} if path else folders.data_channels(), settings)
     except JobError as error:
         print(describe(error), file=sys.stderr)
         return 1

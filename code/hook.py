@@ -100,7 +100,7 @@ def run() -> None:
     """
     folders = job_folders()
     try:
-        code = _train(folders, Hosts.from_resources(folders.resources()))
+        code = _train(folders, Hosts.from_resources(folders.configuration.resources()))
         if code:
             raise _reason(code)
     except Exception as error:
@@ -118,11 +118,11 @@ def _train(folders: JobFolders, hosts: Hosts) -> int:
     if folder:
         print(f"The host's driver is too old for CUDA 13: using the compatibility library in {folder}", flush=True)
         os.environ["LD_LIBRARY_PATH"] = f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
-    if sharded := folders.sharded_channels():
+    if sharded := folders.configuration.sharded_channels():
         _gather(folders, hosts, sharded, processes)
     user = owner.training_user(folders.model, folders.outputs(), folders.inputs())
     owner.provide_home(user)
-    arguments = [f"--{name}={value}" for name, value in folders.hyperparameters().items()]
+    arguments = [f"--{name}={value}" for name, value in folders.configuration.hyperparameters().items()]
     processes.start([sys.executable, str(SCRIPT), *arguments], hosts.environments(max(1, gpu.count(gpus))), user)
     code = processes.wait()
     if not code and processes.had_nothing_to_save:

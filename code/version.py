@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from importlib.metadata import version
@@ -16,6 +17,7 @@ PACKAGES = (
 
 def main() -> None:
     """Print one line each. The first three are the image's labels too."""
+    argparse.ArgumentParser(prog="version", description=__doc__).parse_args()
     for name in ("revision", "lock", "base"):
         print(f"{name}: {os.environ.get(f'IMAGE_{name.upper()}', 'unknown')}")
     print(f"python: {platform.python_version()}")

@@ -39,7 +39,7 @@ from text_classifier.training.resume import Saver, Training, fingerprint
 
 def run(folders: JobFolders, settings: Settings, data: Data) -> None:
     """Tokenize, train, evaluate, save. Raises JobError or Stopped; any other exception is a bug."""
-    cluster = Cluster(Hosts.from_resources(folders.resources()), settings.collective_timeout_seconds)
+    cluster = Cluster(Hosts.from_resources(folders.configuration.resources()), settings.collective_timeout_seconds)
     stop = StopSignal()
     try:
         job = Job(folders, settings, data, cluster, stop)

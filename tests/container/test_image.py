@@ -151,6 +151,21 @@ def test_check_reads_a_file_and_says_what_it_holds() -> None:
     assert result.stderr.startswith("Your settings: the job has no channel 'train'")
 
 
+@pytest.mark.parametrize("command", ["train", "check", "predict", "version"])
+def test_help_is_printed(command: str) -> None:
+    for flag in ("-h", "--help"):
+        result = run(command, flag)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.startswith(f"usage: {command}")
+
+
+@pytest.mark.parametrize("command", ["train", "check", "predict", "version"])
+def test_unknown_arguments_are_refused(command: str) -> None:
+    result = run(command, "--no-such-thing=1")
+    assert result.returncode != 0
+    assert "no-such-thing" in result.stderr and "Traceback" not in result.stderr
+
+
 def test_the_libraries_are_imported_and_find_all_they_link_to() -> None:
     result = run(
         "bash",

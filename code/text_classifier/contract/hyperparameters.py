@@ -309,11 +309,16 @@ def _resolve(settings: Settings) -> Settings:
     return replace(settings, metric_for_best_model=metric)
 
 
-def from_arguments(arguments: Sequence[str]) -> Settings:
-    """Parse `--name value` and `--name=value`. Raises SettingsError as `parse` does."""
-    parser = argparse.ArgumentParser(
-        prog="train.py", description="Fine-tune a BERT-family text classifier.", allow_abbrev=False
-    )
+def from_arguments(
+    arguments: Sequence[str],
+    usage: str = "train.py [--name=value ...]",
+    description: str = "Fine-tune a BERT-family text classifier.",
+) -> Settings:
+    """Parse `--name value` and `--name=value`. Raises SettingsError as `parse` does.
+
+    `--help` prints `usage`, `description` and all hyperparameters, and ends the program.
+    """
+    parser = argparse.ArgumentParser(usage=usage, description=description, allow_abbrev=False)
     for row in TABLE:
         text = f"{row.help} (default {row.default_text!r})".replace("%", "%%")
         parser.add_argument(f"--{row.name}", metavar=row.type.__name__, help=text)

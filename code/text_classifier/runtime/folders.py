@@ -7,25 +7,19 @@ Source: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 from text_classifier.contract.data_files import split_name
 from text_classifier.contract.errors import PlatformError, SettingsError, describe, nearest
-from text_classifier.contract.sagemaker import BASE, CHANNELS
+from text_classifier.contract.sagemaker import BASE, CHANNEL_ALIASES, CHANNELS, FOREIGN_CHANNELS
+from text_classifier.runtime.configuration import Configuration
 from text_classifier.runtime.owner import give
 
 #: Environment variable with the folder of the channels that shards.py has completed.
 GATHERED = "GATHERED_CHANNELS"
-
-#: Prefixes of the names that SageMaker's tuning and the SDK add to the hyperparameters; these are not checked.
-_FOREIGN_PREFIXES = ("sagemaker_", "_tuning_")
-#: The hyperparameter that SageMaker adds to each trial of a tuning job.
-_TRIAL_MARK = "_tuning_objective_metric"
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class JobFolders:
         PlatformError when a trial does not know its name.
         """
         folder = self.base / "checkpoints"
-        if _TRIAL_MARK not in self._config("hyperparameters.json"):
+        if not self.configuration.is_trial:
             return folder
         name = os.environ.get("TRAINING_JOB_NAME")
         if not name:
@@ -65,8 +59,7 @@ class JobFolders:
 
     def inputs(self) -> list[Path]:
         """The folders that training reads from, those that exist."""
-        folders = (self._config_file("hyperparameters.json").parent, *map(self.channel, CHANNELS))
-        return [folder for folder in folders if folder is not None and folder.is_dir()]
+        return [folder for folder in (self.configuration.folder, *self._folders(self.data)) if folder.is_dir()]
 
     def channel(self, name: str) -> Path | None:
         """The folder of an input channel; None when the job does not have the channel."""
@@ -75,74 +68,52 @@ class JobFolders:
 
     def _channels(self) -> dict[str, Path]:
         """The folder of each channel; for a sharded channel, the one with the files of all hosts."""
-        folders = [self.data, *([Path(os.environ[GATHERED])] if GATHERED in os.environ else [])]
-        return {path.name: path for folder in folders for path in sorted(folder.glob("[!.]*")) if path.is_dir()}
+        found = {path.name: path for path in self._folders(self.data) if path.name not in FOREIGN_CHANNELS}
+        if GATHERED in os.environ:
+            found |= {path.name: path for path in self._folders(Path(os.environ[GATHERED]))}
+        for alias, name in CHANNEL_ALIASES.items():
+            if alias in found and name in found:
+                raise SettingsError(f"the job has the channels {name!r} and {alias!r}, which are the same; keep one")
+            if alias in found:
+                found[name] = found.pop(alias)
+        return found
+
+    def ignored_channels(self) -> list[str]:
+        """The names of the channels that the SDK adds for itself."""
+        return [path.name for path in self._folders(self.data) if path.name in FOREIGN_CHANNELS]
+
+    @staticmethod
+    def _folders(parent: Path) -> list[Path]:
+        return [path for path in sorted(parent.glob("[!.]*")) if path.is_dir()]
 
     @property
     def data(self) -> Path:
         """The folder that holds the channels."""
         return self.base / "input" / "data"
 
-    def sharded_channels(self) -> list[str]:
-        """The channels with S3DistributionType=ShardedByS3Key; none when there is one host."""
-        if len(self.resources().get("hosts", [])) < 2:
-            return []
-        return [
-            name
-            for name, config in self._config("inputdataconfig.json").items()
-            if isinstance(config, dict) and config.get("S3DistributionType") == "ShardedByS3Key"
-        ]
+    @property
+    def configuration(self) -> Configuration:
+        """SageMaker's configuration files."""
+        return Configuration(self.base / "input" / "config")
 
     def data_channels(self) -> dict[str, Path]:
         """The folders of the channels that hold rows.
 
-        Raises SettingsError when there is no `train` channel, and for an unknown channel.
+        Raises SettingsError when there is no `train` channel, for an unknown channel, and for one that does not come as
+        files.
         """
+        self.configuration.require_readable_channels()
         channels = self._channels()
         for name in sorted(channels):
             if name not in CHANNELS:
                 split = split_name([name])
                 hint = f"did you mean {split}?" if split else nearest(name, CHANNELS)
+                if name == "checkpoints":
+                    hint = "name the place of the checkpoints in CheckpointConfig, not as a channel"
                 raise SettingsError(f"unknown channel {name!r}; {hint}")
         if "train" not in channels:
             raise SettingsError("the job has no channel 'train'; name the channel with the training files 'train'")
         return {name: path for name, path in channels.items() if name != "model"}
-
-    def hyperparameters(self) -> dict[str, str]:
-        """The content of hyperparameters.json, as strings."""
-        return {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in self._config("hyperparameters.json").items()
-            if not name.startswith(_FOREIGN_PREFIXES)
-        }
-
-    def resources(self) -> dict[str, Any]:
-        """The content of resourceconfig.json: current_host, hosts, network_interface_name."""
-        return self._config("resourceconfig.json")
-
-    def require_configuration(self) -> None:
-        """Raise PlatformError when a configuration file that the toolkit needs is missing or cannot be read."""
-        for name in ("hyperparameters.json", "resourceconfig.json", "inputdataconfig.json"):
-            if not self._config_file(name).exists():
-                raise PlatformError(
-                    f"{self._config_file(name)} is missing; run the image as a SageMaker job or with launch.py local"
-                )
-            self._config(name)
-
-    def _config_file(self, name: str) -> Path:
-        return self.base / "input" / "config" / name
-
-    def _config(self, name: str) -> dict[str, Any]:
-        path = self._config_file(name)
-        if not path.exists():
-            return {}
-        try:
-            content = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise PlatformError(f"{path} cannot be read ({error}); start the job again") from None
-        if not isinstance(content, dict):
-            raise PlatformError(f"{path} does not hold a JSON object; start the job again")
-        return content
 
     def require_writable_outputs(self) -> None:
         """Raise PlatformError when an output folder cannot be written: before training, not after it."""
@@ -154,6 +125,16 @@ class JobFolders:
             except OSError as error:
                 raise PlatformError(
                     f"{folder} is not writable ({error.strerror}); mount it writable for user {os.getuid()}"
+                ) from None
+
+    def clear_outcome(self) -> None:
+        """Remove the failure and success files of an earlier run. Raises PlatformError when that is not possible."""
+        for path in (self._failure_file, self._success_file):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise PlatformError(
+                    f"{path} of an earlier run cannot be removed ({error.strerror}); mount an empty folder"
                 ) from None
 
     def write_failure(self, error: BaseException) -> None:
@@ -173,13 +154,16 @@ class JobFolders:
 
     def hand_over_success(self) -> None:
         """Give the toolkit's success file to the owner of the model folder."""
-        path = self.base / "output" / "success"
-        if path.exists():
-            give(path, self.model)
+        if self._success_file.exists():
+            give(self._success_file, self.model)
 
     def failure(self) -> str | None:
         """The content of the failure file, if there is one."""
         return self._failure_file.read_text(encoding="utf-8") if self._failure_file.exists() else None
+
+    @property
+    def _success_file(self) -> Path:
+        return self.base / "output" / "success"
 
     @property
     def _failure_file(self) -> Path:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from text_classifier.contract.errors import SettingsError, listed
+from text_classifier.contract.sagemaker import gpu_count
 from text_classifier.runtime.cpus import thread_variables
 
 MASTER_PORT = 29400
@@ -61,6 +63,18 @@ class Hosts:
         return interface, (
             f"WARNING: the network interface {self.interface!r} of resourceconfig.json does not exist on this host, "
             f"which has {', '.join(sorted(existing))}; using {interface!r}, the route to {leader}"
+        )
+
+
+def require_equal_gpus(resources: Mapping[str, Any]) -> None:
+    """Raise SettingsError when the hosts' numbers of GPUs differ: each rank is computed from this host's number."""
+    types = {group["instance_group_name"]: group.get("instance_type") for group in resources.get("instance_groups", [])}
+    counts = {name: gpu_count(str(kind)) for name, kind in types.items()}
+    if len(set(types.values())) > 1 and (len(set(counts.values())) > 1 or None in counts.values()):
+        groups = [f"{name}: {types[name]} with {'?' if count is None else count}" for name, count in counts.items()]
+        raise SettingsError(
+            f"the instance groups have different numbers of GPUs ({listed(groups)}); use instance types with the same "
+            "number, or one instance type"
         )
 
 

@@ -1,21 +1,12 @@
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from text_classifier.contract.errors import DataError, PlatformError
+from text_classifier.contract.errors import DataError, PlatformError, SettingsError
 from text_classifier.runtime.folders import JobFolders
-
-
-def test_hyperparameters_become_strings_without_sagemakers_own(tmp_path: Path) -> None:
-    config = tmp_path / "input" / "config"
-    config.mkdir(parents=True)
-    raw = {"epochs": "2", "seed": 3, "sagemaker_program": "x", "_tuning_objective_metric": "y"}
-    (config / "hyperparameters.json").write_text(json.dumps(raw))
-    assert JobFolders(tmp_path).hyperparameters() == {"epochs": "2", "seed": "3"}
 
 
 def test_each_trial_of_a_tuning_job_has_checkpoints_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,14 +22,6 @@ def test_each_trial_of_a_tuning_job_has_checkpoints_of_its_own(tmp_path: Path, m
     monkeypatch.delenv("TRAINING_JOB_NAME")
     with pytest.raises(PlatformError, match="has no name; set TRAINING_JOB_NAME"):
         _ = job.checkpoints
-
-
-def test_a_broken_configuration_file_is_one_sentence(tmp_path: Path) -> None:
-    config = tmp_path / "input" / "config"
-    config.mkdir(parents=True)
-    (config / "resourceconfig.json").write_text("{")
-    with pytest.raises(PlatformError, match="resourceconfig.json cannot be read .*; start the job again"):
-        JobFolders(tmp_path).resources()
 
 
 def test_outputs_that_cannot_be_written_are_found_at_the_start(tmp_path: Path) -> None:
@@ -67,11 +50,40 @@ def test_a_failure_file_that_cannot_be_written_is_reported(tmp_path: Path, capsy
     assert "failure cannot be written: " in capsys.readouterr().out
 
 
-def test_sagemakers_files_are_looked_for_at_the_start(tmp_path: Path) -> None:
-    config = tmp_path / "input" / "config"
-    config.mkdir(parents=True)
-    for name in ("hyperparameters.json", "resourceconfig.json", "inputdataconfig.json"):
-        with pytest.raises(PlatformError, match=f"{name} is missing; run the image as a SageMaker job or"):
-            JobFolders(tmp_path).require_configuration()
-        (config / name).write_text("{}")
-    JobFolders(tmp_path).require_configuration()
+def test_training_is_the_channel_train(tmp_path: Path) -> None:
+    job = JobFolders(tmp_path)
+    for name in ("training", "validation", "code", "sm_drivers"):
+        (job.data / name).mkdir(parents=True)
+    assert job.data_channels() == {"train": job.data / "training", "validation": job.data / "validation"}
+    assert job.channel("train") == job.data / "training"
+    assert job.ignored_channels() == ["code", "sm_drivers"]
+    assert job.data / "training" in job.inputs()
+    (job.data / "train").mkdir()
+    with pytest.raises(SettingsError, match="has the channels 'train' and 'training', which are the same; keep one"):
+        job.data_channels()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("eval", "did you mean validation"),
+        ("checkpoints", "name the place of the checkpoints in CheckpointConfig, not as a channel"),
+        ("labels", "valid names are train, validation, test, model"),
+    ],
+)
+def test_an_unknown_channel_is_one_sentence(tmp_path: Path, name: str, hint: str) -> None:
+    (tmp_path / "input" / "data" / name).mkdir(parents=True)
+    with pytest.raises(SettingsError, match=f"unknown channel '{name}'; {hint}"):
+        JobFolders(tmp_path).data_channels()
+
+
+def test_the_outcome_of_an_earlier_run_is_removed(tmp_path: Path) -> None:
+    job = JobFolders(tmp_path)
+    job.clear_outcome()
+    job.write_failure(DataError("earlier"))
+    (tmp_path / "output" / "success").touch()
+    job.clear_outcome()
+    assert list((tmp_path / "output").iterdir()) == []
+    (tmp_path / "output" / "failure").mkdir()
+    with pytest.raises(PlatformError, match="failure of an earlier run cannot be removed .*; mount an empty"):
+        job.clear_outcome()

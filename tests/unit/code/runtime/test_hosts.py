@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import socket
 
-from text_classifier.runtime.hosts import Hosts, interface_to
+import pytest
+
+from text_classifier.contract.errors import SettingsError
+from text_classifier.runtime.hosts import Hosts, interface_to, require_equal_gpus
 
 TWO = {"hosts": ["algo-2", "algo-1"], "current_host": "algo-2"}
 
@@ -40,3 +43,23 @@ def test_another_one_is_found_by_the_route_with_a_warning() -> None:
 
 def test_the_interface_of_this_machines_own_name_exists() -> None:
     assert interface_to(socket.gethostname()) in {name for _, name in socket.if_nameindex()}
+
+
+@pytest.mark.parametrize(
+    ("types", "is_equal"),
+    [
+        (["ml.g5.xlarge"], True), (["ml.g5.xlarge", "ml.g5.2xlarge"], True), (["ml.c5.xlarge", "ml.m5.large"], True),
+        (["ml.p9.huge", "ml.p9.huge"], True), (["ml.p4d.24xlarge", "ml.p5.48xlarge"], True),
+        (["ml.g5.xlarge", "ml.c5.xlarge"], False), (["ml.g5.24xlarge", "ml.p4d.24xlarge"], False),
+        (["ml.p9.huge", "ml.g5.xlarge"], False),
+    ],
+)  # fmt: skip
+def test_hosts_with_different_numbers_of_gpus_are_refused(types: list[str], is_equal: bool) -> None:
+    groups = [
+        {"instance_group_name": f"g{i}", "instance_type": kind, "hosts": [f"algo-{i}"]} for i, kind in enumerate(types)
+    ]
+    if is_equal:
+        require_equal_gpus({"instance_groups": groups})
+        return
+    with pytest.raises(SettingsError, match="the instance groups have different numbers of GPUs \\(g0: ml"):
+        require_equal_gpus({"instance_groups": groups})

@@ -107,7 +107,7 @@ def test_channels_are_read_where_they_are_whole(job: Job, tmp_path: Path, monkey
     (config / "inputdataconfig.json").write_text('{"train": {"S3DistributionType": "ShardedByS3Key"}, "test": {}}')
     for hosts, sharded in ((["algo-1"], []), (["algo-1", "algo-2"], ["train"])):
         (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": hosts}))
-        assert JobFolders(job.base).sharded_channels() == sharded
+        assert JobFolders(job.base).configuration.sharded_channels() == sharded
     whole = write(tmp_path / "whole", {"train/a.tsv": table(easy_rows(20)), "train/b.tsv": table(easy_rows(30))})
     monkeypatch.setenv("GATHERED_CHANNELS", str(whole))
     report = read_data(JobFolders(job.base).data_channels(), parse({})).report
@@ -128,7 +128,7 @@ HOST = """
     from http.server import ThreadingHTTPServer as Server
     shards.PORT = port
     hook.gpu.capabilities = lambda: []
-    hosts = Hosts.from_resources(job_folders().resources())
+    hosts = Hosts.from_resources(job_folders().configuration.resources())
     os.environ["MASTER_PORT"] = sys.argv[3]
     sys.exit(hook._train(job_folders(), hosts))
 """
