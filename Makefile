@@ -148,7 +148,7 @@ test-gpu: test-image ## Tests that need a GPU, inside the image; needs one, and 
 	    --volume '$(CURDIR)/code:/project/code:ro' \
 	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/gpu tests/unit/code/ops/cuda
 
-test-container: test-image demo-data build/serving/packages/.installed ## Black-box tests of the image
+test-container: test-image demo-data build/serving/packages/.installed build/bench/packages/.installed ## Black-box tests of the image
 	$(IN_VENV)pytest --numprocesses 2 tests/container
 
 # From the same locks as on the CUDA base, whose Python is 3.12. About 15 GB.

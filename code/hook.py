@@ -1,4 +1,6 @@
-"""Starts the training processes of a host, forwards stop signals to them and reports how they end.
+"""Starts the processes of a host, forwards stop signals to them and reports how they end.
+
+They run train.py, or a user's own script where the job names one (runtime/user_script.py).
 
 The sagemaker-training toolkit calls `run` in the container's first process (SAGEMAKER_TRAINING_MODULE=hook:run). By
 itself the toolkit does not forward SIGTERM to the training script, leaves the failure reason empty and uses one GPU.
@@ -17,15 +19,18 @@ from types import FrameType
 from sagemaker_training.errors import ClientError
 
 from text_classifier.contract.errors import JobError, PlatformError, first_line, out_of_host_memory, print_traceback
-from text_classifier.runtime import gpu, owner, shards
+from text_classifier.runtime import gpu, owner, run_script, shards
 from text_classifier.runtime.folders import GATHERED, JobFolders, job_folders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.owner import Owner
+from text_classifier.runtime.user_script import UserScript
 
 SCRIPT = Path(__file__).with_name("train.py")
 
 #: Grace period for the other processes of the host after one has failed; then they get SIGKILL.
 GRACE_SECONDS = 10.0
+
+NOTHING_TO_SAVE = "Stopped before the first step: there is nothing to save."
 
 
 class Processes:
@@ -46,8 +51,14 @@ class Processes:
         for process in self.running:
             process.send_signal(number)  # does nothing once the process has ended
 
-    def start(self, command: list[str], environments: list[dict[str, str]], user: Owner | None = None) -> None:
-        """Start one process per environment, unless a stop came first. Variables that the user has set win.
+    def start(
+        self,
+        command: list[str],
+        environments: list[dict[str, str]],
+        user: Owner | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Start one process per environment, in `folder`, unless a stop came first.
 
         Each process gets its own process group, so that Ctrl-C reaches it only through `_stop`. Without `user` they run
         as the current user.
@@ -56,7 +67,8 @@ class Processes:
         for environment in environments:
             if self.is_stopping:
                 break
-            self.running.append(subprocess.Popen(command, env=environment | os.environ, process_group=0, **options))
+            variables = os.environ | environment
+            self.running.append(subprocess.Popen(command, env=variables, cwd=folder, process_group=0, **options))
         if self.is_stopping:
             self._signal(signal.SIGTERM)
 
@@ -83,8 +95,8 @@ class Processes:
         return 0
 
     def _ended_by_stop(self, code: int) -> bool:
-        """Whether SIGTERM ended the process, which happens only while it has nothing to save."""
-        return self.is_stopping and code == -signal.SIGTERM
+        """Whether SIGTERM ended the process; our training lets it only while there is nothing to save."""
+        return self.is_stopping and code in (-signal.SIGTERM, run_script.STOPPED)
 
     @property
     def had_nothing_to_save(self) -> bool:
@@ -100,9 +112,10 @@ def run() -> None:
     """
     folders = job_folders()
     try:
-        code = _train(folders, Hosts.from_resources(folders.configuration.resources()))
+        script = UserScript.of_job(folders)
+        code = _train(folders, Hosts.from_resources(folders.configuration.resources()), script)
         if code:
-            raise _reason(code)
+            raise _reason(code, script)
     except Exception as error:
         if not isinstance(error, JobError):
             print_traceback()
@@ -110,24 +123,39 @@ def run() -> None:
         raise ClientError((folders.failure() or first_line(error)).splitlines()[0]) from None
 
 
-def _train(folders: JobFolders, hosts: Hosts) -> int:
+def _train(folders: JobFolders, hosts: Hosts, script: UserScript | None) -> int:
+    """Run this host's processes to their end: of the user's script, else of train.py. Returns the exit code."""
     processes = Processes()
+    count = max(1, _prepare_gpus())
+    if script:
+        print(f"Running {script.program} of {script.source}", flush=True)
+        script.provide()
+        command, variables = script.command(), script.environment(hosts, lambda: processes.is_stopping)
+        count = count if script.is_python else 1
+    else:
+        if sharded := folders.configuration.sharded_channels():
+            _gather(folders, hosts, sharded, processes)
+        arguments = [f"--{name}={value}" for name, value in folders.configuration.hyperparameters().items()]
+        command, variables = [sys.executable, str(SCRIPT), *arguments], {}
+    user = owner.training_user(folders.model, folders.outputs(), folders.inputs())
+    owner.provide_home(user)
+    environments = [variables | each for each in hosts.environments(count)]
+    processes.start(command, environments, user, script.folder if script else None)
+    code = processes.wait()
+    if not code and processes.had_nothing_to_save:
+        print(f"{script.program} was stopped." if script else NOTHING_TO_SAVE, flush=True)
+    return code
+
+
+def _prepare_gpus() -> int:
+    """The number of GPUs to use, with the CUDA library on the path that their driver needs."""
     gpus = gpu.capabilities()
     gpu.require_supported(gpus)
     folder = gpu.compat_folder() if gpus else None
     if folder:
         print(f"The host's driver is too old for CUDA 13: using the compatibility library in {folder}", flush=True)
         os.environ["LD_LIBRARY_PATH"] = f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
-    if sharded := folders.configuration.sharded_channels():
-        _gather(folders, hosts, sharded, processes)
-    user = owner.training_user(folders.model, folders.outputs(), folders.inputs())
-    owner.provide_home(user)
-    arguments = [f"--{name}={value}" for name, value in folders.configuration.hyperparameters().items()]
-    processes.start([sys.executable, str(SCRIPT), *arguments], hosts.environments(max(1, gpu.count(gpus))), user)
-    code = processes.wait()
-    if not code and processes.had_nothing_to_save:
-        print("Stopped before the first step: there is nothing to save.", flush=True)
-    return code
+    return gpu.count(gpus)
 
 
 def _gather(folders: JobFolders, hosts: Hosts, channels: list[str], processes: Processes) -> None:
@@ -141,10 +169,10 @@ def _gather(folders: JobFolders, hosts: Hosts, channels: list[str], processes: P
     )
 
 
-def _reason(code: int) -> JobError:
+def _reason(code: int, script: UserScript | None) -> JobError:
     """The reason why a process ended that left none itself."""
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return out_of_host_memory()
+        return script.killed() if script else out_of_host_memory()
     if code == -signal.SIGABRT:
         return PlatformError(
             "training was aborted by a library, with several hosts most often because another host was lost; look at "
@@ -153,4 +181,6 @@ def _reason(code: int) -> JobError:
     if code < 0:
         name = signal.Signals(-code).name
         return PlatformError(f"training was killed by {name}; look at the end of the job's log, then start it again")
+    if script:
+        return script.ended(code)
     return PlatformError(f"training ended with exit code {code}; look at the end of the job's log")

@@ -16,6 +16,7 @@ from text_classifier.contract.errors import JobError, PlatformError, SettingsErr
 from text_classifier.runtime import toolkit
 from text_classifier.runtime.folders import GATHERED, JobFolders, job_folders
 from text_classifier.runtime.hosts import require_equal_gpus
+from text_classifier.runtime.user_script import UserScript
 
 HELP = """\
 usage: train
@@ -43,10 +44,11 @@ def main(arguments: Sequence[str]) -> None:
         configuration.require()
         require_equal_gpus(configuration.resources())
         folders.require_writable_outputs()
-        # Before the toolkit, which prints all hyperparameters: one that looks like a secret is refused here.
-        hyperparameters.validate(configuration.hyperparameters())
-        if ignored := folders.ignored_channels():
-            print(f"Channels of the SageMaker SDK, which training ignores: {', '.join(ignored)}", flush=True)
+        if UserScript.of_job(folders) is None:
+            # Before the toolkit, which prints all hyperparameters: one that looks like a secret is refused here.
+            hyperparameters.validate(configuration.hyperparameters())
+            if ignored := folders.ignored_channels():
+                print(f"Channels of the SageMaker SDK, which training ignores: {', '.join(ignored)}", flush=True)
     except JobError as error:
         _fail(folders, error)
     os.environ.pop(GATHERED, None)  # the hook's alone
@@ -69,7 +71,8 @@ def _run_toolkit(folders: JobFolders) -> None:
     from sagemaker_training.cli.train import main as train
 
     configuration = folders.configuration
-    environment.read_hyperparameters = lambda: toolkit.hyperparameters(configuration.all_hyperparameters())
+    given = toolkit.hyperparameters(configuration.all_hyperparameters())
+    environment.read_hyperparameters = lambda: given
     environment.read_resource_config = configuration.resources
     environment.read_input_data_config = configuration.channels
     if not os.environ.get(_LOG_LEVEL, "0").isdecimal():

@@ -140,7 +140,7 @@ def _branch(folder: Path, depth: int) -> Iterator[str]:
 def _folder(folder: Path) -> str:
     """The description of a folder that is no package. Raises ValueError for one that has none."""
     known = {
-        "code": "baked into the image at /opt/ml/code: the scripts that are run by name, and one package",
+        "code": "baked into the image at /opt/text-classifier: the scripts that are run by name, and one package",
         "templates": "Jinja templates of the report and the model card",
         "tools": "scripts that make targets run",
     }

@@ -151,7 +151,7 @@ def test_a_gpu_that_the_image_cannot_use(ready_job: Make, tmp_path: Path, capabi
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\necho {capability}\ntest {capability} != fails\n")
     program.chmod(0o755)
-    fails(ready_job(), sentence, mounts={"../../usr/bin/nvidia-smi": program})
+    fails(ready_job(), sentence, mounts={"/usr/bin/nvidia-smi": program})
 
 
 def test_a_secret_in_an_error_is_not_shown(ready_job: Make, tmp_path: Path) -> None:

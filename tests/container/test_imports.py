@@ -28,7 +28,7 @@ from transformers import AutoModelForSequenceClassification, BertForSequenceClas
 from transformers.utils import is_kernels_available
 
 files = {name: getattr(module, "__file__", None) or "" for name, module in list(sys.modules.items())}
-ours = [name for name, file in files.items() if file.startswith("/opt/ml/code/")]
+ours = [name for name, file in files.items() if file.startswith("/opt/text-classifier/")]
 print(json.dumps([sorted(imported), ours, is_kernels_available()]))
 """
 
@@ -48,7 +48,7 @@ def __getattr__(name):
 
 def python(program: str, *arguments: str, added: Path | None = None) -> str:
     """Run a program in the image, with the folder `added` as further site-packages; return what it prints."""
-    mount = [f"--volume={added}:/added:ro", "--env=PYTHONPATH=/opt/ml/code:/added"] if added else []
+    mount = [f"--volume={added}:/added:ro", "--env=PYTHONPATH=/opt/text-classifier:/added"] if added else []
     result = subprocess.run(
         ["docker", "run", "--rm", "--network=none", *mount, IMAGE, "python", "-c", program, *arguments],
         capture_output=True,

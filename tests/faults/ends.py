@@ -18,9 +18,9 @@ from launcher import ROOT
 from launcher.local import local_job
 from support.containers import (
     BREAKS,
+    CODE,
     ENDLESS,
     IMAGE,
-    INSIDE,
     LABEL,
     QUICK,
     WHOLE_LIFE,
@@ -135,7 +135,7 @@ def _broken_image(folder: Path, rank: int, error: str) -> str:
     (folder / "breaks.py").write_text(BREAKS.format(error=error).replace("step == 3", f"step == 3 and {there}"))
     (folder / "Dockerfile").write_text(
         f"FROM {IMAGE}\nCOPY breaks.py /\n"
-        f"RUN cat /breaks.py >>{INSIDE}/code/text_classifier/training/loss_tracking.py && rm /breaks.py\n"
+        f"RUN cat /breaks.py >>{CODE}/text_classifier/training/loss_tracking.py && rm /breaks.py\n"
     )
     tag = f"{LABEL}:rank-{rank}"
     docker.from_env().images.build(path=str(folder), tag=tag, rm=True)

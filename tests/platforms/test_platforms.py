@@ -82,7 +82,7 @@ def test_x86_without_avx2_trains(trains: Callable[..., ContainerJob]) -> None:
     # The emulator runs one process and none that it starts: the training script itself.
     script = [
         "/opt/venv/bin/python",
-        "/opt/ml/code/train.py",
+        "/opt/text-classifier/train.py",
         *(f"--{name}={value}" for name, value in ONE_EPOCH.items()),
     ]
     trains(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from docker.models.containers import Container
@@ -24,6 +24,10 @@ IMAGE_WITH_TOOLS = os.environ.get("TEST_IMAGE_WITH_TOOLS", "sagemaker-text-class
 LABEL = "sagemaker-text-classification.test"
 PACKAGE = ROOT / "code" / "text_classifier"
 INSIDE = "/opt/ml"
+CODE = "/opt/text-classifier"
+
+#: How SageMaker describes a channel of files.
+FILE_MODE = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
 
 #: The folders that a job writes to; the others are mounted read-only.
 WRITABLE = ("model", "output", "checkpoints")
@@ -89,7 +93,7 @@ class ContainerJob:
             "resourceconfig.json": {
                 "current_host": host, "hosts": self.hosts[::-1], "network_interface_name": self.interface,
             },
-            "inputdataconfig.json": {},
+            "inputdataconfig.json": {path.name: FILE_MODE for path in (self.base / "channels").iterdir()},
         }  # fmt: skip
         for name, content in files.items():
             (self.folder(host, "config") / name).write_text(json.dumps(content))
@@ -116,7 +120,7 @@ class ContainerJob:
             for target in settings.pop("without", ()):
                 del mounts[target]
             volumes = {
-                str(source): {"bind": f"{INSIDE}/{target}", "mode": "rw" if target in WRITABLE else "ro"}
+                str(source): {"bind": str(PurePosixPath(INSIDE, target)), "mode": "rw" if target in WRITABLE else "ro"}
                 for target, source in mounts.items()
             }
             place = {"network": self.network.name} if self.network else {"network_mode": "none"}
@@ -262,7 +266,7 @@ def changed_module(folder: Path, name: str, *, replace: Sequence[str] = (), appe
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / Path(name).name
     copy.write_text(text + append)
-    return {f"code/text_classifier/{name}": copy}
+    return {f"{CODE}/text_classifier/{name}": copy}
 
 
 def write_tiny_model(folder: Path) -> None:

@@ -45,6 +45,12 @@ class DataError(UserError):
     cause = "Your data"
 
 
+class ScriptError(UserError):
+    """An error of a user's own script, which runs in place of the image's training."""
+
+    cause = "Your script"
+
+
 class PlatformError(JobError):
     """The machine, the container or the network does not provide what a job needs."""
 

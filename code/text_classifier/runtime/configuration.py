@@ -13,6 +13,7 @@ from typing import Any
 
 from text_classifier.contract.errors import PlatformError, SettingsError, printable
 from text_classifier.contract.sagemaker import FOREIGN_CHANNELS
+from text_classifier.runtime import toolkit
 
 #: Prefixes of the names that SageMaker's tuning and the SDK add to the hyperparameters; these are not checked.
 _FOREIGN_PREFIXES = ("sagemaker_", "_tuning_")
@@ -47,6 +48,7 @@ class Configuration:
         self.channels()
         for name, text in self.hyperparameters().items():
             _require_passable(name, text)
+            _require_passable(name, toolkit.text(text))  # a script gets it without JSON's quotes and escapes
 
     def hyperparameters(self) -> dict[str, str]:
         """The job's hyperparameters as strings, without those that the SDK and SageMaker's tuning add."""

@@ -39,6 +39,11 @@ class JobFolders:
         return self.base / "output" / "data"
 
     @property
+    def code(self) -> Path:
+        """A user's own script, if the job has one; the SDK mounts it, or the toolkit fetches it."""
+        return self.base / "code"
+
+    @property
     def checkpoints(self) -> Path:
         """SageMaker copies it to S3 while the job runs, and back when the job restarts.
 
@@ -131,7 +136,8 @@ class JobFolders:
         """Remove the failure and success files of an earlier run. Raises PlatformError when that is not possible."""
         for path in (self._failure_file, self._success_file):
             try:
-                path.unlink(missing_ok=True)
+                if os.path.lexists(path):  # where nothing may be written, unlink complains about a missing file too
+                    path.unlink()
             except OSError as error:
                 raise PlatformError(
                     f"{path} of an earlier run cannot be removed ({error.strerror}); mount an empty folder"

@@ -5,17 +5,22 @@ One process per GPU, or one per host without GPUs. Needs no torch: the hook uses
 
 from __future__ import annotations
 
+import os
 import re
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from text_classifier.contract.errors import SettingsError, listed
+from text_classifier.contract.errors import PlatformError, SettingsError, listed
 from text_classifier.contract.sagemaker import gpu_count
 from text_classifier.runtime.cpus import thread_variables
 
 MASTER_PORT = 29400
+
+#: Time to wait for a host to start: the hosts of a job do not start at the same time.
+START_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -34,20 +39,38 @@ class Hosts:
         return cls(names, current, resources.get("network_interface_name"))
 
     def environments(self, processes: int) -> list[dict[str, str]]:
-        """The environment variables of each process on this host, for torch.distributed and the libraries."""
+        """The environment variables of each process on this host, for torch.distributed and the libraries.
+
+        The user's own numbers of threads win; ranks and addresses are the job's.
+        """
         first = self.names.index(self.current) * processes
-        shared = {
+        free = {"TOKENIZERS_PARALLELISM": "true", **thread_variables(processes)}
+        shared = {name: os.environ.get(name, value) for name, value in free.items()} | {
             "MASTER_ADDR": self.names[0] if len(self.names) > 1 else "127.0.0.1",
             "MASTER_PORT": str(MASTER_PORT),
             "WORLD_SIZE": str(len(self.names) * processes),
-            "TOKENIZERS_PARALLELISM": "true",
-            **thread_variables(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
         }
         return [shared | {"RANK": str(first + local), "LOCAL_RANK": str(local)} for local in range(processes)]
 
     def of_rank(self, rank: int, world_size: int) -> str:
         """The name of the host that a rank runs on."""
         return self.names[rank * len(self.names) // world_size]
+
+    def wait_for_names(self, is_stopping: Callable[[], bool]) -> None:
+        """Wait until all hosts' names resolve; returns early when the job is being stopped.
+
+        Raises PlatformError after START_SECONDS.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        for name in self.names:
+            while not is_stopping() and not _resolves(name):
+                if time.monotonic() > deadline:
+                    raise PlatformError(
+                        f"host {name} did not join within {START_SECONDS} s; look at its log for the cause, then "
+                        "start the job again"
+                    )
+                time.sleep(0.5)
 
     def reachable_interface(self, leader: str) -> tuple[str | None, str | None]:
         """The interface that connects the hosts, and a warning when it is not the one in resourceconfig.json.
@@ -87,6 +110,14 @@ def interface_to(host: str) -> str | None:
         local = probe.getsockname()[0]
     interfaces = psutil.net_if_addrs().items()
     return next((name for name, addresses in interfaces if local in [item.address for item in addresses]), None)
+
+
+def _resolves(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return True
 
 
 def _by_number(name: str) -> tuple[str | int, ...]:

@@ -18,12 +18,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from text_classifier.contract.errors import PlatformError, printable
-from text_classifier.runtime.hosts import MASTER_PORT
+from text_classifier.runtime.hosts import MASTER_PORT, START_SECONDS
 
 PORT = MASTER_PORT + 1
-
-#: Time to wait for a host to start: the hosts of a job do not start at the same time.
-START_SECONDS = 300
 
 #: Socket timeout: a host that sends nothing for this long is considered lost.
 SILENCE_SECONDS = 60

@@ -11,7 +11,7 @@ from support import ROOT
 
 CODE = ROOT / "code"
 PAGE = ROOT / "docs" / "troubleshooting.md"
-ERRORS = {"JobError", "UserError", "SettingsError", "DataError", "PlatformError", "PeerError", "BadRow"}
+ERRORS = {"JobError", "UserError", "SettingsError", "DataError", "PlatformError", "PeerError", "ScriptError", "BadRow"}
 
 
 def normalized(text: str) -> str:

@@ -124,6 +124,7 @@ def test_the_mode_of_a_channel_that_nobody_reads_does_not_matter(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ('"\\u0000"', "hyperparameter 'label_map' holds a NUL character; remove it"),
         ("a\0b", "hyperparameter 'label_map' holds a NUL character; remove it"),
         ("\ud83d", "hyperparameter 'label_map' holds half a surrogate pair; remove it"),
         ("é" * 70_000, "hyperparameter 'label_map' has 140,009 bytes; shorten it to 100,000"),

@@ -73,6 +73,7 @@ def test_threads_follow_cores_and_quota(
     monkeypatch.setattr(cpus, "physical_cores", lambda *_: cores)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2 * cores))
     monkeypatch.setattr(cpus, "cpu_quota", lambda: quota)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert thread_variables(processes).get("OMP_NUM_THREADS") == threads
     assert {e.get("OMP_NUM_THREADS") for e in Hosts.from_resources({}).environments(processes)} == {threads}
 

@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.errors import PlatformError, SettingsError
+from text_classifier.runtime import hosts as module
 from text_classifier.runtime.hosts import Hosts, interface_to, require_equal_gpus
 
 TWO = {"hosts": ["algo-2", "algo-1"], "current_host": "algo-2"}
@@ -26,6 +27,22 @@ def test_without_resources_there_is_one_host() -> None:
     (environment,) = Hosts.from_resources({}).environments(1)
     assert (environment["RANK"], environment["WORLD_SIZE"], environment["MASTER_ADDR"]) == ("0", "1", "127.0.0.1")
     assert environment["TOKENIZERS_PARALLELISM"] == "true"
+
+
+def test_the_users_number_of_threads_wins_and_ranks_are_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "77")
+    environment, _ = Hosts.from_resources({}).environments(2)
+    assert environment["OMP_NUM_THREADS"] == "77"
+    assert "77" not in {environment[name] for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
+
+
+def test_a_host_that_never_appears_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "START_SECONDS", 0.1)
+    hosts = Hosts.from_resources({"hosts": ["localhost", "nowhere.invalid"], "current_host": "localhost"})
+    with pytest.raises(PlatformError, match="host nowhere.invalid did not join within 0.1 s; look at its log"):
+        hosts.wait_for_names(lambda: False)
+    hosts.wait_for_names(lambda: True)
 
 
 def test_the_named_interface_is_taken_where_it_exists() -> None:

@@ -117,9 +117,9 @@ def test_channels_are_read_where_they_are_whole(job: Job, tmp_path: Path, monkey
 
 #: What the hook does on a host, whose name is its address, with the training processes' own code.
 HOST = """
-    import os, socket, sys
+    import socket, sys
     import hook
-    from text_classifier.runtime import shards
+    from text_classifier.runtime import hosts as hosts_module, shards
     from text_classifier.runtime.folders import job_folders
     from text_classifier.runtime.hosts import Hosts
 
@@ -129,8 +129,8 @@ HOST = """
     shards.PORT = port
     hook.gpu.capabilities = lambda: []
     hosts = Hosts.from_resources(job_folders().configuration.resources())
-    os.environ["MASTER_PORT"] = sys.argv[3]
-    sys.exit(hook._train(job_folders(), hosts))
+    hosts_module.MASTER_PORT = int(sys.argv[3])
+    sys.exit(hook._train(job_folders(), hosts, None))
 """
 
 
