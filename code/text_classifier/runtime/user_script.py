@@ -119,6 +119,7 @@ class UserScript:
         from sagemaker_training.environment import Environment
 
         variables = {name: text for name, text in Environment().to_env_vars().items() if name and "=" not in name}
+        variables["SM_USER_ENTRY_POINT"] = self.program  # the toolkit lets the image's environment win
         if len(hosts.names) > 1:
             hosts.wait_for_names(is_stopping)
             interface, warning = hosts.reachable_interface(hosts.names[0])
