@@ -192,7 +192,7 @@ def test_the_failing_process_ends_the_others(script_job: Script, tmp_path: Path)
 def test_a_source_that_cannot_be_fetched_is_one_sentence(ready_job: Make) -> None:
     source = "s3://bucket/job/source/sourcedir.tar.gz"
     job = ready_job({"sagemaker_program": "mine.py", "sagemaker_submit_directory": source})
-    with running(job, environment={"AWS_REGION": "eu-west-1"}):
+    with running(job):
         assert job.wait() == {"algo-1": 1}
         assert job.failure().startswith(
             f"Your settings: sagemaker_submit_directory='{source}' cannot be fetched (NoCredentialsError: "

@@ -63,8 +63,9 @@ class JobFolders:
         return [self.model, self.base / "output", self.output_data, self.base / "checkpoints"]
 
     def inputs(self) -> list[Path]:
-        """The folders that training reads from, those that exist."""
-        return [folder for folder in (self.configuration.folder, *self._folders(self.data)) if folder.is_dir()]
+        """The folders that training or a user's own script reads from, those that exist."""
+        folders = (self.configuration.folder, self.code, *self._folders(self.data))
+        return [folder for folder in folders if folder.is_dir()]
 
     def channel(self, name: str) -> Path | None:
         """The folder of an input channel; None when the job does not have the channel."""

@@ -48,8 +48,10 @@ class UserScript:
 
         Raises SettingsError when it cannot be fetched, is not in the source, or cannot be installed.
         """
-        from sagemaker_training import files
+        from sagemaker_training import files, params
 
+        if not os.environ.get(params.REGION_NAME_ENV):
+            os.environ.pop(params.REGION_NAME_ENV, None)  # the toolkit leaves it empty, and would then ask that region
         try:
             files.download_and_extract(self.source, str(self.folder))
         except Exception as error:  # of boto3, botocore, tarfile and the file system
