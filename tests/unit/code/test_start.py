@@ -13,8 +13,9 @@ import pytest
 pytest.importorskip("sagemaker_training")
 
 import start
-from support import ROOT
 from support.jobs import Job
+
+CODE = Path(start.__file__).parent
 
 ALONE = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
 QUICK = {"epochs": "1", "train_batch_size": "8", "precision": "fp32"}
@@ -61,10 +62,10 @@ def train(job: Job, *arguments: str, **environment: str) -> tuple[int, str]:
     """Run the command. Returns its exit code and its log."""
     variables = {
         "SAGEMAKER_BASE_DIR": str(job.base), "SAGEMAKER_TRAINING_MODULE": "hook:run", "OMP_NUM_THREADS": "1",
-        "AWS_DEFAULT_REGION": "eu-west-1", "PYTHONPATH": f"{ROOT / 'code'}:{job.base}",
+        "AWS_DEFAULT_REGION": "eu-west-1", "PYTHONPATH": f"{CODE}:{job.base}",
     }  # fmt: skip
     result = subprocess.run(
-        [sys.executable, str(ROOT / "code" / "start.py"), *arguments],
+        [sys.executable, str(CODE / "start.py"), *arguments],
         env=os.environ | variables | environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False,
     )  # fmt: skip

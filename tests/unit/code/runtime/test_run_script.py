@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT
+from text_classifier.contract.errors import CODE
 from text_classifier.runtime import run_script
 
 
@@ -15,7 +15,7 @@ def run(source: Path, program: str = "mine.py", *arguments: str) -> subprocess.C
     """Run the script as the hook does, in a job whose folders are those of `source`'s parent."""
     return subprocess.run(
         [sys.executable, "-P", "-m", run_script.__name__, program, *arguments],
-        cwd=source, env=os.environ | {"SAGEMAKER_BASE_DIR": str(source.parent), "PYTHONPATH": str(ROOT / "code")},
+        cwd=source, env=os.environ | {"SAGEMAKER_BASE_DIR": str(source.parent), "PYTHONPATH": str(CODE)},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
