@@ -93,7 +93,8 @@ def test_a_process_for_each_gpu(script_job: Script, tmp_path: Path) -> None:
     program.write_text(TWO_GPUS)
     program.chmod(0o755)
     job, source = script_job("mine.py", PROBE)
-    log = ends(job, source, mounts={"code": source, "/usr/bin/nvidia-smi": program})
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": "/elsewhere"}  # as a derived image may set it
+    log = ends(job, source, mounts={"code": source, "/usr/bin/nvidia-smi": program}, environment=environment)
     assert sorted(re.findall(r'"RANK": "(\d)", "LOCAL_RANK": "(\d)", "WORLD_SIZE": "2"', log)) == [
         ("0", "0"),
         ("1", "1"),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from text_classifier.contract.errors import PlatformError, ScriptError, SettingsError, listed
+from text_classifier.contract.errors import CODE, PlatformError, ScriptError, SettingsError, listed
 from text_classifier.runtime import run_script, toolkit
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
@@ -117,7 +117,10 @@ class UserScript:
         return ["/bin/sh", "-c", 'exec "./$0" "$@"', self.program, *arguments]
 
     def environment(self, hosts: Hosts, is_stopping: Callable[[], bool]) -> dict[str, str]:
-        """The toolkit's variables (SM_*), and the network interface between the hosts for gloo and NCCL."""
+        """The toolkit's variables (SM_*), and the network interface between the hosts for gloo and NCCL.
+
+        Those that the user has set win.
+        """
         from sagemaker_training.environment import Environment
 
         variables = {name: text for name, text in Environment().to_env_vars().items() if name and "=" not in name}
@@ -129,7 +132,9 @@ class UserScript:
                 print(warning, flush=True)
             if interface:
                 variables |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
-        return {name: text for name, text in variables.items() if name not in os.environ}
+        path = [folder for folder in os.environ.get("PYTHONPATH", "").split(":") if folder not in ("", str(CODE))]
+        free = {name: text for name, text in variables.items() if name not in os.environ}
+        return free | {"PYTHONPATH": ":".join([*path, str(CODE)])}  # ours also where the user has set another
 
     def killed(self) -> PlatformError:
         """The reason for a script that the OOM killer ended."""
