@@ -10,10 +10,15 @@ from typing import Any
 
 from text_classifier.contract.errors import printable
 from text_classifier.reading.columns import LAYOUTS
-from text_classifier.reading.fields import BadRow, joined, text
+from text_classifier.reading.fields import joined, text
 from text_classifier.reading.table import LONGEST_FIELD, MISSING
 
-#: Reads the text of a record, given the model's text columns. Raises BadRow.
+
+class BadRecord(Exception):
+    """A record without a text, with the reason."""
+
+
+#: Reads the text of a record, given the model's text columns. Raises BadRecord or BadRow.
 Record = Callable[[Sequence[str]], str]
 
 
@@ -42,15 +47,15 @@ def _plain_line(line: str) -> Record:
 def _json_line(line: str) -> Record:
     def read(columns: Sequence[str]) -> str:
         if not line.strip():
-            raise BadRow("is an empty line")
+            raise BadRecord("is an empty line")
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
-            raise BadRow("is not JSON") from None
+            raise BadRecord("is not JSON") from None
         if isinstance(value, str):
             return text(value, "text")
         if not isinstance(value, dict):
-            raise BadRow("is neither a text nor an object")
+            raise BadRecord("is neither a text nor an object")
         names = _names(value, columns)
         return joined([value.get(name, MISSING) for name in names], names)
 
@@ -58,13 +63,13 @@ def _json_line(line: str) -> Record:
 
 
 def _names(record: dict[str, Any], columns: Sequence[str]) -> Sequence[str]:
-    """The keys that hold the text. Raises BadRow."""
+    """The keys that hold the text. Raises BadRecord or BadRow."""
     candidates = (("inputs",), *([tuple(columns)] if columns else []), ("text",), *(texts for texts, _ in LAYOUTS))
     for names in candidates:
         if all(name in record for name in names):
             return names
     expected = ", ".join(columns) or "text"
-    raise BadRow(f"has neither 'inputs' nor {printable(expected)!r}")
+    raise BadRecord(f"has neither 'inputs' nor {printable(expected)!r}")
 
 
 def of_csv(content: str, columns: Sequence[str]) -> tuple[Iterator[Record], bool]:
@@ -84,7 +89,7 @@ def of_csv(content: str, columns: Sequence[str]) -> tuple[Iterator[Record], bool
 def _csv_record(cells: list[str]) -> Record:
     def read(columns: Sequence[str]) -> str:
         if not cells:
-            raise BadRow("is an empty line")
+            raise BadRecord("is an empty line")
         return joined(cells, [str(number) for number in range(1, len(cells) + 1)])
 
     return read

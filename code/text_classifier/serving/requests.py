@@ -10,6 +10,7 @@ from typing import Any
 from text_classifier.contract.errors import nearest, printable
 from text_classifier.reading.fields import BadRow
 from text_classifier.serving import records
+from text_classifier.serving.records import BadRecord
 from text_classifier.serving.settings import ServeSettings
 
 JSON, JSON_LINES, CSV, PLAIN = "application/json", "application/jsonlines", "text/csv", "text/plain"
@@ -100,7 +101,7 @@ def read_request(body: bytes, type: str, settings: ServeSettings, columns: Seque
     for number, record in enumerate(found):
         try:
             texts.append(record(columns))
-        except BadRow as error:
+        except (BadRow, BadRecord) as error:
             reason = f"record {number + 1} {printable(str(error))}"
             if not settings.marks_bad_records:
                 raise RequestError(400, f"{reason}; correct it, or set SERVE_BAD_RECORDS=mark") from None
