@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from text_classifier.tasks.registry import task_of
 CLASSES = ("negative", "neutral", "positive")
 
 
-def outputs_of(task: str = "single_label", classes: Sequence[str] = CLASSES, temperature: float | None = 2.0) -> Outputs:
+def outputs_of(
+    task: str = "single_label", classes: Sequence[str] = CLASSES, temperature: float | None = 2.0
+) -> Outputs:
     """The outputs of a model for a task."""
     return Outputs(task_of({"task": task, "label_separator": ","}), classes, temperature)
 
@@ -111,6 +113,14 @@ class Served:
         self.process.send_signal(number)
         log, _ = self.process.communicate(timeout=60)
         return self.process.returncode, log
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.001)
 
 
 def free_port() -> int:

@@ -183,7 +183,7 @@ class Batcher(Generic[AnyModel]):
             if not isinstance(error, JobError):
                 print_traceback()
 
-    def _warm_up(self, model: Model) -> None:
+    def _warm_up(self, model: AnyModel) -> None:
         """The first batches are slow; the third one is measured."""
         length = FEWEST_TOKENS // 4
         for rows in (1, 4, 4):
@@ -222,34 +222,39 @@ class Batcher(Generic[AnyModel]):
             self._queue.rotate(-1)
         return batch
 
-    def _compute(self, model: Model, batch: list[tuple[Work, int, Row]]) -> None:
+    def _compute(self, model: AnyModel, batch: list[tuple[Work, int, Row]]) -> None:
         """Answer the rows of a batch. One that fails is halved, until a single row fails its request."""
         self._batch_started = started = self._clock()
         rows = [row for _, _, row in batch]
-        try:
-            logits = model.logits(rows)
-        except Exception as error:
-            self._report(error)
-            if len(batch) == 1:
-                self._failures += 1
-                batch[0][0].fail()
-            else:
-                self._most_tokens = max(FEWEST_TOKENS, sum(map(len, rows)) // 2)
-                middle = len(batch) // 2
-                self._compute(model, batch[:middle])
-                self._compute(model, batch[middle:])
+        tokens = sum(map(len, rows))
+        logits = self._logits(model, rows)
+        self._batch_started = None
+        if logits is None and len(batch) > 1:
+            self._most_tokens = max(FEWEST_TOKENS, tokens // 2)
+            middle = len(batch) // 2
+            self._compute(model, batch[:middle])
+            self._compute(model, batch[middle:])
             return
-        finally:
-            self._batch_started = None
+        if logits is None:
+            self._failures += 1
+            batch[0][0].fail()
+            return
         self._failures = 0
         seconds = self._clock() - started
-        tokens = sum(map(len, rows))
         self._measure(model, tokens, seconds)
         self._done(len(rows), tokens)
         for (work, number, _), each in zip(batch, logits, strict=True):
             work.answer(number, each)
 
-    def _measure(self, model: Model, tokens: int, seconds: float) -> None:
+    def _logits(self, model: AnyModel, rows: list[Row]) -> np.ndarray | None:
+        """As Model.logits; None if it fails, which is logged."""
+        try:
+            return model.logits(rows)
+        except Exception as error:
+            self._report(error)
+            return None
+
+    def _measure(self, model: AnyModel, tokens: int, seconds: float) -> None:
         """Renew the speed, a moving average, and with it the size of the next batches."""
         rate = tokens / max(seconds, 1e-6)
         # A small batch says nothing about the speed of a large one.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.errors import SettingsError, printable
 from text_classifier.contract.schema import MANIFEST
 from text_classifier.contract.trained import read_manifest
 from text_classifier.modeling.files import model_directory
@@ -156,42 +155,28 @@ def _by_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _by_config(folder: Path) -> dict[str, Any]:
-    """What config.json says, as transformers reads it. Raises SettingsError."""
-    config = _json(folder / "config.json")
-    names = config.get("id2label") or {}
-    if not isinstance(names, dict) or not names or not all(str(index) in names for index in range(len(names))):
-        raise SettingsError(f"{folder}/config.json does not name its classes (id2label); save it with save_pretrained")
-    classes = [str(names[str(index)]) for index in range(len(names))]
-    # transformers' pipeline gives a single output the sigmoid, too.
-    by_outputs = "multi_label_classification" if len(classes) == 1 else "single_label_classification"
-    problem = config.get("problem_type") or by_outputs
-    if problem not in TASKS:
-        raise SettingsError(f"{folder}/config.json has problem_type={problem!r}; set it to one of {', '.join(TASKS)}")
-    tokenizer = folder / "tokenizer_config.json"
-    stated = _json(tokenizer).get("model_max_length") if tokenizer.is_file() else None
-    lengths = [LONGEST, _positions(config), stated]
+    """What the configuration says, as transformers reads it. Raises SettingsError."""
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        classes = [str(config.id2label[index]) for index in range(config.num_labels)]
+        # transformers' pipeline gives a single output the sigmoid, too.
+        by_outputs = "multi_label_classification" if len(classes) == 1 else "single_label_classification"
+        problem = config.problem_type or by_outputs
+        if problem not in TASKS:
+            raise ValueError(f"problem_type={problem!r} is none of {', '.join(TASKS)}")
+        stated = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_max_length
+    except Exception as error:  # whatever transformers raises, the folder is the cause
+        reason = printable(str(error).strip().partition("\n")[0])[:300]
+        raise SettingsError(f"the model in {folder} cannot be read ({reason}); save it with save_pretrained") from None
     return {
         "outputs": Outputs(task_of({"task": TASKS[problem], "label_separator": ","}), classes, None),
-        "max_length": min(int(length) for length in lengths if isinstance(length, int | float) and length > 0),
+        "max_length": int(min(LONGEST, _positions(config), stated)),
         "precision": "auto",
     }
 
 
-def _positions(config: dict[str, Any]) -> int | None:
+def _positions(config: Any) -> int:
     """The longest text in tokens: in families like RoBERTa positions start behind the padding token's."""
-    positions = config.get("max_position_embeddings")
-    starts_behind_padding = any(name in str(config.get("model_type")) for name in ("roberta", "camembert", "mpnet"))
-    if not isinstance(positions, int):
-        return None
-    is_data2vec = config.get("model_type") == "data2vec-text"
-    return positions - (config.get("pad_token_id", 1) or 0) - 1 if starts_behind_padding or is_data2vec else positions
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path} cannot be read; save the model again with save_pretrained")
-    return content
+    positions = getattr(config, "max_position_embeddings", None) or LONGEST
+    starts_behind_padding = any(name in config.model_type for name in ("roberta", "camembert", "mpnet", "data2vec"))
+    return positions - (config.pad_token_id or 0) - 1 if starts_behind_padding else positions
