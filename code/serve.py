@@ -43,7 +43,8 @@ def main() -> int:
 
 def _listen(port: int) -> socket.socket:
     """A listening socket. Raises PlatformError."""
-    listener = socket.socket()
+    # asyncio disables Nagle's algorithm only on sockets whose protocol is named; with it each answer takes 40 ms more.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("0.0.0.0", port))
@@ -75,6 +76,7 @@ def _serve(settings: ServeSettings, listener: socket.socket) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     batcher.start()
     server.run([listener])
+    batcher.close()
     server.log()
     if isinstance(batcher.error, JobError):
         raise batcher.error

@@ -233,7 +233,7 @@ class Application:
 
 async def _unless_gone(work: asyncio.Future[T], receive: Receive) -> T:
     """The result of `work`, which is cancelled when the client goes. Raises Disconnected."""
-    gone = asyncio.ensure_future(receive())
+    gone = asyncio.ensure_future(_gone(receive))
     both: set[asyncio.Future[Any]] = {work, gone}
     try:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -243,3 +243,9 @@ async def _unless_gone(work: asyncio.Future[T], receive: Receive) -> T:
     finally:
         gone.cancel()
         work.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client goes."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

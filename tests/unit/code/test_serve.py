@@ -18,6 +18,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import serve
 from support.served import Served, free_port, serving, wait_until
 
 
@@ -184,6 +185,12 @@ def test_a_mistake_is_one_sentence(base: Path, tmp_path: Path, environment: dict
         log, _ = server.process.communicate(timeout=60)
     assert server.process.returncode == 1
     assert sentence in log and log.count("\n") == 1
+
+
+def test_answers_are_sent_at_once() -> None:
+    """asyncio sets TCP_NODELAY on sockets that name their protocol."""
+    with serve._listen(free_port()) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_a_port_that_is_taken_is_one_sentence(base: Path) -> None:

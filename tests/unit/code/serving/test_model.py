@@ -103,7 +103,17 @@ def test_the_predictions_are_those_of_predict_and_of_the_trainer(
 
 
 def test_a_batch_of_any_rows_has_the_logits_of_each(served: ServedModel) -> None:
-    texts = ["good", "bad " * 9, "", "fine lovely", "x"]
+    texts = [
+        "good",
+        "bad " * 9,
+        "",
+        "fine lovely",
+        "x",
+        "\0",
+        "a\0 good\x07",
+        "\N{SLIGHTLY SMILING FACE}",
+        "\u202e\u0130",
+    ]
     together = logits(served, texts)
     for text, row in zip(texts, together, strict=True):
         assert logits(served, [text])[0] == pytest.approx(row, abs=1e-5)

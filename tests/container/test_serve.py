@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import signal
 import subprocess
@@ -83,8 +84,6 @@ def test_it_answers_on_a_serverless_endpoint_and_writes_nothing(trained: Path) -
 
 
 def test_the_logits_are_those_of_the_trainer(trained: Path) -> None:
-    import csv
-
     lines = (trained.parents[1] / "channels" / "train" / "reviews.tsv").read_text().splitlines()
     with (trained.parent / "output" / "data" / "predictions_validation.csv").open(newline="") as file:
         measured = list(csv.DictReader(file))
