@@ -26,6 +26,9 @@ T = TypeVar("T")
 #: Texts that are tokenized at a time: other requests take their turn between them.
 CHUNK = 512
 
+#: Smaller bodies are worked on in the event loop's thread: handing them over would take longer.
+SMALL_BYTES = 16_384
+
 #: A rough size of texts in tokens, before they are tokenized.
 CHARACTERS_PER_TOKEN = 4
 
@@ -178,7 +181,8 @@ class Application:
             raise RequestError(503, "the server holds as many requests as it can; send the request again")
 
     async def _predict(self, model: TextModel, body: bytes, type: str, answer_type: str) -> bytes:
-        request = await self._in_thread(read_request, body, type, self._settings, model.text_columns)
+        run = self._here if len(body) < SMALL_BYTES else self._in_thread
+        request = await run(read_request, body, type, self._settings, model.text_columns)
         require_answerable(request, answer_type, model.outputs)
         if not request.texts:
             return b"[]" if answer_type == JSON else b""
@@ -191,16 +195,16 @@ class Application:
         logits = asyncio.wrap_future(work.future)
         try:
             for start in range(0, len(request.texts), CHUNK):
-                self._batcher.add(work, await self._in_thread(self._encoded, model, request, start))
+                self._batcher.add(work, await run(self._encoded, model, request, start))
             found = await logits
         finally:
             logits.cancel()
         if model.outputs.task.problem_type == "single_label_classification":
             self._traffic.confidences(float(calibration.confidences(found).sum()), len(found))
-        return await self._in_thread(render, request, found, answer_type, model.outputs)
+        return await run(render, request, found, answer_type, model.outputs)
 
     def _encoded(self, model: TextModel, request: Request, start: int) -> list[Row]:
-        """The token ids of some of the texts; runs in a thread of its own. Raises RequestError."""
+        """The token ids of some of the texts. Raises RequestError."""
         texts, parameters = request.texts[start : start + CHUNK], request.parameters
         if parameters.truncation and parameters.max_length is None:
             rows, truncated = model.encode(texts)
@@ -213,6 +217,9 @@ class Application:
             raise RequestError(
                 400, f"text {start + index + 1} has {length} tokens, {limit} are allowed; shorten it, or let it be cut"
             ) from None
+
+    async def _here(self, function: Callable[..., T], *arguments: Any) -> T:
+        return function(*arguments)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
