@@ -16,7 +16,8 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from text_classifier.contract.errors import JobError, first_line, print_traceback
+from text_classifier.contract.errors import JobError
+from text_classifier.serving.faults import Faults
 
 #: Token ids of a text.
 Row = Sequence[int]
@@ -108,6 +109,7 @@ class Batcher(Generic[AnyModel]):
     ) -> None:
         self.error: Exception | None = None  #: what ended the thread
         self.model: AnyModel | None = None
+        self.faults = Faults()
         self._load, self._done, self._clock = load, done, clock
         self._fixed_tokens, self._max_wait_seconds = batch_tokens, max_wait_seconds
         self._changed = threading.Condition()
@@ -116,7 +118,6 @@ class Batcher(Generic[AnyModel]):
         self._most_tokens = FEWEST_TOKENS
         self._batch_started: float | None = None
         self._failures = 0
-        self._reported: set[str] = set()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
@@ -181,7 +182,7 @@ class Batcher(Generic[AnyModel]):
         except Exception as error:
             self.error = error
             if not isinstance(error, JobError):
-                print_traceback()
+                self.faults.log(error)
 
     def _warm_up(self, model: AnyModel) -> None:
         """The first batches are slow; the third one is measured."""
@@ -251,7 +252,7 @@ class Batcher(Generic[AnyModel]):
         try:
             return model.logits(rows)
         except Exception as error:
-            self._report(error)
+            self.faults.log(error)
             return None
 
     def _measure(self, model: AnyModel, tokens: int, seconds: float) -> None:
@@ -263,9 +264,3 @@ class Batcher(Generic[AnyModel]):
         self._tokens_per_second += (0.3 if self._tokens_per_second else 1.0) * (rate - self._tokens_per_second)
         wanted = self._fixed_tokens or int(self._tokens_per_second * BATCH_SECONDS)
         self._most_tokens = min(max(wanted, 1 if self._fixed_tokens else FEWEST_TOKENS), model.most_tokens)
-
-    def _report(self, error: Exception) -> None:
-        """Log the error that is handled, once for each of its first lines."""
-        if (line := first_line(error)) not in self._reported:
-            self._reported.add(line)
-            print_traceback()

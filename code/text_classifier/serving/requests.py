@@ -59,6 +59,7 @@ class Request:
     parameters: Parameters
     is_single: bool = False  #: a JSON request of one text, whose answer is no list of answers
     is_mapping: bool = False  #: that of one {"text": ...}, which transformers answers without a list
+    given: frozenset[str] = frozenset()  #: the parameters in the request itself
     has_header: bool = False  #: a CSV request whose first record names the columns
     bad: dict[int, str] = field(default_factory=dict)
 
@@ -112,7 +113,7 @@ def read_request(body: bytes, type: str, settings: ServeSettings, columns: Seque
 
 def _json(content: str, defaults: Parameters) -> Request:
     body = _parsed(content)
-    parameters = defaults
+    given: Any = None
     if isinstance(body, dict):
         if "inputs" not in body:
             names = f" but {', '.join(map(repr, map(printable, list(body)[:3])))}" if body else ""
@@ -121,12 +122,13 @@ def _json(content: str, defaults: Parameters) -> Request:
         if unknown:
             hint = nearest(unknown[0], ("inputs", "parameters"))
             raise RequestError(400, f"the body has an unknown key {printable(unknown[0])!r}; {hint}")
-        parameters = _parameters(body.get("parameters"), defaults)
-        body = body["inputs"]
+        given, body = body.get("parameters"), body["inputs"]
+    parameters, own = _parameters(given, defaults), frozenset(given or ())
     if isinstance(body, list):
-        return Request(JSON, [_text(each, f"inputs[{index}]") for index, each in enumerate(body)], parameters)
+        texts = [_text(each, f"inputs[{index}]") for index, each in enumerate(body)]
+        return Request(JSON, texts, parameters, given=own)
     return Request(
-        JSON, [_text(body, "inputs")], parameters, is_single=True, is_mapping=isinstance(body, dict)
+        JSON, [_text(body, "inputs")], parameters, is_single=True, is_mapping=isinstance(body, dict), given=own
     )  # fmt: skip
 
 

@@ -57,10 +57,9 @@ def response_type(accept: str | None, request_type: str) -> str:
 
 def require_answerable(request: Request, type: str, outputs: Outputs) -> None:
     """Raise RequestError for parameters that the model or the type of the answer does not have."""
-    parameters = request.parameters
-    if parameters.calibrated and outputs.temperature is None:
+    if request.parameters.calibrated and outputs.temperature is None:
         raise RequestError(400, "the model has no temperature, so nothing can be calibrated; remove calibrated")
-    if type == CSV and request.type == JSON and (parameters.is_listed or parameters.function != "default"):
+    if type == CSV and request.given & {"top_k", "return_all_scores", "function_to_apply"}:
         raise RequestError(400, f"{CSV} has fixed columns; remove top_k and function_to_apply, or accept {JSON}")
 
 

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-from text_classifier.contract.errors import print_traceback
 from text_classifier.evaluation import calibration
 from text_classifier.runtime.cpus import usable_cpus
 from text_classifier.serving.batching import Batcher, Failed, Model, Overloaded, Row
@@ -126,7 +125,7 @@ class Application:
         except Exception as error:
             status = 500
             if not isinstance(error, Failed):  # else it is in the log
-                print_traceback()
+                self._batcher.faults.log(error)
             await self._fail(send, status, "the server failed on this request; its log has the reason")
         finally:
             self.running -= 1

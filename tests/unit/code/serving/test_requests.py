@@ -71,6 +71,8 @@ def test_another_content_type_is_refused(header: str) -> None:
 def test_the_forms_of_transformers_are_read() -> None:
     assert read({"inputs": "a"}) == Request(JSON, ["a"], Parameters(), is_single=True)
     assert read("a") == Request(JSON, ["a"], Parameters(), is_single=True)
+    given = read({"inputs": ["a"], "parameters": {"truncation": True}})
+    assert given == Request(JSON, ["a"], Parameters(), given=frozenset({"truncation"}))
     assert read({"inputs": ["a", {"text": "b"}]}) == Request(JSON, ["a", "b"], Parameters())
     assert read(["a"]) == Request(JSON, ["a"], Parameters())
     assert read({"inputs": {"text": "a"}}) == Request(JSON, ["a"], Parameters(), is_single=True, is_mapping=True)

@@ -139,6 +139,7 @@ def test_what_the_model_or_the_type_does_not_have_is_refused() -> None:
     require_answerable(calibrated, JSON, outputs_of())
     with pytest.raises(RequestError, match="the model has no temperature"):
         require_answerable(calibrated, JSON, outputs_of(temperature=None))
+    require_answerable(request({"inputs": "a"}, top_k=2, has_top_k=True), CSV, outputs_of())
     with pytest.raises(RequestError, match="text/csv has fixed columns"):
         require_answerable(request({"inputs": "a", "parameters": {"top_k": 1}}), CSV, outputs_of())
 
