@@ -30,7 +30,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .NOTPARALLEL:
 .PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
     quick check fix docs pictures test test-types test-image test-unit test-code test-bases test-platforms test-container test-push test-local-mode \
-    test-faults test-gpu bench bench-parity bench-ops bench-data bench-reading bench-launcher \
+    test-faults test-gpu bench bench-parity bench-ops bench-serve bench-data bench-reading bench-launcher \
     lock clean packages sbom scan-image test-reproducible bench-image
 
 help: ## List the targets
@@ -215,6 +215,10 @@ bench-parity: build bench-data ## Compare the accuracy of ours and of Trainer, f
 bench-ops: build ## Time each native operation against torch's own on this CPU; OPTIONS=--only-avx2
 	mkdir -p build/bench
 	$(BENCH) benchmarks/ops.py $(COMMIT) $(OPTIONS)
+
+bench-serve: build demo-data ## Time serve and transformers' pipeline behind the same web server; OPTIONS="--clients 64 --seconds 60"
+	@mkdir -p build/bench
+	$(BENCH) benchmarks/serve.py $(COMMIT) $(OPTIONS)
 
 bench-data: demo-data build/bench/packages/.installed ## Download what the benchmark needs to build/bench
 	$(IN_VENV)python -m benchmarks.imdb --file build/bench/imdb.csv

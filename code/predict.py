@@ -23,6 +23,7 @@ from text_classifier.contract import redaction, schema
 from text_classifier.contract.errors import DataError, JobError, SettingsError, describe
 from text_classifier.contract.hyperparameters import TABLE
 from text_classifier.contract.schema import Manifest
+from text_classifier.contract.trained import read_manifest
 from text_classifier.reading.channel import read_texts
 from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.options import READING, file_options, with_defaults
@@ -32,17 +33,6 @@ from text_classifier.runtime.cpus import thread_variables
 CHUNK = 4_096
 
 SECONDS_BETWEEN_LINES = 10.0
-
-#: Keys of the manifest that are used; a model from before it had a schema version must have them.
-NEEDED = (
-    "classes",
-    "temperature",
-    *(
-        f"hyperparameters.{name}"
-        for name in ("task", "label_separator", "text_columns", "max_sequence_length", "precision")
-    ),
-    "hyperparameters.collective_timeout_seconds",
-)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -98,7 +88,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _manifest(model: Path) -> Manifest:
     try:
-        return schema.read(model / schema.MANIFEST, Manifest, NEEDED)
+        return read_manifest(model)
     except (OSError, ValueError):
         raise SettingsError(
             f"--model {model} has no readable {schema.MANIFEST}; give the folder of an unpacked model.tar.gz"
@@ -148,8 +138,7 @@ def _load(
     options: argparse.Namespace, manifest: Manifest, *, has_ids: bool
 ) -> tuple[list[str], Callable[[list[str]], Iterable[list[str]]]]:
     """The CSV header, and the model as a function from texts to CSV cells; it runs exactly as in evaluation."""
-    from text_classifier.modeling.load import load_model, make_classifier
-    from text_classifier.modeling.precision import Precision
+    from text_classifier.modeling.load import load_classifier
     from text_classifier.results.answers import answers
     from text_classifier.runtime.hosts import Hosts
     from text_classifier.runtime.stop import StopSignal
@@ -164,10 +153,10 @@ def _load(
     shown = answers(task)
     length = settings["max_sequence_length"]
     cluster = Cluster(Hosts.from_resources({}), settings["collective_timeout_seconds"])
-    tokenizer, model = load_model(options.model, "", classes, task.problem_type, length)
-    model.to(cluster.device)  # type: ignore[arg-type]  # a decorator of transformers hides self
-    precision = Precision(settings["precision"], cluster.device)
-    classifier = make_classifier(model, tokenizer.pad_token_id or 0, precision)
+    precision = settings["precision"]
+    tokenizer, classifier = load_classifier(
+        options.model, classes, task.problem_type, length, precision, cluster.device
+    )
     temperature = manifest["temperature"] if options.calibrated else None
 
     def cells_of(texts: list[str]) -> Iterable[list[str]]:

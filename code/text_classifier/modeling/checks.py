@@ -150,6 +150,14 @@ def require_weights(model: PreTrainedModel, loaded: Mapping[str, Any]) -> None:
         )
 
 
+def require_trained_head(new: Iterable[str]) -> None:
+    """Raise SettingsError if weights were not in the file: they are random, and so would the predictions be."""
+    if names := sorted(new):
+        raise _refused(
+            f"its head is not trained (the weights lack {listed(names, 2)})", "give the model that a training job saved"
+        )
+
+
 def require_positions(model: PreTrainedModel, max_length: int) -> None:
     """Raise SettingsError if texts of `max_length` tokens are longer than the model's positions."""
     positions = getattr(model.config, "max_position_embeddings", None) or 0

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -27,6 +28,7 @@ from text_classifier.modeling.checks import (
     require_sizes,
     require_tokenizer,
     require_trainable_config,
+    require_trained_head,
     require_weights,
 )
 from text_classifier.modeling.files import model_directory, no_pickles
@@ -45,14 +47,16 @@ def load_model(
     max_sequence_length: int,
     first_bias: float | None = None,
     say: Callable[[str], None] = print,
+    *,
+    is_trained: bool = False,
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """Load weights as fp32, with a new head for `classes`. With a channel the network is not used.
 
     `problem_type` is transformers' name of the task. A new head with one output gets the bias `first_bias`. A head for
     the same classes is kept, its rows in their order; `say` tells what was chosen and changed.
 
-    Raises SettingsError if the model cannot be loaded, does not fit together, or has fewer positions than
-    `max_sequence_length`.
+    Raises SettingsError if the model cannot be loaded, does not fit together, has fewer positions than
+    `max_sequence_length`, or if `is_trained` asks for a trained head and it has none.
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -90,11 +94,22 @@ def load_model(
         model.config.pad_token_id = tokenizer.pad_token_id
     require_positions(model, max_sequence_length)
     new = new_weights(loaded)
+    if is_trained:
+        require_trained_head(new)
     if change := fit_head(model, old_names, classes, new):
         say(change)
     if first_bias is not None:
         _set_head_bias(model, first_bias, new)
     return tokenizer, model
+
+
+def load_classifier(
+    folder: Path, classes: tuple[str, ...], problem_type: str, length: int, precision: str, device: torch.device
+) -> tuple[PreTrainedTokenizerBase, Classifier]:
+    """A trained model, to classify texts of up to `length` tokens on `device`. Raises SettingsError as load_model."""
+    tokenizer, model = load_model(folder, "", classes, problem_type, length, is_trained=True)
+    model.to(device)  # type: ignore[arg-type]  # a decorator of transformers hides self
+    return tokenizer, make_classifier(model, tokenizer.pad_token_id or 0, Precision(precision, device))
 
 
 @contextmanager

@@ -154,7 +154,11 @@ class PackedClassifier(nn.Module):
         self.ops = choose(precision.device, precision.dtype, _shape(parts, max_seqlens))
         self.pads_to_bucket = self.ops.wants_few_shapes
         has_shadow = self.ops.keeps_shadow_weights
-        self.shadow = ShadowWeights(_fused_linears(parts.layers), precision.dtype) if has_shadow else None
+        self.shadow = self._shadow() if has_shadow else None
+        self._frozen: ShadowWeights | None = None  # outside training, without `shadow`
+
+    def _shadow(self) -> ShadowWeights:
+        return ShadowWeights(_fused_linears(self.parts.layers), self.dtype)
 
     @property
     def shadow_weights(self) -> dict[Tensor, Tensor]:
@@ -162,9 +166,15 @@ class PackedClassifier(nn.Module):
         return self.shadow.by_parameter if self.shadow else {}
 
     def train(self, mode: bool = True) -> PackedClassifier:
-        """As nn.Module.train. Refreshes the shadow weights, in case other code has changed the weights."""
-        if mode and self.shadow:
+        """As nn.Module.train. Renews the copies of the weights, in case other code has changed the weights.
+
+        Outside training the forward passes read copies made here, in the dtype of the matmuls and fused: a change of
+        the weights takes effect with the next call of `eval`. In fp32 only queries, keys and values are copied.
+        """
+        if self.shadow:
             self.shadow.refresh()
+        else:
+            self._frozen = None if mode else self._shadow()
         return super().train(mode)
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, Tensor | Sequences]:
@@ -220,7 +230,7 @@ class PackedClassifier(nn.Module):
 
     def _linear(self, x: Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[Tensor, Tensor]:
         """The modules' outputs, and `x` for its next use: one GEMM accumulates the gradients of both uses."""
-        return fused_linear(self.ops, x, modules, has_bias=has_bias, shadow=self.shadow if self.training else None)
+        return fused_linear(self.ops, x, modules, has_bias=has_bias, shadow=self.shadow or self._frozen)
 
     def _add_and_norm(
         self, module: nn.Linear, x: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float

@@ -14,7 +14,7 @@ from text_classifier.ops.backend import Backend
 
 
 class ShadowWeights:
-    """Persistent 16-bit copies of the weights and biases of linear modules; those of a fused group share one tensor.
+    """Copies, in one dtype, of the weights and biases of linear modules; those of a fused group share one tensor.
 
     Whoever changes a parameter must update its copy, in `by_parameter`, or call `refresh`.
     """

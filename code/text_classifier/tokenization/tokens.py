@@ -54,11 +54,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_lengt
     Neither texts nor ids are held in memory: `texts` is read in chunks, and the ids are mapped from a temporary file,
     which vanishes when the process ends.
     """
-    encode = (
-        wordpiece_encoder(tokenizer, max_length)
-        or prefix_encoder(tokenizer, max_length)
-        or _plain_encoder(tokenizer, max_length)
-    )
+    encode = encoder(tokenizer, max_length)
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     row = truncated = 0
     with tempfile.TemporaryFile() as file:  # the mapping outlives the closed file
@@ -73,6 +69,15 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_lengt
         file.flush()
         np.cumsum(offsets, out=offsets)
         return Tokens(_mapped(file, int(offsets[-1])), offsets, truncated)
+
+
+def encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
+    """The fastest encoder with the ids of `tokenizer(text, truncation=True)`. Threads may call it at once."""
+    return (
+        wordpiece_encoder(tokenizer, max_length)
+        or prefix_encoder(tokenizer, max_length)
+        or _plain_encoder(tokenizer, max_length)
+    )
 
 
 def _in_order(encode: Encode, texts: Sequence[str]) -> Iterator[tuple[list[list[int]], int]]:

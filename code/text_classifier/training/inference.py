@@ -47,6 +47,14 @@ def _predict(
                 return None
             if not len(rows):
                 continue
-            batch = collate(classifier, split, rows, len(rows)).to(cluster.device)
-            logits[torch.from_numpy(batch.rows).to(cluster.device)] = classifier(**batch.inputs)
+            order, found = batch_logits(classifier, split, rows, cluster.device)
+            logits[torch.from_numpy(order).to(cluster.device)] = found
     return cluster.all_reduce(logits).cpu().numpy()
+
+
+def batch_logits(
+    classifier: Classifier, split: Split, rows: np.ndarray, device: torch.device
+) -> tuple[np.ndarray, torch.Tensor]:
+    """These rows in the order of the batch, longest first, and their logits, float32 [rows, outputs] on `device`."""
+    batch = collate(classifier, split, rows, len(rows)).to(device)
+    return batch.rows, classifier(**batch.inputs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from text_classifier.modeling.load import make_classifier
 from text_classifier.modeling.packed import PackedClassifier, padding_lengths
 from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
+from text_classifier.ops import linear
 from text_classifier.tokenization.tokens import Tokens
 from text_classifier.training.batches import Split, collate
 
@@ -149,3 +152,31 @@ def test_padding_is_masked() -> None:
     inputs = padded.inputs(Tokens(np.array([7, 8, 9, 5, 6], dtype=np.int32), np.array([0, 3, 5])), np.array([0, 1]))
     assert inputs["input_ids"].tolist() == [[7, 8, 9], [5, 6, 0]]
     assert inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+
+
+@pytest.mark.parametrize("precision", [FP32, BF16], ids=lambda precision: precision.name)
+def test_outside_training_the_weights_are_converted_once(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of the weights takes effect with the next call of eval; the logits are those of converted weights."""
+    model, split = model_of("bert"), split_of(LENGTHS[0])
+    packed = make_classifier(model, 0, precision)
+    with torch.inference_mode():
+        expected, _ = run(packed, split)  # in training mode: the model has no dropout
+        converted: list[int] = []
+        concatenated = linear._concatenated
+
+        def counting(parts: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+            converted.append(len(parts))
+            return concatenated(parts, dtype)
+
+        monkeypatch.setattr(linear, "_concatenated", counting)
+        packed.eval()
+        assert converted
+        converted.clear()
+        found, _ = run(packed, split)
+        assert torch.equal(found, expected) and not converted
+    with torch.no_grad():
+        model.bert.encoder.layer[0].attention.self.query.weight *= 2
+        assert torch.equal(run(packed, split)[0], expected)
+        assert not torch.equal(run(packed.eval(), split)[0], expected)
+    packed.train()
+    assert packed._frozen is None

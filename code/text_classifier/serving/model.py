@@ -1,0 +1,182 @@
+"""The model of `serve`: loads a model folder and computes the logits of batches."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from text_classifier.contract.errors import SettingsError, printable
+from text_classifier.contract.schema import MANIFEST
+from text_classifier.contract.trained import read_manifest
+from text_classifier.modeling.files import model_directory
+from text_classifier.modeling.load import Classifier, load_classifier
+from text_classifier.modeling.packed import PackedClassifier
+from text_classifier.reading.columns import names_of
+from text_classifier.serving.batching import Row
+from text_classifier.serving.responses import Outputs
+from text_classifier.tasks.registry import task_of
+from text_classifier.tokenization.tokens import Tokens, encoder
+from text_classifier.training.batches import Split
+from text_classifier.training.device import select_device
+from text_classifier.training.inference import batch_logits
+
+#: Tokens of a batch, at most: beyond them matmuls gain nothing.
+MOST_TOKENS = {"cpu": 4_096, "cuda": 16_384}
+
+#: Of a model that another trainer has saved: texts are truncated here, if it has as many positions.
+LONGEST = 512
+
+#: Tasks by the name that transformers gives them.
+TASKS = {
+    "single_label_classification": "single_label",
+    "multi_label_classification": "multi_label",
+    "regression": "regression",
+}
+
+
+class ServedModel:
+    """A classifier with its tokenizer. Any thread may encode; one thread computes."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        classifier: Classifier,
+        device: torch.device,
+        max_length: int,
+        outputs: Outputs,
+        text_columns: tuple[str, ...] = (),
+    ) -> None:
+        self.max_length = max_length
+        self.outputs = outputs
+        self.text_columns = text_columns
+        self.is_padded = not isinstance(classifier, PackedClassifier)
+        self.most_tokens = MOST_TOKENS[device.type]
+        self.device = device
+        self._classifier = classifier.eval()
+        self._encode = encoder(tokenizer, max_length)
+        # The encoder's tokenizer has its truncation set for good.
+        self._tokenizer, self._lock = copy.deepcopy(tokenizer), threading.Lock()
+
+    @property
+    def description(self) -> str:
+        """What is served, for the log."""
+        classifier = self._classifier
+        kind = self.outputs.task.problem_type.replace("_", " ")
+        classes = "" if kind == "regression" else f"{len(self.outputs.classes)} classes"
+        parts = [kind, classes, f"{self.max_length} tokens a text", classifier.precision.name, str(self.device)]
+        return ", ".join(filter(None, parts))
+
+    def encode(self, texts: list[str]) -> tuple[list[list[int]], int]:
+        """Token ids of each text, and how many texts were truncated."""
+        return self._encode(texts)
+
+    def encode_to(self, texts: list[str], max_length: int | None, *, truncates: bool) -> list[list[int]]:
+        """Token ids of each text, of at most `max_length` tokens.
+
+        Raises ValueError with the index of the first longer text if it may not be truncated.
+        """
+        limit = min(max_length or self.max_length, self.max_length)
+        with self._lock:
+            encoded = self._tokenizer(
+                texts,
+                truncation=truncates,
+                max_length=limit if truncates else None,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )["input_ids"]
+        for index, ids in enumerate(encoded):
+            if len(ids) > limit:
+                raise ValueError(index, len(ids), limit)
+        return encoded
+
+    def logits(self, rows: Sequence[Row]) -> np.ndarray:
+        """As batching.Model.logits."""
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        ids = np.fromiter((id for row in rows for id in row), dtype=np.int32, count=int(lengths.sum()))
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        split = Split(Tokens(ids, offsets), np.zeros(len(rows), dtype=np.int64))
+        with torch.inference_mode():
+            order, found = batch_logits(self._classifier, split, np.arange(len(rows)), self.device)
+            logits = np.empty(found.shape, dtype=np.float32)
+            logits[order] = found.cpu().numpy()
+        return logits
+
+
+def load(folder: Path) -> ServedModel:
+    """The model in a folder: one that the image has trained, or any sequence classifier of save_pretrained.
+
+    Raises SettingsError.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise SettingsError(f"{folder} has no model; mount the folder that model.tar.gz was unpacked to")
+    folder = model_directory(folder, print)
+    described = _by_manifest(folder) if (folder / MANIFEST).is_file() else _by_config(folder)
+    outputs: Outputs = described["outputs"]
+    device = select_device()
+    tokenizer, classifier = load_classifier(
+        folder,
+        tuple(outputs.classes),
+        outputs.task.problem_type,
+        described["max_length"],
+        described.pop("precision"),
+        device,
+    )
+    if note := described.pop("note", ""):
+        print(note, flush=True)
+    served = ServedModel(tokenizer, classifier, device, **described)
+    gc.freeze()  # the model and the libraries live as long as the process
+    return served
+
+
+def _by_manifest(folder: Path) -> dict[str, Any]:
+    """What the manifest says. Raises SettingsError."""
+    try:
+        manifest = read_manifest(folder)
+    except (OSError, ValueError):
+        raise SettingsError(f"{folder / MANIFEST} cannot be read; unpack model.tar.gz again") from None
+    settings = manifest["hyperparameters"]
+    is_stopped = manifest.get("status") == "stopped"
+    return {
+        "outputs": Outputs(task_of(settings), manifest["classes"], manifest["temperature"]),
+        "max_length": settings["max_sequence_length"],
+        "precision": settings["precision"],
+        "text_columns": names_of(settings["text_columns"], "text_columns"),
+        "note": f"WARNING: training was stopped after step {manifest['steps']}" if is_stopped else "",
+    }
+
+
+def _by_config(folder: Path) -> dict[str, Any]:
+    """What the configuration says, as transformers reads it. Raises SettingsError."""
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        classes = [str(config.id2label[index]) for index in range(config.num_labels)]
+        # transformers' pipeline gives a single output the sigmoid, too.
+        by_outputs = "multi_label_classification" if len(classes) == 1 else "single_label_classification"
+        problem = config.problem_type or by_outputs
+        if problem not in TASKS:
+            raise ValueError(f"problem_type={problem!r} is none of {', '.join(TASKS)}")
+        stated = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_max_length
+    except Exception as error:  # whatever transformers raises, the folder is the cause
+        reason = printable(str(error).strip().partition("\n")[0])[:300]
+        raise SettingsError(f"the model in {folder} cannot be read ({reason}); save it with save_pretrained") from None
+    return {
+        "outputs": Outputs(task_of({"task": TASKS[problem], "label_separator": ","}), classes, None),
+        "max_length": int(min(LONGEST, _positions(config), stated)),
+        "precision": "auto",
+    }
+
+
+def _positions(config: Any) -> int:
+    """The longest text in tokens: in families like RoBERTa positions start behind the padding token's."""
+    positions = getattr(config, "max_position_embeddings", None) or LONGEST
+    starts_behind_padding = any(name in config.model_type for name in ("roberta", "camembert", "mpnet", "data2vec"))
+    return positions - (config.pad_token_id or 0) - 1 if starts_behind_padding else positions

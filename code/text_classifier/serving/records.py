@@ -1,0 +1,95 @@
+"""The records of a request in lines: JSON lines, CSV and plain text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from text_classifier.contract.errors import printable
+from text_classifier.reading.columns import LAYOUTS
+from text_classifier.reading.fields import joined, text
+from text_classifier.reading.table import LONGEST_FIELD, MISSING
+
+
+class BadRecord(Exception):
+    """A record without a text, with the reason."""
+
+
+#: Reads the text of a record, given the model's text columns. Raises BadRecord or BadRow.
+Record = Callable[[Sequence[str]], str]
+
+
+def _lines(content: str) -> list[str]:
+    """The lines; a line feed at the end starts no line."""
+    lines = content.split("\n")
+    if not lines[-1]:
+        del lines[-1]
+    return [line.removesuffix("\r") for line in lines]
+
+
+def of_plain_text(content: str) -> Iterator[Record]:
+    """Each line is a text."""
+    return map(_plain_line, _lines(content))
+
+
+def of_json_lines(content: str) -> Iterator[Record]:
+    """Each line is a text in JSON, or an object with one."""
+    return map(_json_line, _lines(content))
+
+
+def _plain_line(line: str) -> Record:
+    return lambda columns: line
+
+
+def _json_line(line: str) -> Record:
+    def read(columns: Sequence[str]) -> str:
+        if not line.strip():
+            raise BadRecord("is an empty line")
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            raise BadRecord("is not JSON") from None
+        if isinstance(value, str):
+            return text(value, "text")
+        if not isinstance(value, dict):
+            raise BadRecord("is neither a text nor an object")
+        names = _names(value, columns)
+        return joined([value.get(name, MISSING) for name in names], names)
+
+    return read
+
+
+def _names(record: dict[str, Any], columns: Sequence[str]) -> Sequence[str]:
+    """The keys that hold the text. Raises BadRecord or BadRow."""
+    candidates = (("inputs",), *([tuple(columns)] if columns else []), ("text",), *(texts for texts, _ in LAYOUTS))
+    for names in candidates:
+        if all(name in record for name in names):
+            return names
+    expected = ", ".join(columns) or "text"
+    raise BadRecord(f"has neither 'inputs' nor {printable(expected)!r}")
+
+
+def of_csv(content: str, columns: Sequence[str]) -> tuple[Iterator[Record], bool]:
+    """The records, and whether the first one named the columns and was left out.
+
+    Raises ValueError."""
+    csv.field_size_limit(LONGEST_FIELD)
+    try:
+        records = list(csv.reader(io.StringIO(content, newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(error) from None
+    known = {"inputs", "text", *columns}
+    has_header = bool(records) and bool(records[0]) and all(cell.strip() in known for cell in records[0])
+    return map(_csv_record, records[1:] if has_header else records), has_header
+
+
+def _csv_record(cells: list[str]) -> Record:
+    def read(columns: Sequence[str]) -> str:
+        if not cells:
+            raise BadRecord("is an empty line")
+        return joined(cells, [str(number) for number in range(1, len(cells) + 1)])
+
+    return read

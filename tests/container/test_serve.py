@@ -1,0 +1,148 @@
+"""`docker run IMAGE serve` with a model that the image has trained, as SageMaker and serverless endpoints start it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.models.containers import Container
+
+import docker
+from support.containers import IMAGE, INSIDE, LABEL
+
+#: A serverless endpoint: another user, a read-only root, no /dev/shm, few rights.
+SERVERLESS = {
+    "user": "1234:1234", "read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"],
+    "tmpfs": {"/tmp": "", "/dev/shm": "size=4k,ro"}, "mem_limit": "1g",
+}  # fmt: skip
+
+
+class Endpoint:
+    """A container that serves."""
+
+    def __init__(self, container: Container, port: int) -> None:
+        self.container = container
+        container.reload()
+        networks = container.attrs["NetworkSettings"]["Networks"]
+        self.address = f"http://{next(iter(networks.values()))['IPAddress']}:{port}"
+
+    def send(self, path: str, body: bytes | None = None, type: str = "application/json") -> bytes:
+        """The body of an answer with status 200."""
+        request = urllib.request.Request(self.address + path, body, {"Content-Type": type})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return bytes(response.read())
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 90
+        while True:
+            with contextlib.suppress(OSError):  # HTTPError too: not ready yet
+                assert self.send("/ping") == b""
+                return
+            self.container.reload()
+            assert self.container.status == "running", self.log()
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.1)
+
+    def log(self) -> str:
+        return self.container.logs().decode()
+
+
+@contextlib.contextmanager
+def endpoint(model: Path, port: int = 8080, **options: Any) -> Iterator[Endpoint]:
+    volumes = {str(model): {"bind": f"{INSIDE}/model", "mode": "ro"}}
+    environment = {"OMP_NUM_THREADS": "1"} | options.pop("environment", {})
+    container = docker.from_env().containers.run(
+        IMAGE, ["serve"], detach=True, labels={LABEL: ""}, volumes=volumes, environment=environment, **options
+    )
+    try:
+        yield Endpoint(container, port)
+    finally:
+        container.remove(force=True, v=True)
+
+
+def test_it_answers_on_a_serverless_endpoint_and_writes_nothing(trained: Path) -> None:
+    with endpoint(trained, **SERVERLESS) as served:
+        served.wait_until_ready()
+        (answer,) = json.loads(served.send("/invocations", b'{"inputs": "good great fine"}'))
+        assert answer["label"] == "positive" and answer["score"] > 0.5
+        lines = served.send("/invocations", b"good great\nbad awful\n", "text/plain").split(b"\n")
+        assert [json.loads(line)["label"] for line in lines] == ["positive", "negative"]
+        assert served.send("/invocations", b"good\n", "text/csv").startswith(b"positive,")
+        assert json.loads(served.send("/execution-parameters"))["MaxPayloadInMB"] == 6
+        assert not served.container.diff()
+        assert "Traceback" not in served.log() and "WARNING" not in served.log()
+
+
+def test_the_logits_are_those_of_the_trainer(trained: Path) -> None:
+    lines = (trained.parents[1] / "channels" / "train" / "reviews.tsv").read_text().splitlines()
+    with (trained.parent / "output" / "data" / "predictions_validation.csv").open(newline="") as file:
+        measured = list(csv.DictReader(file))
+    texts = [lines[int(row["row"].rpartition(" ")[2]) - 1].partition("\t")[0] for row in measured]
+    with endpoint(trained) as served:
+        served.wait_until_ready()
+        body = json.dumps({"inputs": texts, "parameters": {"top_k": None}}).encode()
+        for row, answer in zip(measured, json.loads(served.send("/invocations", body)), strict=True):
+            for entry in answer:
+                assert entry["score"] == pytest.approx(float(row[f"probability_{entry['label']}"]), abs=1e-5)
+
+
+def test_a_multi_container_endpoint_chooses_the_port(trained: Path) -> None:
+    label = "com.amazonaws.sagemaker.capabilities.accept-bind-to-port"
+    assert docker.from_env().images.get(IMAGE).labels[label] == "true"
+    with endpoint(trained, 8085, environment={"SAGEMAKER_BIND_TO_PORT": "8085"}) as served:
+        served.wait_until_ready()
+
+
+def test_sigterm_under_load_ends_in_order(trained: Path) -> None:
+    failures: list[Exception] = []
+    stopping = threading.Event()
+
+    def client() -> None:
+        while not stopping.is_set():
+            try:
+                served.send("/invocations", b'"good"')
+            except Exception as error:
+                failures.append(error)
+
+    with endpoint(trained) as served:
+        served.wait_until_ready()
+        clients = [threading.Thread(target=client) for _ in range(8)]
+        for each in clients:
+            each.start()
+        time.sleep(0.5)
+        served.container.kill(signal.SIGTERM)
+        time.sleep(1.0)
+        stopping.set()
+        for each in clients:
+            each.join()
+        assert served.container.wait(timeout=15)["StatusCode"] == 0, served.log()
+        assert failures == []
+
+
+def test_a_signal_while_it_starts_ends_it(trained: Path) -> None:
+    for delay in (0.05, 0.3, 1.0):
+        with endpoint(trained) as served:
+            time.sleep(delay)
+            served.container.kill(signal.SIGTERM)
+            assert served.container.wait(timeout=10)["StatusCode"] == 0, served.log()
+
+
+def test_a_folder_without_a_model_is_one_sentence() -> None:
+    done = subprocess.run(
+        ["docker", "run", "--rm", "--network=none", IMAGE, "serve"], capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Your settings: /opt/ml/model has no model; mount the folder that model.tar.gz was unpacked to\n"
+    )

@@ -1,0 +1,189 @@
+"""Served models of all tasks: the logits of the trainer, of predict and of transformers' pipeline."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+import predict
+from support.jobs import Job, easy_rows, table
+from support.tiny_model import write_tiny_model
+from text_classifier.contract.errors import SettingsError
+from text_classifier.serving.model import ServedModel, load
+from text_classifier.serving.requests import JSON, read_request
+from text_classifier.serving.responses import render
+from text_classifier.serving.settings import ServeSettings
+
+ROWS = {
+    "single_label": easy_rows(48),
+    "multi_label": [(text, label if number % 3 else "") for number, (text, label) in enumerate(easy_rows(48))],
+    "regression": [(text, str(number % 5)) for number, (text, _) in enumerate(easy_rows(48))],
+}
+
+
+@pytest.fixture(scope="module", params=ROWS)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A completed job of each task."""
+    job = Job(tmp_path_factory.mktemp(request.param))
+    job.write("train", "reviews.tsv", table(ROWS[request.param]))
+    (job.base / "input" / "data" / "model").mkdir()
+    write_tiny_model(job.base / "input" / "data" / "model")
+    code, log = job.run(f"--task={request.param}", "--epochs=1", "--precision=fp32", "--max_sequence_length=8")
+    assert code == 0, log
+    return job
+
+
+@pytest.fixture(scope="module")
+def served(trained: Job) -> ServedModel:
+    return load(trained.base / "model")
+
+
+def logits(served: ServedModel, texts: list[str]) -> np.ndarray:
+    return served.logits(served.encode(texts)[0])
+
+
+def texts_of(job: Job) -> list[str]:
+    lines = (job.base / "input" / "data" / "train" / "reviews.tsv").read_text().splitlines()
+    return [line.partition("\t")[0] for line in lines[1:]]
+
+
+def test_the_logits_are_those_of_the_pipeline(trained: Job, served: ServedModel) -> None:
+    texts = texts_of(trained)
+    classify = pipeline("text-classification", model=str(trained.base / "model"), truncation=True, max_length=8)
+    expected = classify(texts, top_k=None, function_to_apply="none")
+    found = logits(served, texts)
+    for row, answer in zip(found, expected, strict=True):
+        theirs = {entry["label"]: entry["score"] for entry in answer}
+        assert row.tolist() == pytest.approx([theirs[name] for name in served.outputs.classes], abs=1e-5)
+
+
+def test_the_answers_are_those_of_the_pipeline(trained: Job, served: ServedModel) -> None:
+    classify = pipeline("text-classification", model=str(trained.base / "model"), truncation=True, max_length=8)
+    for body in ("good", ["good", "bad " * 20]):
+        request = read_request(json.dumps(body).encode(), JSON, ServeSettings(), ())
+        found = json.loads(render(request, logits(served, request.texts), JSON, served.outputs))
+        expected = classify(body)
+        assert [each["label"] for each in found] == [each["label"] for each in expected]
+        assert [each["score"] for each in found] == pytest.approx([each["score"] for each in expected], abs=1e-5)
+
+
+def test_the_predictions_are_those_of_predict_and_of_the_trainer(
+    trained: Job, served: ServedModel, tmp_path: Path
+) -> None:
+    data = trained.base / "input" / "data" / "train" / "reviews.tsv"
+    arguments = [f"--model={trained.base / 'model'}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]
+    assert predict.main(arguments) == 0
+    body = table([("x", "x"), *((text, "") for text in texts_of(trained))])
+    request = read_request("\n".join(texts_of(trained)).encode(), "text/plain", ServeSettings(), ())
+    rows = list(
+        csv.reader(render(request, logits(served, request.texts), "text/csv", served.outputs).decode().split("\n"))
+    )
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        predicted = list(csv.DictReader(file))
+    assert len(rows) == len(predicted) == len(body.splitlines()) - 2
+    by_place = dict(zip((row["row"] for row in predicted), rows, strict=True))
+    for row in predicted:
+        assert by_place[row["row"]] == [value for name, value in row.items() if name != "row"]
+    with (trained.base / "output" / "data" / "predictions_validation.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            ours = by_place[row["row"].partition("/")[2]]
+            theirs = [value for name, value in row.items() if name not in ("row", "label")]
+            assert (ours[0], len(ours)) == (theirs[0], len(theirs)) or "score" in served.outputs.classes
+            assert [float(value) for value in ours[1:]] == pytest.approx(
+                [float(value) for value in theirs[1:]], abs=1e-5
+            )
+
+
+def test_a_batch_of_any_rows_has_the_logits_of_each(served: ServedModel) -> None:
+    texts = [
+        "good",
+        "bad " * 9,
+        "",
+        "fine lovely",
+        "x",
+        "\0",
+        "a\0 good\x07",
+        "\N{SLIGHTLY SMILING FACE}",
+        "\u202e\u0130",
+    ]
+    together = logits(served, texts)
+    for text, row in zip(texts, together, strict=True):
+        assert logits(served, [text])[0] == pytest.approx(row, abs=1e-5)
+
+
+def test_texts_are_truncated_as_in_training_or_at_the_length_of_the_request(served: ServedModel) -> None:
+    text = "good " * 20
+    rows, truncated = served.encode([text, "good"])
+    assert ([len(row) for row in rows], truncated) == ([8, 3], 1)
+    assert served.encode_to([text, "good"], None, truncates=True) == rows
+    assert [len(row) for row in served.encode_to([text, "good"], 5, truncates=True)] == [5, 3]
+    assert served.encode_to(["good"], 3, truncates=False) == rows[1:]
+    with pytest.raises(ValueError) as error:
+        served.encode_to(["good", text], None, truncates=False)
+    assert error.value.args == (1, 22, 8)
+    assert served.encode([text])[0] == rows[:1]  # a request's own length is not kept
+
+
+@pytest.mark.parametrize(
+    ("config", "task", "classes"),
+    [
+        ({}, "single_label_classification", ["LABEL_0", "LABEL_1"]),
+        ({"num_labels": 3}, "single_label_classification", ["LABEL_0", "LABEL_1", "LABEL_2"]),
+        ({"id2label": {0: "x", 1: "y"}, "problem_type": "multi_label_classification"}, None, ["x", "y"]),
+        ({"num_labels": 1, "problem_type": "regression"}, "regression", ["LABEL_0"]),
+        ({"num_labels": 1}, "multi_label_classification", ["LABEL_0"]),
+    ],
+)
+def test_a_model_of_another_trainer_is_served_as_transformers_does(
+    tiny_model: Path, tmp_path: Path, config: dict[str, Any], task: str | None, classes: list[str]
+) -> None:
+    torch.manual_seed(1)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model, **config)
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    (tmp_path / "model.tar.gz").write_bytes(b"the SDK's local mode leaves it here")
+    served = load(tmp_path)
+    assert served.outputs.task.problem_type == (task or config["problem_type"])
+    assert (served.outputs.classes, served.max_length) == (classes, 128)
+    expected = pipeline("text-classification", model=str(tmp_path))(["good bad"], top_k=None)[0]
+    request = read_request(b'{"inputs": "good bad", "parameters": {"top_k": null}}', JSON, ServeSettings(), ())
+    found = json.loads(render(request, logits(served, ["good bad"]), JSON, served.outputs))
+    assert [each["label"] for each in found] == [each["label"] for each in expected]
+    assert [each["score"] for each in found] == pytest.approx([each["score"] for each in expected], abs=1e-5)
+
+
+def test_a_folder_that_cannot_be_served_is_one_sentence(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="has no model; mount the folder that model.tar.gz was unpacked to"):
+        load(tmp_path)
+    shutil.copytree(tiny_model, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(SettingsError, match="its head is not trained"):
+        load(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for change, sentence in (
+        ({"id2label": 5}, "cannot be read .*; save it with save_pretrained"),
+        ({"problem_type": "ranking"}, "cannot be read .*; save it with save_pretrained"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(SettingsError, match=sentence):
+            load(tmp_path)
+    (tmp_path / "training_manifest.json").write_text("[]")
+    with pytest.raises(SettingsError, match="cannot be read; unpack model.tar.gz again"):
+        load(tmp_path)
+
+
+def test_a_model_of_a_stopped_training_is_served_with_a_warning(
+    trained: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained.base / "model", tmp_path, dirs_exist_ok=True)
+    manifest = json.loads((tmp_path / "training_manifest.json").read_text())
+    (tmp_path / "training_manifest.json").write_text(json.dumps(manifest | {"status": "stopped", "steps": 3}))
+    load(tmp_path)
+    assert "WARNING: training was stopped after step 3\n" in capsys.readouterr().out
