@@ -13,7 +13,7 @@ from pathlib import Path
 
 from text_classifier.contract import redaction
 from text_classifier.contract.errors import JobError, describe
-from text_classifier.contract.hyperparameters import from_arguments
+from text_classifier.contract.parsing import from_arguments
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
 from text_classifier.runtime.folders import job_folders

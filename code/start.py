@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from text_classifier.contract import hyperparameters, redaction
+from text_classifier.contract import parsing, redaction
 from text_classifier.contract.errors import JobError, PlatformError, describe
 from text_classifier.runtime.folders import JobFolders, job_folders
 
@@ -22,7 +22,7 @@ def main() -> None:
         folders.require_configuration()
         folders.require_writable_outputs()
         # Before the toolkit, which prints all hyperparameters: one that looks like a secret is refused here.
-        hyperparameters.validate(folders.hyperparameters())
+        parsing.validate(folders.hyperparameters())
     except JobError as error:
         _fail(folders, error)
     _run_toolkit(folders)

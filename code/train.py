@@ -17,7 +17,7 @@ from types import ModuleType
 import check
 from text_classifier.contract import redaction
 from text_classifier.contract.errors import JobError, describe, print_traceback
-from text_classifier.contract.hyperparameters import from_arguments
+from text_classifier.contract.parsing import from_arguments
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
 from text_classifier.modeling import hub

@@ -14,7 +14,7 @@ import pytest
 from support.jobs import Job
 from text_classifier.contract.data_files import is_data, split_name
 from text_classifier.contract.errors import DataError
-from text_classifier.contract.hyperparameters import parse
+from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.reading.sources import source, sources
 
