@@ -23,16 +23,27 @@ def test_other_words_stay(text: str) -> None:
     assert redact(text) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred", "\\x1b[31mred"), ("a\u202eb", "a\\u202eb"), ("a\udcffb", "a\\udcffb"), ("a\tb\r\n", "a\tb\r\n"),
+        ("\x9b2J", "\\x9b2J"), ("中文 é 👍🏽", "中文 é 👍🏽"),
+    ],
+)  # fmt: skip
+def test_what_would_control_a_terminal_is_escaped(text: str, shown: str) -> None:
+    assert redaction.without_control(text) == shown
+
+
 def test_prints_and_log_records_are_redacted(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, getattr(sys, name))  # so that both are put back
     redaction.install()
-    print("print", TOKEN, flush=True)
+    print("print\x1b[2J", TOKEN, flush=True)
     sys.stdout.writelines([KEYS[0], "\n"])
     handler = logging.StreamHandler()
     handler.emit(logging.makeLogRecord({"msg": TOKEN}))
     printed = capsys.readouterr()
-    assert printed.out == "print hf_***\nAKIA***\n"
+    assert printed.out == "print\\x1b[2J hf_***\nAKIA***\n"
     assert printed.err == "hf_***\n"
