@@ -116,8 +116,8 @@ class Job:
         settings = self.settings
         folder = Path(settings.checkpoint_dir) if settings.checkpoint_dir else self.folders.checkpoints
         origin = fingerprint(settings, self.cluster, self.model, self.splits)
-        saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin)
         training, validation = self.splits["train"], self.splits["validation"]
+        saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin, len(training))
         try:
             trained = train(self.classifier, training, validation, self.task, settings, self.cluster, self.stop, saver)
         except LossNotFinite as error:
