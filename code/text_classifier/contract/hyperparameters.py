@@ -12,8 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
-from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.errors import QUOTED, SettingsError, quoted
 from text_classifier.contract.metric_names import BY_TASK, DEFAULTS, METRICS
+from text_classifier.contract.redaction import has_token
+
+#: Characters of a value. SageMaker takes 2,500; the toolkit passes each in several environment variables, which Linux
+#: limits to 131,072 bytes.
+LONGEST = 20_000
+
+#: The largest integer: NumPy's limit for a seed, and more than anything else needs.
+LARGEST = 2**32 - 1
 
 
 def setting(
@@ -124,6 +132,14 @@ class Settings:
     )
 
 
+def secret(name: str) -> SettingsError:
+    """The error for a hyperparameter that is one, or holds one."""
+    return SettingsError(
+        f"hyperparameter {quoted(name)} looks like a secret, and hyperparameters are stored and printed as they are; "
+        "keep it in AWS Secrets Manager and pass it as an environment variable of the job, such as HF_TOKEN"
+    )
+
+
 @dataclass(frozen=True)
 class Hyperparameter:
     """One row of the table."""
@@ -138,23 +154,41 @@ class Hyperparameter:
 
     def read(self, text: str) -> Any:
         """Parse the string that SageMaker passed. Raises SettingsError when it is not a valid value."""
+        self._require_text(text)
         text = _without_json_quotes(text.strip())
+        self._require_text(text)
         try:
             value = self._value(text)
         except ValueError:
             kind = {int: "an integer", float: "a number", bool: "a boolean"}[self.type]
             raise SettingsError(
-                f"hyperparameter {self.name}={text!r} is not {kind}; set it to {self._range()}"
+                f"hyperparameter {self.name}={quoted(text)} is not {kind}; set it to {self._range()}"
             ) from None
         if self.choices and value not in self.choices:
-            raise SettingsError(f"hyperparameter {self.name}={text!r} is not valid; set it to {self._range()}")
+            raise SettingsError(f"hyperparameter {self.name}={quoted(text)} is not valid; set it to {self._range()}")
         in_range = self.type in (str, bool) or (
             (self.minimum is None or value >= self.minimum)
             and (value < self.below if self.below is not None else value < float("inf"))
         )
+        if self.type is int and value > LARGEST:
+            raise SettingsError(f"hyperparameter {self.name}={value} is out of range; set it to at most {LARGEST}")
         if not in_range:
-            raise SettingsError(f"hyperparameter {self.name}={text} is out of range; set it to {self._range()}")
+            shown = text if len(text) <= QUOTED else quoted(text)
+            raise SettingsError(f"hyperparameter {self.name}={shown} is out of range; set it to {self._range()}")
         return value
+
+    def _require_text(self, text: str) -> None:
+        """Raise SettingsError for what no process can be started with, and for secrets."""
+        if len(text) > LONGEST:
+            raise SettingsError(
+                f"hyperparameter {self.name} has {len(text):,} characters; shorten it to {LONGEST:,} at most"
+            )
+        if re.search("[\0\ud800-\udfff]", text):
+            raise SettingsError(
+                f"hyperparameter {self.name}={quoted(text)} has a NUL character or one that is not Unicode; remove it"
+            )
+        if has_token(text):
+            raise secret(self.name)
 
     def _value(self, text: str) -> Any:
         if self.type is bool:

@@ -6,10 +6,10 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
-from text_classifier.contract.errors import SettingsError, nearest
-from text_classifier.contract.hyperparameters import TABLE, Settings
+from text_classifier.contract.errors import SettingsError, nearest, quoted
+from text_classifier.contract.hyperparameters import TABLE, Settings, secret
 from text_classifier.contract.metric_names import BY_TASK, DEFAULTS
 
 T = TypeVar("T")
@@ -63,13 +63,10 @@ def parse(values: Mapping[str, str]) -> Settings:
     values = without_aliases(values)
     for name in values:
         if name not in table and _SECRET_NAME.search(name):
-            raise SettingsError(
-                f"hyperparameter {name!r} looks like a secret, and hyperparameters are stored and printed as they are; "
-                "keep it in AWS Secrets Manager and pass it as an environment variable of the job, such as HF_TOKEN"
-            )
+            raise secret(name)
         if name not in table:
             hint = f"it is called {PEERS[name]} here" if name in PEERS else nearest(name, table)
-            raise SettingsError(f"unknown hyperparameter {name!r}; {hint}")
+            raise SettingsError(f"unknown hyperparameter {quoted(name)}; {hint}")
     return _resolve(Settings(**{name: table[name].read(text) for name, text in values.items()}))
 
 
@@ -120,11 +117,16 @@ def _resolve(settings: Settings) -> Settings:
     return replace(settings, metric_for_best_model=metric)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A mistake is an error like any other: argparse itself would end the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; write hyperparameters as --name=value")
+
+
 def from_arguments(arguments: Sequence[str]) -> Settings:
     """Parse `--name value` and `--name=value`. Raises SettingsError as `parse` does."""
-    parser = argparse.ArgumentParser(
-        prog="train.py", description="Fine-tune a BERT-family text classifier.", allow_abbrev=False
-    )
+    parser = _Parser(prog="train.py", description="Fine-tune a BERT-family text classifier.", allow_abbrev=False)
     for row in TABLE:
         text = f"{row.help} (default {row.default_text!r})".replace("%", "%%")
         parser.add_argument(f"--{row.name}", metavar=row.type.__name__, help=text)
@@ -136,5 +138,5 @@ def from_arguments(arguments: Sequence[str]) -> Settings:
     stray = [word for word in rest if not word.startswith("--")]
     settings = parse(values)
     if stray:
-        raise SettingsError(f"unexpected argument {stray[0]!r}; write hyperparameters as --name=value")
+        raise SettingsError(f"unexpected argument {quoted(stray[0])}; write hyperparameters as --name=value")
     return settings

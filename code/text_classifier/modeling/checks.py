@@ -13,8 +13,8 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import ACT2FN
 
-from text_classifier.contract.errors import SettingsError, listed, printable
-from text_classifier.modeling.refusal import quoted, refused
+from text_classifier.contract.errors import SettingsError, listed, printable, quoted
+from text_classifier.modeling.refusal import refused
 from text_classifier.modeling.tensors import Tensor
 
 #: Files of which a tokenizer needs one: the library's own, and the vocabularies of the families.

@@ -9,8 +9,8 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, __version__
 
-from text_classifier.contract.errors import printable
-from text_classifier.modeling.refusal import quoted, refused
+from text_classifier.contract.errors import printable, quoted
+from text_classifier.modeling.refusal import refused
 
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from text_classifier.contract.errors import printable
-from text_classifier.modeling.refusal import quoted, refused
+from text_classifier.contract.errors import printable, quoted
+from text_classifier.modeling.refusal import refused
 
 #: The format's own limit, in bytes.
 _LONGEST_HEADER = 100_000_000
