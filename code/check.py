@@ -17,6 +17,7 @@ from text_classifier.contract.parsing import from_arguments
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
 from text_classifier.runtime.folders import job_folders
+from text_classifier.runtime.heartbeat import working
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +32,9 @@ def main(arguments: list[str]) -> int:
             channels = {"train": path}
         else:
             channels = folders.data_channels()
-        data = read_data(channels, from_arguments(arguments))
+        settings = from_arguments(arguments)
+        with working("reading the data"):
+            data = read_data(channels, settings)
     except JobError as error:
         print(describe(error), file=sys.stderr)
         return 1
