@@ -17,12 +17,10 @@ from typing import Any
 import torch
 
 from text_classifier.contract.errors import SettingsError, listed, printable
+from text_classifier.reading.sources import MOST_NESTED
 
 #: A checkpoint folder of transformers' Trainer.
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
-
-#: Folders in one another below the channel.
-MOST_NESTED = 64
 
 #: Folders of unpacked archives, which live as long as the process.
 _UNPACKED: list[tempfile.TemporaryDirectory[str]] = []

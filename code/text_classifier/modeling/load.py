@@ -100,6 +100,8 @@ def load_model(
     with _refusing(source, channel, "a trial"):
         require_trial(tokenizer, model)
     new = new_weights(loaded)
+    if any("pooler." in key for key in new):
+        say("the model's files have no pooler (the layer before the head): a new one is trained")
     if change := fit_head(model, old_names, classes, new):
         say(change)
     if first_bias is not None:

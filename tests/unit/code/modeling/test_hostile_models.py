@@ -278,6 +278,13 @@ def change_weights(channel: Path, change: Callable[[dict[str, torch.Tensor]], An
     save_file(tensors, channel / "model.safetensors", metadata={"format": "pt"})
 
 
+def test_a_pooler_that_is_new_is_said(channel: Path) -> None:
+    change_weights(channel, lambda tensors: [tensors.pop(name) for name in list(tensors) if "pooler" in name])
+    said: list[str] = []
+    load(channel, said)
+    assert said == ["the model's files have no pooler (the layer before the head): a new one is trained"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_named(channel: Path, value: float) -> None:
     change_weights(channel, lambda tensors: tensors[WORDS].__setitem__((3, 4), value))
