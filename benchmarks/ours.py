@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.clock import Clock, StepClock
 from benchmarks.contest import MAX_GRAD_NORM, WEIGHT_DECAY, Competitor, Task
 from benchmarks.corpus import Rows
-from text_classifier.contract.hyperparameters import parse
+from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.job import Job
 from text_classifier.runtime.folders import JobFolders

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from text_classifier.contract import redaction
 from text_classifier.contract.errors import JobError, describe
-from text_classifier.contract.hyperparameters import from_arguments
+from text_classifier.contract.parsing import from_arguments
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
 from text_classifier.runtime.folders import job_folders
+from text_classifier.runtime.heartbeat import working
 
 USAGE = "check [FILE] [--name=value ...]"
 DESCRIPTION = (
@@ -33,7 +34,8 @@ def main(arguments: list[str]) -> int:
         if path and not path.exists():
             print(f"{path} does not exist; give the file or folder with the rows", file=sys.stderr)
             return 1
-        data = read_data({"train": path} if path else folders.data_channels(), settings)
+        with working("reading the data"):
+            data = read_data({"train": path} if path else folders.data_channels(), settings)
     except JobError as error:
         print(describe(error), file=sys.stderr)
         return 1

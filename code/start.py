@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from text_classifier.contract import hyperparameters, redaction
+from text_classifier.contract import parsing, redaction
 from text_classifier.contract.errors import JobError, PlatformError, SettingsError, describe, printable
 from text_classifier.runtime import toolkit
 from text_classifier.runtime.folders import GATHERED, JobFolders, job_folders
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
         folders.require_writable_outputs()
         if UserScript.of_job(folders) is None:
             # Before the toolkit, which prints all hyperparameters: one that looks like a secret is refused here.
-            hyperparameters.validate(configuration.hyperparameters())
+            parsing.validate(configuration.hyperparameters())
             if ignored := folders.ignored_channels():
                 print(f"Channels of the SageMaker SDK, which training ignores: {', '.join(ignored)}", flush=True)
     except JobError as error:

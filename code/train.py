@@ -17,11 +17,12 @@ from types import ModuleType
 import check
 from text_classifier.contract import redaction
 from text_classifier.contract.errors import JobError, describe, print_traceback
-from text_classifier.contract.hyperparameters import from_arguments
+from text_classifier.contract.parsing import from_arguments
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
 from text_classifier.modeling import hub
 from text_classifier.runtime.folders import job_folders
+from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.stop import Stopped
 
 
@@ -33,7 +34,8 @@ def main(arguments: list[str]) -> int:
     try:
         settings = from_arguments(arguments)
         folders.require_writable_outputs()
-        data = read_data(folders.data_channels(), settings)
+        with working("reading the data"):
+            data = read_data(folders.data_channels(), settings)
         if os.environ.get("RANK", "0") == "0":
             print(data_report.table(data.report, data.task), flush=True)
             data_report.write(folders.output_data, data.report)

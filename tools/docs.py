@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.figures import Geometry, Spread, table
 from launcher.cli import reference
 from launcher.plan import prices
-from text_classifier.contract import hyperparameters, metric_names
+from text_classifier.contract import hyperparameters, metric_names, parsing
 from tools import schema_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +64,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def hyperparameter_table() -> str:
     """Every hyperparameter: name, aliases, type, default, allowed values, meaning."""
     aliases: dict[str, list[str]] = {}
-    for alias, name in hyperparameters.ALIASES.items():
+    for alias, name in parsing.ALIASES.items():
         aliases.setdefault(name, []).append(alias)
     rows = [
         (

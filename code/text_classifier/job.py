@@ -22,6 +22,7 @@ from text_classifier.results import artifact
 from text_classifier.results.evaluated import Evaluated, Measured
 from text_classifier.results.write import Results, Stage, report_stages
 from text_classifier.runtime.folders import JobFolders
+from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import Stopped, StopSignal
 from text_classifier.tasks.classes import balanced_weights
@@ -66,21 +67,23 @@ class Job:
         self.stop = stop
         self.task, self.classes = data.task, data.classes
         torch.manual_seed(settings.seed)
-        self.tokenizer, self.model = load_model(
-            folders.channel("model"),
-            settings.model_name,
-            self.classes,
-            self.task.problem_type,
-            settings.max_sequence_length,
-            self.task.first_bias(data.splits["train"].targets),
-            cluster.print0,
-        )
+        with working("loading the model"):
+            self.tokenizer, self.model = load_model(
+                folders.channel("model"),
+                settings.model_name,
+                self.classes,
+                self.task.problem_type,
+                settings.max_sequence_length,
+                self.task.first_bias(data.splits["train"].targets),
+                cluster.print0,
+            )
         self.model.to(cluster.device)  # type: ignore[arg-type]  # a decorator of transformers hides self
         torch.manual_seed(settings.seed + cluster.rank)  # a different dropout on each rank
-        self.splits = {
-            name: Split(tokenize(self.tokenizer, rows.texts, settings.max_sequence_length), rows.targets)
-            for name, rows in data.splits.items()
-        }
+        with working("tokenizing"):
+            self.splits = {
+                name: Split(tokenize(self.tokenizer, rows.texts, settings.max_sequence_length), rows.targets)
+                for name, rows in data.splits.items()
+            }
         self._weigh_classes()
         unknown = {name: unknown_share(split.tokens.ids, self.tokenizer) for name, split in self.splits.items()}
         self._report_tokens(unknown)
@@ -116,8 +119,8 @@ class Job:
         settings = self.settings
         folder = Path(settings.checkpoint_dir) if settings.checkpoint_dir else self.folders.checkpoints
         origin = fingerprint(settings, self.cluster, self.model, self.splits)
-        saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin)
         training, validation = self.splits["train"], self.splits["validation"]
+        saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin, len(training))
         try:
             trained = train(self.classifier, training, validation, self.task, settings, self.cluster, self.stop, saver)
         except LossNotFinite as error:
@@ -145,7 +148,8 @@ class Job:
             if name in self.splits and not trained.is_stopped:
                 split = self.splits[name]
                 try:
-                    found = predict(self.classifier, split, self.settings.eval_batch_size, self.cluster, self.stop)
+                    with working(f"evaluating the {name} rows"):
+                        found = predict(self.classifier, split, self.settings.eval_batch_size, self.cluster, self.stop)
                 except Exception as error:
                     if self.cluster.world_size > 1:  # the other ranks wait for this one
                         raise
@@ -229,7 +233,8 @@ class Job:
         for name, write in self.stages(trained, evaluated):
             if results is not None:
                 try:
-                    write(results)
+                    with working(f"writing {name}"):
+                        write(results)
                     written.append(name)
                 except Exception:
                     if not written:  # metrics.json is part of the result

@@ -13,7 +13,7 @@ from launcher.cli.options import OPTIONS, Option
 from launcher.errors import EXIT_CODES, WRONG_USE
 from launcher.plan import checks
 from launcher.plan.search import DEFAULT_FILE
-from text_classifier.contract import hyperparameters
+from text_classifier.contract import hyperparameters, parsing
 from text_classifier.contract.errors import UserError, nearest
 
 CONFIG_OPTION = Option("config", f"YAML file with options and hyperparameters (default: {DEFAULT_FILE})", Path, "FILE")
@@ -49,9 +49,9 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
             f"see launch.py {options.command} --help"
         )
     options.hyperparameters = _hyperparameters(command, rest, file.hyperparameters)
-    options.ranges = hyperparameters.without_aliases(file.ranges)
+    options.ranges = parsing.without_aliases(file.ranges)
     is_search = command.searches or getattr(options, "tune", False)
-    for name in hyperparameters.without_aliases(checks.parse_hyperparameters(rest)) if is_search else ():
+    for name in parsing.without_aliases(checks.parse_hyperparameters(rest)) if is_search else ():
         if name in options.ranges:
             raise UserError(f"{name} has a value here and a range in the configuration file; remove one of the two")
     return options
@@ -68,8 +68,8 @@ def _hyperparameters(command: Command, rest: Sequence[str], of_file: Mapping[str
             raise UserError(f"unexpected argument {rest[0]!r}; this command takes no hyperparameters")
         return {}
     given = checks.parse_hyperparameters(rest)
-    values = {**hyperparameters.without_aliases(of_file), **hyperparameters.without_aliases(given)}
-    hyperparameters.validate(values)
+    values = {**parsing.without_aliases(of_file), **parsing.without_aliases(given)}
+    parsing.validate(values)
     return values
 
 

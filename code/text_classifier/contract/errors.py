@@ -84,6 +84,19 @@ def printable(text: str) -> str:
     return without_metrics("".join(each if each.isprintable() else repr(each)[1:-1] for each in text))
 
 
+#: Characters of a value that a message quotes.
+QUOTED = 60
+
+
+def quoted(value: object) -> str:
+    """A value that is wrong, for a message: as Python writes it, on one line, without secrets, cut where it is long."""
+    try:
+        text = printable(redact(repr(value)))  # before it is cut: half a secret is not recognized
+    except ValueError:  # an integer of more digits than Python prints
+        return "a number of thousands of digits"
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}... ({len(text):,} characters)"
+
+
 def print_traceback() -> None:
     """As traceback.print_exc: the error that is handled, with what its message quotes from data made printable."""
     print("\n".join(map(printable, traceback.format_exc().rstrip().split("\n"))), file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Redacts Hugging Face tokens and AWS access keys in everything that a process prints."""
+"""Redacts tokens, keys and passwords in everything that a process prints, and escapes what would control a terminal."""
 
 from __future__ import annotations
 
@@ -7,22 +7,48 @@ import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-_SECRETS = re.compile(r"\b(hf_|AKIA|ASIA)[A-Za-z0-9]{16,}")
+#: Tokens that their first letters tell: of Hugging Face, AWS, GitHub, GitLab, OpenAI and Slack, and JSON Web Tokens.
+_TOKENS = re.compile(
+    r"\b(hf_|AKIA|ASIA|gh[opsu]_)[A-Za-z0-9]{16,}|\b(github_pat_|glpat-|sk-|xox[abpr]-|eyJ)(?=[a-z_.-]*[0-9A-Z])[\w.-]{16,}"
+)
+
+#: A value after a name that says what it is, and a password in an address.
+_NAMED = re.compile(
+    r"(?i)\b([a-z_]*(?:passw(?:or)?d|secret(?:_access)?_key|secret|api_?key|session_token)[\"']?\s*[=:]\s*[\"']?)"
+    r"[^\s\"',;]{6,}"
+)
+_IN_ADDRESS = re.compile(r"(://[^\s/:@]+:)[^\s/@]+(?=@)")
+
+#: Control characters but for tab, line feed and carriage return; those that reorder text; lone surrogates, which no
+#: stream can encode.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def redact(text: str) -> str:
     """The text with each secret replaced by its prefix and `***`."""
-    return _SECRETS.sub(r"\1***", text)
+    for pattern in (_TOKENS, _NAMED, _IN_ADDRESS):
+        text = pattern.sub(lambda match: f"{match[match.lastindex or 0]}***", text)
+    return text
+
+
+def has_token(text: str) -> bool:
+    """Whether the text holds a token that its first letters tell."""
+    return _TOKENS.search(text) is not None
+
+
+def without_control(text: str) -> str:
+    """The text with control characters escaped: a library may print a name from the data as it is."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 class _Redacted:
-    """A text stream that redacts what is written; everything else is delegated to the wrapped stream."""
+    """A text stream that changes what is written as `install` says; all else is delegated to the wrapped stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        return self._stream.write(redact(text))
+        return self._stream.write(without_control(redact(text)))
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -33,6 +59,7 @@ class _Redacted:
 
 
 def install() -> None:
-    """Redact everything that this process prints from now on, log records and tracebacks included."""
+    """Redact secrets and escape control characters in everything that this process prints from now on, log records and
+    tracebacks included."""
     sys.stdout = _Redacted(sys.stdout)
     sys.stderr = _Redacted(sys.stderr)

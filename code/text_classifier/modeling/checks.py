@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.activations import ACT2FN
 
-from text_classifier.contract.errors import SettingsError, listed
+from text_classifier.contract.errors import SettingsError, listed, printable, quoted
+from text_classifier.modeling.refusal import refused
+from text_classifier.modeling.tensors import Tensor
 
 #: Files of which a tokenizer needs one: the library's own, and the vocabularies of the families.
 _VOCABULARIES = (
@@ -32,28 +36,30 @@ _POSITIONS = re.compile(r"position_embeddings?\.|position_emb\.|\bwpe\.|embed_po
 #: ALBERT's layers share their weights: its large models have about as many layers as tensors.
 _LAYERS_PER_WEIGHT = 4
 
-#: The format's own limit, in bytes.
-_LONGEST_HEADER = 100_000_000
-
 #: A tokenizer with fewer tokens than this share of the embedding's rows belongs to another model.
 _LEAST_SHARE = 0.25
 
 _LAYER = re.compile(r"\.layers?\.\d+\.")
 
+#: Texts of a trial: an empty one, words, characters that no vocabulary has, and a word longer than any limit.
+_TRIAL = ("", "a b", "\U0010fffd \u4e2d\u0000 \t", "x" * 300)
+
+#: Tokens of the trial: fewer than the positions of any model.
+_TRIAL_TOKENS = 4
+
 
 def require_readable_folder(folder: Path) -> None:
     """Raise SettingsError for a folder that cannot be loaded for a reason that transformers does not name."""
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        with path.open("rb") as file:
-            if file.read(len(_LFS)) == _LFS:
-                raise _refused(f"{path.name} is a Git LFS pointer, not the file itself", "run `git lfs pull` first")
-    if (folder / "adapter_config.json").exists():
-        raise _refused(
-            "the folder holds a PEFT adapter, not a whole model",
-            "merge it into its base model (merge_and_unload) and save that with save_pretrained",
-        )
+        try:
+            with path.open("rb") as file:
+                start = file.read(len(_LFS))
+        except OSError as error:
+            raise refused(f"{printable(path.name)} cannot be read ({error.strerror})", "copy it again") from None
+        if start == _LFS:
+            raise refused(f"{printable(path.name)} is a Git LFS pointer, not the file", "run `git lfs pull` first")
     if not any((folder / name).exists() for name in _VOCABULARIES):
-        raise _refused(
+        raise refused(
             f"it has no tokenizer (none of {', '.join(_VOCABULARIES[:4])} ...)",
             "save the tokenizer beside the model with save_pretrained",
         )
@@ -62,50 +68,42 @@ def require_readable_folder(folder: Path) -> None:
 def require_trainable_config(config: Any, has_classifier: bool) -> None:
     """Raise SettingsError for a configuration that no classifier can be trained with."""
     family = config.model_type
-    if getattr(config, "quantization_config", None):
-        raise _refused("its weights are quantized (quantization_config)", "give the model before quantization")
+    if getattr(config, "quantization_config", None) is not None:  # of a model on the hub; in a folder: declared.py
+        raise refused("its weights are quantized (quantization_config)", "give the model before quantization")
     if family == "xlnet":
-        raise _refused(
+        raise refused(
             "XLNet classifies by the last token and by segments, which the padded batches of this trainer do not keep",
             "use a model of the BERT family",
         )
     if getattr(config, "is_encoder_decoder", False):
-        raise _refused(f"it is an encoder-decoder ({family})", "use a model of the BERT family")
+        raise refused(f"it is an encoder-decoder ({family})", "use a model of the BERT family")
     if not has_classifier:
-        raise _refused(f"transformers has no classifier of the family {family!r}", "use one of the BERT family")
+        raise refused(f"transformers has no classifier of the family {family!r}", "use one of the BERT family")
     for name in ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size"):
         value = getattr(config, name, None)
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise _refused(f"config.json has {name}={value!r}", "save it again with save_pretrained")
+        if value is not None and (type(value) is not int or value < 1):
+            raise refused(f"config.json has {name}={quoted(value)}")
+    for name in ("hidden_act", "activation", "activation_function"):
+        value = getattr(config, name, None)
+        if isinstance(value, str) and value not in ACT2FN:
+            raise refused(f"config.json has {name}={quoted(value)}, which is no activation of transformers")
+    pad, rows = getattr(config, "pad_token_id", None), getattr(config, "vocab_size", None)
+    if type(pad) is int and type(rows) is int and not 0 <= pad < rows:
+        raise refused(f"config.json has pad_token_id={quoted(pad)}, and vocab_size={rows}")
 
 
-def require_sizes(config: Any, folder: Path) -> None:
+def require_sizes(config: Any, tensors: Mapping[str, Tensor]) -> None:
     """Raise SettingsError for sizes in config.json that no tensor of the weights has: building such a model may take
     all memory, or forever."""
-    shapes = {name: shape for path in folder.glob("*.safetensors") for name, shape in _shapes(path).items()}
-    largest = max((size for shape in shapes.values() for size in shape), default=0)
+    largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
     limits = dict.fromkeys(_SIZES, largest)
-    if any(_POSITIONS.search(name) for name in shapes):  # rotary and relative positions have no weights
+    if any(_POSITIONS.search(name) for name in tensors):  # rotary and relative positions have no weights
         limits["max_position_embeddings"] = largest
-    limits["num_hidden_layers"] = _LAYERS_PER_WEIGHT * len(shapes)
+    limits["num_hidden_layers"] = _LAYERS_PER_WEIGHT * len(tensors)
     for name, limit in limits.items():
         value = getattr(config, name, None)
         if isinstance(value, int) and value > limit > 0:
-            raise _refused(
-                f"config.json has {name}={value}, and the weights nothing as large",
-                "save it again with save_pretrained",
-            )
-
-
-def _shapes(path: Path) -> dict[str, list[int]]:
-    """The shapes of the tensors in a safetensors file by name, from its header; none if it is damaged."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-        return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}
+            raise refused(f"config.json has {name}={quoted(value)}, and the weights nothing as large")
 
 
 def require_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
@@ -114,19 +112,20 @@ def require_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
     embeddings: Any = model.get_input_embeddings()
     rows = embeddings.num_embeddings
     vocabulary = tokenizer.get_vocab()
-    highest = max(vocabulary.values(), default=-1)
+    # Special tokens that are put around each text have ids of their own in tokenizer.json.
+    highest = max([*vocabulary.values(), *tokenizer("")["input_ids"]], default=-1)
     if highest >= rows:
-        raise _refused(
+        raise refused(
             f"its tokenizer gives token ids up to {highest}, its embedding has {rows} rows",
             "use the tokenizer that the model was trained with",
         )
     if len(vocabulary) < _LEAST_SHARE * rows:
-        raise _refused(
+        raise refused(
             f"its tokenizer has {len(vocabulary):,} tokens, its embedding {rows:,} rows",
             "use the tokenizer that the model was trained with",
         )
     if tokenizer.pad_token_id is None:
-        raise _refused(
+        raise refused(
             f"its tokenizer has no padding token, as those of generative models ({model.config.model_type})",
             "use a model of the BERT family",
         )
@@ -138,22 +137,37 @@ def require_weights(model: PreTrainedModel, loaded: Mapping[str, Any]) -> None:
     base = {key.removeprefix(prefix) for key in model.state_dict() if key.startswith(prefix)}
     absent = [key for key in new_weights(loaded) if key.removeprefix(prefix) in base and "pooler." not in key]
     if absent:
-        raise _refused(
-            f"its weights lack {listed(sorted(absent), 2)}, or have them in another size than config.json says",
-            "save it again with save_pretrained",
+        raise refused(
+            f"its weights lack {listed(sorted(absent), 2)}, or have them in another size than config.json says"
         )
     more = [key for key in loaded["unexpected_keys"] if _LAYER.search(f".{key}")]
     if more:
-        raise _refused(
-            f"its weights have layers that config.json does not ({listed(sorted(more), 2)})",
-            "save it again with save_pretrained",
-        )
+        raise refused(f"its weights have layers that config.json does not ({listed(sorted(more), 2)})")
+
+
+def require_trial(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Raise SettingsError for weights that are not finite, or logits. Whatever a library raises here, it would raise
+    in training, or when the trained model is saved."""
+    for name, parameter in model.named_parameters():
+        # The sum takes a third of the time, and is finite if all are; finite numbers may overflow it.
+        if not (torch.isfinite(parameter.sum()) or torch.isfinite(parameter).all()):
+            raise refused(f"its weights are not finite ({name})", "take an earlier checkpoint of its training")
+    ids = [tokenizer(text)["input_ids"] for text in _TRIAL]
+    longest = max(ids, key=len)[:_TRIAL_TOKENS]
+    with torch.no_grad():
+        inputs = torch.tensor([longest], dtype=torch.int64)
+        logits = model.eval()(input_ids=inputs, attention_mask=torch.ones_like(inputs)).logits
+    if not torch.isfinite(logits).all():
+        raise refused("its logits for a short text are not finite", "look for extreme values in config.json")
+    with tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def require_trained_head(new: Iterable[str]) -> None:
     """Raise SettingsError if weights were not in the file: they are random, and so would the predictions be."""
     if names := sorted(new):
-        raise _refused(
+        raise refused(
             f"its head is not trained (the weights lack {listed(names, 2)})", "give the model that a training job saved"
         )
 
@@ -172,7 +186,3 @@ def require_positions(model: PreTrainedModel, max_length: int) -> None:
 def new_weights(loaded: Mapping[str, Iterable[Any]]) -> set[str]:
     """The names of the weights that were not in the file, or there in another size."""
     return {*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])}
-
-
-def _refused(what: str, remedy: str) -> SettingsError:
-    return SettingsError(f"the model cannot be used: {what}; {remedy}")

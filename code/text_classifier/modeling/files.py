@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import stat
 import tarfile
 import tempfile
 import zlib
@@ -15,6 +17,7 @@ from typing import Any
 import torch
 
 from text_classifier.contract.errors import SettingsError, listed, printable
+from text_classifier.reading.sources import MOST_NESTED
 
 #: A checkpoint folder of transformers' Trainer.
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
@@ -30,12 +33,7 @@ def model_directory(channel: Path, say: Callable[[str], None]) -> Path:
     Pickled weights next to safetensors are ignored, as people keep both. Raises SettingsError if there is no model, or
     more than one, or only pickled weights, or if a link points outside the channel.
     """
-    for path in sorted(channel.rglob("*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(channel.resolve()):
-            raise SettingsError(
-                f"the channel 'model' has a link that points outside it, {path.relative_to(channel)}; replace it with "
-                "the file itself"
-            )
+    _require_plain(channel)
     folders = _with_config(channel)
     archives = sorted(path for path in channel.rglob("*.tar.gz") if path.is_file())
     if not folders and len(archives) == 1:
@@ -53,6 +51,41 @@ def model_directory(channel: Path, say: Callable[[str], None]) -> Path:
             "files are not read, because they can run code)"
         )
     return folder
+
+
+def _require_plain(channel: Path) -> None:
+    """Raise SettingsError for links that lead out of the channel or nowhere, for pipes and devices, of which reading
+    may never end, and for more folders in one another than any model has."""
+    root = channel.resolve()
+    for parent, folders, files in os.walk(channel):
+        if len(Path(parent).relative_to(channel).parts) > MOST_NESTED:
+            raise SettingsError(
+                f"the channel 'model' has more than {MOST_NESTED} folders in one another; provide a model folder"
+            )
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            mode = path.lstat().st_mode
+            shown = printable(str(path.relative_to(channel)))
+            if stat.S_ISLNK(mode) and not _target(path).is_relative_to(root):
+                raise SettingsError(
+                    f"the channel 'model' has a link that points outside it, {shown}; replace it with the file itself"
+                )
+            if stat.S_ISLNK(mode) and not path.exists():
+                raise SettingsError(
+                    f"the channel 'model' has a link that points to nothing, {shown}; replace it with the file itself"
+                )
+            if not (stat.S_ISLNK(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise SettingsError(
+                    f"the channel 'model' has a pipe, socket or device, {shown}; provide a model folder of plain files"
+                )
+
+
+def _target(path: Path) -> Path:
+    """What a link points to; itself for a loop of links."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.parent.resolve() / path.name
 
 
 def _with_config(root: Path) -> list[Path]:

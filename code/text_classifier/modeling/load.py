@@ -20,7 +20,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from text_classifier.contract.errors import SettingsError, printable
+from text_classifier.contract.errors import JobError, SettingsError, printable
+from text_classifier.modeling.bounds import bounded
 from text_classifier.modeling.checks import (
     new_weights,
     require_positions,
@@ -29,13 +30,17 @@ from text_classifier.modeling.checks import (
     require_tokenizer,
     require_trainable_config,
     require_trained_head,
+    require_trial,
     require_weights,
 )
+from text_classifier.modeling.declared import require_declared, require_no_adapter
 from text_classifier.modeling.files import model_directory, no_pickles
 from text_classifier.modeling.head import fit_head
 from text_classifier.modeling.packed import PackedClassifier, encoder
 from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
+from text_classifier.modeling.refusal import SAVE_AGAIN
+from text_classifier.modeling.tensors import Tensor, declared_tensors
 from text_classifier.ops.selftest import LONGEST
 
 
@@ -61,41 +66,48 @@ def load_model(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     source = str(model_directory(channel, say)) if channel else name
-    if channel:
-        require_readable_folder(Path(source))
+    tensors = _require_folder(Path(source), say) if channel else None
     common: dict[str, Any] = {"local_files_only": channel is not None, "trust_remote_code": False}
-    with _refusing(source, channel):
+    with _refusing(source, channel, "config.json"):
         config = AutoConfig.from_pretrained(source, **common)
         has_classifier = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     require_trainable_config(config, has_classifier)
-    if channel:
-        require_sizes(config, Path(source))
-    with _refusing(source, channel):
+    if tensors is not None:
+        require_sizes(config, tensors)
+    with _refusing(source, channel, "config.json"):
+        _set_options(config, say)
         old_names = dict(config.id2label)
         config.id2label = dict(enumerate(classes))
         config.label2id = {label: index for index, label in enumerate(classes)}
         config.problem_type = problem_type
+    with _refusing(source, channel, "its tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
-        with no_pickles():
-            model, loaded = AutoModelForSequenceClassification.from_pretrained(
-                source,
-                config=config,
-                dtype="float32",
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **common,
-            )
+    most = None if tensors is None else len(tensors)
+    with _refusing(source, channel, "its weights"), no_pickles(), bounded(most):
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            config=config,
+            dtype="float32",
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **common,
+        )
     require_weights(model, loaded)
-    require_tokenizer(tokenizer, model)
+    with _refusing(source, channel, "its tokenizer"):
+        require_tokenizer(tokenizer, model)
     if hasattr(model, "score"):  # generative models classify by the last token that is not config.pad_token_id
         model.config.pad_token_id = tokenizer.pad_token_id
     require_positions(model, max_sequence_length)
+    with _refusing(source, channel, "a trial"):
+        require_trial(tokenizer, model)
     new = new_weights(loaded)
     if is_trained:
         require_trained_head(new)
+    elif any("pooler." in key for key in new):
+        say("the model's files have no pooler (the layer before the head): a new one is trained")
     if change := fit_head(model, old_names, classes, new):
         say(change)
     if first_bias is not None:
@@ -112,15 +124,37 @@ def load_classifier(
     return tokenizer, make_classifier(model, tokenizer.pad_token_id or 0, Precision(precision, device))
 
 
+def _require_folder(folder: Path, say: Callable[[str], None]) -> dict[str, Tensor]:
+    """Check a folder before transformers reads it. Returns the tensors of its files."""
+    require_no_adapter(folder)
+    require_readable_folder(folder)
+    for warning in require_declared(folder):
+        say(warning)
+    return declared_tensors(folder)
+
+
+def _set_options(config: Any, say: Callable[[str], None]) -> None:
+    """Replace what a configuration asks of the program and not of the model."""
+    attention = config._attn_implementation
+    if attention not in (None, "eager", "sdpa"):
+        say(f"WARNING: config.json asks for attn_implementation={printable(str(attention))}; PyTorch's own is used")
+        config._attn_implementation = None
+    config._output_attentions = config.output_hidden_states = False
+    config.return_dict = True
+
+
 @contextmanager
-def _refusing(source: str, channel: Path | None) -> Iterator[None]:
-    """Whatever a library raises while it loads a model, the model is the cause."""
+def _refusing(source: str, channel: Path | None, part: str) -> Iterator[None]:
+    """Whatever a library raises while it loads this part of a model, the model is the cause."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, JobError):
         raise
-    except Exception as error:
-        raise SettingsError(_no_model(source, channel, error)) from None
+    except BaseException as error:
+        # A panic in the tokenizers library is no Exception, so that nobody catches it by accident.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise SettingsError(_no_model(source, channel, part, error)) from None
+        raise
 
 
 def _set_head_bias(model: PreTrainedModel, value: float, new: set[str]) -> None:
@@ -146,13 +180,13 @@ def make_classifier(
     return PackedClassifier(model, parts, precision, max_seqlens)
 
 
-def _no_model(source: str, channel: Path | None, error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    reason = printable(text.splitlines()[0])[:300]
+def _no_model(source: str, channel: Path | None, part: str, error: BaseException) -> str:
+    # The first line of huggingface_hub's validation names the key, the second says what is wrong with it.
+    reason = printable(" ".join((str(error).strip() or type(error).__name__).split("\n")[:2]))[:300]
     if isinstance(error, KeyError | AttributeError | TypeError):  # these name a key or a type, and nothing else
         reason = f"{type(error).__name__}: {reason}"
     if channel:
-        return f"the model in the channel 'model' cannot be loaded ({reason}); save it again with save_pretrained"
+        return f"the model in the channel 'model' cannot be loaded ({part}: {reason}); {SAVE_AGAIN}"
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
     return (
         f"model_name={source!r} cannot be loaded from the hub{offline}: {reason}; check the spelling, or give the job "

@@ -31,6 +31,10 @@ class SourceFile:
         return {unquote(column): "" if value == _NO_VALUE else unquote(value) for column, _, value in pairs if column}
 
 
+#: Folders in one another below a channel. Python's walk through them ends at a thousand.
+MOST_NESTED = 64
+
+
 @dataclass(frozen=True)
 class Source:
     """The files that hold the rows of a split."""
@@ -43,8 +47,8 @@ class Source:
 def source(channel: Path) -> Source:
     """The files of a channel, subfolders included, sorted by path; or the single file `channel`.
 
-    Raises DataError when no file may hold rows, and for a link that leads out of the channel: its target would not be
-    uploaded.
+    Raises DataError when no file may hold rows, for more than MOST_NESTED folders in one another, and for a link that
+    leads out of the channel: its target would not be uploaded.
     """
     if channel.is_file():
         return Source(channel.name, (SourceFile(channel, printable(channel.name), (channel.name,)),))
@@ -53,6 +57,11 @@ def source(channel: Path) -> Source:
     passed_over: list[str] = []
     removed: set[Path] = set()
     for folder, subfolders, names in os.walk(channel):
+        if len(Path(folder).relative_to(channel).parts) > MOST_NESTED:
+            raise DataError(
+                f"the channel {channel.name!r} has more than {MOST_NESTED} folders in one another; put the files "
+                "nearer to its top"
+            )
         subfolders.sort()
         removed |= removed_files(Path(folder), printable(str(Path(channel.name, Path(folder).relative_to(channel)))))
         for path in (Path(folder, name) for name in [*subfolders, *sorted(names)]):

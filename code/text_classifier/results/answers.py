@@ -31,12 +31,14 @@ AnyTask = TypeVar("AnyTask", bound=Task)
 class Answers(ABC, Generic[AnyTask]):
     """How one task shows its predictions. `logits` are float32 [rows, outputs], `targets` those of the task."""
 
+    kind: str  #: what the model is
+
     def __init__(self, task: AnyTask) -> None:
         self.task = task
 
-    @abstractmethod
     def title(self, classes: Sequence[str]) -> str:
-        """The heading of the report and the model card."""
+        """The heading of the report: what the model is, and its classes."""
+        return f"{self.kind}: {listed(classes, TITLED)}" if classes else self.kind
 
     @abstractmethod
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
@@ -86,8 +88,7 @@ def _probabilities(values: np.ndarray, classes: Sequence[str]) -> list[str]:
 
 
 class _SingleLabelAnswers(Answers[SingleLabel]):
-    def title(self, classes: Sequence[str]) -> str:
-        return f"Text classifier: {listed(classes, TITLED)}"
+    kind = "Text classifier"
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
         return _header(classes, has_ids=has_ids, has_labels=has_labels)
@@ -140,8 +141,7 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
 
 
 class _MultiLabelAnswers(Answers[MultiLabel]):
-    def title(self, classes: Sequence[str]) -> str:
-        return f"Multi-label text classifier: {listed(classes, TITLED)}"
+    kind = "Multi-label text classifier"
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
         return _header(classes, has_ids=has_ids, has_labels=has_labels)
@@ -191,8 +191,7 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
 
 
 class _RegressionAnswers(Answers[Regression]):
-    def title(self, classes: Sequence[str]) -> str:
-        return "Text regression model"
+    kind = "Text regression model"
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
         return schema.csv_header((), has_ids=has_ids, has_labels=has_labels)

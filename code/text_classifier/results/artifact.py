@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -21,11 +22,11 @@ from huggingface_hub import EvalResult, ModelCardData
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from text_classifier.contract.errors import PlatformError
+from text_classifier.contract.errors import PlatformError, printable
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.sagemaker import CHANNELS, image_digest
 from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, InputFile, Manifest, Metrics
-from text_classifier.results.answers import answers
+from text_classifier.results.answers import TITLED, answers
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.registry import task_of
 from text_classifier.training.resume import Training
@@ -33,6 +34,10 @@ from text_classifier.training.resume import Training
 #: Larger channels are not hashed: reading them again takes long while the other hosts wait, and with FastFile input
 #: everything is downloaded from S3 a second time.
 HASHED_BYTES = 4 << 30
+
+#: Names of files need not be UTF-8: Python reads such bytes as lone surrogates, which no file can be written with.
+#: `\\udcff` is how JSON spells them.
+SURROGATES = "backslashreplace"
 
 
 def write_model(
@@ -102,7 +107,8 @@ def manifest(
         "base_model": {
             "name": "model channel" if channel else settings.model_name,
             "architecture": model.config.model_type,
-            "revision": getattr(model.config, "_commit_hash", None),
+            # A folder's config.json may claim any.
+            "revision": None if channel else getattr(model.config, "_commit_hash", None),
         },
         "files": None if trained.is_stopped else _files(folders),
         "code_revision": os.environ.get("IMAGE_REVISION"),
@@ -142,16 +148,17 @@ def _sha256(path: Path) -> str | None:
 def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
     """Write the model card: what the model is, how it was trained, and its metrics."""
     settings = manifest["hyperparameters"]
-    title = answers(task_of(settings)).title(manifest["classes"])
+    shown = answers(task_of(settings))
     card = page(
         "model_card.md.j2",
-        front_matter=_front_matter(title, metrics, manifest),
+        front_matter=_front_matter(shown.title(manifest["classes"]), metrics, manifest),
         metrics=metrics,
         manifest=manifest,
-        title=title,
+        kind=shown.kind,
+        titled=TITLED,
         chosen_by=settings["metric_for_best_model"],
     )
-    path.write_text(card, encoding="utf-8")
+    path.write_text(card, encoding="utf-8", errors=SURROGATES)
     path.chmod(0o644)
 
 
@@ -189,12 +196,23 @@ def page(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = code
     return environment.get_template(template).render(**values)
+
+
+def code(text: object) -> str:
+    """A Markdown code span of one line, in which nothing is a link or HTML. In a table `|` needs a backslash."""
+    shown = printable(str(text)) or " "
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    space = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{fence}{space}{shown}{space}{fence}"
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write standard JSON: NaN and infinity become null."""
-    path.write_text(json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors=SURROGATES
+    )
 
 
 def _finite(value: Any) -> Any:

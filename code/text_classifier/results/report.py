@@ -92,7 +92,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         most_classes=MOST_CLASSES,
         metric_titles=METRIC_TITLES,
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page, encoding="utf-8", errors=artifact.SURROGATES)
 
 
 def _gain(baselines: Sequence[Baseline], headline: str) -> dict[str, float]:

@@ -16,6 +16,7 @@ from text_classifier.contract.schema import Baseline, ColumnSlice, Manifest, Met
 from text_classifier.evaluation.slices import by_slice
 from text_classifier.results import artifact, baselines
 from text_classifier.results.answers import answers
+from text_classifier.results.cells import inert
 from text_classifier.results.evaluated import Evaluated, Measured
 from text_classifier.runtime.seeds import SeedStream
 
@@ -130,12 +131,12 @@ def _baselines(evaluated: Evaluated, seed: int) -> list[Baseline]:
 def _write_predictions(path: Path, name: Measured, evaluated: Evaluated) -> None:
     shown, classes, rows = answers(evaluated.task), evaluated.classes, evaluated.rows[name]
     cells = shown.cells(evaluated.logits[name], classes)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors=artifact.SURROGATES, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(shown.header(classes, has_ids=rows.ids is not None, has_labels=True))
+        writer.writerow(inert(shown.header(classes, has_ids=rows.ids is not None, has_labels=True)))
         for index, (target, predicted) in enumerate(zip(rows.targets, cells, strict=True)):
             identity = [] if rows.ids is None else [rows.ids[index]]
-            writer.writerow([rows.places[index], *identity, shown.label(target, classes), *predicted])
+            writer.writerow(inert([rows.places[index], *identity, shown.label(target, classes), *predicted]))
 
 
 def _write_events(directory: Path, metrics: Metrics) -> None:

@@ -14,6 +14,7 @@ from typing import IO
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from text_classifier.contract.errors import SettingsError, printable
 from text_classifier.runtime.cpus import usable_cpus
 from text_classifier.tokenization.prefix import Encode, prefix_encoder
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
@@ -94,7 +95,20 @@ def _in_order(encode: Encode, texts: Sequence[str]) -> Iterator[tuple[list[list[
 
 
 def _encode_slice(encode: Encode, texts: Sequence[str], start: int) -> tuple[list[list[int]], int]:
-    return encode(list(texts[start : start + CHUNK]))
+    """Raises SettingsError for whatever the model's tokenizer raises on a text."""
+    chunk = list(texts[start : start + CHUNK])
+    try:
+        return encode(chunk)
+    except MemoryError:
+        raise
+    except BaseException as error:
+        # A panic in the tokenizers library is no Exception, so that nobody catches it by accident.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = printable(f"{type(error).__name__}: {error}")[:300]
+        raise SettingsError(
+            f"the model's tokenizer fails on a text ({reason}); use the tokenizer that the model was trained with"
+        ) from None
 
 
 def _mapped(file: IO[bytes], count: int) -> np.ndarray:

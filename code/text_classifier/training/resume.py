@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import threading
 import time
@@ -23,9 +24,10 @@ from text_classifier.contract.errors import PlatformError, SettingsError
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.modeling.precision import LossScale
 from text_classifier.training.batches import Split
-from text_classifier.training.checkpoint import KEPT, Checkpoints, Content
+from text_classifier.training.checkpoint import KEPT, Checkpoints, Content, Header, Headers
 from text_classifier.training.cluster import Cluster
 from text_classifier.training.loss_tracking import LossCurve
+from text_classifier.training.restorable import Expected, header_of
 
 #: Settings that may differ between a job and the one that resumes from its checkpoint.
 FREE_SETTINGS = {
@@ -81,6 +83,20 @@ class Training:
         }
         return Content({name: file for name, file in tensors.items() if file}, state)
 
+    def headers(self, ranks: int) -> Headers:
+        """dtypes and shapes of the tensors that `capture` gives, by file and name; on a GPU there is one more."""
+        model = {name: header_of(tensor) for name, tensor in self.model.state_dict().items()}
+        optimizer: dict[str, Header] = {}
+        for name, parameter in self.model.named_parameters():
+            optimizer[f"step.{name}"] = header_of(torch.zeros(()))
+            optimizer[f"exp_avg.{name}"] = optimizer[f"exp_avg_sq.{name}"] = header_of(parameter)
+        rank = {
+            "loss_sum": header_of(self.loss_sum, ranks),
+            "own_rows": header_of(torch.tensor(0), ranks),
+            "random": header_of(torch.get_rng_state(), ranks),
+        }
+        return {"model": model, "best": model, "optimizer": optimizer, "ranks": rank}
+
     def restore(self, content: Content, cluster: Cluster) -> None:
         """Continue from the checkpoint's step."""
         tensors, state = content.tensors, content.state
@@ -96,7 +112,7 @@ class Training:
         self.loss_sum.copy_(rank_state["loss_sum"])
         self.own_rows = int(rank_state["own_rows"])
         torch.set_rng_state(rank_state["random"].clone())
-        if "random_cuda" in rank_state:
+        if "random_cuda" in rank_state and cluster.device.type == "cuda":
             torch.cuda.set_rng_state(rank_state["random_cuda"].clone(), cluster.device)
 
     def _optimizer_tensors(self, *, create: bool = False) -> dict[str, torch.Tensor]:
@@ -135,7 +151,11 @@ def fingerprint(settings: Settings, cluster: Cluster, model: Any, splits: Mappin
 class Saver:
     """Takes a checkpoint every `seconds`; a thread writes it while training goes on."""
 
-    def __init__(self, checkpoints: Checkpoints, seconds: float, cluster: Cluster, origin: Mapping[str, Any]) -> None:
+    def __init__(
+        self, checkpoints: Checkpoints, seconds: float, cluster: Cluster, origin: Mapping[str, Any], rows: int
+    ) -> None:
+        """`rows`: of an epoch, on all ranks."""
+        self._steps_per_epoch = math.ceil(rows / origin["train_batch_size * processes"])
         self._checkpoints = checkpoints
         self._seconds = seconds
         self._cluster = cluster
@@ -143,6 +163,7 @@ class Saver:
         self._taken = time.monotonic()
         self._writing: threading.Thread | None = None
         self._failures = 0
+        self._refusal: PlatformError | None = None
 
     @property
     def is_due(self) -> bool:
@@ -155,7 +176,8 @@ class Saver:
 
         Raises SettingsError if it is from a job whose result would differ, PlatformError if none is complete.
         """
-        newest = self._checkpoints.newest()
+        expected = Expected(training.headers(self._cluster.world_size), self._steps_per_epoch)
+        newest = self._checkpoints.newest(expected)
         step = newest[0] if newest else 0
         steps = self._cluster.all_gather(torch.tensor(step)).tolist()
         if len(set(steps)) > 1:
@@ -214,6 +236,8 @@ class Saver:
         if self._writing is not None:
             self._writing.join()
             self._writing = None
+        if self._refusal:
+            raise self._refusal
         if self._failures >= MAX_FAILURES:
             raise PlatformError(
                 f"{MAX_FAILURES} checkpoints in a row could not be written to {self._checkpoints.directory}; give the "
@@ -223,6 +247,8 @@ class Saver:
     def _write(self, step: int, content: Content) -> None:
         try:
             self._checkpoints.write(step, content)
+        except PlatformError as error:
+            self._refusal = error
         except OSError as error:
             self._failures += 1
             print(f"WARNING: the checkpoint of step {step} could not be written: {error}", flush=True)

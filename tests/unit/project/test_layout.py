@@ -26,7 +26,7 @@ IN_VENV = [path for path in LAUNCHER if path not in IN_IMAGE]
 DISTRIBUTIONS = {"cuda": "cuda-bindings", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 # Tests of code/ that are not about a single module.
-OF_SEVERAL_MODULES = {"reading/test_mutations.py"}
+OF_SEVERAL_MODULES = {"modeling/test_hostile_models.py", "results/test_forgery.py", "reading/test_mutations.py"}
 
 LOCKS = sorted(path for folder in ("", "benchmarks", "docker") for path in (ROOT / folder).glob("*.lock"))
 

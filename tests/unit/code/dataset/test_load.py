@@ -10,7 +10,7 @@ import pytest
 import check
 from support.jobs import Job, easy_rows, table
 from text_classifier.contract.errors import DataError, SettingsError
-from text_classifier.contract.hyperparameters import parse
+from text_classifier.contract.parsing import parse
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.reading import channel as reading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle  # noqa: TID251
 import shutil
 from collections.abc import Callable
@@ -75,10 +76,16 @@ def code_beside_the_weights(channel: Path, attack: bytes) -> None:
     ("prepare", "sentence"),
     [
         (only_bin, "the channel 'model' has no .safetensors weights; save them with save_pretrained"),
-        (disguised, r"the model in the channel 'model' cannot be loaded \(.*\); save it again with save_pretrained"),
-        (named_by_an_index, r"cannot be loaded \(shard.bin is a pickle, which can run code when it is read\); save"),
-        (named_by_the_configuration, r"cannot be loaded \(adapter_model.bin is a pickle, which can run code"),
-        (code_beside_the_weights, r"the model in the channel 'model' cannot be loaded \(.*\); save it again"),
+        (disguised, "model.safetensors: it is cut off, or no safetensors file; save it again with save_pretrained"),
+        (
+            named_by_an_index,
+            r"cannot be loaded \(its weights: shard.bin is a pickle, which can run code when it is read\); save",
+        ),
+        (
+            named_by_the_configuration,
+            r"cannot be loaded \(its weights: adapter_model.bin is a pickle, which can run code",
+        ),
+        (code_beside_the_weights, r"model_type='own', which is no model .* and its own code \(auto_map\) is never run"),
     ],
 )
 def test_nothing_of_a_channel_runs_as_code(
@@ -108,6 +115,40 @@ def test_a_link_out_of_the_channel_is_not_followed(channel: Path, tmp_path: Path
     (channel / name).rename(tmp_path / name)
     (channel / name).symlink_to(tmp_path / name)
     with pytest.raises(SettingsError, match=f"a link that points outside it, {name}; replace it with the file"):
+        load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "sentence"),
+    [
+        ("loop", "loop", "a link that points to nothing, loop; replace it with the file itself"),
+        ("model.safetensors", "gone", "a link that points to nothing, model.safetensors; replace it"),
+        ("deep", "../model/../model/deep", "a link that points to nothing, deep; replace it with the file itself"),
+    ],
+)
+def test_a_link_to_itself_or_to_nothing_is_named(channel: Path, name: str, target: str, sentence: str) -> None:
+    (channel / name).unlink(missing_ok=True)
+    (channel / name).symlink_to(target)
+    with pytest.raises(SettingsError, match=sentence):
+        load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
+
+
+def test_a_link_to_its_own_parent_is_not_followed_for_ever(channel: Path) -> None:
+    (channel / "again").symlink_to(channel, target_is_directory=True)
+    load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "other"])
+def test_a_pipe_is_not_waited_for(channel: Path, name: str) -> None:
+    (channel / name).unlink(missing_ok=True)
+    os.mkfifo(channel / name)
+    with pytest.raises(SettingsError, match=f"has a pipe, socket or device, {name}; provide a model folder of plain"):
+        load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
+
+
+def test_folders_in_one_another_have_a_bound(channel: Path) -> None:
+    channel.joinpath(*["a"] * 300).mkdir(parents=True)
+    with pytest.raises(SettingsError, match="the channel 'model' has more than 64 folders in one another; provide"):
         load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
 
 

@@ -277,7 +277,7 @@ def with_another(channel: Path) -> dict[str, Callable[[], Any]]:
         "its weights lack bert.encoder.layer.0": lambda: weights(
             channel, lambda tensors: [tensors.pop(name) for name in list(tensors) if ".layer.0." in name]
         ),
-        "its weights lack": lambda: file.write_bytes(header),
+        "hold no tensors": lambda: file.write_bytes(header),
         "its weights have layers that config.json does not": lambda: edit(config, num_hidden_layers=1),
         "in another size": lambda: edit(config, intermediate_size=63),
         "num_hidden_layers=0": lambda: edit(config, num_hidden_layers=0),

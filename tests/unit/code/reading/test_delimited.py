@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from text_classifier.contract.errors import DataError, SettingsError
-from text_classifier.contract.hyperparameters import parse
+from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.reading.channel import read_texts
 from text_classifier.reading.columns import Columns

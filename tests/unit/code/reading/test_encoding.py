@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from text_classifier.contract.errors import DataError, SettingsError
-from text_classifier.contract.hyperparameters import parse
+from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.reading import content
 from text_classifier.reading import encoding as encodings

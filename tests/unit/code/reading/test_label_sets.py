@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from text_classifier.contract.errors import DataError, SettingsError
-from text_classifier.contract.hyperparameters import parse
+from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.reading.fields import BadRow
 from text_classifier.reading.label_cells import labels_in, only_label

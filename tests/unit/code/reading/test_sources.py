@@ -14,7 +14,7 @@ import pytest
 from support.jobs import Job
 from text_classifier.contract.data_files import is_data, split_name
 from text_classifier.contract.errors import DataError
-from text_classifier.contract.hyperparameters import parse
+from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.reading.sources import source, sources
 
@@ -195,3 +195,18 @@ def test_a_kind_that_is_not_read_is_named(channel: Write, content: bytes, senten
 def test_a_column_may_begin_as_such_a_kind(channel: Write) -> None:
     rows = "".join(json.dumps(f"row {n}") + f",{n % 2}\n" for n in range(8))
     assert data(channel("a.csv", "ORC,label\n" + rows), text_columns="ORC").classes == ("0", "1")
+
+
+def test_folders_in_one_another_have_a_bound(tmp_path: Path) -> None:
+    channel = tmp_path / "train"
+    deepest = channel
+    for _ in range(64):
+        deepest = deepest / "a"
+    deepest.mkdir(parents=True)
+    (deepest / "a.csv").write_text("text,label\ngood,1\n")
+    assert [file.parts[-1] for file in source(channel).files] == ["a.csv"]
+    for _ in range(300):
+        deepest = deepest / "a"
+    deepest.mkdir(parents=True)
+    with pytest.raises(DataError, match="the channel 'train' has more than 64 folders in one another; put the files"):
+        source(channel)

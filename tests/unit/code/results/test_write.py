@@ -9,7 +9,6 @@ import os
 import re
 import stat
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 
 import predict
 from support.jobs import Job, easy_rows, table
+from support.pages import Page
 from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.evaluation import calibration
@@ -31,31 +31,6 @@ from text_classifier.tasks.multi_label import MultiLabel
 from text_classifier.tasks.single_label import SingleLabel
 
 HOSTILE = '<script>document.title="run"</script><img src=x onerror=alert(1)> good dull'
-
-
-class Page(HTMLParser):
-    """The elements of a page with their attributes, and its visible text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def require_self_contained(self) -> None:
-        """No script, no handler, nothing loaded from anywhere, and a policy that says so to the browser."""
-        assert {tag for tag, _ in self.elements}.isdisjoint({"script", "iframe", "object", "link", "base", "form"})
-        for _, attributes in self.elements:
-            assert not [name for name in attributes if name.startswith("on") or name == "href"]
-            assert (attributes.get("src") or "data:image/svg+xml;base64,").startswith("data:image/svg+xml;base64,")
-        policies = [a["content"] for tag, a in self.elements if tag == "meta" and "http-equiv" in a]
-        assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +137,9 @@ def test_the_model_card_has_the_metrics_and_the_data(done: Job) -> None:
     assert card.startswith("---\nlibrary_name: transformers\n")
     low, high = metrics["test"]["intervals"]["f1_macro"]
     assert f"| f1_macro | {metrics['test']['f1_macro']:.4f} ({low:.4f} to {high:.4f}) |" in card
-    assert "| learning_rate | 0.01 |" in card and "| train/reviews.tsv |" in card and SingleLabel.tfidf_baseline in card
+    assert (
+        "| learning_rate | 0.01 |" in card and "| `train/reviews.tsv` |" in card and SingleLabel.tfidf_baseline in card
+    )
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 

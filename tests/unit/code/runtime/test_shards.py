@@ -17,7 +17,7 @@ import pytest
 
 from support.jobs import Job, easy_rows, table, wait
 from text_classifier.contract.errors import PlatformError
-from text_classifier.contract.hyperparameters import parse
+from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.runtime import shards
 from text_classifier.runtime.folders import JobFolders

@@ -16,7 +16,7 @@ from support.jobs import BAD, GOOD, Job, table
 from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.contract.errors import DataError, SettingsError
-from text_classifier.contract.hyperparameters import parse
+from text_classifier.contract.parsing import parse
 from text_classifier.dataset import load as data
 from text_classifier.dataset.load import Data
 from text_classifier.dataset.splits import split
@@ -88,7 +88,7 @@ def test_the_report_and_the_card_hold_what_there_is(done: tuple[Job, str]) -> No
     for absent in ("Confusion", "Reliability", "Choosing a threshold"):
         assert absent not in html, absent
     card = (job.base / "model" / "README.md").read_text()
-    assert "| f1_micro | " in card and "| lovely | " in card and "temperature" not in card
+    assert "| f1_micro | " in card and "| `lovely` | " in card and "temperature" not in card
 
 
 def test_the_model_serves_what_was_measured(

@@ -18,8 +18,8 @@ from support.jobs import BAD, GOOD, Job, table
 from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.contract.errors import DataError, SettingsError
-from text_classifier.contract.hyperparameters import parse
 from text_classifier.contract.metric_names import is_better
+from text_classifier.contract.parsing import parse
 from text_classifier.dataset import load as data
 from text_classifier.dataset.splits import split
 from text_classifier.reading.labels import Numbers

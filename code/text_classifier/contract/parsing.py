@@ -1,0 +1,149 @@
+"""A job's hyperparameters, parsed: their names and aliases, and the rules between them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NoReturn, TypeVar
+
+from text_classifier.contract.errors import SettingsError, nearest, quoted
+from text_classifier.contract.hyperparameters import TABLE, Settings, secret
+from text_classifier.contract.metric_names import BY_TASK, DEFAULTS
+
+T = TypeVar("T")
+
+#: Accepted alternative names, those of the AWS tutorial included, and the names that they are read as.
+ALIASES = {"valid_batch_size": "eval_batch_size"}
+
+#: Names that other trainers have for these hyperparameters (transformers, AutoTrain, SageMaker's own containers).
+PEERS = {
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+    "batch_size": "train_batch_size",
+    "mini_batch_size": "train_batch_size",
+    "per_device_train_batch_size": "train_batch_size",
+    "per_device_eval_batch_size": "eval_batch_size",
+    "lr": "learning_rate",
+    "max_length": "max_sequence_length",
+    "max_seq_length": "max_sequence_length",
+    "max_seq_len": "max_sequence_length",
+    "model_id": "model_name",
+    "model_name_or_path": "model_name",
+    "pretrained_model_name_or_path": "model_name",
+    "warmup_steps": "warmup_ratio, a fraction of all steps,",
+    "text_column": "text_columns",
+    "target_column": "label_column",
+    "gradient_clip_val": "max_grad_norm",
+    "clip_grad_norm": "max_grad_norm",
+    "fp16": "precision=fp16",
+    "bf16": "precision=bf16",
+    "random_state": "seed",
+    "random_seed": "seed",
+    "max_train_samples": "max_data_rows",
+    "validation_split": "train_size, the fraction that is trained on,",
+    "test_size": "train_size, the fraction that is trained on,",
+    "problem_type": "task",
+    "separator": "delimiter",
+    "sep": "delimiter",
+    "header": "has_header",
+}
+
+_SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|access_?key|credential", re.IGNORECASE)
+
+
+def parse(values: Mapping[str, str]) -> Settings:
+    """The settings of these hyperparameters, given as strings.
+
+    Raises SettingsError for an unknown name, a value out of range, and values that do not go together.
+    """
+    table = {row.name: row for row in TABLE}
+    values = without_aliases(values)
+    for name in values:
+        if name not in table and _SECRET_NAME.search(name):
+            raise secret(name)
+        if name not in table:
+            hint = f"it is called {PEERS[name]} here" if name in PEERS else nearest(name, table)
+            raise SettingsError(f"unknown hyperparameter {quoted(name)}; {hint}")
+    return _resolve(Settings(**{name: table[name].read(text) for name, text in values.items()}))
+
+
+def validate(values: Mapping[str, str]) -> None:
+    """Raise SettingsError where `parse` would."""
+    parse(values)
+
+
+def without_aliases(values: Mapping[str, T]) -> dict[str, T]:
+    """The values under their own names. Raises SettingsError when one is given under both of its names."""
+    for alias, name in ALIASES.items():
+        if alias in values and name in values:
+            raise SettingsError(f"hyperparameter {alias!r} is an alias of {name!r}; set only one of them")
+    return {ALIASES.get(name, name): text for name, text in values.items()}
+
+
+def _resolve(settings: Settings) -> Settings:
+    """Fill in the task's default metric. Raises SettingsError for settings that the task does not have."""
+    task, metric = settings.task, settings.metric_for_best_model or DEFAULTS[settings.task]
+    if metric not in BY_TASK[task]:
+        raise SettingsError(
+            f"metric_for_best_model={metric} does not exist for task={task}; choose one of {', '.join(BY_TASK[task])}"
+        )
+    if task != "single_label" and settings.class_weights != "none":
+        raise SettingsError(
+            f"class_weights={settings.class_weights} only applies to task=single_label; remove it with task={task}"
+        )
+    default = next(row.default for row in TABLE if row.name == "label_separator")
+    if not settings.label_separator or (task != "multi_label" and settings.label_separator != default):
+        raise SettingsError(
+            f"label_separator={settings.label_separator!r} must not be empty and only applies to task=multi_label; "
+            "correct or remove it"
+        )
+    for name in ("label_columns", "label_names"):
+        if getattr(settings, name).strip() and task != "multi_label":
+            raise SettingsError(f"{name} only applies to task=multi_label; remove it, or set task=multi_label")
+    if settings.label_columns.strip():
+        other = next((n for n in ("label_column", "label_names", "label_map") if getattr(settings, n).strip()), None)
+        if other:
+            raise SettingsError(f"{other} and label_columns exclude each other; remove one of them")
+    if not settings.has_header and not settings.columns.strip():
+        raise SettingsError("has_header=false needs the names of the columns; set them as in columns=label,title,text")
+    if settings.has_header and settings.columns.strip():
+        raise SettingsError("columns names the columns of files without a header; set has_header=false, or remove it")
+    if task == "regression" and (settings.label_map.strip() or settings.unmapped != "error"):
+        name = "label_map" if settings.label_map.strip() else "unmapped"
+        raise SettingsError(f"{name} applies to classification only; remove it, or choose another task")
+    return replace(settings, metric_for_best_model=metric)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A mistake is an error like any other: argparse itself would end the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; write hyperparameters as --name=value")
+
+
+def from_arguments(
+    arguments: Sequence[str],
+    usage: str = "train.py [--name=value ...]",
+    description: str = "Fine-tune a BERT-family text classifier.",
+) -> Settings:
+    """Parse `--name value` and `--name=value`. Raises SettingsError as `parse` does.
+
+    `--help` prints `usage`, `description` and all hyperparameters, and ends the program.
+    """
+    parser = _Parser(usage=usage, description=description, allow_abbrev=False)
+    for row in TABLE:
+        text = f"{row.help} (default {row.default_text!r})".replace("%", "%%")
+        parser.add_argument(f"--{row.name}", metavar=row.type.__name__, help=text)
+    for alias in ALIASES:
+        parser.add_argument(f"--{alias}", help=argparse.SUPPRESS)
+    options, rest = parser.parse_known_args(arguments)
+    values = {name: text for name, text in vars(options).items() if text is not None}
+    values.update((word.lstrip("-").partition("=")[0], "") for word in rest if word.startswith("--"))
+    stray = [word for word in rest if not word.startswith("--")]
+    settings = parse(values)
+    if stray:
+        raise SettingsError(f"unexpected argument {quoted(stray[0])}; write hyperparameters as --name=value")
+    return settings

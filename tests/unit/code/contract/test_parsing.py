@@ -1,0 +1,142 @@
+"""Strings become settings, or one sentence."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.jobs import Job
+from text_classifier.contract.errors import SettingsError, describe
+from text_classifier.contract.hyperparameters import TABLE
+from text_classifier.contract.parsing import ALIASES, from_arguments, parse
+
+
+def test_an_alias_is_read_as_its_name() -> None:
+    assert parse({"valid_batch_size": "7"}).eval_batch_size == 7
+    assert from_arguments(["--valid_batch_size=7"]).eval_batch_size == 7
+    with pytest.raises(SettingsError, match="'valid_batch_size' is an alias of 'eval_batch_size'; set only one"):
+        parse({"valid_batch_size": "7", "eval_batch_size": "7"})
+
+
+@pytest.mark.parametrize("text", ["0.1", '"0.1"', " 0.1 ", "1e-1"])
+def test_values_are_read_plain_and_json_encoded(text: str) -> None:
+    assert parse({"learning_rate": text}).learning_rate == 0.1
+
+
+def test_arguments_in_both_spellings() -> None:
+    settings = from_arguments(["--epochs", "2", "--label_map=1,2=bad;5=good"])
+    assert (settings.epochs, settings.label_map) == (2, "1,2=bad;5=good")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--epocs=3"], "unknown hyperparameter 'epocs'; did you mean epochs?"),
+        (["--epocs", "3"], "unknown hyperparameter 'epocs'; did you mean epochs?"),
+        (["--qqq=3"], "unknown hyperparameter 'qqq'; valid names are model_name,"),
+        (
+            ["--epochs=many"],
+            "hyperparameter epochs='many' is not an integer; set it to 1 or more (default 3)",
+        ),
+        (["--epochs=0"], "hyperparameter epochs=0 is out of range; set it to 1 or more (default 3)"),
+        (["--learning_rate=nan"], "hyperparameter learning_rate=nan is out of range"),
+        (["--learning_rate=inf"], "hyperparameter learning_rate=inf is out of range"),
+        (
+            ["--train_size=1"],
+            "hyperparameter train_size=1 is out of range; set it to 0.01 or more and less than 1",
+        ),
+        (
+            ["--precision=fp8"],
+            "hyperparameter precision='fp8' is not valid; set it to one of auto, fp32, bf16",
+        ),
+        (["epochs=3"], "unexpected argument 'epochs=3'; write hyperparameters as --name=value"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        from_arguments(arguments)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+TOKEN = "hf_" + "aB3" * 11
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"epochs": "1\0"}, r"hyperparameter epochs='1\x00' has a NUL character or one that is not Unicode; remove it"),
+        ({"checkpoint_dir": "/a\0b"}, r"hyperparameter checkpoint_dir='/a\x00b' has a NUL character or"),
+        (
+            {"label_map": "\ud800=1"},
+            r"hyperparameter label_map='\ud800=1' has a NUL character or one that is not Unico",
+        ),
+        (
+            {"label_map": '"\\ud800=1"'},
+            r"hyperparameter label_map='\ud800=1' has a NUL character or one that is not Un",
+        ),
+        (
+            {"text_columns": "x" * 200_000},
+            "hyperparameter text_columns has 200,000 characters; shorten it to 20,000 at",
+        ),
+        ({"epochs": "[" * 200_000}, "hyperparameter epochs has 200,000 characters; shorten it to 20,000 at most"),
+        (
+            {"epochs": "9" * 9_000},
+            f"hyperparameter epochs='{'9' * 59}... (9,002 characters) is not an integer; set it to",
+        ),
+        ({"seed": "4294967296"}, "hyperparameter seed=4294967296 is out of range; set it to at most 4294967295"),
+        (
+            {"collective_timeout_seconds": "1" + "0" * 15},
+            "hyperparameter collective_timeout_seconds=1000000000000000 is",
+        ),
+        (
+            {"x" * 200_000: "1"},
+            f"unknown hyperparameter '{'x' * 59}... (200,002 characters); valid names are model_name",
+        ),
+        ({"\ufeffepochs": "1"}, r"unknown hyperparameter '\ufeffepochs'; did you mean epochs?"),
+        ({"label_map": f"a={TOKEN}"}, "hyperparameter 'label_map' looks like a secret, and hyperparameters are stored"),
+        (
+            {"epochs": "password=hunter2hunter2"},
+            "hyperparameter epochs='password=***' is not an integer; set it to 1 or",
+        ),
+        ({TOKEN: "1"}, "unknown hyperparameter 'hf_***'; valid names are"),
+        (
+            {"precision": "x\naccuracy=1;\x1b[31m"},
+            r"hyperparameter precision='x\naccuracy=1;\x1b[31m' is not valid; set",
+        ),
+    ],
+)
+def test_hostile_values_are_one_short_sentence_without_secrets(values: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(values)
+    assert str(caught.value).startswith(sentence)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 900
+
+
+@pytest.mark.parametrize("arguments", [["--epochs"], ["--seed", "--epochs=1"]])
+def test_a_name_without_a_value_is_an_error_like_any_other(arguments: list[str]) -> None:
+    with pytest.raises(SettingsError, match="expected one argument; write hyperparameters as --name=value"):
+        from_arguments(arguments)
+
+
+def test_a_name_without_a_value_leaves_its_reason(job: Job) -> None:
+    code, log = job.run("--epochs")
+    assert code == 1 and job.failure == log.strip()
+    assert (
+        job.failure == "Your settings: argument --epochs: expected one argument; write hyperparameters as --name=value"
+    )
+
+
+names = st.sampled_from([*(row.name for row in TABLE), *ALIASES]) | st.text(max_size=8)
+texts = st.text(max_size=12) | st.integers().map(str) | st.floats().map(str) | st.text(max_size=6).map(repr)
+
+
+@given(st.dictionaries(names, texts, max_size=4))
+def test_any_values_are_settings_or_one_sentence(values: dict[str, str]) -> None:
+    for read in (lambda: parse(values), lambda: from_arguments([f"--{name}={text}" for name, text in values.items()])):
+        try:
+            read()
+        except SettingsError as error:
+            reason = describe(error)
+            assert reason.startswith("Your settings: ") and reason.isprintable() and len(reason) < 1_000
