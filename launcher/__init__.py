@@ -1,6 +1,6 @@
 """The implementation of launch.py. At the top: exit codes, signals, the demo's data and the push watchdog.
 
-Four packages, each of which may import those named after it: aws, cli, local, plan. Of code/ only
+Five packages, each of which may import those named after it: aws, cli, local, sdk, plan. Of code/ only
 text_classifier.contract is imported, so that a job is checked by the same code before it starts and when it runs.
 """
 

@@ -12,6 +12,8 @@ from text_classifier.contract.errors import UserError
 
 try:
     import boto3
+    import botocore.credentials
+    import botocore.session
     from boto3.exceptions import S3UploadFailedError
     from botocore.config import Config
     from botocore.exceptions import (
@@ -47,7 +49,27 @@ def create(service: str, region: str, read_timeout: int = 60) -> Any:
         connect_timeout=10, read_timeout=read_timeout, retries={"mode": "standard", "total_max_attempts": ATTEMPTS}
     )
     with _CREATING:
-        return boto3.client(service, region_name=region, config=config)
+        return session().client(service, region_name=region, config=config)
+
+
+def session() -> boto3.Session:
+    """boto3's default session. Its credentials are read once a command, so that a code for MFA is asked for once.
+
+    Credentials of an assumed role are kept in ~/.aws/cli/cache for the next command, as the aws command line does.
+    """
+    if boto3.DEFAULT_SESSION is None:
+        core = botocore.session.get_session()
+        provider = core.get_component("credential_provider").get_provider("assume-role")
+        provider.cache = botocore.credentials.JSONFileCache()
+        boto3.setup_default_session(botocore_session=core)
+    return boto3.DEFAULT_SESSION
+
+
+def session_in(region: str) -> boto3.Session:
+    """A session for this region with the credentials of `session`."""
+    core = botocore.session.get_session()
+    core._credentials = session().get_credentials()
+    return boto3.Session(botocore_session=core, region_name=region)
 
 
 def code_of(error: Exception) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ DOWNLOADS = ROOT / "build" / "jobs"
 
 def train(options: argparse.Namespace) -> int:
     """Upload new data, start the job exactly once, and follow it to its end."""
+    # Importing the SDK takes seconds, which hashing the data and the checks in AWS take too.
+    threading.Thread(target=jobs.sdk_estimators, daemon=True).start()
     with _messages_to_stderr(options):
         return _submit(submission.create(options), jobs.TRAINING, options)
 

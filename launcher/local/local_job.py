@@ -92,7 +92,7 @@ def run(job: LocalJob) -> Result:
     """
     engine.require_engine()
     engine.require_image(job.image)
-    from launcher.local import sdk
+    from launcher.sdk import local_mode
 
     with engine.compose_for_sdk() as variables, StopSignals() as signals:
         try:
@@ -104,7 +104,7 @@ def run(job: LocalJob) -> Result:
         scratch = Path(tempfile.mkdtemp(prefix="sagemaker-local-"))
         try:
             with _environment(COMPOSE_PROJECT_NAME=engine.compose_project(job.name), **variables):
-                return _run(job, scratch, sdk)
+                return _run(job, scratch, local_mode)
         except Exception:
             if signals.received:
                 raise Interrupted(signals.received) from None
@@ -119,10 +119,10 @@ def run(job: LocalJob) -> Result:
                 job.directory.rmdir()  # succeeds only if the folder is empty because nothing was started
 
 
-def _run(job: LocalJob, scratch: Path, sdk: ModuleType) -> Result:
+def _run(job: LocalJob, scratch: Path, local_mode: ModuleType) -> Result:
     result = Result()
     with result.stage("train"):
-        failure = _train(job, scratch, sdk)
+        failure = _train(job, scratch, local_mode)
     with result.stage("unpack"):
         _collect(job, scratch / "archives", failure)
         result.metrics = _metrics(job)
@@ -131,14 +131,14 @@ def _run(job: LocalJob, scratch: Path, sdk: ModuleType) -> Result:
     return result
 
 
-def _train(job: LocalJob, scratch: Path, sdk: ModuleType) -> str | None:
+def _train(job: LocalJob, scratch: Path, local_mode: ModuleType) -> str | None:
     """Train. Returns the SDK's error message, or None."""
     root = scratch / "containers"
     root.mkdir()
     request = create_training_job(
         name=job.name,
         image=job.image,
-        role=sdk.LOCAL_ROLE,
+        role=local_mode.LOCAL_ROLE,
         inputs={name: f"file://{_stage(path, scratch / name)}" for name, path in job.channels.items()},
         output=f"file://{scratch / 'archives'}",
         hyperparameters=job.hyperparameters,
@@ -146,8 +146,8 @@ def _train(job: LocalJob, scratch: Path, sdk: ModuleType) -> str | None:
         instance_count=job.instance_count,
     )
     try:
-        sdk.train_locally(request, root, {engine.JOB_LABEL: job.name})
-    except sdk.LocalModeError as error:
+        local_mode.train(request, root, {engine.JOB_LABEL: job.name})
+    except local_mode.LocalModeError as error:
         return str(error)
     return None
 

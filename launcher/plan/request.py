@@ -1,6 +1,6 @@
 """The CreateTrainingJob request as plain data: no SDK, no network, no credentials.
 
-`launch.py plan` prints it and `train` sends it; launcher/local/sdk.py turns it into an Estimator for local mode.
+`launch.py plan` prints it; launcher/sdk/estimators.py makes the Estimator of it, which `local` and `train` run.
 """
 
 from __future__ import annotations

@@ -11,13 +11,9 @@ import pytest
 from botocore.validate import ParamValidator
 
 import launcher.plan.request as requests
-from launcher.local import sdk
 from launcher.plan import checks
+from launcher.sdk import estimators
 from text_classifier.contract import metric_names as metrics
-
-# isort: split
-# launcher.local.sdk must be imported before the SDK, which it configures.
-from sagemaker.estimator import Estimator
 
 GOLDEN = Path(__file__).with_name("golden_request.json")
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -91,48 +87,12 @@ def plain(request):
     return left
 
 
-def estimator(request, session):
-    """The Estimator that sends this request."""
-    algorithm, resources, vpc = (
-        request["AlgorithmSpecification"],
-        request["ResourceConfig"],
-        request.get("VpcConfig", {}),
-    )
-    return Estimator(
-        image_uri=algorithm["TrainingImage"],
-        role=request["RoleArn"],
-        instance_count=resources["InstanceCount"],
-        instance_type=resources["InstanceType"],
-        keep_alive_period_in_seconds=resources.get("KeepAlivePeriodInSeconds"),
-        volume_size=resources["VolumeSizeInGB"],
-        volume_kms_key=resources.get("VolumeKmsKeyId"),
-        max_run=request["StoppingCondition"]["MaxRuntimeInSeconds"],
-        max_wait=request["StoppingCondition"].get("MaxWaitTimeInSeconds"),
-        use_spot_instances=request.get("EnableManagedSpotTraining", False),
-        checkpoint_s3_uri=request.get("CheckpointConfig", {}).get("S3Uri"),
-        input_mode=algorithm["TrainingInputMode"],
-        output_path=request["OutputDataConfig"]["S3OutputPath"],
-        output_kms_key=request["OutputDataConfig"].get("KmsKeyId"),
-        hyperparameters=request.get("HyperParameters"),
-        metric_definitions=algorithm["MetricDefinitions"],
-        subnets=vpc.get("Subnets"),
-        security_group_ids=vpc.get("SecurityGroupIds"),
-        enable_network_isolation=request.get("EnableNetworkIsolation", False),
-        encrypt_inter_container_traffic=request.get("EnableInterContainerTrafficEncryption", False),
-        tags=request.get("Tags"),
-        environment=request.get("Environment"),
-        debugger_hook_config=False,
-        disable_profiler=request["ProfilerConfig"]["DisableProfiler"],
-        sagemaker_session=session,
-    )
-
-
 @pytest.mark.parametrize("change", [dict, on_demand, warm_pool, plain])
 @pytest.mark.parametrize("hyperparameters", [{"epochs": "2"}, {}])
 def test_estimator_sends_exactly_the_plain_data(hyperparameters, change):
     sent = {}
 
-    class CapturingSession(sdk.Session):
+    class CapturingSession(estimators.Session):
         def _intercept_create_request(self, request, create, func_name=None):
             sent[func_name] = request
 
@@ -142,11 +102,10 @@ def test_estimator_sends_exactly_the_plain_data(hyperparameters, change):
     request = change(full_request()) | {"HyperParameters": hyperparameters}
     if not hyperparameters:
         del request["HyperParameters"]
-    session = CapturingSession(boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=sdk.SDK_CONFIG)
-    inputs = {
-        channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in request["InputDataConfig"]
-    }
-    estimator(request, session).fit(inputs, job_name=request["TrainingJobName"])
+    session = CapturingSession(
+        boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=estimators.SDK_CONFIG
+    )
+    estimators.fit(request, session, wait=True)
     assert list(sent) == ["train"]
     expected, captured = flat(request), flat(sent["train"])
     assert sorted(captured) == sorted(expected)

@@ -9,12 +9,12 @@ import pytest
 from botocore.validate import ParamValidator
 
 import launcher.plan.request as requests
-from launcher.local import sdk
 from launcher.plan import search
-from unit.launcher.plan.test_request import estimator, flat, full_request, on_demand, plain, violations
+from launcher.sdk import estimators
+from unit.launcher.plan.test_request import flat, full_request, on_demand, plain, violations
 
 # isort: split
-# launcher.local.sdk must be imported before the SDK, which it configures.
+# launcher.sdk.estimators must be imported before the SDK, which it configures.
 from sagemaker.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter
 from sagemaker.tuner import HyperparameterTuner
 
@@ -48,7 +48,7 @@ def test_request_is_the_golden_one():
     assert search.create_tuning_job(full_request(), SEARCH) == json.loads(GOLDEN.read_text())
 
 
-class CapturingSession(sdk.Session):
+class CapturingSession(estimators.Session):
     """Keeps the request instead of sending it."""
 
     def _intercept_create_request(self, request, create, func_name=None):
@@ -69,7 +69,7 @@ def tuner(request, job, session):
             low, high = number(entry["MinValue"]), number(entry["MaxValue"])
             ranges[entry["Name"]] = parameter(low, high, entry["ScalingType"])
     return HyperparameterTuner(
-        estimator(job, session),
+        estimators.from_request(job, session),
         objective["MetricName"],
         ranges,
         metric_definitions=job["AlgorithmSpecification"]["MetricDefinitions"],
@@ -86,12 +86,11 @@ def tuner(request, job, session):
 def test_tuner_sends_exactly_the_plain_data(change, searched):
     job = change(full_request())
     request = search.create_tuning_job(job, searched)
-    session = CapturingSession(boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=sdk.SDK_CONFIG)
-    inputs = {
-        channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in job["InputDataConfig"]
-    }
+    session = CapturingSession(
+        boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=estimators.SDK_CONFIG
+    )
     name = request["HyperParameterTuningJobName"]
-    tuner(request, job, session).fit(inputs, job_name=name, include_cls_metadata=False, wait=False)
+    tuner(request, job, session).fit(estimators.inputs_of(job), job_name=name, include_cls_metadata=False, wait=False)
     function, sent = session.sent
     assert function == "create_tuning_job"
     expected, captured = flat(request), flat(sent)
