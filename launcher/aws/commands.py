@@ -94,12 +94,7 @@ def _confirm(job: Submission, options: argparse.Namespace) -> None:
 def _upload(job: Submission) -> None:
     try:
         with client.one_sentence():
-            s3 = client.create("s3", job.region)
-            storage.require_bucket(s3, job.bucket, job.region, job.bucket_owner)
-            for name, channel in job.channels.items():
-                sent = storage.upload(s3, channel, job.uri(name), owner=job.bucket_owner, kms_key=job.kms_key)
-                how = f"{sent:,} of {channel.size:,} bytes uploaded" if sent else "already uploaded"
-                print(f"{name} in {job.uri(name)}: {how}", flush=True)
+            storage.upload_all(client.create("s3", job.region), job)
     except Aborted:
         print(f"launch.py: interrupted before job {job.name} was started", file=sys.stderr)
         raise

@@ -14,6 +14,7 @@ from launcher.aws import client, jobs
 from launcher.errors import Refused
 from launcher.local.archives import unpack
 from launcher.plan.channels import Channel
+from launcher.plan.submission import Submission
 from text_classifier.contract.errors import UserError
 
 
@@ -38,6 +39,15 @@ def require_bucket(s3: Any, bucket: str, region: str, owner: str | None) -> None
             ) from None
         else:
             raise
+
+
+def upload_all(s3: Any, job: Submission) -> None:
+    """Upload the files of a job that S3 does not have yet, and print where each channel is. Raises Refused."""
+    require_bucket(s3, job.bucket, job.region, job.bucket_owner)
+    for name, channel in job.channels.items():
+        sent = upload(s3, channel, job.uri(name), owner=job.bucket_owner, kms_key=job.kms_key)
+        how = f"{sent:,} of {channel.size:,} bytes uploaded" if sent else "already uploaded"
+        print(f"{name} in {job.uri(name)}: {how}", flush=True)
 
 
 def upload(s3: Any, channel: Channel, uri: str, *, owner: str | None, kms_key: str | None) -> int:

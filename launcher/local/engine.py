@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import shutil
 import subprocess
@@ -82,12 +84,23 @@ def remove_job(job: str) -> None:
         _docker("network", "rm", network)  # fails, as it should, while another job uses it
 
 
+def bind_mount(source: Path, target: str, is_writable: bool = False) -> str:
+    """The option of `docker run` that mounts a file or folder. Unlike --volume it takes every legal character.
+
+    Its value is a line of CSV, in which a comma or a quotation mark of a path is quoted.
+    """
+    fields = ["type=bind", f"source={source.absolute()}", f"target={target}", *([] if is_writable else ["readonly"])]
+    line = io.StringIO()
+    csv.writer(line).writerow(fields)
+    return "--mount=" + line.getvalue().removesuffix("\r\n")
+
+
 def delete_tree(directory: Path, image: str) -> None:
     """Delete a folder, including files that containers wrote as root."""
     shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():
-        volume = f"--volume={directory}:/leftovers"
-        _docker("run", "--rm", "--network=none", volume, image, "find", "/leftovers", "-mindepth", "1", "-delete")
+        mount = bind_mount(directory, "/leftovers", is_writable=True)
+        _docker("run", "--rm", "--network=none", mount, image, "find", "/leftovers", "-mindepth", "1", "-delete")
         shutil.rmtree(directory)
 
 

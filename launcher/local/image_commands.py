@@ -17,15 +17,22 @@ from text_classifier.contract.errors import UserError
 _NO_COMMAND = 127
 
 
-def check(image: str, channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> None:
-    """Validate the channels like a training job and print a summary. Raises Refused with the message of the check."""
-    volumes = [
-        f"{path.absolute()}:{sagemaker.BASE}/input/data/{name}{'' if path.is_dir() else f'/{path.name}'}:ro"
+def check(
+    image: str, channels: Mapping[str, Path], hyperparameters: Mapping[str, str], output: Path | None = None
+) -> None:
+    """Validate the channels like a training job and print a summary; data_report.json goes to the folder `output`.
+
+    Raises Refused with the message of the check.
+    """
+    mounts = [
+        engine.bind_mount(path, f"{sagemaker.BASE}/input/data/{name}{'' if path.is_dir() else f'/{path.name}'}")
         for name, path in channels.items()
         if name != "model"
     ]
+    if output:
+        mounts.append(engine.bind_mount(output, f"{sagemaker.BASE}/output/data", is_writable=True))
     words = [word for name, value in hyperparameters.items() for word in (f"--{name}", value)]
-    done = _run(image, volumes, ["check", *words], stderr=subprocess.PIPE)
+    done = _run(image, mounts, ["check", *words], stderr=subprocess.PIPE)
     if done.returncode != 0:
         *before, sentence = done.stderr.strip().splitlines() or ["the data check failed without a message"]
         print("\n".join(before), end="\n" if before else "", file=sys.stderr)
@@ -52,19 +59,22 @@ def predict(image: str, model: Path, data: Path, output: Path, is_calibrated: bo
         raise UserError(
             f"--output {output} is in a folder that does not exist; create the folder, or give another --output"
         )
-    volumes = [f"{model.absolute()}:/model:ro", f"{data.absolute()}:/data/{data.name}:ro", f"{folder}:/output"]
+    mounts = [
+        engine.bind_mount(model, "/model"),
+        engine.bind_mount(data, f"/data/{data.name}"),
+        engine.bind_mount(folder, "/output", is_writable=True),
+    ]
     words = ["--model", "/model", "--data", f"/data/{data.name}", "--output", f"/output/{output.name}"]
     owner = ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "HOME=/tmp"]
-    if _run(image, volumes, ["predict", *words, *(["--calibrated"] if is_calibrated else [])], owner).returncode != 0:
+    if _run(image, mounts, ["predict", *words, *(["--calibrated"] if is_calibrated else [])], owner).returncode != 0:
         raise JobFailed("prediction failed; see the messages above")
 
 
 def _run(
-    image: str, volumes: Sequence[str], command: Sequence[str], options: Sequence[str] = (), stderr: int | None = None
+    image: str, mounts: Sequence[str], command: Sequence[str], options: Sequence[str] = (), stderr: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     engine.require_engine()
     engine.require_image(image)
-    mounts = [f"--volume={volume}" for volume in volumes]
     words = ["docker", "run", "--rm", "--network=none", *options, *mounts, image, *command]
     done = subprocess.run(words, check=False, stderr=stderr, text=True)
     if done.returncode == _NO_COMMAND:

@@ -103,7 +103,7 @@ def run(job: LocalJob) -> Result:
             ) from None
         scratch = Path(tempfile.mkdtemp(prefix="sagemaker-local-"))
         try:
-            with _environment(COMPOSE_PROJECT_NAME=engine.compose_project(job.name), **variables):
+            with environment(COMPOSE_PROJECT_NAME=engine.compose_project(job.name), **variables):
                 return _run(job, scratch, local_mode)
         except Exception:
             if signals.received:
@@ -202,7 +202,7 @@ def _metrics(job: LocalJob) -> Mapping[str, Any]:
 
 def _classify(job: LocalJob) -> list[dict[str, Any]]:
     command = ["docker", "run", "--rm", "--interactive", "--network=none", f"--label={engine.JOB_LABEL}={job.name}"]
-    command += [f"--volume={job.directory / 'model'}:{_MODEL_MOUNT}:ro", job.image]
+    command += [engine.bind_mount(job.directory / "model", _MODEL_MOUNT), job.image]
     command += ["python", "-", _MODEL_MOUNT, *SENTENCES]
     done = subprocess.run(command, input=_CLASSIFIER.read_text(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -218,7 +218,7 @@ def relative(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
     """Set environment variables for the child processes that the SDK starts."""
     previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

@@ -86,20 +86,36 @@ def create(options: argparse.Namespace, searched: Search | None = None) -> Submi
     """Check the options and create the request; with a search, the request of a tuning job. Raises UserError."""
     paths = channel_paths(options)
     check(options)
-    region = region_of(options)
-    bucket = options.bucket or request.default_bucket(region, options.role)
-    checks.bucket(bucket)
-    base, name = options.base_job_name, tuning_job_name(options) if searched else job_name(options)
+    region, bucket = region_of(options), bucket_of(options)
     channels = {
         key: Channel.from_path(path) if key == "model" else Channel.from_files(needed_files(path))
         for key, path in paths.items()
     }
+    name = tuning_job_name(options) if searched else job_name(options)
+    inputs = {
+        key: request.input_uri(bucket, options.base_job_name, channel.content_hash) for key, channel in channels.items()
+    }
+    job = request_of(options, name, inputs)
+    owner = None if options.bucket else request.account_of_role(options.role)
+    return Submission(job, region, bucket, owner, channels, options.kms_key, searched)
+
+
+def bucket_of(options: argparse.Namespace) -> str:
+    """The bucket for data and results: --bucket, or SageMaker's default one. Raises UserError."""
+    bucket = options.bucket or request.default_bucket(region_of(options), options.role)
+    checks.bucket(bucket)
+    return bucket
+
+
+def request_of(options: argparse.Namespace, name: str, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """The CreateTrainingJob request of checked options for these URIs by channel."""
+    bucket, base = bucket_of(options), options.base_job_name
     spot = request.Spot(_max_wait(options), request.checkpoints_uri(bucket, base, name)) if options.spot else None
-    job = request.create_training_job(
+    return request.create_training_job(
         name=name,
         image=options.image,
         role=options.role,
-        inputs={key: request.input_uri(bucket, base, channel.content_hash) for key, channel in channels.items()},
+        inputs=inputs,
         output=request.output_uri(bucket, base),
         hyperparameters=options.hyperparameters,
         input_mode=options.input_mode,
@@ -120,8 +136,6 @@ def create(options: argparse.Namespace, searched: Search | None = None) -> Submi
         tags=dict(options.tag or ()),
         environment=_job_environment(options) | dict(options.environment or ()),
     )
-    owner = None if options.bucket else request.account_of_role(options.role)
-    return Submission(job, region, bucket, owner, channels, options.kms_key, searched)
 
 
 def _job_environment(options: argparse.Namespace) -> dict[str, str]:

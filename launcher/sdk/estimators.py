@@ -29,6 +29,9 @@ except ImportError as error:
     ) from None
 finally:
     logging.disable(logging.NOTSET)
+logging.getLogger("sagemaker.config").setLevel(logging.WARNING)  # it announces each default that it looks up
+
+__all__ = ["SDK_CONFIG", "Estimator", "Session", "TrainingInput", "fit", "from_request", "inputs_of", "session"]
 
 #: For every session: no telemetry, and no defaults from configuration files of the SDK.
 SDK_CONFIG = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
@@ -52,8 +55,10 @@ def session(boto_session: boto3.Session, client: Any) -> Session:
     return Session(boto_session=boto_session, sagemaker_client=client, sagemaker_config=SDK_CONFIG)
 
 
-def from_request(request: Mapping[str, Any], session: Session, **more: Any) -> Estimator:
-    """The Estimator whose `fit(inputs_of(request), job_name=...)` sends exactly this request.
+def from_request(
+    request: Mapping[str, Any], session: Session, kind: type[Estimator] = Estimator, **more: Any
+) -> Estimator:
+    """The Estimator, of this `kind`, whose `fit(inputs_of(request), job_name=...)` sends exactly this request.
 
     `more` are arguments of the Estimator that no request has, such as `base_job_name`. With a LocalSession the job runs
     in containers on this machine. Local mode refuses spot instances and checkpoints, and ignores what only a service
@@ -65,7 +70,7 @@ def from_request(request: Mapping[str, Any], session: Session, **more: Any) -> E
         request["StoppingCondition"],
     )
     vpc = request.get("VpcConfig", {})
-    return Estimator(
+    return kind(
         image_uri=algorithm["TrainingImage"],
         role=request["RoleArn"],
         instance_count=resources["InstanceCount"],

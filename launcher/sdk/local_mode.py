@@ -42,14 +42,19 @@ def session(container_root: Path, labels: Mapping[str, str]) -> LocalSession:
     """
     sagemaker.local.image._stream_output = _stream_log
     session = LocalSession(boto_session=_session_without_credentials(), sagemaker_config=estimators.SDK_CONFIG)
-    session.config = {
+    session.config = settings(container_root, labels)
+    return session
+
+
+def settings(container_root: Path, labels: Mapping[str, str]) -> dict[str, Any]:
+    """The SDK's configuration of local mode: where its files go, and the labels of its containers."""
+    return {
         "local": {
             "local_code": True,
             "container_root": str(container_root),
             "container_config": {"shm_size": _SHARED_MEMORY, "labels": dict(labels)},
         }
     }
-    return session
 
 
 def train(request: Mapping[str, Any], container_root: Path, labels: Mapping[str, str]) -> None:

@@ -1,5 +1,7 @@
 """Docker Compose for the SDK."""
 
+import csv
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -43,3 +45,11 @@ def test_compose_is_found_where_the_sdk_would_not_find_it(monkeypatch, tmp_path,
             shim = Path(variables["PATH"].split(os.pathsep)[0])
             assert shim.is_dir()
     assert not needs_shim or not shim.exists()
+
+
+@pytest.mark.parametrize("name", ["a:b", "a,b", 'a"b', "a b", "a=b", "ä", "a\nb", "source=/x,target=/y"])
+def test_a_mount_takes_every_legal_name(name):
+    """docker reads the value as a line of CSV; Python's csv reads it as Go's does."""
+    option = engine.bind_mount(Path("/data") / name, f"/opt/{name}")
+    [fields] = csv.reader(io.StringIO(option.removeprefix("--mount="), newline=""))
+    assert fields == ["type=bind", f"source=/data/{name}", f"target=/opt/{name}", "readonly"]
