@@ -77,8 +77,12 @@ def run_locally(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """`launch.py check`: validate the data like a training job."""
     options.model = None
-    image_commands.check(options.image, submission.channel_paths(options), options.hyperparameters)
-    return COMPLETED
+    if not submission.s3_sources(options):
+        image_commands.check(options.image, submission.channel_paths(options), options.hyperparameters)
+        return COMPLETED
+    from launcher.aws import commands
+
+    return commands.check_sample(options)
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -90,11 +94,14 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """`launch.py plan`: print the request, its maximum cost and, unless skipped, the findings of doctor."""
+    """`launch.py plan`: print what the job reads, writes and costs and, unless skipped, the findings of doctor."""
+    if submission.s3_sources(options) and not options.skip_checks:
+        from launcher.aws import sources
+
+        sources.look(options)
     job = submission.create(options, search.from_options(options) if options.tune else None)
     if not options.json:
-        print(json.dumps(job.request, indent=2))
-        print(f"\n{job.summary(options.price)}\n", flush=True)
+        print(f"{job.summary(options.price)}\n", flush=True)
     findings = []
     if not options.skip_checks:
         from launcher.aws import doctor
@@ -104,6 +111,8 @@ def plan(options: argparse.Namespace) -> int:
         cost = bill.estimate(job.job, job.price(options.price), job.trials)
         found = [dataclasses.asdict(finding) for finding in findings]
         print(json.dumps({"request": job.request, "bill": cost, "checks": found}, indent=2))
+    elif options.request:
+        print(f"\n{json.dumps(job.request, indent=2)}")
     if findings:
         doctor.require_health(findings)
     return COMPLETED

@@ -50,6 +50,7 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
         )
     options.hyperparameters = _hyperparameters(command, rest, file.hyperparameters)
     options.ranges = hyperparameters.without_aliases(file.ranges)
+    options.listings = {}
     is_search = command.searches or getattr(options, "tune", False)
     for name in hyperparameters.without_aliases(checks.parse_hyperparameters(rest)) if is_search else ():
         if name in options.ranges:
@@ -60,7 +61,7 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
 def from_values(caller: str, values: Mapping[str, Any], file: Path | None) -> argparse.Namespace:
     """The options of a job as Python values, over those of train.yaml or `file`. Raises UserError, naming `caller`."""
     given, of_file = config.from_mapping(Path(caller), values), config.load(file)
-    options = argparse.Namespace(**{name: OPTIONS[name].default for name in AWS_JOB})
+    options = argparse.Namespace(**{name: OPTIONS[name].default for name in AWS_JOB}, listings={})
     vars(options).update({**of_file.options, **given.options})
     options.hyperparameters = {
         **hyperparameters.without_aliases(of_file.hyperparameters),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from launcher.errors import JobFailed, Refused
@@ -39,17 +40,25 @@ def check(
         raise Refused(sentence)
 
 
-def check_if_possible(images: Sequence[str], channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> None:
-    """Like `check`, in the first of the images on this machine; a warning if there is none, or no Docker engine."""
+def check_if_possible(
+    images: Sequence[str],
+    channels: Callable[[], AbstractContextManager[Mapping[str, Path]]],
+    hyperparameters: Mapping[str, str],
+) -> None:
+    """Like `check`, in the first of the images on this machine; a warning if there is none, or no Docker engine.
+
+    `channels` is called once there is an image.
+    """
     try:
         engine.require_engine()
         image = next(filter(engine.has_image, images), None)
         if image is None:
             raise UserError(f"neither {' nor '.join(images)} is on this machine")
         print(f"Checking the data in {image}", flush=True)
-        check(image, channels, hyperparameters)
+        with channels() as paths:
+            check(image, paths, hyperparameters)
     except UserError as reason:
-        print(f"WARNING: the data is uploaded without a check: {reason}", file=sys.stderr)
+        print(f"WARNING: the job starts without a check of the data: {reason}", file=sys.stderr)
 
 
 def predict(image: str, model: Path, data: Path, output: Path, is_calibrated: bool) -> None:

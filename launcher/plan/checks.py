@@ -10,6 +10,7 @@ from pathlib import Path
 from launcher.plan import instances
 from launcher.plan.channels import needed_files
 from launcher.plan.request import MAX_TUNING_NAME
+from launcher.plan.s3 import BUCKET
 from text_classifier.contract.errors import UserError
 from text_classifier.contract.sagemaker import GPU_FAMILIES
 
@@ -17,12 +18,12 @@ _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@_/-]+")
 _IMAGE = re.compile(r"(?P<name>[^\s@]+?)(:(?P<tag>[\w][\w.-]{0,127})|@sha256:[0-9a-f]{64})")
 _REGION = re.compile(r"[a-z]{2,3}(-[a-z]+)+-\d+")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9]+")
 
 _VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,511}")
 
 INPUT_MODES = ("File", "FastFile")
+DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")
 MAX_KEEP_ALIVE_SECONDS = 3600
 
 
@@ -73,7 +74,7 @@ def region(name: str) -> None:
 
 def bucket(name: str) -> None:
     """Reject what is not the name of a bucket."""
-    if not _BUCKET.fullmatch(name):
+    if not BUCKET.fullmatch(name):
         raise UserError(
             f"--bucket {name!r} is not the name of a bucket; give the name only, without s3:// and without a path"
         )
@@ -114,6 +115,12 @@ def input_mode(mode: str) -> None:
     """Reject unknown input modes, and Pipe, which the training code does not support."""
     if mode not in INPUT_MODES:
         raise UserError(f"--input-mode {mode!r} is not supported; use {' or '.join(INPUT_MODES)}")
+
+
+def distribution(name: str) -> None:
+    """Reject unknown ways to distribute the training data to the hosts."""
+    if name not in DISTRIBUTIONS:
+        raise UserError(f"--distribution {name!r} is not supported; use {' or '.join(DISTRIBUTIONS)}")
 
 
 def network(subnets: Sequence[str], groups: Sequence[str], is_isolated: bool, has_model: bool) -> None:

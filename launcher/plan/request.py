@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from text_classifier.contract.metric_names import metric_definitions
+from text_classifier.contract.hyperparameters import TABLE
+from text_classifier.contract.metric_names import BY_TASK, LOSSES, metric_definitions
 
 DEFAULT_BASE_JOB_NAME = "text-classification"
 DEFAULT_INSTANCE_TYPE = "ml.g5.xlarge"
@@ -56,6 +57,7 @@ def create_training_job(
     output: str,
     hyperparameters: Mapping[str, str],
     input_mode: str = "File",
+    distribution: str = "FullyReplicated",
     instance_type: str = DEFAULT_INSTANCE_TYPE,
     instance_count: int = 1,
     volume_gb: int = DEFAULT_VOLUME_GB,
@@ -68,7 +70,8 @@ def create_training_job(
 ) -> dict[str, Any]:
     """The request, with the same keys that the SDK's Estimator sends. `inputs` maps channels to URIs.
 
-    Without `spot` the job runs on demand.
+    `distribution` is that of the training data; each host gets all of the other channels. Without `spot` the job runs
+    on demand.
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
     """
@@ -77,10 +80,13 @@ def create_training_job(
         "AlgorithmSpecification": {
             "TrainingImage": image,
             "TrainingInputMode": input_mode,
-            "MetricDefinitions": metric_definitions(),
+            "MetricDefinitions": _metric_definitions(hyperparameters),
         },
         "RoleArn": role,
-        "InputDataConfig": [_channel(channel, uri) for channel, uri in inputs.items()],
+        "InputDataConfig": [
+            _channel(channel, uri, distribution if channel == "train" else "FullyReplicated")
+            for channel, uri in inputs.items()
+        ],
         "OutputDataConfig": {"S3OutputPath": output},
         "ResourceConfig": {
             "InstanceType": instance_type,
@@ -107,6 +113,13 @@ def create_training_job(
     return request
 
 
+def _metric_definitions(hyperparameters: Mapping[str, str]) -> list[dict[str, str]]:
+    """Those of the task; the job prints no others."""
+    default = next(row.default for row in TABLE if row.name == "task")
+    reported = (*LOSSES, *BY_TASK[hyperparameters.get("task", default)])
+    return [definition for definition in metric_definitions() if definition["Name"] in reported]
+
+
 def _secure(request: dict[str, Any], security: Security) -> None:
     if security.subnets:
         request["VpcConfig"] = {"Subnets": list(security.subnets), "SecurityGroupIds": list(security.security_groups)}
@@ -120,14 +133,14 @@ def _secure(request: dict[str, Any], security: Security) -> None:
         request["ResourceConfig"]["VolumeKmsKeyId"] = security.volume_kms_key
 
 
-def _channel(name: str, uri: str) -> dict[str, Any]:
+def _channel(name: str, uri: str, distribution: str) -> dict[str, Any]:
     return {
         "ChannelName": name,
         "DataSource": {
             "S3DataSource": {
                 "S3DataType": "S3Prefix",
                 "S3Uri": uri,
-                "S3DataDistributionType": "FullyReplicated",
+                "S3DataDistributionType": distribution,
             }
         },
     }

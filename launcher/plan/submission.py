@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from launcher.plan import bill, checks, prices, request, search
+from launcher.plan import bill, checks, instances, prices, request, search
 from launcher.plan.channels import Channel, needed_files
 from launcher.plan.prices import Price
+from launcher.plan.s3 import Listing, S3Uri
 from launcher.plan.search import Search
 from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
@@ -31,6 +32,10 @@ class Submission:
     #: The account that must own the default bucket, which is created if missing; None for a bucket of the user.
     bucket_owner: str | None
     channels: Mapping[str, Channel]
+    #: The channels that are in S3 already, with what lies there; None where nobody has looked.
+    in_place: Mapping[str, Listing | None]
+    #: Why the data is streamed; None if it is not, or the user says so.
+    streaming: str | None
     kms_key: str | None
     search: Search | None = None
 
@@ -75,6 +80,11 @@ class Submission:
         for name, channel in self.channels.items():
             lines.append(f"reads   {self.uri(name)}: {name}, {len(channel.files)} file(s), {channel.size:,} bytes")
         jobs = f"{self.name}-*" if self.search else self.name
+        for name, listing in self.in_place.items():
+            found = f"{listing}, " if listing else ""
+            lines.append(f"reads   {self.uri(name)}: {name}, {found}in place")
+        if self.streaming:
+            lines.append(f"streams {self.streaming}")
         lines.append(f"writes  {self.job['OutputDataConfig']['S3OutputPath']}/{jobs}/output/")
         if "CheckpointConfig" in self.job:
             lines.append(f"writes  {self.job['CheckpointConfig']['S3Uri']}")
@@ -84,7 +94,7 @@ class Submission:
 
 def create(options: argparse.Namespace, searched: Search | None = None) -> Submission:
     """Check the options and create the request; with a search, the request of a tuning job. Raises UserError."""
-    paths = channel_paths(options)
+    paths = local_paths(options)
     check(options)
     region, bucket = region_of(options), bucket_of(options)
     channels = {
@@ -95,9 +105,45 @@ def create(options: argparse.Namespace, searched: Search | None = None) -> Submi
     inputs = {
         key: request.input_uri(bucket, options.base_job_name, channel.content_hash) for key, channel in channels.items()
     }
-    job = request_of(options, name, inputs)
-    owner = None if options.bucket else request.account_of_role(options.role)
-    return Submission(job, region, bucket, owner, channels, options.kms_key, searched)
+    in_place = s3_sources(options)
+    inputs |= {key: str(uri if options.listings.get(key) else uri.guess) for key, uri in in_place.items()}
+    return Submission(
+        job=request_of(options, name, {key: inputs[key] for key in OPTION_OF_CHANNEL if key in inputs}),
+        region=region,
+        bucket=bucket,
+        bucket_owner=None if options.bucket else request.account_of_role(options.role),
+        channels=channels,
+        in_place={key: _listing(options, key) for key in in_place},
+        streaming=_reason_to_stream(options),
+        kms_key=options.kms_key,
+        search=searched,
+    )
+
+
+def _listing(options: argparse.Namespace, channel: str) -> Listing | None:
+    found = options.listings.get(channel)
+    return found if isinstance(found, Listing) else None
+
+
+def _bytes_in_s3(options: argparse.Namespace) -> int:
+    return sum(listing.size for channel in options.listings if (listing := _listing(options, channel)))
+
+
+def _reason_to_stream(options: argparse.Namespace) -> str | None:
+    size = _bytes_in_s3(options)
+    if options.input_mode or size <= options.volume_size * 10**9 / 2:
+        return None
+    return f"with FastFile: {size / 10**9:.0f} GB would fill half or more of --volume-size {options.volume_size}"
+
+
+def check_volume(options: argparse.Namespace) -> None:
+    """Reject data in S3 that is to be copied to a disk on which it has no room."""
+    family, size = instances.family(options.instance_type), _bytes_in_s3(options)
+    if options.input_mode == "File" and size > options.volume_size * 10**9 and not (family and family.has_local_disk):
+        raise UserError(
+            f"--input-mode File copies {size / 10**9:.0f} GB to a disk of {options.volume_size} GB; raise "
+            "--volume-size, or use FastFile"
+        )
 
 
 def bucket_of(options: argparse.Namespace) -> str:
@@ -118,7 +164,8 @@ def request_of(options: argparse.Namespace, name: str, inputs: Mapping[str, str]
         inputs=inputs,
         output=request.output_uri(bucket, base),
         hyperparameters=options.hyperparameters,
-        input_mode=options.input_mode,
+        input_mode=options.input_mode or ("FastFile" if _reason_to_stream(options) else "File"),
+        distribution=options.distribution,
         instance_type=options.instance_type,
         instance_count=options.instance_count,
         volume_gb=options.volume_size,
@@ -160,7 +207,9 @@ def check_settings(options: argparse.Namespace) -> None:
         raise UserError("--max-wait applies to spot instances only; add --spot, or remove it")
     if options.keep_alive:
         checks.keep_alive(options.keep_alive, options.spot)
-    checks.input_mode(options.input_mode)
+    if options.input_mode:
+        checks.input_mode(options.input_mode)
+    checks.distribution(options.distribution)
     checks.network(options.subnet, options.security_group, options.network_isolation, bool(options.model))
     checks.volume_key(options.volume_kms_key, options.instance_type)
     checks.environment(name for name, _ in options.environment or ())
@@ -194,18 +243,37 @@ def tuning_job_name(options: argparse.Namespace) -> str:
     return name
 
 
-def channel_paths(options: argparse.Namespace) -> dict[str, Path]:
-    """The given paths by channel. Raises UserError for a path without files."""
-    given = {
-        "train": options.data,
-        "validation": options.validation,
-        "test": options.test,
-        "model": options.model,
-    }
-    paths = {name: path for name, path in given.items() if path}
+#: The channels of a job in the order of the request, with the options that name their data.
+OPTION_OF_CHANNEL = {"train": "data", "validation": "validation", "test": "test", "model": "model"}
+FLAGS = {channel: f"--{option}" for channel, option in OPTION_OF_CHANNEL.items()}
+
+
+def _sources(options: argparse.Namespace) -> dict[str, Path | S3Uri]:
+    given = {channel: getattr(options, option, None) for channel, option in OPTION_OF_CHANNEL.items()}
+    return {channel: source for channel, source in given.items() if source}
+
+
+def s3_sources(options: argparse.Namespace) -> dict[str, S3Uri]:
+    """The channels whose data is in S3 already."""
+    return {channel: source for channel, source in _sources(options).items() if isinstance(source, S3Uri)}
+
+
+def local_paths(options: argparse.Namespace) -> dict[str, Path]:
+    """The channels whose data is on this machine. Raises UserError for a path without files."""
+    paths = {channel: source for channel, source in _sources(options).items() if not isinstance(source, S3Uri)}
     for name, path in paths.items():
         if name == "model":
             checks.model_directory(path)
         else:
-            checks.channel("--data" if name == "train" else f"--{name}", path)
+            checks.channel(FLAGS[name], path)
     return paths
+
+
+def channel_paths(options: argparse.Namespace) -> dict[str, Path]:
+    """All channels as paths on this machine. Raises UserError for a path without files, and for data in S3."""
+    for channel, uri in s3_sources(options).items():
+        raise UserError(
+            f"{FLAGS[channel]} {uri} is in S3, but this command reads files on this machine; copy what you need here "
+            "(aws s3 cp --recursive), or train in AWS with `launch.py train`"
+        )
+    return local_paths(options)

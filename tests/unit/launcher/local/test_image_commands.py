@@ -112,7 +112,7 @@ def test_train_takes_the_local_image_where_it_does_not_have_the_jobs(docker_log,
 def test_train_continues_with_a_warning_where_it_cannot_check(docker_log, reviews, sent, capsys, cases, reason):
     docker_log(cases=cases)
     assert launch.main(["train", *TRAIN, "--data", str(reviews)]) == launch.REFUSED
-    assert capsys.readouterr().err.startswith(f"WARNING: the data is uploaded without a check: {reason}")
+    assert capsys.readouterr().err.startswith(f"WARNING: the job starts without a check of the data: {reason}")
     assert len(sent) == 1
 
 

@@ -154,19 +154,22 @@ def test_default_instance_type_is_known_to_the_service():
 
 
 @pytest.mark.parametrize("number", [4.9e-05, float("nan"), float("inf"), -1.5, 0.0, 1.0, 0.8765, 1e20])
-def test_metric_definitions_find_every_number_that_the_job_prints(number):
-    line = f"12:30 INFO {metrics.line(2, 170, dict.fromkeys(metrics.REPORTED, number))}"
-    definitions = full_request()["AlgorithmSpecification"]["MetricDefinitions"]
-    assert [definition["Name"] for definition in definitions] == list(metrics.REPORTED)
+@pytest.mark.parametrize("task", metrics.BY_TASK)
+def test_metric_definitions_find_every_number_that_the_job_prints(task, number):
+    reported = [name for name in metrics.REPORTED if name in (*metrics.LOSSES, *metrics.BY_TASK[task])]
+    line = f"12:30 INFO {metrics.line(2, 170, dict.fromkeys(reported, number))}"
+    definitions = requests._metric_definitions({"task": task})
+    assert [definition["Name"] for definition in definitions] == reported
     for definition in definitions:
         found = re.findall(definition["Regex"], line)
         assert found == [f"{number:.6g}"], definition["Name"]
 
 
 def test_metric_definitions_do_not_take_one_metric_for_another():
-    line = metrics.line(1, 1, {name: float(position) for position, name in enumerate(metrics.REPORTED)})
-    for position, definition in enumerate(full_request()["AlgorithmSpecification"]["MetricDefinitions"]):
-        assert re.findall(definition["Regex"], line) == [str(position)]
+    values = {name: float(position) for position, name in enumerate(metrics.REPORTED)}
+    line = metrics.line(1, 1, values)
+    for definition in (each for task in metrics.BY_TASK for each in requests._metric_definitions({"task": task})):
+        assert re.findall(definition["Regex"], line) == [f"{values[definition['Name']]:.6g}"]
 
 
 def test_job_names_are_allowed_and_differ_within_a_second():
