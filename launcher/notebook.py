@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.cli import arguments
 from launcher.local import engine, image_commands
-from launcher.plan import submission
+from launcher.plan import limits, submission
 from text_classifier.contract.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def estimator(config: Path | str | None = None, **options: Any) -> Estimator:
     region = submission.region_of(given)
     session = estimators.session(client.session_in(region), client.create("sagemaker", region))
     job = submission.request_of(given, submission.job_name(given), {})
+    limits.check(job)
     return estimators.from_request(job, session, base_job_name=given.base_job_name)
 
 

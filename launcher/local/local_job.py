@@ -18,6 +18,7 @@ from typing import Any, cast
 from launcher import ROOT
 from launcher.local import engine
 from launcher.local.archives import unpack
+from launcher.plan.channels import files_of
 from launcher.plan.request import create_training_job
 from launcher.signals import Interrupted, StopSignals
 from text_classifier.contract import schema
@@ -157,19 +158,18 @@ def _stage(source: Path, directory: Path) -> Path:
 
     The SDK mounts the whole parent folder of a file, writable, and rejects folders below /root and /etc.
     """
-    if source.is_dir():
-        return Path(shutil.copytree(source, directory, copy_function=_link_or_copy, ignore_dangling_symlinks=True))
-    directory.mkdir()
-    _link_or_copy(str(source), str(directory / source.name))
+    for name, file in files_of(source).items():
+        target = directory / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(file, target)
     return directory
 
 
-def _link_or_copy(source: str, target: str) -> str:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
-        os.link(os.path.realpath(source), target)
+        os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
-    return target
 
 
 def _collect(job: LocalJob, archives: Path, failure: str | None) -> None:

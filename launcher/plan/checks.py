@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from launcher.plan import instances
-from launcher.plan.channels import needed_files
+from launcher.plan.channels import files_of, needed_files
 from launcher.plan.request import MAX_TUNING_NAME
 from launcher.plan.s3 import BUCKET
 from text_classifier.contract.errors import UserError
@@ -21,6 +21,9 @@ _REGION = re.compile(r"[a-z]{2,3}(-[a-z]+)+-\d+")
 _INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9]+")
 
 _VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,511}")
+
+#: 1,024 bytes of a key in S3, less those of our prefix.
+_MAX_KEY_BYTES = 900
 
 INPUT_MODES = ("File", "FastFile")
 DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")
@@ -152,6 +155,14 @@ def environment(names: Iterable[str]) -> None:
             )
 
 
+def no_duplicates(flag: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """Reject a name that is given twice: the last value would win in silence."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{flag} {name} is given twice; remove one of the two")
+
+
 def parse_hyperparameters(words: Iterable[str]) -> dict[str, str]:
     """Parse `name=value` words. Raises UserError for anything else, and for a name given twice."""
     values: dict[str, str] = {}
@@ -177,6 +188,20 @@ def channel(flag: str, path: Path) -> None:
     unreadable = next((file for file in files.values() if not os.access(file, os.R_OK)), None)
     if unreadable:
         raise UserError(f"{flag}: the file {unreadable} cannot be read; change its permissions")
+
+
+def file_names(flag: str, path: Path) -> None:
+    """Reject what S3 does not take as a key: names that are not UTF-8, and long ones."""
+    for name in files_of(path):
+        try:
+            size = len(name.encode())
+        except UnicodeEncodeError:
+            shown = os.fsencode(name).decode(errors="backslashreplace")
+            raise UserError(
+                f"{flag}: the file '{shown}' has a name that is not UTF-8, which S3 does not take; rename it"
+            ) from None
+        if size > _MAX_KEY_BYTES:
+            raise UserError(f"{flag}: the name of the file {name[:60]}... is too long for S3; rename it")
 
 
 def model_directory(path: Path) -> None:

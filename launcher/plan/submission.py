@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from launcher.plan import bill, checks, instances, prices, request, search
+from launcher.plan import bill, checks, instances, limits, prices, request, search
 from launcher.plan.channels import Channel, needed_files
 from launcher.plan.prices import Price
 from launcher.plan.s3 import Listing, S3Uri
@@ -107,7 +107,7 @@ def create(options: argparse.Namespace, searched: Search | None = None) -> Submi
     }
     in_place = s3_sources(options)
     inputs |= {key: str(uri if options.listings.get(key) else uri.guess) for key, uri in in_place.items()}
-    return Submission(
+    submission = Submission(
         job=request_of(options, name, {key: inputs[key] for key in OPTION_OF_CHANNEL if key in inputs}),
         region=region,
         bucket=bucket,
@@ -118,6 +118,8 @@ def create(options: argparse.Namespace, searched: Search | None = None) -> Submi
         kms_key=options.kms_key,
         search=searched,
     )
+    limits.check(submission.request)
+    return submission
 
 
 def _listing(options: argparse.Namespace, channel: str) -> Listing | None:
@@ -213,6 +215,8 @@ def check_settings(options: argparse.Namespace) -> None:
     checks.network(options.subnet, options.security_group, options.network_isolation, bool(options.model))
     checks.volume_key(options.volume_kms_key, options.instance_type)
     checks.environment(name for name, _ in options.environment or ())
+    checks.no_duplicates("--environment", options.environment or ())
+    checks.no_duplicates("--tag", options.tag or ())
 
 
 def _max_wait(options: argparse.Namespace) -> int:
@@ -266,6 +270,7 @@ def local_paths(options: argparse.Namespace) -> dict[str, Path]:
             checks.model_directory(path)
         else:
             checks.channel(FLAGS[name], path)
+        checks.file_names(FLAGS[name], path)
     return paths
 
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 import launcher.plan.request as requests
-from launcher.plan import checks
+from launcher.plan import checks, limits
 from launcher.sdk import estimators
 from text_classifier.contract import metric_names as metrics
 
@@ -113,30 +113,6 @@ def test_estimator_sends_exactly_the_plain_data(hyperparameters, change):
         assert captured[key] == value, key
 
 
-def violations(value, shape, path=""):
-    """Violations that ParamValidator does not check: patterns, allowed values and sizes of the service model."""
-    if shape.type_name == "structure":
-        for key, item in value.items():
-            yield from violations(item, shape.members[key], f"{path}.{key}")
-    elif shape.type_name == "map":
-        for key, item in value.items():
-            yield from violations(key, shape.key, f"{path} key")
-            yield from violations(item, shape.value, f"{path}.{key}")
-    elif shape.type_name == "list":
-        for index, item in enumerate(value):
-            yield from violations(item, shape.member, f"{path}[{index}]")
-    elif shape.type_name == "string":
-        # Python's re has no Unicode classes for letters, separators and numbers.
-        pattern = shape.metadata.get("pattern", "").replace(r"\p{L}\p{Z}\p{N}", r"\w\s")
-        if pattern and not re.fullmatch(pattern, value):
-            yield f"{path}: {value!r} does not match {pattern}"
-        if shape.enum and value not in shape.enum:
-            yield f"{path}: {value!r} is none of {shape.enum}"
-    size = len(value) if isinstance(value, str | list | dict) else value
-    if not shape.metadata.get("min", size) <= size <= shape.metadata.get("max", size):
-        yield f"{path}: the size {size} is not allowed"
-
-
 @pytest.mark.parametrize("change", [dict, on_demand, warm_pool, plain])
 def test_request_is_valid_by_the_service_model(change):
     service = botocore.session.Session().get_service_model("sagemaker")
@@ -144,8 +120,7 @@ def test_request_is_valid_by_the_service_model(change):
     request = change(full_request())
     report = ParamValidator().validate(request, shape)
     assert not report.has_errors(), report.generate_report()
-    assert list(violations(request, shape)) == []
-    assert list(violations(request | {"TrainingJobName": "under_score"}, shape)) != []
+    limits.check(request)
 
 
 def test_default_instance_type_is_known_to_the_service():

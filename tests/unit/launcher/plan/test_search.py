@@ -9,9 +9,10 @@ import pytest
 from botocore.validate import ParamValidator
 
 import launcher.plan.request as requests
-from launcher.plan import search
+from launcher.plan import limits, search
 from launcher.sdk import estimators
-from unit.launcher.plan.test_request import flat, full_request, on_demand, plain, violations
+from text_classifier.contract.errors import UserError
+from unit.launcher.plan.test_request import flat, full_request, on_demand, plain
 
 # isort: split
 # launcher.sdk.estimators must be imported before the SDK, which it configures.
@@ -107,8 +108,9 @@ def test_request_is_valid_by_the_service_model(change, searched):
     request = search.create_tuning_job(change(full_request()), searched)
     report = ParamValidator().validate(request, shape)
     assert not report.has_errors(), report.generate_report()
-    assert list(violations(request, shape)) == []
-    assert list(violations(request | {"HyperParameterTuningJobName": "a" * 33}, shape)) != []
+    limits.check(request)
+    with pytest.raises(UserError, match="--job-name is 33 characters long, but AWS allows 32; shorten it"):
+        limits.check(request | {"HyperParameterTuningJobName": "a" * 33})
 
 
 def test_what_may_be_chosen_is_what_the_service_knows():
