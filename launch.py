@@ -87,7 +87,7 @@ def check(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """`launch.py predict`: classify the rows of a file with a model."""
-    checks.model_directory(options.model)
+    checks.unpacked_model(options.model)
     checks.channel("--data", options.data)
     image_commands.predict(options.image, options.model, options.data, options.output, options.calibrated)
     return COMPLETED

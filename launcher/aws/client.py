@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +26,8 @@ try:
         NoCredentialsError,
         PartialCredentialsError,
         ProfileNotFound,
+        SSOError,
+        TokenRetrievalError,
     )
     from botocore.exceptions import ConnectionError as UnreachableError
 except ImportError as error:
@@ -30,7 +35,16 @@ except ImportError as error:
         f"{error.name} is not installed in this Python; run `make venv` and use .venv/bin/python launch.py"
     ) from None
 
-EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+
+class NoTerminalForMfa(BotoCoreError):
+    """The profile needs a code, and there is nobody to ask for it."""
+
+    fmt = "the profile needs an MFA code, and there is no terminal to ask for it"
+
+
+EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
+#: The clocks of this machine and of AWS differ.
+SKEWED = {"RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture"}
 UNKNOWN_IDENTITY = {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"}
 THROTTLED = {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
@@ -61,8 +75,22 @@ def session() -> boto3.Session:
         core = botocore.session.get_session()
         provider = core.get_component("credential_provider").get_provider("assume-role")
         provider.cache = botocore.credentials.JSONFileCache()
+        provider._prompter = _ask
         boto3.setup_default_session(botocore_session=core)
     return boto3.DEFAULT_SESSION
+
+
+def _ask(prompt: str) -> str:
+    """Ask for an MFA code at the terminal; getpass would read any other stdin. Raises NoTerminalForMfa."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        if not sys.stdin.isatty():
+            raise NoTerminalForMfa() from None
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        raise NoTerminalForMfa() from None
 
 
 def session_in(region: str) -> boto3.Session:
@@ -106,6 +134,10 @@ def explain(error: Exception) -> str:
         return f"the AWS credentials are incomplete ({_first_line(error)}); set both keys, or AWS_PROFILE"
     if isinstance(error, ProfileNotFound):
         return f"{_first_line(error)}; set AWS_PROFILE to a profile in ~/.aws/config"
+    if isinstance(error, (SSOError, TokenRetrievalError)):
+        return f"the AWS SSO login has expired, or there was none; run `aws sso login{_profile()}` and try again"
+    if isinstance(error, NoTerminalForMfa):
+        return f"{error}; run the command at a terminal, or use temporary credentials (aws sts get-session-token)"
     if isinstance(error, ClientError):
         return _explain_answer(error)
     if isinstance(error, S3UploadFailedError):
@@ -115,12 +147,20 @@ def explain(error: Exception) -> str:
     return f"the request to AWS failed ({_first_line(error)}); check the AWS configuration"
 
 
+def _profile() -> str:
+    name = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+    return f" --profile {name}" if name else ""
+
+
 def _explain_answer(error: ClientError) -> str:
     code = code_of(error)
     refusal = f"AWS refused {error.operation_name} ({code}: {error.response['Error'].get('Message', '').rstrip('.')})"
     refusal = refusal.splitlines()[0]
+    message = error.response["Error"].get("Message", "")
+    if code in SKEWED or any(text in message for text in ("Signature expired", "Signature not yet current")):
+        return f"the clock of this machine is wrong: {refusal}; set the clock (timedatectl set-ntp true) and try again"
     if code in EXPIRED:
-        return "the AWS credentials have expired; get new ones (e.g. `aws sso login`) and try again"
+        return f"the AWS credentials have expired; get new ones (e.g. `aws sso login{_profile()}`) and try again"
     if code in UNKNOWN_IDENTITY:
         return f"AWS does not accept the credentials ({code}); check AWS_PROFILE or the access keys"
     if code in DENIED:

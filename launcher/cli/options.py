@@ -75,7 +75,11 @@ _OPTIONS = (
     Option("image", "image in ECR, with digest or tag", metavar="URI"),
     Option("role", "execution role of the job", metavar="ARN"),
     Option("bucket", "S3 bucket for data and results (default: sagemaker-REGION-ACCOUNT)", metavar="NAME"),
-    Option("region", "AWS region (default: AWS_REGION, AWS_DEFAULT_REGION, the image's region)", metavar="NAME"),
+    Option(
+        "region",
+        "AWS region (default: AWS_REGION, AWS_DEFAULT_REGION, the region of the image, of the profile)",
+        metavar="NAME",
+    ),
     Option("instance_type", "instance type to train on", metavar="TYPE", default=request.DEFAULT_INSTANCE_TYPE),
     Option("volume_size", "disk size of each instance in GB", positive_int, "GB", request.DEFAULT_VOLUME_GB),
     Option(

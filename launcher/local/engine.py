@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import getpass
 import io
 import os
 import shutil
@@ -28,11 +29,17 @@ def require_engine() -> None:
     if shutil.which("docker") is None:
         raise UserError("Docker is not installed; run docker/ensure-engine.sh, or install Docker and start it")
     try:
-        answers = _docker("version", "--format", "{{.Server.Version}}").returncode == 0
+        answer = _docker("version", "--format", "{{.Server.Version}}")
     except subprocess.TimeoutExpired:
-        answers = False
-    if not answers:
-        raise UserError("the Docker engine does not respond; start it (on Debian and Ubuntu: docker/ensure-engine.sh)")
+        answer = None
+    if answer and answer.returncode == 0:
+        return
+    if answer and "permission denied" in answer.stderr:
+        raise UserError(
+            "the Docker engine denies access to this user: join the group docker "
+            f"(sudo usermod -aG docker {getpass.getuser()}) and log in again"
+        )
+    raise UserError("the Docker engine does not respond; start it (on Debian and Ubuntu: docker/ensure-engine.sh)")
 
 
 def has_image(image: str) -> bool:

@@ -17,7 +17,7 @@ from text_classifier.contract.sagemaker import GPU_FAMILIES
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@_/-]+")
 _IMAGE = re.compile(r"(?P<name>[^\s@]+?)(:(?P<tag>[\w][\w.-]{0,127})|@sha256:[0-9a-f]{64})")
-_REGION = re.compile(r"[a-z]{2,3}(-[a-z]+)+-\d+")
+_REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-\d+")
 _INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9]+")
 
 _VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,511}")
@@ -211,6 +211,23 @@ def model_directory(path: Path) -> None:
             f"--model {path} is not a model folder: it has no config.json; "
             "give a folder written by save_pretrained, or a model of the Hugging Face hub with model_name=..."
         )
+
+
+def unpacked_model(path: Path) -> None:
+    """Reject a path that is not an unpacked model.tar.gz, and name the folder nearby that is one."""
+    if (path / "config.json").is_file():
+        return
+    if path.is_file() and path.name.endswith(".tar.gz"):
+        raise UserError(
+            f"--model {path} is an archive; unpack it (mkdir model && tar -xzf {path} -C model), give model"
+        )
+    nearby = [folder for folder in (path / "model", path.parent / "model") if (folder / "config.json").is_file()]
+    if nearby:
+        raise UserError(f"--model {path} has no config.json; the model is in {nearby[0]}")
+    raise UserError(
+        f"--model {path} is not an unpacked model: it has no config.json; give the folder model/ of a job, as "
+        "`launch.py download` and `local` leave it"
+    )
 
 
 def parse_assignment(text: str) -> tuple[str, str]:

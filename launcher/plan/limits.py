@@ -65,7 +65,8 @@ def check(request: Mapping[str, Any]) -> None:
 def violations(request: Mapping[str, Any], operation: str) -> Iterator[tuple[str, str]]:
     """The path and the problem of each value that the service model does not allow."""
     try:
-        import botocore.session
+        from botocore.loaders import Loader
+        from botocore.model import ServiceModel
     except ImportError as error:
         print(
             f"WARNING: {error.name} is not installed in this Python, so the limits of AWS are not checked; run `make "
@@ -73,7 +74,7 @@ def violations(request: Mapping[str, Any], operation: str) -> Iterator[tuple[str
             file=sys.stderr,
         )
         return
-    model = botocore.session.get_session().get_service_model("sagemaker")
+    model = ServiceModel(Loader().load_service_model("sagemaker", "service-2"))
     yield from _walk(request, model.operation_model(operation).input_shape, "")
 
 

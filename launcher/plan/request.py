@@ -22,7 +22,14 @@ DEFAULT_MAX_RUN_SECONDS = 24 * 60 * 60
 #: Maximum length of a tuning job's name, which is the prefix of its trials' names.
 MAX_TUNING_NAME = 32
 
-_ECR_REGISTRY = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/")
+#: The host of a registry in ECR, in every partition of AWS, with FIPS and dual-stack names.
+#: Source: https://docs.aws.amazon.com/general/latest/gr/ecr.html
+ECR_HOST = re.compile(
+    r"(?P<account>\d{12})\.(?:"
+    r"dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\."
+    r"(?:amazonaws\.(?:com|com\.cn|eu)|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
+    r"|dkr-ecr(?:-fips)?\.(?P<dual_stack_region>[a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.(?:com\.cn|eu)))"
+)
 
 
 @dataclass(frozen=True)
@@ -175,10 +182,16 @@ def checkpoints_uri(bucket: str, base: str, name: str) -> str:
     return f"s3://{bucket}/checkpoints/{base}/{name}/"
 
 
+def region_of_host(host: str) -> str | None:
+    """The region of a registry's host in ECR; None for other registries."""
+    match = ECR_HOST.fullmatch(host)
+    return (match["region"] or match["dual_stack_region"]) if match else None
+
+
 def region_of_image(image: str) -> str | None:
     """The region in an ECR image URI; None for other registries."""
-    match = _ECR_REGISTRY.match(image)
-    return match["region"] if match else None
+    host, slash, _ = image.partition("/")
+    return region_of_host(host) if slash else None
 
 
 def account_of_role(role: str) -> str:

@@ -224,12 +224,29 @@ def _max_wait(options: argparse.Namespace) -> int:
 
 
 def region_of(options: argparse.Namespace) -> str:
-    """The region from --region, the environment, or the image URI. Raises UserError."""
+    """The region from --region, the environment, the image URI, or the profile. Raises UserError."""
     candidates = (options.region, os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"))
     region = next(filter(None, candidates), None) or request.region_of_image(getattr(options, "image", None) or "")
+    region = region or region_of_profile()
     if not region:
-        raise UserError("the AWS region is unknown; give --region, or set AWS_REGION")
+        raise UserError(
+            "the AWS region is unknown; give --region, set AWS_REGION, or set the region of the profile (aws configure)"
+        )
     checks.region(region)
+    return region
+
+
+def region_of_profile() -> str | None:
+    """The region of AWS_PROFILE, or of the default profile, in ~/.aws/config. Raises UserError without that profile."""
+    try:
+        import botocore.session
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        return None
+    try:
+        region: str | None = botocore.session.get_session().get_config_variable("region")
+    except BotoCoreError as error:
+        raise UserError(f"{error}; set AWS_PROFILE to a profile in ~/.aws/config") from None
     return region
 
 
