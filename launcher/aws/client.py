@@ -17,7 +17,7 @@ try:
     import boto3
     import botocore.credentials
     import botocore.session
-    from boto3.exceptions import S3UploadFailedError
+    from boto3.exceptions import RetriesExceededError, S3UploadFailedError
     from botocore.config import Config
     from botocore.exceptions import (
         BotoCoreError,
@@ -117,12 +117,16 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, (HTTPClientError, UnreachableError))
 
 
+#: What `explain` explains.
+FAILURES = (BotoCoreError, ClientError, S3UploadFailedError, RetriesExceededError)
+
+
 @contextlib.contextmanager
 def one_sentence() -> Iterator[None]:
     """Turn boto3's exceptions into Refused."""
     try:
         yield
-    except (BotoCoreError, ClientError, S3UploadFailedError) as error:
+    except FAILURES as error:
         raise Refused(explain(error)) from None
 
 
@@ -142,7 +146,7 @@ def explain(error: Exception) -> str:
         return _explain_answer(error)
     if isinstance(error, S3UploadFailedError):
         return f"{_first_line(error)}; check the bucket and your permission to write to it"
-    if isinstance(error, (HTTPClientError, UnreachableError)):
+    if isinstance(error, (HTTPClientError, UnreachableError, RetriesExceededError)):
         return f"AWS does not respond ({_first_line(error)}); check the region's name and the network"
     return f"the request to AWS failed ({_first_line(error)}); check the AWS configuration"
 

@@ -277,8 +277,11 @@ def download(options: argparse.Namespace) -> int:
     """Download and unpack the results of a job."""
     directory = options.to or DOWNLOADS / options.job
     job = jobs.describe(_sagemaker(options), options.job)
-    with client.one_sentence():
+    try:
         paths = storage.download(client.create("s3", submission.region_of(options)), job, Path(directory))
+    except client.FAILURES as error:
+        again = "; the same command goes on where it was" if Path(directory).exists() else ""
+        raise Refused(f"{client.explain(error)}{again}") from None
     if options.json:
         print(json.dumps(paths, indent=2))
     else:

@@ -7,9 +7,11 @@ import csv
 import getpass
 import io
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +102,51 @@ def bind_mount(source: Path, target: str, is_writable: bool = False) -> str:
     line = io.StringIO()
     csv.writer(line).writerow(fields)
     return "--mount=" + line.getvalue().removesuffix("\r\n")
+
+
+def require_shared(folder: Path, image: str) -> None:
+    """Raise UserError unless containers see this machine's `folder`, which a probe file in it tells.
+
+    An engine that runs elsewhere, or in a sandbox of its own, mounts a folder of the same name: mostly an empty one.
+    """
+    if found := set(":$#?") & set(str(folder)):
+        raise UserError(
+            f"{folder} has the character {found.pop()} in its name, which local mode cannot mount; set TMPDIR to "
+            "another folder"
+        )
+    word = uuid.uuid4().hex
+    probe = folder / "probe"
+    probe.write_text(word)
+    try:
+        seen = _docker("run", "--rm", "--network=none", bind_mount(folder, "/probe"), image, "cat", "/probe/probe")
+    finally:
+        probe.unlink()
+    if word in seen.stdout:
+        return
+    if seen.returncode == 0 or any(text in seen.stderr for text in _NOT_SEEN):
+        raise UserError(not_seen(folder))
+    reason = (seen.stderr.strip().splitlines() or ["no message"])[-1]
+    raise UserError(
+        f"a container of {image} cannot be started ({reason}); fix that, and check `docker run {image} true`"
+    )
+
+
+#: Messages of docker, Docker Desktop, and `cat` in a container.
+_NOT_SEEN = ("bind source path does not exist", "ounts denied", "not shared from", "No such file or directory")
+
+
+def not_seen(folder: Path) -> str:
+    """The sentence for a folder that the engine does not see."""
+    return (
+        f"the Docker engine does not see this machine's folder {folder} (it runs elsewhere, or is Docker from snap); "
+        "set TMPDIR to a folder below your home that it sees, and keep the data there"
+    )
+
+
+def unseen_mount(message: str) -> str | None:
+    """The sentence for docker's message about a mount that it does not see; None for other messages."""
+    found = re.search(r"bind source path does not exist: (.+?)\.?$|path (\S+) is not shared", message, re.MULTILINE)
+    return not_seen(Path(found[1] or found[2])) if found else None
 
 
 def delete_tree(directory: Path, image: str) -> None:

@@ -23,6 +23,7 @@ class LocalEstimator(estimators.Estimator):
         scratch = Path(tempfile.mkdtemp(prefix="sagemaker-local-"))
         self.sagemaker_session.config = local_mode.settings(scratch, {engine.JOB_LABEL: name})
         try:
+            engine.require_shared(scratch, image)
             project = engine.compose_project(name)
             with (
                 engine.compose_for_sdk() as variables,

@@ -16,6 +16,8 @@ from text_classifier.contract.errors import UserError
 
 #: docker's exit code when the image has no such command.
 _NO_COMMAND = 127
+#: docker's exit code when it could not start the container; its message is on stderr.
+_NOT_STARTED = 125
 
 
 def check(
@@ -86,6 +88,8 @@ def _run(
     engine.require_image(image)
     words = ["docker", "run", "--rm", "--network=none", *options, *mounts, image, *command]
     done = subprocess.run(words, check=False, stderr=stderr, text=True)
+    if done.returncode == _NOT_STARTED and (sentence := engine.unseen_mount(done.stderr or "")):
+        raise UserError(sentence)
     if done.returncode == _NO_COMMAND:
         raise UserError(f"the image {image} has no command {command[0]}; rebuild it with `make build`")
     return done

@@ -104,6 +104,7 @@ def run(job: LocalJob) -> Result:
             ) from None
         scratch = Path(tempfile.mkdtemp(prefix="sagemaker-local-"))
         try:
+            engine.require_shared(scratch, job.image)
             with environment(COMPOSE_PROJECT_NAME=engine.compose_project(job.name), **variables):
                 return _run(job, scratch, local_mode)
         except Exception:

@@ -34,7 +34,7 @@ class FakeDocker:
 
     def calls(self, command: str) -> list[str]:
         lines = (self.directory / "log").read_text().splitlines()
-        return [line for line in lines if line.startswith(command) and not line.endswith("--help")]
+        return [line for line in lines if line.startswith(f"{command} ") and not line.endswith("--help")]
 
     def base(self) -> str:
         (call,) = self.calls("build")
@@ -179,7 +179,7 @@ def test_a_base_of_another_platform_is_pulled_again(fake: FakeDocker) -> None:
 def test_a_builder_in_a_container_loads_the_image(fake: FakeDocker) -> None:
     built = fake.build(BUILDX="yes", BUILDER="container")
     assert built.returncode == 0, built.stderr
-    (call,) = fake.calls("build ")
+    (call,) = fake.calls("build")
     assert "--load" in call
 
 
