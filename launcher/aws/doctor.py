@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from botocore.exceptions import BotoCoreError, ClientError
 
 from launcher import ROOT
-from launcher.aws import account, client, sources
+from launcher.aws import account, client, security, sources
 from launcher.aws.finding import FAILED, OK, WARNING, Finding
 from launcher.errors import Refused
 from launcher.local import engine
@@ -70,6 +70,12 @@ def examine_aws(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator
         _start("instance type", lambda: account.check_instance_type(region, options.instance_type)),
         _start("quota", lambda: account.check_quotas(region, options, parallel_jobs * options.instance_count)),
     ]
+    if options.subnet and options.security_group:
+        network = functools.partial(security.check_network, region, options.subnet, options.security_group)
+        running.append(_start("network", network))
+    for flag, key in (("--kms-key", options.kms_key), ("--volume-kms-key", options.volume_kms_key)):
+        if key:
+            running.append(_start("key", functools.partial(security.check_key, region, flag, key)))
     for findings in running:
         yield from findings.result()
 

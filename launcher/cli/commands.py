@@ -93,7 +93,7 @@ COMMANDS: Mapping[str, Command] = {
         takes_hyperparameters=True,
     ),
     "doctor": Command(
-        "check credentials, role, bucket, image, instance type, quota, spot settings and Docker; changes nothing",
+        "check credentials, role, bucket, data, image, instance type, quota, network, keys and Docker; changes nothing",
         ("doctor", "doctor --image URI --role ARN --region eu-west-1 --instance-type ml.g5.xlarge"),
         AWS_JOB,
     ),

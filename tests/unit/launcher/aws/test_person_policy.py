@@ -125,6 +125,11 @@ def live(stub, monkeypatch, tmp_path, outputs):
     stub.log("job-1", "a line")
     stub.trial("search-1", "Completed", 0.9, 60, epochs="1")
     assert launch.main(["plan", *of_job]) == 0
+    ec2 = boto3.client("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]
+    group = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [subnet["VpcId"]]}])["SecurityGroups"][0]
+    place = [f"--subnet={subnet['SubnetId']}", f"--security-group={group['GroupId']}"]
+    assert launch.main(["plan", *of_job, *place]) == 0
     boto3.client("s3").put_object(Bucket=outputs["Bucket"], Key="mine/reviews.tsv", Body=b"label\ttext\n")
     assert launch.main(["plan", *of_job[:-1], f"--data=s3://{outputs['Bucket']}/mine/"]) == 0
     assert launch.main(["train", "--skip-data-check", *of_job, "--job-name=job-1"]) == 0
