@@ -125,7 +125,7 @@ def scan(region: str, repository: str, digest: str, account: str | None = None) 
         )
     if counts.get("CRITICAL", 0) and not critical:
         raise UserError(
-            f"ECR counts {counts['CRITICAL']} critical findings but does not list them; look at them in ECR"
+            f"ECR counts {counts['CRITICAL']} critical findings but lists none of them; look at them in ECR"
         )
 
 
