@@ -15,7 +15,7 @@ from launcher.cli import arguments
 from launcher.cli.commands import COMMANDS
 from launcher.errors import COMPLETED, FAILED, LOST_CONTACT, REFUSED, SIGNAL, WRONG_USE, JobFailed, LostContact, Refused
 from launcher.local import image_commands, local_job
-from launcher.plan import bill, checks, search, submission
+from launcher.plan import bill, checks, inputs, search, submission
 from launcher.signals import Aborted, Interrupted
 
 # isort: split
@@ -59,7 +59,7 @@ def _end(sentence: str, code: int) -> int:
 def run_locally(options: argparse.Namespace) -> int:
     """`launch.py local`: train in containers on this machine, then classify a few sentences with the model."""
     values = options.hyperparameters
-    channels = submission.channel_paths(options)
+    channels = inputs.channel_paths(options)
     if not options.data:
         channels = local_job.demo_channels() | channels
         values = local_job.DEMO_HYPERPARAMETERS | values
@@ -77,8 +77,8 @@ def run_locally(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """`launch.py check`: validate the data like a training job."""
     options.model = None
-    if not submission.s3_sources(options):
-        image_commands.check(options.image, submission.channel_paths(options), options.hyperparameters)
+    if not inputs.s3_sources(options):
+        image_commands.check(options.image, inputs.channel_paths(options), options.hyperparameters)
         return COMPLETED
     from launcher.aws import commands
 
@@ -95,7 +95,7 @@ def predict(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """`launch.py plan`: print what the job reads, writes and costs and, unless skipped, the findings of doctor."""
-    if submission.s3_sources(options) and not options.skip_checks:
+    if inputs.s3_sources(options) and not options.skip_checks:
         from launcher.aws import sources
 
         sources.look(options)

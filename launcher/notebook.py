@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.cli import arguments
 from launcher.local import engine, image_commands
-from launcher.plan import limits, submission
+from launcher.plan import inputs, limits, submission
 from text_classifier.contract.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def check(config: Path | str | None = None, image: str = engine.LOCAL_IMAGE, **o
     """
     given = _options("check()", config, options)
     with tempfile.TemporaryDirectory(prefix="data-check-") as folder:
-        image_commands.check(image, submission.channel_paths(given), given.hyperparameters, Path(folder))
+        image_commands.check(image, inputs.channel_paths(given), given.hyperparameters, Path(folder))
         report: dict[str, Any] = json.loads((Path(folder) / "data_report.json").read_text(encoding="utf-8"))
     return report
 

@@ -18,7 +18,7 @@ from launcher.aws import client, doctor, finding, follow, jobs, sample, sources,
 from launcher.errors import COMPLETED, JobFailed, LostContact, Refused
 from launcher.local import image_commands
 from launcher.local.engine import LOCAL_IMAGE
-from launcher.plan import prices, search, submission
+from launcher.plan import inputs, prices, search, submission
 from launcher.plan.prices import Price
 from launcher.plan.submission import Submission
 from launcher.signals import Aborted, StopSignals
@@ -64,7 +64,7 @@ def _check_data(options: argparse.Namespace) -> None:
                 (options.image, LOCAL_IMAGE), lambda: sample.channels(options), options.hyperparameters
             )
     except Refused as error:
-        if not submission.s3_sources(options):
+        if not inputs.s3_sources(options):
             raise
         raise Refused(
             f"{error} (in a sample of the data; if the rest differs, raise --check-rows or give --skip-data-check)"

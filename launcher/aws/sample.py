@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from launcher.aws import client
-from launcher.plan import submission
+from launcher.plan import inputs, submission
 from launcher.plan.s3 import Listing
 
 #: Of files whose rows are lines, the first lines are enough. Others are taken whole, if they are small.
@@ -27,8 +27,8 @@ def channels(options: argparse.Namespace) -> Iterator[dict[str, Path]]:
     Needs the listings of launcher.aws.sources. What is sampled, and what is left out, is printed.
     """
     with TemporaryDirectory(prefix="data-sample-") as folder:
-        paths = submission.local_paths(options)
-        for name in submission.s3_sources(options).keys() - {"model"}:
+        paths = inputs.local_paths(options)
+        for name in inputs.s3_sources(options).keys() - {"model"}:
             listing = options.listings[name]
             if isinstance(listing, Exception):
                 raise listing

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from launcher.aws import client
 from launcher.aws.finding import OK, WARNING, Finding
-from launcher.plan import submission
+from launcher.plan import inputs, submission
 from launcher.plan.s3 import Listing, S3Uri, needed
 from text_classifier.contract.errors import UserError
 
@@ -24,14 +24,14 @@ def look(options: argparse.Namespace) -> None:
     A URI without a slash at its end becomes that of a folder if it names one.
     """
     region = submission.region_of(options)
-    for name, uri in submission.s3_sources(options).items():
+    for name, uri in inputs.s3_sources(options).items():
         try:
-            listing = find(client.create("s3", region), submission.FLAGS[name], uri, region)
+            listing = find(client.create("s3", region), inputs.FLAGS[name], uri, region)
         except (UserError, BotoCoreError, ClientError) as error:
             options.listings[name] = error
         else:
             options.listings[name] = listing
-            setattr(options, submission.OPTION_OF_CHANNEL[name], listing.uri)
+            setattr(options, inputs.OPTION_OF_CHANNEL[name], listing.uri)
 
 
 def find(s3: Any, flag: str, uri: S3Uri, region: str) -> Listing:
@@ -102,7 +102,7 @@ def check(options: argparse.Namespace, name: str) -> Iterator[Finding]:
     listing = options.listings[name]
     if isinstance(listing, Exception):
         raise listing
-    submission.check_volume(options)
+    inputs.check_volume(options)
     level, access = _access(options, listing)
     yield Finding(name, level, f"{listing.uri} in {submission.region_of(options)}: {listing}; {access}")
 

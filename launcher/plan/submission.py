@@ -7,13 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from launcher.plan import bill, checks, instances, limits, prices, request, search
+from launcher.plan import bill, checks, inputs, limits, prices, request, search
 from launcher.plan.channels import Channel, needed_files
 from launcher.plan.prices import Price
-from launcher.plan.s3 import Listing, S3Uri
+from launcher.plan.s3 import Listing
 from launcher.plan.search import Search
 from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
@@ -94,7 +93,7 @@ class Submission:
 
 def create(options: argparse.Namespace, searched: Search | None = None) -> Submission:
     """Check the options and create the request; with a search, the request of a tuning job. Raises UserError."""
-    paths = local_paths(options)
+    paths = inputs.local_paths(options)
     check(options)
     region, bucket = region_of(options), bucket_of(options)
     channels = {
@@ -102,50 +101,24 @@ def create(options: argparse.Namespace, searched: Search | None = None) -> Submi
         for key, path in paths.items()
     }
     name = tuning_job_name(options) if searched else job_name(options)
-    inputs = {
+    uris = {
         key: request.input_uri(bucket, options.base_job_name, channel.content_hash) for key, channel in channels.items()
     }
-    in_place = s3_sources(options)
-    inputs |= {key: str(uri if options.listings.get(key) else uri.guess) for key, uri in in_place.items()}
+    in_place = inputs.s3_sources(options)
+    uris |= {key: str(uri if options.listings.get(key) else uri.guess) for key, uri in in_place.items()}
     submission = Submission(
-        job=request_of(options, name, {key: inputs[key] for key in OPTION_OF_CHANNEL if key in inputs}),
+        job=request_of(options, name, {key: uris[key] for key in inputs.OPTION_OF_CHANNEL if key in uris}),
         region=region,
         bucket=bucket,
         bucket_owner=None if options.bucket else request.account_of_role(options.role),
         channels=channels,
-        in_place={key: _listing(options, key) for key in in_place},
-        streaming=_reason_to_stream(options),
+        in_place={key: inputs.listing(options, key) for key in in_place},
+        streaming=inputs.reason_to_stream(options),
         kms_key=options.kms_key,
         search=searched,
     )
     limits.check(submission.request)
     return submission
-
-
-def _listing(options: argparse.Namespace, channel: str) -> Listing | None:
-    found = options.listings.get(channel)
-    return found if isinstance(found, Listing) else None
-
-
-def _bytes_in_s3(options: argparse.Namespace) -> int:
-    return sum(listing.size for channel in options.listings if (listing := _listing(options, channel)))
-
-
-def _reason_to_stream(options: argparse.Namespace) -> str | None:
-    size = _bytes_in_s3(options)
-    if options.input_mode or size <= options.volume_size * 10**9 / 2:
-        return None
-    return f"with FastFile: {size / 10**9:.0f} GB would fill half or more of --volume-size {options.volume_size}"
-
-
-def check_volume(options: argparse.Namespace) -> None:
-    """Reject data in S3 that is to be copied to a disk on which it has no room."""
-    family, size = instances.family(options.instance_type), _bytes_in_s3(options)
-    if options.input_mode == "File" and size > options.volume_size * 10**9 and not (family and family.has_local_disk):
-        raise UserError(
-            f"--input-mode File copies {size / 10**9:.0f} GB to a disk of {options.volume_size} GB; raise "
-            "--volume-size, or use FastFile"
-        )
 
 
 def bucket_of(options: argparse.Namespace) -> str:
@@ -155,7 +128,7 @@ def bucket_of(options: argparse.Namespace) -> str:
     return bucket
 
 
-def request_of(options: argparse.Namespace, name: str, inputs: Mapping[str, str]) -> dict[str, Any]:
+def request_of(options: argparse.Namespace, name: str, uris: Mapping[str, str]) -> dict[str, Any]:
     """The CreateTrainingJob request of checked options for these URIs by channel."""
     bucket, base = bucket_of(options), options.base_job_name
     spot = request.Spot(_max_wait(options), request.checkpoints_uri(bucket, base, name)) if options.spot else None
@@ -163,10 +136,10 @@ def request_of(options: argparse.Namespace, name: str, inputs: Mapping[str, str]
         name=name,
         image=options.image,
         role=options.role,
-        inputs=inputs,
+        inputs=uris,
         output=request.output_uri(bucket, base),
         hyperparameters=options.hyperparameters,
-        input_mode=options.input_mode or ("FastFile" if _reason_to_stream(options) else "File"),
+        input_mode=options.input_mode or ("FastFile" if inputs.reason_to_stream(options) else "File"),
         distribution=options.distribution,
         instance_type=options.instance_type,
         instance_count=options.instance_count,
@@ -262,40 +235,3 @@ def tuning_job_name(options: argparse.Namespace) -> str:
     name = options.job_name or request.tuning_job_name(options.base_job_name, datetime.now(UTC))
     checks.tuning_job_name(name)
     return name
-
-
-#: The channels of a job in the order of the request, with the options that name their data.
-OPTION_OF_CHANNEL = {"train": "data", "validation": "validation", "test": "test", "model": "model"}
-FLAGS = {channel: f"--{option}" for channel, option in OPTION_OF_CHANNEL.items()}
-
-
-def _sources(options: argparse.Namespace) -> dict[str, Path | S3Uri]:
-    given = {channel: getattr(options, option, None) for channel, option in OPTION_OF_CHANNEL.items()}
-    return {channel: source for channel, source in given.items() if source}
-
-
-def s3_sources(options: argparse.Namespace) -> dict[str, S3Uri]:
-    """The channels whose data is in S3 already."""
-    return {channel: source for channel, source in _sources(options).items() if isinstance(source, S3Uri)}
-
-
-def local_paths(options: argparse.Namespace) -> dict[str, Path]:
-    """The channels whose data is on this machine. Raises UserError for a path without files."""
-    paths = {channel: source for channel, source in _sources(options).items() if not isinstance(source, S3Uri)}
-    for name, path in paths.items():
-        if name == "model":
-            checks.model_directory(path)
-        else:
-            checks.channel(FLAGS[name], path)
-        checks.file_names(FLAGS[name], path)
-    return paths
-
-
-def channel_paths(options: argparse.Namespace) -> dict[str, Path]:
-    """All channels as paths on this machine. Raises UserError for a path without files, and for data in S3."""
-    for channel, uri in s3_sources(options).items():
-        raise UserError(
-            f"{FLAGS[channel]} {uri} is in S3, but this command reads files on this machine; copy what you need here "
-            "(aws s3 cp --recursive), or train in AWS with `launch.py train`"
-        )
-    return local_paths(options)
