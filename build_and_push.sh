@@ -18,6 +18,7 @@ region=${AWS_REGION:-${AWS_DEFAULT_REGION:-}}
 region_flag=
 tag=
 registry=
+account=
 allow_dirty=
 allow_standin=
 wait_scan=
@@ -48,8 +49,9 @@ push    Push the image to Amazon ECR and print its URI by digest on stdout; all 
 
 options (default):
   --repository NAME      repository to push to, created in ECR if missing (sagemaker-text-classification)
-  --region R             AWS region (AWS_REGION, AWS_DEFAULT_REGION)
-  --tag T                tag (the git commit)
+  --region R             AWS region (AWS_REGION, AWS_DEFAULT_REGION, the region of the profile)
+  --account A            AWS account of the ECR registry, whose repository must exist (that of the credentials)
+  --tag T                tag (the git commit; without git, in a download, it must be given)
   --registry HOST:PORT   push to this registry instead of ECR, with docker's login for it
   --image NAME           local image (sagemaker-text-classification:local)
   --allow-dirty          push although the checkout has changes or is not the commit of the image
@@ -109,11 +111,12 @@ parse_arguments() {
             --wait-scan) wait_scan=yes ;;
             --no-cache) no_cache=yes ;;
             --local) is_local=yes ;;
-            --repository | --region | --tag | --registry | --image)
+            --repository | --region | --account | --tag | --registry | --image)
                 [[ $# -ge 2 && -n $2 && $2 != -* ]] || misuse "$1 needs a value."
                 case $1 in
                     --repository) repository=$2 ;;
                     --region) region=$2 region_flag=yes ;;
+                    --account) account=$2 ;;
                     --tag) tag=$2 ;;
                     --registry) registry=$2 ;;
                     --image) image=$2 ;;
@@ -140,15 +143,22 @@ check_names() {
         misuse "--tag $tag: use letters, digits and . _ -, at most 128."
     [[ -z $registry || $registry =~ ^[A-Za-z0-9.-]+(:[0-9]+)?$ ]] ||
         misuse "--registry $registry: give HOST:PORT."
-    [[ $registry != *.dkr.ecr.* ]] || misuse "--registry is for registries other than ECR: remove it to push to ECR."
+    [[ $registry != *.dkr[.-]ecr* ]] ||
+        misuse "--registry is for registries other than ECR: remove it to push to ECR, or give --account ${registry%%.*}."
+    [[ -z $account || $account =~ ^[0-9]{12}$ ]] || misuse "--account $account: give the 12 digits of an AWS account."
+    [[ -z $registry || -z $account ]] || misuse "--account works with ECR only: remove it or --registry."
     [[ -z $registry || -z $wait_scan ]] || misuse "--wait-scan works with ECR only: remove it or --registry."
     [[ -z $registry || -z $region_flag ]] || misuse "Give either --region to push to ECR or --registry, not both."
 }
 
 require_docker() {
     command -v docker >/dev/null || fail "Docker is not installed: run 'make engine', or install Docker."
-    docker version >/dev/null 2>&1 ||
-        fail "The Docker engine does not respond: run 'make engine', or start Docker, and check 'docker version'."
+    local answer
+    answer=$(docker version 2>&1) && return
+    [[ $answer != *'permission denied'* ]] ||
+        fail "The Docker engine denies access to this user: join the group docker" \
+            "(sudo usermod -aG docker $(id -un)) and log in again."
+    fail "The Docker engine does not respond: run 'make engine', or start Docker, and check 'docker version'."
 }
 
 # --- build ---
@@ -172,8 +182,17 @@ build_image() {
     if [[ -n $no_cache ]]; then
         arguments+=(--no-cache)
     fi
+    # A builder in a container keeps what it builds to itself, unless it is told to load it into the engine.
+    if docker buildx version >/dev/null 2>&1 && docker build --help 2>/dev/null | grep -q -- '--load'; then
+        arguments+=(--load)
+    fi
     # BuildKit would add a provenance attestation and thereby an OCI index, which SageMaker has rejected.
-    BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build "${arguments[@]}" .
+    scratch=$(mktemp -d)
+    BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build --iidfile "$scratch/id" "${arguments[@]}" .
+    if ! [[ -s $scratch/id ]] || ! docker image inspect "$(<"$scratch/id")" "$image" >/dev/null 2>&1; then
+        fail "The build has ended, but the engine does not have $image: the builder keeps it to itself; use the" \
+            "engine's own (docker buildx use default) and build again."
+    fi
 }
 
 # On other machines than SageMaker's, local mode on the engine's own platform is several times faster than emulation.
@@ -240,13 +259,18 @@ copy_ca_bundle() {
 # Prints the commit for the image's label.
 revision() {
     local commit
-    if ! commit=$(git rev-parse --verify --quiet HEAD 2>/dev/null); then
+    if ! is_checkout || ! commit=$(git rev-parse --verify --quiet HEAD 2>/dev/null); then
         printf 'unknown\n'
     elif is_dirty; then
         printf '%s-dirty\n' "$commit"
     else
         printf '%s\n' "$commit"
     fi
+}
+
+# Whether this folder is a git checkout itself, and not a download inside of one.
+is_checkout() {
+    [[ "$(git rev-parse --show-toplevel 2>/dev/null)" == "$(pwd -P)" ]]
 }
 
 # Prints the versions of the main packages for the image's label.
@@ -272,9 +296,14 @@ push_image() {
     if [[ -n $registry ]]; then
         host=$registry
     else
-        [[ -n $region ]] || fail "No AWS region: give --region, or set AWS_REGION."
+        if [[ -z $region ]]; then
+            region=$("$python" -m launcher.aws.ecr region)
+        fi
+        [[ -n $region ]] ||
+            fail "No AWS region: give --region, set AWS_REGION, or set the region of the profile (aws configure)."
         check_base
-        host=$("$python" -m launcher.aws.ecr prepare --region "$region" --repository "$repository")
+        host=$("$python" -m launcher.aws.ecr prepare --region "$region" --repository "$repository" \
+            ${account:+--account "$account"})
         make_docker_config
         log_in
     fi
@@ -287,7 +316,8 @@ push_image() {
         push_with_retries
     fi
     if [[ -n $wait_scan ]]; then
-        "$python" -m launcher.aws.ecr scan --region "$region" --repository "$repository" --digest "$digest"
+        "$python" -m launcher.aws.ecr scan --region "$region" --repository "$repository" --digest "$digest" \
+            ${account:+--account "$account"}
     fi
     printf '%s\n' "$host/$repository@$digest" >&3
 }
@@ -349,6 +379,13 @@ check_image() {
 # The default tag is the commit, which must be checked out and must be the one that the image was built from.
 choose_tag() {
     local commit built
+    if ! is_checkout && [[ -n $tag ]]; then
+        say "This folder is not a git checkout: $image is pushed as $tag, and its label has no commit."
+        return
+    fi
+    is_checkout ||
+        fail "The default tag is the git commit, but git reports none for this folder; give --tag, or see:" \
+            "$(git rev-parse --show-toplevel 2>&1 | tail -n 1)"
     commit=$(git rev-parse --verify HEAD 2>&1) ||
         fail "The default tag is the git commit, but git reports none; commit first, or see: ${commit##*$'\n'}"
     built=$(label revision)

@@ -15,7 +15,7 @@ from launcher.cli import arguments
 from launcher.cli.commands import COMMANDS
 from launcher.errors import COMPLETED, FAILED, LOST_CONTACT, REFUSED, SIGNAL, WRONG_USE, JobFailed, LostContact, Refused
 from launcher.local import image_commands, local_job
-from launcher.plan import bill, checks, search, submission
+from launcher.plan import bill, checks, inputs, search, submission
 from launcher.signals import Aborted, Interrupted
 
 # isort: split
@@ -59,7 +59,7 @@ def _end(sentence: str, code: int) -> int:
 def run_locally(options: argparse.Namespace) -> int:
     """`launch.py local`: train in containers on this machine, then classify a few sentences with the model."""
     values = options.hyperparameters
-    channels = submission.channel_paths(options)
+    channels = inputs.channel_paths(options)
     if not options.data:
         channels = local_job.demo_channels() | channels
         values = local_job.DEMO_HYPERPARAMETERS | values
@@ -77,24 +77,31 @@ def run_locally(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """`launch.py check`: validate the data like a training job."""
     options.model = None
-    image_commands.check(options.image, submission.channel_paths(options), options.hyperparameters)
-    return COMPLETED
+    if not inputs.s3_sources(options):
+        image_commands.check(options.image, inputs.channel_paths(options), options.hyperparameters)
+        return COMPLETED
+    from launcher.aws import commands
+
+    return commands.check_sample(options)
 
 
 def predict(options: argparse.Namespace) -> int:
     """`launch.py predict`: classify the rows of a file with a model."""
-    checks.model_directory(options.model)
+    checks.unpacked_model(options.model)
     checks.channel("--data", options.data)
     image_commands.predict(options.image, options.model, options.data, options.output, options.calibrated)
     return COMPLETED
 
 
 def plan(options: argparse.Namespace) -> int:
-    """`launch.py plan`: print the request, its maximum cost and, unless skipped, the findings of doctor."""
+    """`launch.py plan`: print what the job reads, writes and costs and, unless skipped, the findings of doctor."""
+    if inputs.s3_sources(options) and not options.skip_checks:
+        from launcher.aws import sources
+
+        sources.look(options)
     job = submission.create(options, search.from_options(options) if options.tune else None)
     if not options.json:
-        print(json.dumps(job.request, indent=2))
-        print(f"\n{job.summary(options.price)}\n", flush=True)
+        print(f"{job.summary(options.price)}\n", flush=True)
     findings = []
     if not options.skip_checks:
         from launcher.aws import doctor
@@ -104,6 +111,8 @@ def plan(options: argparse.Namespace) -> int:
         cost = bill.estimate(job.job, job.price(options.price), job.trials)
         found = [dataclasses.asdict(finding) for finding in findings]
         print(json.dumps({"request": job.request, "bill": cost, "checks": found}, indent=2))
+    elif options.request:
+        print(f"\n{json.dumps(job.request, indent=2)}")
     if findings:
         doctor.require_health(findings)
     return COMPLETED

@@ -9,7 +9,9 @@ import argparse
 import json
 import urllib.request
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
@@ -68,17 +70,46 @@ def check_role(region: str, role: str | None, account: str) -> Iterator[Finding]
         raise UserError(f"{role} does not exist; create it (`make aws-up`), or correct --role") from None
     if found["Arn"] != role:
         raise UserError(f"{role} does not exist, but {found['Arn']} does; correct --role")
-    if not _trusts_sagemaker(found["AssumeRolePolicyDocument"]):
+    trust = _trust(found["AssumeRolePolicyDocument"])
+    if trust is None:
         raise UserError(f"{role} does not trust sagemaker.amazonaws.com; add it to the trust policy")
-    yield Finding("role", OK, f"{role} trusts SageMaker")
+    if trust == _EVERYONE:
+        yield Finding("role", WARNING, f"{role} trusts everyone (Principal *); name sagemaker.amazonaws.com instead")
+    else:
+        yield Finding("role", OK, f"{role} trusts SageMaker")
 
 
-def _trusts_sagemaker(policy: dict[str, Any]) -> bool:
-    for statement in _listed(policy["Statement"]):
-        services = _listed(statement.get("Principal", {}).get("Service", []))
-        if statement["Effect"] == "Allow" and "sagemaker.amazonaws.com" in services:
-            return True
-    return False
+_EVERYONE, _SAGEMAKER = "*", "sagemaker.amazonaws.com"
+
+
+def _trust(policy: Any) -> str | None:
+    """The principal by which the trust policy lets SageMaker assume the role; None if it does not.
+
+    A policy's statements, principals and actions are each one value or a list, and a principal may be `*`. Conditions
+    are not evaluated.
+    """
+    document = json.loads(unquote(policy)) if isinstance(policy, str) else policy
+    trusted = None
+    for statement in _listed(document.get("Statement", [])):
+        principals = _principals(statement.get("Principal", {}))
+        actions = [str(action) for action in _listed(statement.get("Action", []))]
+        assumes = any(fnmatchcase("sts:assumerole", action.lower()) for action in actions)
+        found = next((name for name in (_SAGEMAKER, _EVERYONE) if name in principals), None)
+        if not (assumes and found):
+            continue
+        if statement.get("Effect") == "Deny" and not statement.get("Condition"):
+            return None
+        if statement.get("Effect") == "Allow" and trusted != _SAGEMAKER:
+            trusted = found
+    return trusted
+
+
+def _principals(principal: Any) -> list[Any]:
+    """The services, and `*` for everyone."""
+    if not isinstance(principal, dict):
+        return _listed(principal)
+    everyone = [name for name in _listed(principal.get("AWS", [])) if name == _EVERYONE]
+    return [*_listed(principal.get("Service", [])), *everyone]
 
 
 def _listed(value: Any) -> list[Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +15,9 @@ from text_classifier.contract.errors import UserError
 
 try:
     import boto3
-    from boto3.exceptions import S3UploadFailedError
+    import botocore.credentials
+    import botocore.session
+    from boto3.exceptions import RetriesExceededError, S3UploadFailedError
     from botocore.config import Config
     from botocore.exceptions import (
         BotoCoreError,
@@ -21,6 +26,8 @@ try:
         NoCredentialsError,
         PartialCredentialsError,
         ProfileNotFound,
+        SSOError,
+        TokenRetrievalError,
     )
     from botocore.exceptions import ConnectionError as UnreachableError
 except ImportError as error:
@@ -28,7 +35,16 @@ except ImportError as error:
         f"{error.name} is not installed in this Python; run `make venv` and use .venv/bin/python launch.py"
     ) from None
 
-EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+
+class NoTerminalForMfa(BotoCoreError):
+    """The profile needs a code, and there is nobody to ask for it."""
+
+    fmt = "the profile needs an MFA code, and there is no terminal to ask for it"
+
+
+EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
+#: The clocks of this machine and of AWS differ.
+SKEWED = {"RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture"}
 UNKNOWN_IDENTITY = {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"}
 THROTTLED = {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
@@ -47,7 +63,41 @@ def create(service: str, region: str, read_timeout: int = 60) -> Any:
         connect_timeout=10, read_timeout=read_timeout, retries={"mode": "standard", "total_max_attempts": ATTEMPTS}
     )
     with _CREATING:
-        return boto3.client(service, region_name=region, config=config)
+        return session().client(service, region_name=region, config=config)
+
+
+def session() -> boto3.Session:
+    """boto3's default session. Its credentials are read once a command, so that a code for MFA is asked for once.
+
+    Credentials of an assumed role are kept in ~/.aws/cli/cache for the next command, as the aws command line does.
+    """
+    if boto3.DEFAULT_SESSION is None:
+        core = botocore.session.get_session()
+        provider = core.get_component("credential_provider").get_provider("assume-role")
+        provider.cache = botocore.credentials.JSONFileCache()
+        provider._prompter = _ask
+        boto3.setup_default_session(botocore_session=core)
+    return boto3.DEFAULT_SESSION
+
+
+def _ask(prompt: str) -> str:
+    """Ask for an MFA code at the terminal; getpass would read any other stdin. Raises NoTerminalForMfa."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        if not sys.stdin.isatty():
+            raise NoTerminalForMfa() from None
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        raise NoTerminalForMfa() from None
+
+
+def session_in(region: str) -> boto3.Session:
+    """A session for this region with the credentials of `session`."""
+    core = botocore.session.get_session()
+    core._credentials = session().get_credentials()
+    return boto3.Session(botocore_session=core, region_name=region)
 
 
 def code_of(error: Exception) -> str:
@@ -67,12 +117,16 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, (HTTPClientError, UnreachableError))
 
 
+#: What `explain` explains.
+FAILURES = (BotoCoreError, ClientError, S3UploadFailedError, RetriesExceededError)
+
+
 @contextlib.contextmanager
 def one_sentence() -> Iterator[None]:
     """Turn boto3's exceptions into Refused."""
     try:
         yield
-    except (BotoCoreError, ClientError, S3UploadFailedError) as error:
+    except FAILURES as error:
         raise Refused(explain(error)) from None
 
 
@@ -84,21 +138,33 @@ def explain(error: Exception) -> str:
         return f"the AWS credentials are incomplete ({_first_line(error)}); set both keys, or AWS_PROFILE"
     if isinstance(error, ProfileNotFound):
         return f"{_first_line(error)}; set AWS_PROFILE to a profile in ~/.aws/config"
+    if isinstance(error, (SSOError, TokenRetrievalError)):
+        return f"the AWS SSO login has expired, or there was none; run `aws sso login{_profile()}` and try again"
+    if isinstance(error, NoTerminalForMfa):
+        return f"{error}; run the command at a terminal, or use temporary credentials (aws sts get-session-token)"
     if isinstance(error, ClientError):
         return _explain_answer(error)
     if isinstance(error, S3UploadFailedError):
         return f"{_first_line(error)}; check the bucket and your permission to write to it"
-    if isinstance(error, (HTTPClientError, UnreachableError)):
+    if isinstance(error, (HTTPClientError, UnreachableError, RetriesExceededError)):
         return f"AWS does not respond ({_first_line(error)}); check the region's name and the network"
     return f"the request to AWS failed ({_first_line(error)}); check the AWS configuration"
+
+
+def _profile() -> str:
+    name = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+    return f" --profile {name}" if name else ""
 
 
 def _explain_answer(error: ClientError) -> str:
     code = code_of(error)
     refusal = f"AWS refused {error.operation_name} ({code}: {error.response['Error'].get('Message', '').rstrip('.')})"
     refusal = refusal.splitlines()[0]
+    message = error.response["Error"].get("Message", "")
+    if code in SKEWED or any(text in message for text in ("Signature expired", "Signature not yet current")):
+        return f"the clock of this machine is wrong: {refusal}; set the clock (timedatectl set-ntp true) and try again"
     if code in EXPIRED:
-        return "the AWS credentials have expired; get new ones (e.g. `aws sso login`) and try again"
+        return f"the AWS credentials have expired; get new ones (e.g. `aws sso login{_profile()}`) and try again"
     if code in UNKNOWN_IDENTITY:
         return f"AWS does not accept the credentials ({code}); check AWS_PROFILE or the access keys"
     if code in DENIED:

@@ -7,17 +7,18 @@ import contextlib
 import dataclasses
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from launcher import ROOT
-from launcher.aws import client, doctor, finding, follow, jobs, storage, tuning
+from launcher.aws import client, doctor, finding, follow, jobs, sample, sources, storage, tuning
 from launcher.errors import COMPLETED, JobFailed, LostContact, Refused
 from launcher.local import image_commands
 from launcher.local.engine import LOCAL_IMAGE
-from launcher.plan import prices, search, submission
+from launcher.plan import inputs, prices, search, submission
 from launcher.plan.prices import Price
 from launcher.plan.submission import Submission
 from launcher.signals import Aborted, StopSignals
@@ -27,14 +28,47 @@ DOWNLOADS = ROOT / "build" / "jobs"
 
 def train(options: argparse.Namespace) -> int:
     """Upload new data, start the job exactly once, and follow it to its end."""
+    # Importing the SDK takes seconds, which hashing the data and the checks in AWS take too.
+    threading.Thread(target=jobs.sdk_estimators, daemon=True).start()
     with _messages_to_stderr(options):
+        _look(options)
         return _submit(submission.create(options), jobs.TRAINING, options)
 
 
 def tune(options: argparse.Namespace) -> int:
     """Upload new data, start the tuning job exactly once, and follow it to its end."""
     with _messages_to_stderr(options):
+        _look(options)
         return _submit(submission.create(options, search.from_options(options)), jobs.TUNING, options)
+
+
+def _look(options: argparse.Namespace) -> None:
+    """List the data that is in S3, unless all checks of it are skipped."""
+    if not (options.skip_checks and options.skip_data_check):
+        sources.look(options)
+
+
+def check_sample(options: argparse.Namespace) -> int:
+    """`launch.py check` of data in S3: validate a sample of it."""
+    sources.look(options)
+    with client.one_sentence(), sample.channels(options) as paths:
+        image_commands.check(options.image, paths, options.hyperparameters)
+    return COMPLETED
+
+
+def _check_data(options: argparse.Namespace) -> None:
+    """Validate the data in the image on this machine, if there is one; of data in S3, a sample. Raises Refused."""
+    try:
+        with client.one_sentence():
+            image_commands.check_if_possible(
+                (options.image, LOCAL_IMAGE), lambda: sample.channels(options), options.hyperparameters
+            )
+    except Refused as error:
+        if not inputs.s3_sources(options):
+            raise
+        raise Refused(
+            f"{error} (in a sample of the data; if the rest differs, raise --check-rows or give --skip-data-check)"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -49,8 +83,7 @@ def _submit(job: Submission, kind: jobs.Kind, options: argparse.Namespace) -> in
     if not options.skip_checks:
         _check(options, job.parallel_jobs)
     if not options.skip_data_check:
-        images = options.image, LOCAL_IMAGE
-        image_commands.check_if_possible(images, submission.channel_paths(options), options.hyperparameters)
+        _check_data(options)
     _confirm(job, options)
     with StopSignals(Aborted):
         _upload(job)
@@ -91,12 +124,7 @@ def _confirm(job: Submission, options: argparse.Namespace) -> None:
 def _upload(job: Submission) -> None:
     try:
         with client.one_sentence():
-            s3 = client.create("s3", job.region)
-            storage.require_bucket(s3, job.bucket, job.region, job.bucket_owner)
-            for name, channel in job.channels.items():
-                sent = storage.upload(s3, channel, job.uri(name), owner=job.bucket_owner, kms_key=job.kms_key)
-                how = f"{sent:,} of {channel.size:,} bytes uploaded" if sent else "already uploaded"
-                print(f"{name} in {job.uri(name)}: {how}", flush=True)
+            storage.upload_all(client.create("s3", job.region), job)
     except Aborted:
         print(f"launch.py: interrupted before job {job.name} was started", file=sys.stderr)
         raise
@@ -249,8 +277,11 @@ def download(options: argparse.Namespace) -> int:
     """Download and unpack the results of a job."""
     directory = options.to or DOWNLOADS / options.job
     job = jobs.describe(_sagemaker(options), options.job)
-    with client.one_sentence():
+    try:
         paths = storage.download(client.create("s3", submission.region_of(options)), job, Path(directory))
+    except client.FAILURES as error:
+        again = "; the same command goes on where it was" if Path(directory).exists() else ""
+        raise Refused(f"{client.explain(error)}{again}") from None
     if options.json:
         print(json.dumps(paths, indent=2))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from concurrent.futures import Future
 from botocore.exceptions import BotoCoreError, ClientError
 
 from launcher import ROOT
-from launcher.aws import account, client
+from launcher.aws import account, client, security, sources
 from launcher.aws.finding import FAILED, OK, WARNING, Finding
 from launcher.errors import Refused
 from launcher.local import engine
@@ -57,15 +58,24 @@ def examine_aws(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator
     yield from _findings("credentials", lambda: account.check_credentials(region, accounts))
     if not accounts:
         return
+    if not options.listings:
+        sources.look(options)
     bucket = options.bucket or f"sagemaker-{region}-{accounts[0]}"
     running = [
         _start("region", lambda: account.check_region(region)),
         _start("role", lambda: account.check_role(region, options.role, accounts[0])),
         _start("bucket", lambda: account.check_bucket(region, bucket, is_default=not options.bucket)),
+        *(_start(name, functools.partial(sources.check, options, name)) for name in options.listings),
         _start("image", lambda: account.check_image(options.image)),
         _start("instance type", lambda: account.check_instance_type(region, options.instance_type)),
         _start("quota", lambda: account.check_quotas(region, options, parallel_jobs * options.instance_count)),
     ]
+    if options.subnet and options.security_group:
+        network = functools.partial(security.check_network, region, options.subnet, options.security_group)
+        running.append(_start("network", network))
+    for flag, key in (("--kms-key", options.kms_key), ("--volume-kms-key", options.volume_kms_key)):
+        if key:
+            running.append(_start("key", functools.partial(security.check_key, region, flag, key)))
     for findings in running:
         yield from findings.result()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import ModuleType
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,6 +14,7 @@ from launcher.aws import client
 from launcher.errors import LostContact, Refused
 from launcher.plan.prices import Price
 from launcher.plan.request import MAX_TUNING_NAME
+from text_classifier.contract.errors import UserError
 
 #: The parts of a request that identify a job. Descriptions lack tags, and have metric definitions with more keys.
 _IDENTITY = (
@@ -68,7 +70,7 @@ def start(sagemaker: Any, request: Mapping[str, Any], kind: Kind = TRAINING) -> 
     name = request[kind.name]
     try:
         try:
-            getattr(sagemaker, f"create_{kind.operation}")(**request)
+            _create(sagemaker, request, kind)
             return True
         except ClientError as error:
             if client.code_of(error) != "ResourceInUse":
@@ -83,6 +85,25 @@ def start(sagemaker: Any, request: Mapping[str, Any], kind: Kind = TRAINING) -> 
     if other:
         raise Refused(f"{kind.noun} {name} already exists with a different {other}; give another --job-name")
     return False
+
+
+def _create(sagemaker: Any, request: Mapping[str, Any], kind: Kind) -> None:
+    """A training job through the Estimator that local mode uses too; without version 2 of the SDK, and a tuning job,
+    through boto3 with the same request."""
+    if kind is TRAINING and (estimators := sdk_estimators()):
+        session = estimators.session(client.session_in(sagemaker.meta.region_name), sagemaker)
+        estimators.fit(request, session, wait=False)
+    else:
+        getattr(sagemaker, f"create_{kind.operation}")(**request)
+
+
+def sdk_estimators() -> ModuleType | None:
+    """launcher.sdk.estimators, whose import takes seconds; None without version 2 of the SDK."""
+    try:
+        from launcher.sdk import estimators
+    except UserError:
+        return None
+    return estimators
 
 
 def _description(sagemaker: Any, name: str, kind: Kind) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from launcher.aws import client, jobs
 from launcher.errors import Refused
 from launcher.local.archives import unpack
 from launcher.plan.channels import Channel
+from launcher.plan.submission import Submission
 from text_classifier.contract.errors import UserError
 
 
@@ -38,6 +40,15 @@ def require_bucket(s3: Any, bucket: str, region: str, owner: str | None) -> None
             ) from None
         else:
             raise
+
+
+def upload_all(s3: Any, job: Submission) -> None:
+    """Upload the files of a job that S3 does not have yet, and print where each channel is. Raises Refused."""
+    require_bucket(s3, job.bucket, job.region, job.bucket_owner)
+    for name, channel in job.channels.items():
+        sent = upload(s3, channel, job.uri(name), owner=job.bucket_owner, kms_key=job.kms_key)
+        how = f"{sent:,} of {channel.size:,} bytes uploaded" if sent else "already uploaded"
+        print(f"{name} in {job.uri(name)}: {how}", flush=True)
 
 
 def upload(s3: Any, channel: Channel, uri: str, *, owner: str | None, kms_key: str | None) -> int:
@@ -65,48 +76,76 @@ def upload(s3: Any, channel: Channel, uri: str, *, owner: str | None, kms_key: s
 def download(s3: Any, job: Mapping[str, Any], directory: Path) -> dict[str, str]:
     """Download model.tar.gz and output.tar.gz into a new folder and unpack them there to model/ and output/.
 
-    Returns the unpacked folders by name. A failed job has no model, and may have no output. Raises Refused or
-    UserError.
+    A download of the same job that was cut off is continued. Returns the unpacked folders by name. A failed job has no
+    model, and may have no output. Raises Refused or UserError.
     """
     name = job["TrainingJobName"]
     if job["TrainingJobStatus"] not in jobs.ENDED:
         raise Refused(
             f"job {name} is still {job['TrainingJobStatus']}; wait for its end with `launch.py attach {name}`"
         )
-    if directory.exists():
+    unfinished = directory / _UNFINISHED
+    if directory.exists() and not _is_unfinished(directory, name):
         raise UserError(f"{directory} already exists; delete it, or give another folder with --to")
     archives = {
         "model": job.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
         "output": jobs.output_archive(job),
     }
-    paths = {}
-    for part, uri in archives.items():
-        if uri and _fetch(s3, uri, directory / f"{part}.tar.gz"):
-            try:
-                unpack(directory / f"{part}.tar.gz", directory / part)
-            except (ValueError, tarfile.TarError, EOFError) as error:
-                raise Refused(
-                    f"{uri} was not unpacked because it is not an archive of a job: {str(error).splitlines()[0]}"
-                ) from None
-            paths[part] = str(directory / part)
-    if not paths:
+    sizes = {part: size for part, uri in archives.items() if uri and (size := _size(s3, uri)) is not None}
+    if not sizes:
         raise Refused(f"job {name} has neither a model nor output; see `launch.py logs {name}`")
-    return paths
+    directory.mkdir(parents=True, exist_ok=True)
+    unfinished.write_text(name)
+    for part, size in sizes.items():
+        _fetch(s3, archives[part], directory / f"{part}.tar.gz", size)
+        _unpack(archives[part], directory, part)
+    unfinished.unlink()
+    return {part: str(directory / part) for part in sizes}
 
 
-def _fetch(s3: Any, uri: str, file: Path) -> bool:
-    """Download an object. Returns False if it does not exist."""
-    bucket, key = urlsplit(uri).netloc, urlsplit(uri).path.lstrip("/")
+#: A file in the folder of a download that has not ended, with the name of its job.
+_UNFINISHED = ".unfinished-download"
+
+
+def _is_unfinished(directory: Path, job: str) -> bool:
+    """Whether the folder is empty, or holds an earlier download of this job that was cut off."""
+    if not directory.is_dir():
+        return False
+    marker = directory / _UNFINISHED
+    return marker.read_text() == job if marker.is_file() else not any(directory.iterdir())
+
+
+def _unpack(uri: str, directory: Path, part: str) -> None:
+    shutil.rmtree(directory / part, ignore_errors=True)  # what an earlier run unpacked may be a half
     try:
-        size = s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
+        unpack(directory / f"{part}.tar.gz", directory / part)
+    except (ValueError, tarfile.TarError, EOFError) as error:
+        raise Refused(
+            f"{uri} was not unpacked because it is not an archive of a job: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def _place(uri: str) -> dict[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": key}
+
+
+def _size(s3: Any, uri: str) -> int | None:
+    """The bytes of an object. None if it does not exist."""
+    try:
+        return int(s3.head_object(**_place(uri))["ContentLength"])
     except ClientError as error:
         if client.status_of(error) == 404:
-            return False
+            return None
         raise
-    file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _fetch(s3: Any, uri: str, file: Path, size: int) -> None:
+    """Download an object, unless the whole of it is there: download_file renames a temporary file at its end."""
+    if file.is_file() and file.stat().st_size == size:
+        return
     with progress(size) as bar:
-        s3.download_file(bucket, key, str(file), Callback=bar.update)  # writes to a temporary file and renames it
-    return True
+        s3.download_file(**_place(uri), Filename=str(file), Callback=bar.update)
 
 
 def progress(size: int) -> Any:

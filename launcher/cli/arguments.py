@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from launcher.cli import config
 from launcher.cli.commands import COMMANDS, SWITCHES, Command
-from launcher.cli.options import OPTIONS, Option
+from launcher.cli.options import AWS_JOB, OPTIONS, Option
 from launcher.errors import EXIT_CODES, WRONG_USE
 from launcher.plan import checks
 from launcher.plan.search import DEFAULT_FILE
@@ -50,10 +50,24 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
         )
     options.hyperparameters = _hyperparameters(command, rest, file.hyperparameters)
     options.ranges = parsing.without_aliases(file.ranges)
+    options.listings = {}
     is_search = command.searches or getattr(options, "tune", False)
     for name in parsing.without_aliases(checks.parse_hyperparameters(rest)) if is_search else ():
         if name in options.ranges:
             raise UserError(f"{name} has a value here and a range in the configuration file; remove one of the two")
+    return options
+
+
+def from_values(caller: str, values: Mapping[str, Any], file: Path | None) -> argparse.Namespace:
+    """The options of a job as Python values, over those of train.yaml or `file`. Raises UserError, naming `caller`."""
+    given, of_file = config.from_mapping(Path(caller), values), config.load(file)
+    options = argparse.Namespace(**{name: OPTIONS[name].default for name in AWS_JOB}, listings={})
+    vars(options).update({**of_file.options, **given.options})
+    options.hyperparameters = {
+        **parsing.without_aliases(of_file.hyperparameters),
+        **parsing.without_aliases(given.hyperparameters),
+    }
+    parsing.validate(options.hyperparameters)
     return options
 
 

@@ -41,7 +41,8 @@ SWITCHES = {
         Option("skip_checks", "skip the checks of role, bucket, image and quota in AWS", in_file=False),
         Option("skip_data_check", "skip the check of the data in the image on this machine", in_file=False),
         Option("no_wait", "return without waiting until the job has stopped", in_file=False),
-        Option("tune", "print the request of `tune` instead of `train`", in_file=False),
+        Option("tune", "plan `tune` instead of `train`", in_file=False),
+        Option("request", "print the request to AWS too", in_file=False),
         Option("calibrated", "scale the logits by the temperature fitted on the validation data", in_file=False),
         Option("follow", "follow the log until the job ends", in_file=False),
     )
@@ -63,7 +64,7 @@ COMMANDS: Mapping[str, Command] = {
     "check": Command(
         "validate the data like a training job, in the image on this machine, and print a summary",
         ("check --data my.tsv", "check --data my.tsv label_column=stars"),
-        ("data", "validation", "test"),
+        ("data", "validation", "test", "region", "check_rows"),
         required=("data",),
         extra=(_LOCAL_IMAGE,),
         takes_hyperparameters=True,
@@ -84,15 +85,15 @@ COMMANDS: Mapping[str, Command] = {
         prints_json=False,
     ),
     "plan": Command(
-        "print the request of `train`, its maximum cost and the findings of `doctor`; changes nothing",
-        (f"plan {_ON_AWS} epochs=2", f"plan {_ON_AWS} --price 1.41", "plan --tune", "plan --skip-checks --json"),
+        "print what `train` reads, writes and costs at most, and the findings of `doctor`; changes nothing",
+        (f"plan {_ON_AWS} epochs=2", f"plan {_ON_AWS} --price 1.41", "plan --tune", "plan --skip-checks --request"),
         (*AWS_JOB, *TUNING),
         required=("data", "image", "role"),
-        extra=tuple(SWITCHES[name] for name in ("tune", "skip_checks")),
+        extra=tuple(SWITCHES[name] for name in ("tune", "request", "skip_checks")),
         takes_hyperparameters=True,
     ),
     "doctor": Command(
-        "check credentials, role, bucket, image, instance type, quota, spot settings and Docker; changes nothing",
+        "check credentials, role, bucket, data, image, instance type, quota, network, keys and Docker; changes nothing",
         ("doctor", "doctor --image URI --role ARN --region eu-west-1 --instance-type ml.g5.xlarge"),
         AWS_JOB,
     ),

@@ -47,7 +47,12 @@ def load(file: Path | None) -> Config:
         if not DEFAULT_FILE.is_file():
             return Config()
         file = DEFAULT_FILE
-    content = _load_yaml(file)
+    return from_mapping(file, _load_yaml(file))
+
+
+def from_mapping(file: Path, content: Mapping[str, Any]) -> Config:
+    """The content of `file`, which the messages name. Raises UserError."""
+    content = dict(content)
     known = [name for name, option in OPTIONS.items() if option.in_file]
     _refuse_unknown(file, content, [*known, HYPERPARAMETERS, RANGES])
     hyperparameters = _mapping(file, HYPERPARAMETERS, content.pop(HYPERPARAMETERS, {}))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from launcher.plan import request
 from launcher.plan.checks import parse_assignment
+from launcher.plan.s3 import location
 
 
 def positive_int(text: str) -> int:
@@ -60,10 +60,10 @@ class Option:
 
 
 _OPTIONS = (
-    Option("data", "file or folder with the training data", Path, "PATH"),
-    Option("validation", "validation data, which chooses the best epoch", Path, "PATH"),
-    Option("test", "test data for the final metrics", Path, "PATH"),
-    Option("model", "model to start from, a folder written by save_pretrained", Path, "FOLDER"),
+    Option("data", "training data: a file or folder, or s3://bucket/folder/, which is read in place", location, "PATH"),
+    Option("validation", "validation data, which chooses the best epoch; as --data", location, "PATH"),
+    Option("test", "test data for the final metrics; as --data", location, "PATH"),
+    Option("model", "model to start from, a folder written by save_pretrained, here or in S3", location, "FOLDER"),
     Option("instance_count", "number of instances (with `local`: containers)", positive_int, "N", 1),
     Option("job_name", "exact job name (default: base job name and time)", metavar="NAME"),
     Option(
@@ -75,7 +75,11 @@ _OPTIONS = (
     Option("image", "image in ECR, with digest or tag", metavar="URI"),
     Option("role", "execution role of the job", metavar="ARN"),
     Option("bucket", "S3 bucket for data and results (default: sagemaker-REGION-ACCOUNT)", metavar="NAME"),
-    Option("region", "AWS region (default: AWS_REGION, AWS_DEFAULT_REGION, the image's region)", metavar="NAME"),
+    Option(
+        "region",
+        "AWS region (default: AWS_REGION, AWS_DEFAULT_REGION, the region of the image, of the profile)",
+        metavar="NAME",
+    ),
     Option("instance_type", "instance type to train on", metavar="TYPE", default=request.DEFAULT_INSTANCE_TYPE),
     Option("volume_size", "disk size of each instance in GB", positive_int, "GB", request.DEFAULT_VOLUME_GB),
     Option(
@@ -99,8 +103,18 @@ _OPTIONS = (
         "SECONDS",
     ),
     Option(
-        "input_mode", "File (copy the data before training) or FastFile (stream it)", metavar="MODE", default="File"
+        "input_mode",
+        "File (copy the data before training) or FastFile (stream it) "
+        "(default: File, or FastFile if data in S3 would fill half of the disk)",
+        metavar="MODE",
     ),
+    Option(
+        "distribution",
+        "FullyReplicated, or ShardedByS3Key: each host downloads a part of the training data from S3",
+        metavar="NAME",
+        default="FullyReplicated",
+    ),
+    Option("check_rows", "rows of data in S3 that the data check downloads", positive_int, "N", 1000),
     Option("subnet", "subnet of your VPC; needs --security-group", metavar="ID", repeatable=True),
     Option("security_group", "security group in your VPC; needs --subnet", metavar="ID", repeatable=True),
     Option("network_isolation", "run the containers without network access; needs --model", boolean, default=False),

@@ -25,6 +25,7 @@ _RESOURCES = {
     "ecr": "the repository",
     "logs": "`/aws/sagemaker/TrainingJobs`",
     "servicequotas": "all",
+    "ec2": "all",
     "kms": "the key, if there is one",
 }
 

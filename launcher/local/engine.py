@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import getpass
+import io
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,11 +31,17 @@ def require_engine() -> None:
     if shutil.which("docker") is None:
         raise UserError("Docker is not installed; run docker/ensure-engine.sh, or install Docker and start it")
     try:
-        answers = _docker("version", "--format", "{{.Server.Version}}").returncode == 0
+        answer = _docker("version", "--format", "{{.Server.Version}}")
     except subprocess.TimeoutExpired:
-        answers = False
-    if not answers:
-        raise UserError("the Docker engine does not respond; start it (on Debian and Ubuntu: docker/ensure-engine.sh)")
+        answer = None
+    if answer and answer.returncode == 0:
+        return
+    if answer and "permission denied" in answer.stderr:
+        raise UserError(
+            "the Docker engine denies access to this user: join the group docker "
+            f"(sudo usermod -aG docker {getpass.getuser()}) and log in again"
+        )
+    raise UserError("the Docker engine does not respond; start it (on Debian and Ubuntu: docker/ensure-engine.sh)")
 
 
 def has_image(image: str) -> bool:
@@ -82,12 +93,68 @@ def remove_job(job: str) -> None:
         _docker("network", "rm", network)  # fails, as it should, while another job uses it
 
 
+def bind_mount(source: Path, target: str, is_writable: bool = False) -> str:
+    """The option of `docker run` that mounts a file or folder. Unlike --volume it takes every legal character.
+
+    Its value is a line of CSV, in which a comma or a quotation mark of a path is quoted.
+    """
+    fields = ["type=bind", f"source={source.absolute()}", f"target={target}", *([] if is_writable else ["readonly"])]
+    line = io.StringIO()
+    csv.writer(line).writerow(fields)
+    return "--mount=" + line.getvalue().removesuffix("\r\n")
+
+
+def require_shared(folder: Path, image: str) -> None:
+    """Raise UserError unless containers see this machine's `folder`, which a probe file in it tells.
+
+    An engine that runs elsewhere, or in a sandbox of its own, mounts a folder of the same name: mostly an empty one.
+    """
+    if found := set(":$#?") & set(str(folder)):
+        raise UserError(
+            f"{folder} has the character {found.pop()} in its name, which local mode cannot mount; set TMPDIR to "
+            "another folder"
+        )
+    word = uuid.uuid4().hex
+    probe = folder / "probe"
+    probe.write_text(word)
+    try:
+        seen = _docker("run", "--rm", "--network=none", bind_mount(folder, "/probe"), image, "cat", "/probe/probe")
+    finally:
+        probe.unlink()
+    if word in seen.stdout:
+        return
+    if seen.returncode == 0 or any(text in seen.stderr for text in _NOT_SEEN):
+        raise UserError(not_seen(folder))
+    reason = (seen.stderr.strip().splitlines() or ["no message"])[-1]
+    raise UserError(
+        f"a container of {image} cannot be started ({reason}); fix that, and check `docker run {image} true`"
+    )
+
+
+#: Messages of docker, Docker Desktop, and `cat` in a container.
+_NOT_SEEN = ("bind source path does not exist", "ounts denied", "not shared from", "No such file or directory")
+
+
+def not_seen(folder: Path) -> str:
+    """The sentence for a folder that the engine does not see."""
+    return (
+        f"the Docker engine does not see this machine's folder {folder} (it runs elsewhere, or is Docker from snap); "
+        "set TMPDIR to a folder below your home that it sees, and keep the data there"
+    )
+
+
+def unseen_mount(message: str) -> str | None:
+    """The sentence for docker's message about a mount that it does not see; None for other messages."""
+    found = re.search(r"bind source path does not exist: (.+?)\.?$|path (\S+) is not shared", message, re.MULTILINE)
+    return not_seen(Path(found[1] or found[2])) if found else None
+
+
 def delete_tree(directory: Path, image: str) -> None:
     """Delete a folder, including files that containers wrote as root."""
     shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():
-        volume = f"--volume={directory}:/leftovers"
-        _docker("run", "--rm", "--network=none", volume, image, "find", "/leftovers", "-mindepth", "1", "-delete")
+        mount = bind_mount(directory, "/leftovers", is_writable=True)
+        _docker("run", "--rm", "--network=none", mount, image, "find", "/leftovers", "-mindepth", "1", "-delete")
         shutil.rmtree(directory)
 
 

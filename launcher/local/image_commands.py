@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from launcher.errors import JobFailed, Refused
@@ -15,34 +16,51 @@ from text_classifier.contract.errors import UserError
 
 #: docker's exit code when the image has no such command.
 _NO_COMMAND = 127
+#: docker's exit code when it could not start the container; its message is on stderr.
+_NOT_STARTED = 125
 
 
-def check(image: str, channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> None:
-    """Validate the channels like a training job and print a summary. Raises Refused with the message of the check."""
-    volumes = [
-        f"{path.absolute()}:{sagemaker.BASE}/input/data/{name}{'' if path.is_dir() else f'/{path.name}'}:ro"
+def check(
+    image: str, channels: Mapping[str, Path], hyperparameters: Mapping[str, str], output: Path | None = None
+) -> None:
+    """Validate the channels like a training job and print a summary; data_report.json goes to the folder `output`.
+
+    Raises Refused with the message of the check.
+    """
+    mounts = [
+        engine.bind_mount(path, f"{sagemaker.BASE}/input/data/{name}{'' if path.is_dir() else f'/{path.name}'}")
         for name, path in channels.items()
         if name != "model"
     ]
+    if output:
+        mounts.append(engine.bind_mount(output, f"{sagemaker.BASE}/output/data", is_writable=True))
     words = [word for name, value in hyperparameters.items() for word in (f"--{name}", value)]
-    done = _run(image, volumes, ["check", *words], stderr=subprocess.PIPE)
+    done = _run(image, mounts, ["check", *words], stderr=subprocess.PIPE)
     if done.returncode != 0:
         *before, sentence = done.stderr.strip().splitlines() or ["the data check failed without a message"]
         print("\n".join(before), end="\n" if before else "", file=sys.stderr)
         raise Refused(sentence)
 
 
-def check_if_possible(images: Sequence[str], channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> None:
-    """Like `check`, in the first of the images on this machine; a warning if there is none, or no Docker engine."""
+def check_if_possible(
+    images: Sequence[str],
+    channels: Callable[[], AbstractContextManager[Mapping[str, Path]]],
+    hyperparameters: Mapping[str, str],
+) -> None:
+    """Like `check`, in the first of the images on this machine; a warning if there is none, or no Docker engine.
+
+    `channels` is called once there is an image.
+    """
     try:
         engine.require_engine()
         image = next(filter(engine.has_image, images), None)
         if image is None:
             raise UserError(f"neither {' nor '.join(images)} is on this machine")
         print(f"Checking the data in {image}", flush=True)
-        check(image, channels, hyperparameters)
+        with channels() as paths:
+            check(image, paths, hyperparameters)
     except UserError as reason:
-        print(f"WARNING: the data is uploaded without a check: {reason}", file=sys.stderr)
+        print(f"WARNING: the job starts without a check of the data: {reason}", file=sys.stderr)
 
 
 def predict(image: str, model: Path, data: Path, output: Path, is_calibrated: bool) -> None:
@@ -52,21 +70,26 @@ def predict(image: str, model: Path, data: Path, output: Path, is_calibrated: bo
         raise UserError(
             f"--output {output} is in a folder that does not exist; create the folder, or give another --output"
         )
-    volumes = [f"{model.absolute()}:/model:ro", f"{data.absolute()}:/data/{data.name}:ro", f"{folder}:/output"]
+    mounts = [
+        engine.bind_mount(model, "/model"),
+        engine.bind_mount(data, f"/data/{data.name}"),
+        engine.bind_mount(folder, "/output", is_writable=True),
+    ]
     words = ["--model", "/model", "--data", f"/data/{data.name}", "--output", f"/output/{output.name}"]
     owner = ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "HOME=/tmp"]
-    if _run(image, volumes, ["predict", *words, *(["--calibrated"] if is_calibrated else [])], owner).returncode != 0:
+    if _run(image, mounts, ["predict", *words, *(["--calibrated"] if is_calibrated else [])], owner).returncode != 0:
         raise JobFailed("prediction failed; see the messages above")
 
 
 def _run(
-    image: str, volumes: Sequence[str], command: Sequence[str], options: Sequence[str] = (), stderr: int | None = None
+    image: str, mounts: Sequence[str], command: Sequence[str], options: Sequence[str] = (), stderr: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     engine.require_engine()
     engine.require_image(image)
-    mounts = [f"--volume={volume}" for volume in volumes]
     words = ["docker", "run", "--rm", "--network=none", *options, *mounts, image, *command]
     done = subprocess.run(words, check=False, stderr=stderr, text=True)
+    if done.returncode == _NOT_STARTED and (sentence := engine.unseen_mount(done.stderr or "")):
+        raise UserError(sentence)
     if done.returncode == _NO_COMMAND:
         raise UserError(f"the image {image} has no command {command[0]}; rebuild it with `make build`")
     return done

@@ -18,6 +18,7 @@ from typing import Any, cast
 from launcher import ROOT
 from launcher.local import engine
 from launcher.local.archives import unpack
+from launcher.plan.channels import files_of
 from launcher.plan.request import create_training_job
 from launcher.signals import Interrupted, StopSignals
 from text_classifier.contract import schema
@@ -92,7 +93,7 @@ def run(job: LocalJob) -> Result:
     """
     engine.require_engine()
     engine.require_image(job.image)
-    from launcher.local import sdk
+    from launcher.sdk import local_mode
 
     with engine.compose_for_sdk() as variables, StopSignals() as signals:
         try:
@@ -103,8 +104,9 @@ def run(job: LocalJob) -> Result:
             ) from None
         scratch = Path(tempfile.mkdtemp(prefix="sagemaker-local-"))
         try:
-            with _environment(COMPOSE_PROJECT_NAME=engine.compose_project(job.name), **variables):
-                return _run(job, scratch, sdk)
+            engine.require_shared(scratch, job.image)
+            with environment(COMPOSE_PROJECT_NAME=engine.compose_project(job.name), **variables):
+                return _run(job, scratch, local_mode)
         except Exception:
             if signals.received:
                 raise Interrupted(signals.received) from None
@@ -119,10 +121,10 @@ def run(job: LocalJob) -> Result:
                 job.directory.rmdir()  # succeeds only if the folder is empty because nothing was started
 
 
-def _run(job: LocalJob, scratch: Path, sdk: ModuleType) -> Result:
+def _run(job: LocalJob, scratch: Path, local_mode: ModuleType) -> Result:
     result = Result()
     with result.stage("train"):
-        failure = _train(job, scratch, sdk)
+        failure = _train(job, scratch, local_mode)
     with result.stage("unpack"):
         _collect(job, scratch / "archives", failure)
         result.metrics = _metrics(job)
@@ -131,14 +133,14 @@ def _run(job: LocalJob, scratch: Path, sdk: ModuleType) -> Result:
     return result
 
 
-def _train(job: LocalJob, scratch: Path, sdk: ModuleType) -> str | None:
+def _train(job: LocalJob, scratch: Path, local_mode: ModuleType) -> str | None:
     """Train. Returns the SDK's error message, or None."""
     root = scratch / "containers"
     root.mkdir()
     request = create_training_job(
         name=job.name,
         image=job.image,
-        role=sdk.LOCAL_ROLE,
+        role=local_mode.LOCAL_ROLE,
         inputs={name: f"file://{_stage(path, scratch / name)}" for name, path in job.channels.items()},
         output=f"file://{scratch / 'archives'}",
         hyperparameters=job.hyperparameters,
@@ -146,8 +148,8 @@ def _train(job: LocalJob, scratch: Path, sdk: ModuleType) -> str | None:
         instance_count=job.instance_count,
     )
     try:
-        sdk.train_locally(request, root, {engine.JOB_LABEL: job.name})
-    except sdk.LocalModeError as error:
+        local_mode.train(request, root, {engine.JOB_LABEL: job.name})
+    except local_mode.LocalModeError as error:
         return str(error)
     return None
 
@@ -157,19 +159,18 @@ def _stage(source: Path, directory: Path) -> Path:
 
     The SDK mounts the whole parent folder of a file, writable, and rejects folders below /root and /etc.
     """
-    if source.is_dir():
-        return Path(shutil.copytree(source, directory, copy_function=_link_or_copy, ignore_dangling_symlinks=True))
-    directory.mkdir()
-    _link_or_copy(str(source), str(directory / source.name))
+    for name, file in files_of(source).items():
+        target = directory / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(file, target)
     return directory
 
 
-def _link_or_copy(source: str, target: str) -> str:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
-        os.link(os.path.realpath(source), target)
+        os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
-    return target
 
 
 def _collect(job: LocalJob, archives: Path, failure: str | None) -> None:
@@ -202,7 +203,7 @@ def _metrics(job: LocalJob) -> Mapping[str, Any]:
 
 def _classify(job: LocalJob) -> list[dict[str, Any]]:
     command = ["docker", "run", "--rm", "--interactive", "--network=none", f"--label={engine.JOB_LABEL}={job.name}"]
-    command += [f"--volume={job.directory / 'model'}:{_MODEL_MOUNT}:ro", job.image]
+    command += [engine.bind_mount(job.directory / "model", _MODEL_MOUNT), job.image]
     command += ["python", "-", _MODEL_MOUNT, *SENTENCES]
     done = subprocess.run(command, input=_CLASSIFIER.read_text(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -218,7 +219,7 @@ def relative(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
     """Set environment variables for the child processes that the SDK starts."""
     previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

@@ -87,8 +87,8 @@ def _run(base: Path, kill_at: str | None) -> None:
     """Run the container; with `kill_at`, kill it when a log line starts with that text."""
     name = f"{_JOB}-{time.time_ns()}"
     options = [f"--name={name}", f"--label={engine.JOB_LABEL}={_JOB}", "--network=none", "--add-host=algo-1:127.0.0.1"]
-    volumes = [f"--volume={base / folder}:{sagemaker.BASE}/{folder}" for folder in FOLDERS]
-    command = ["docker", "run", "--rm", *options, *volumes, LOCAL_IMAGE, "train"]
+    mounts = [engine.bind_mount(base / folder, f"{sagemaker.BASE}/{folder}", is_writable=True) for folder in FOLDERS]
+    command = ["docker", "run", "--rm", *options, *mounts, LOCAL_IMAGE, "train"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         log = []

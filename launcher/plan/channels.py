@@ -55,11 +55,21 @@ def needed_files(path: Path) -> dict[str, Path]:
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
-    for directory, _, names in os.walk(folder, followlinks=True):
+    """All files, also those behind links; a link to a folder above itself is passed over."""
+    above: dict[str, frozenset[tuple[int, int]]] = {}
+    for directory, folders, names in os.walk(folder, followlinks=True):
+        here = above.pop(directory, frozenset()) | {_identity(directory)}
+        folders[:] = [name for name in folders if _identity(os.path.join(directory, name)) not in here]
+        above |= {os.path.join(directory, name): here for name in folders}
         for name in names:
             file = Path(directory, name)
             if file.is_file():
                 yield file.relative_to(folder).as_posix(), file
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _sha256(file: Path) -> str:

@@ -8,21 +8,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from launcher.plan import instances
-from launcher.plan.channels import needed_files
+from launcher.plan.channels import files_of, needed_files
 from launcher.plan.request import MAX_TUNING_NAME
+from launcher.plan.s3 import BUCKET
 from text_classifier.contract.errors import UserError
 from text_classifier.contract.sagemaker import GPU_FAMILIES
 
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@_/-]+")
 _IMAGE = re.compile(r"(?P<name>[^\s@]+?)(:(?P<tag>[\w][\w.-]{0,127})|@sha256:[0-9a-f]{64})")
-_REGION = re.compile(r"[a-z]{2,3}(-[a-z]+)+-\d+")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-\d+")
 _INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9]+")
 
 _VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,511}")
 
+#: 1,024 bytes of a key in S3, less those of our prefix.
+_MAX_KEY_BYTES = 900
+
 INPUT_MODES = ("File", "FastFile")
+DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")
 MAX_KEEP_ALIVE_SECONDS = 3600
 
 
@@ -73,7 +77,7 @@ def region(name: str) -> None:
 
 def bucket(name: str) -> None:
     """Reject what is not the name of a bucket."""
-    if not _BUCKET.fullmatch(name):
+    if not BUCKET.fullmatch(name):
         raise UserError(
             f"--bucket {name!r} is not the name of a bucket; give the name only, without s3:// and without a path"
         )
@@ -116,6 +120,12 @@ def input_mode(mode: str) -> None:
         raise UserError(f"--input-mode {mode!r} is not supported; use {' or '.join(INPUT_MODES)}")
 
 
+def distribution(name: str) -> None:
+    """Reject unknown ways to distribute the training data to the hosts."""
+    if name not in DISTRIBUTIONS:
+        raise UserError(f"--distribution {name!r} is not supported; use {' or '.join(DISTRIBUTIONS)}")
+
+
 def network(subnets: Sequence[str], groups: Sequence[str], is_isolated: bool, has_model: bool) -> None:
     """Reject an incomplete VPC, and an isolated job that would have to download its model."""
     if bool(subnets) != bool(groups):
@@ -145,6 +155,14 @@ def environment(names: Iterable[str]) -> None:
             )
 
 
+def no_duplicates(flag: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """Reject a name that is given twice: the last value would win in silence."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{flag} {name} is given twice; remove one of the two")
+
+
 def parse_hyperparameters(words: Iterable[str]) -> dict[str, str]:
     """Parse `name=value` words. Raises UserError for anything else, and for a name given twice."""
     values: dict[str, str] = {}
@@ -172,6 +190,20 @@ def channel(flag: str, path: Path) -> None:
         raise UserError(f"{flag}: the file {unreadable} cannot be read; change its permissions")
 
 
+def file_names(flag: str, path: Path) -> None:
+    """Reject what S3 does not take as a key: names that are not UTF-8, and long ones."""
+    for name in files_of(path):
+        try:
+            size = len(name.encode())
+        except UnicodeEncodeError:
+            shown = os.fsencode(name).decode(errors="backslashreplace")
+            raise UserError(
+                f"{flag}: the file '{shown}' has a name that is not UTF-8, which S3 does not take; rename it"
+            ) from None
+        if size > _MAX_KEY_BYTES:
+            raise UserError(f"{flag}: the name of the file {name[:60]}... is too long for S3; rename it")
+
+
 def model_directory(path: Path) -> None:
     """Reject a path that is neither a folder written by save_pretrained, nor one with its checkpoints or archive."""
     if not any(next(path.rglob(pattern), None) for pattern in ("config.json", "*.tar.gz")):
@@ -179,6 +211,23 @@ def model_directory(path: Path) -> None:
             f"--model {path} is not a model folder: it has no config.json; "
             "give a folder written by save_pretrained, or a model of the Hugging Face hub with model_name=..."
         )
+
+
+def unpacked_model(path: Path) -> None:
+    """Reject a path that is not an unpacked model.tar.gz, and name the folder nearby that is one."""
+    if (path / "config.json").is_file():
+        return
+    if path.is_file() and path.name.endswith(".tar.gz"):
+        raise UserError(
+            f"--model {path} is an archive; unpack it (mkdir model && tar -xzf {path} -C model), give model"
+        )
+    nearby = [folder for folder in (path / "model", path.parent / "model") if (folder / "config.json").is_file()]
+    if nearby:
+        raise UserError(f"--model {path} has no config.json; the model is in {nearby[0]}")
+    raise UserError(
+        f"--model {path} is not an unpacked model: it has no config.json; give the folder model/ of a job, as "
+        "`launch.py download` and `local` leave it"
+    )
 
 
 def parse_assignment(text: str) -> tuple[str, str]:

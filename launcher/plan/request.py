@@ -1,6 +1,6 @@
 """The CreateTrainingJob request as plain data: no SDK, no network, no credentials.
 
-`launch.py plan` prints it and `train` sends it; launcher/local/sdk.py turns it into an Estimator for local mode.
+`launch.py plan` prints it; launcher/sdk/estimators.py makes the Estimator of it, which `local` and `train` run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from text_classifier.contract.metric_names import metric_definitions
+from text_classifier.contract.hyperparameters import TABLE
+from text_classifier.contract.metric_names import BY_TASK, LOSSES, metric_definitions
 
 DEFAULT_BASE_JOB_NAME = "text-classification"
 DEFAULT_INSTANCE_TYPE = "ml.g5.xlarge"
@@ -21,7 +22,14 @@ DEFAULT_MAX_RUN_SECONDS = 24 * 60 * 60
 #: Maximum length of a tuning job's name, which is the prefix of its trials' names.
 MAX_TUNING_NAME = 32
 
-_ECR_REGISTRY = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/")
+#: The host of a registry in ECR, in every partition of AWS, with FIPS and dual-stack names.
+#: Source: https://docs.aws.amazon.com/general/latest/gr/ecr.html
+ECR_HOST = re.compile(
+    r"(?P<account>\d{12})\.(?:"
+    r"dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\."
+    r"(?:amazonaws\.(?:com|com\.cn|eu)|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
+    r"|dkr-ecr(?:-fips)?\.(?P<dual_stack_region>[a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.(?:com\.cn|eu)))"
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ def create_training_job(
     output: str,
     hyperparameters: Mapping[str, str],
     input_mode: str = "File",
+    distribution: str = "FullyReplicated",
     instance_type: str = DEFAULT_INSTANCE_TYPE,
     instance_count: int = 1,
     volume_gb: int = DEFAULT_VOLUME_GB,
@@ -68,7 +77,8 @@ def create_training_job(
 ) -> dict[str, Any]:
     """The request, with the same keys that the SDK's Estimator sends. `inputs` maps channels to URIs.
 
-    Without `spot` the job runs on demand.
+    `distribution` is that of the training data; each host gets all of the other channels. Without `spot` the job runs
+    on demand.
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
     """
@@ -77,10 +87,13 @@ def create_training_job(
         "AlgorithmSpecification": {
             "TrainingImage": image,
             "TrainingInputMode": input_mode,
-            "MetricDefinitions": metric_definitions(),
+            "MetricDefinitions": _metric_definitions(hyperparameters),
         },
         "RoleArn": role,
-        "InputDataConfig": [_channel(channel, uri) for channel, uri in inputs.items()],
+        "InputDataConfig": [
+            _channel(channel, uri, distribution if channel == "train" else "FullyReplicated")
+            for channel, uri in inputs.items()
+        ],
         "OutputDataConfig": {"S3OutputPath": output},
         "ResourceConfig": {
             "InstanceType": instance_type,
@@ -107,6 +120,13 @@ def create_training_job(
     return request
 
 
+def _metric_definitions(hyperparameters: Mapping[str, str]) -> list[dict[str, str]]:
+    """Those of the task; the job prints no others."""
+    default = next(row.default for row in TABLE if row.name == "task")
+    reported = (*LOSSES, *BY_TASK[hyperparameters.get("task", default)])
+    return [definition for definition in metric_definitions() if definition["Name"] in reported]
+
+
 def _secure(request: dict[str, Any], security: Security) -> None:
     if security.subnets:
         request["VpcConfig"] = {"Subnets": list(security.subnets), "SecurityGroupIds": list(security.security_groups)}
@@ -120,14 +140,14 @@ def _secure(request: dict[str, Any], security: Security) -> None:
         request["ResourceConfig"]["VolumeKmsKeyId"] = security.volume_kms_key
 
 
-def _channel(name: str, uri: str) -> dict[str, Any]:
+def _channel(name: str, uri: str, distribution: str) -> dict[str, Any]:
     return {
         "ChannelName": name,
         "DataSource": {
             "S3DataSource": {
                 "S3DataType": "S3Prefix",
                 "S3Uri": uri,
-                "S3DataDistributionType": "FullyReplicated",
+                "S3DataDistributionType": distribution,
             }
         },
     }
@@ -162,10 +182,16 @@ def checkpoints_uri(bucket: str, base: str, name: str) -> str:
     return f"s3://{bucket}/checkpoints/{base}/{name}/"
 
 
+def region_of_host(host: str) -> str | None:
+    """The region of a registry's host in ECR; None for other registries."""
+    match = ECR_HOST.fullmatch(host)
+    return (match["region"] or match["dual_stack_region"]) if match else None
+
+
 def region_of_image(image: str) -> str | None:
     """The region in an ECR image URI; None for other registries."""
-    match = _ECR_REGISTRY.match(image)
-    return match["region"] if match else None
+    host, slash, _ = image.partition("/")
+    return region_of_host(host) if slash else None
 
 
 def account_of_role(role: str) -> str:

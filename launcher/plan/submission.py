@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from launcher.plan import bill, checks, prices, request, search
+from launcher.plan import bill, checks, inputs, limits, prices, request, search
 from launcher.plan.channels import Channel, needed_files
 from launcher.plan.prices import Price
+from launcher.plan.s3 import Listing
 from launcher.plan.search import Search
 from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
@@ -31,6 +31,10 @@ class Submission:
     #: The account that must own the default bucket, which is created if missing; None for a bucket of the user.
     bucket_owner: str | None
     channels: Mapping[str, Channel]
+    #: The channels that are in S3 already, with what lies there; None where nobody has looked.
+    in_place: Mapping[str, Listing | None]
+    #: Why the data is streamed; None if it is not, or the user says so.
+    streaming: str | None
     kms_key: str | None
     search: Search | None = None
 
@@ -75,6 +79,11 @@ class Submission:
         for name, channel in self.channels.items():
             lines.append(f"reads   {self.uri(name)}: {name}, {len(channel.files)} file(s), {channel.size:,} bytes")
         jobs = f"{self.name}-*" if self.search else self.name
+        for name, listing in self.in_place.items():
+            found = f"{listing}, " if listing else ""
+            lines.append(f"reads   {self.uri(name)}: {name}, {found}in place")
+        if self.streaming:
+            lines.append(f"streams {self.streaming}")
         lines.append(f"writes  {self.job['OutputDataConfig']['S3OutputPath']}/{jobs}/output/")
         if "CheckpointConfig" in self.job:
             lines.append(f"writes  {self.job['CheckpointConfig']['S3Uri']}")
@@ -84,25 +93,54 @@ class Submission:
 
 def create(options: argparse.Namespace, searched: Search | None = None) -> Submission:
     """Check the options and create the request; with a search, the request of a tuning job. Raises UserError."""
-    paths = channel_paths(options)
+    paths = inputs.local_paths(options)
     check(options)
-    region = region_of(options)
-    bucket = options.bucket or request.default_bucket(region, options.role)
-    checks.bucket(bucket)
-    base, name = options.base_job_name, tuning_job_name(options) if searched else job_name(options)
+    region, bucket = region_of(options), bucket_of(options)
     channels = {
         key: Channel.from_path(path) if key == "model" else Channel.from_files(needed_files(path))
         for key, path in paths.items()
     }
+    name = tuning_job_name(options) if searched else job_name(options)
+    uris = {
+        key: request.input_uri(bucket, options.base_job_name, channel.content_hash) for key, channel in channels.items()
+    }
+    in_place = inputs.s3_sources(options)
+    uris |= {key: str(uri if options.listings.get(key) else uri.guess) for key, uri in in_place.items()}
+    submission = Submission(
+        job=request_of(options, name, {key: uris[key] for key in inputs.OPTION_OF_CHANNEL if key in uris}),
+        region=region,
+        bucket=bucket,
+        bucket_owner=None if options.bucket else request.account_of_role(options.role),
+        channels=channels,
+        in_place={key: inputs.listing(options, key) for key in in_place},
+        streaming=inputs.reason_to_stream(options),
+        kms_key=options.kms_key,
+        search=searched,
+    )
+    limits.check(submission.request)
+    return submission
+
+
+def bucket_of(options: argparse.Namespace) -> str:
+    """The bucket for data and results: --bucket, or SageMaker's default one. Raises UserError."""
+    bucket = options.bucket or request.default_bucket(region_of(options), options.role)
+    checks.bucket(bucket)
+    return bucket
+
+
+def request_of(options: argparse.Namespace, name: str, uris: Mapping[str, str]) -> dict[str, Any]:
+    """The CreateTrainingJob request of checked options for these URIs by channel."""
+    bucket, base = bucket_of(options), options.base_job_name
     spot = request.Spot(_max_wait(options), request.checkpoints_uri(bucket, base, name)) if options.spot else None
-    job = request.create_training_job(
+    return request.create_training_job(
         name=name,
         image=options.image,
         role=options.role,
-        inputs={key: request.input_uri(bucket, base, channel.content_hash) for key, channel in channels.items()},
+        inputs=uris,
         output=request.output_uri(bucket, base),
         hyperparameters=options.hyperparameters,
-        input_mode=options.input_mode,
+        input_mode=options.input_mode or ("FastFile" if inputs.reason_to_stream(options) else "File"),
+        distribution=options.distribution,
         instance_type=options.instance_type,
         instance_count=options.instance_count,
         volume_gb=options.volume_size,
@@ -120,8 +158,6 @@ def create(options: argparse.Namespace, searched: Search | None = None) -> Submi
         tags=dict(options.tag or ()),
         environment=_job_environment(options) | dict(options.environment or ()),
     )
-    owner = None if options.bucket else request.account_of_role(options.role)
-    return Submission(job, region, bucket, owner, channels, options.kms_key, searched)
 
 
 def _job_environment(options: argparse.Namespace) -> dict[str, str]:
@@ -146,10 +182,14 @@ def check_settings(options: argparse.Namespace) -> None:
         raise UserError("--max-wait applies to spot instances only; add --spot, or remove it")
     if options.keep_alive:
         checks.keep_alive(options.keep_alive, options.spot)
-    checks.input_mode(options.input_mode)
+    if options.input_mode:
+        checks.input_mode(options.input_mode)
+    checks.distribution(options.distribution)
     checks.network(options.subnet, options.security_group, options.network_isolation, bool(options.model))
     checks.volume_key(options.volume_kms_key, options.instance_type)
     checks.environment(name for name, _ in options.environment or ())
+    checks.no_duplicates("--environment", options.environment or ())
+    checks.no_duplicates("--tag", options.tag or ())
 
 
 def _max_wait(options: argparse.Namespace) -> int:
@@ -157,12 +197,29 @@ def _max_wait(options: argparse.Namespace) -> int:
 
 
 def region_of(options: argparse.Namespace) -> str:
-    """The region from --region, the environment, or the image URI. Raises UserError."""
+    """The region from --region, the environment, the image URI, or the profile. Raises UserError."""
     candidates = (options.region, os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"))
     region = next(filter(None, candidates), None) or request.region_of_image(getattr(options, "image", None) or "")
+    region = region or region_of_profile()
     if not region:
-        raise UserError("the AWS region is unknown; give --region, or set AWS_REGION")
+        raise UserError(
+            "the AWS region is unknown; give --region, set AWS_REGION, or set the region of the profile (aws configure)"
+        )
     checks.region(region)
+    return region
+
+
+def region_of_profile() -> str | None:
+    """The region of AWS_PROFILE, or of the default profile, in ~/.aws/config. Raises UserError without that profile."""
+    try:
+        import botocore.session
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        return None
+    try:
+        region: str | None = botocore.session.get_session().get_config_variable("region")
+    except BotoCoreError as error:
+        raise UserError(f"{error}; set AWS_PROFILE to a profile in ~/.aws/config") from None
     return region
 
 
@@ -178,20 +235,3 @@ def tuning_job_name(options: argparse.Namespace) -> str:
     name = options.job_name or request.tuning_job_name(options.base_job_name, datetime.now(UTC))
     checks.tuning_job_name(name)
     return name
-
-
-def channel_paths(options: argparse.Namespace) -> dict[str, Path]:
-    """The given paths by channel. Raises UserError for a path without files."""
-    given = {
-        "train": options.data,
-        "validation": options.validation,
-        "test": options.test,
-        "model": options.model,
-    }
-    paths = {name: path for name, path in given.items() if path}
-    for name, path in paths.items():
-        if name == "model":
-            checks.model_directory(path)
-        else:
-            checks.channel("--data" if name == "train" else f"--{name}", path)
-    return paths

@@ -34,7 +34,7 @@ class FakeDocker:
 
     def calls(self, command: str) -> list[str]:
         lines = (self.directory / "log").read_text().splitlines()
-        return [line for line in lines if line.startswith(command)]
+        return [line for line in lines if line.startswith(f"{command} ") and not line.endswith("--help")]
 
     def base(self) -> str:
         (call,) = self.calls("build")
@@ -50,6 +50,18 @@ def fake(checkout: Checkout, tmp_path: Path) -> FakeDocker:
 echo "$@" >>{directory}/log
 case "$1 $2" in
     "image inspect") name=${{!#}}; [[ -e {directory}/images/${{name//\\//_}} ]] && echo linux/amd64 ;;
+    "buildx version") [[ -n ${{BUILDX:-}} ]] || exit 1 ;;
+    "build --help") echo "      --load   Load the single-platform build result to docker images" ;;
+    build*)  # a builder in a container keeps the image unless it is told to load it
+        [[ ${{BUILDER:-}} == container && "$*" != *--load* ]] && exit
+        mkdir -p {directory}/images
+        while (($#)); do
+            case $1 in
+                --iidfile) echo sha256:1 >"$2" ;;
+                --tag) touch "{directory}/images/${{2//\\//_}}" ;;
+            esac
+            shift
+        done ;;
     "version --format") echo linux/${{ENGINE:-amd64}} ;;
     "pull --quiet") [[ ${{PULL:-}} == works ]] || {{ echo "no such host" >&2; exit 1; }} ;;
 esac
@@ -162,3 +174,18 @@ def test_a_base_of_another_platform_is_pulled_again(fake: FakeDocker) -> None:
     fake.add_image(DEFAULT)
     fake.build(PULL="works", PLATFORM="linux/arm64")
     assert fake.calls("pull") == [f"pull --quiet --platform linux/arm64 {DEFAULT}"]
+
+
+def test_a_builder_in_a_container_loads_the_image(fake: FakeDocker) -> None:
+    built = fake.build(BUILDX="yes", BUILDER="container")
+    assert built.returncode == 0, built.stderr
+    (call,) = fake.calls("build")
+    assert "--load" in call
+
+
+def test_a_builder_that_keeps_the_image_is_said_to(fake: FakeDocker) -> None:
+    fake.add_image(DEFAULT)
+    for _ in range(2):
+        built = fake.build(BUILDER="container")
+        assert_one_sentence(built, "the engine does not have sagemaker-text-classification:local", "docker buildx use")
+        fake.add_image("sagemaker-text-classification:local")  # of an earlier build

@@ -156,11 +156,49 @@ def test_no_token_for_a_host_that_is_not_ecrs(host: str) -> None:
         ecr.login_password(REGION, host)
 
 
-def test_no_token_for_another_account(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_push_to_the_registry_of_another_account(
+    built: Checkout, aws: dict[str, str], login_registry: Registry, docker_for_ecr: DockerForEcr
+) -> None:
+    """moto has one account, in which the repository of the other is missing."""
+    path, _ = docker_for_ecr(login_registry.host)
+    refused = built.push("--account", "999999999999", **aws, PATH=path)
+    assert_one_sentence(refused, f"account 999999999999 has no repository {NAME}", "account 123456789012")
+    own = built.push("--account", "123456789012", **aws, PATH=path)
+    assert own.returncode == 0, own.stderr
+
+
+def test_the_login_serves_the_registries_of_other_accounts(
+    aws: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in aws.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=f"is for {ECR_HOST}, not"):
-        ecr.login_password(REGION, ECR_HOST.replace("123456789012", "999999999999"))
+    other = ECR_HOST.replace("123456789012", "999999999999")
+    assert ecr.login_password(REGION, other) == ecr.login_password(REGION, ECR_HOST)
+
+
+def test_the_region_of_the_profile(
+    built: Checkout, aws: dict[str, str], login_registry: Registry, docker_for_ecr: DockerForEcr, tmp_path: Path
+) -> None:
+    path, _ = docker_for_ecr(login_registry.host)
+    config = tmp_path / "config"
+    config.write_text(f"[default]\nregion = {REGION}\n[profile far]\nregion = eu-west-1\n")
+    pushed = built.push(**{**aws, "AWS_REGION": "", "AWS_CONFIG_FILE": str(config)}, PATH=path)
+    assert pushed.stdout.startswith(ECR_HOST), pushed.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "eu-west-1"),
+        ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1"),
+        ("123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov", "us-iso-east-1"),
+        ("123456789012.dkr-ecr.eu-west-1.on.aws", "eu-west-1"),
+    ],
+)
+def test_every_host_of_ecr_is_one(host: str, region: str) -> None:
+    ecr.require_ecr_host(host, region)
 
 
 @pytest.mark.parametrize(
@@ -181,12 +219,23 @@ def test_each_answer_of_aws_is_one_line(code: str, part: str) -> None:
 # -- the scan
 
 
+def _basic(name: str, severity: str) -> dict:
+    return {"findings": [{"name": name, "severity": severity}]}
+
+
+def _enhanced(name: str, severity: str, status: str = "ACTIVE") -> dict:
+    details = {"vulnerabilityId": name}
+    return {"enhancedFindings": [{"packageVulnerabilityDetails": details, "severity": severity, "status": status}]}
+
+
 class Scans:
     """A fake ECR client whose scan goes through these states and then has these findings."""
 
-    def __init__(self, states: list[str], findings: list[tuple[str, str]]) -> None:
+    def __init__(self, states: list[str], findings: list[tuple[str, str]] | list[dict]) -> None:
         self.states = states
-        self.findings = [{"name": name, "severity": severity} for name, severity in findings]
+        self.pages = [
+            {"imageScanFindings": each if isinstance(each, dict) else _basic(*each)} for each in findings
+        ] or [{"imageScanFindings": {"findings": []}}]
         self.exceptions = boto3.client("ecr", region_name=REGION).exceptions
 
     def describe_image_scan_findings(self, **image: object) -> dict:
@@ -199,7 +248,7 @@ class Scans:
         return self
 
     def paginate(self, **image: object) -> list[dict]:
-        return [{"imageScanFindings": {"findings": [finding]}} for finding in self.findings]
+        return self.pages
 
 
 @pytest.fixture
@@ -218,7 +267,42 @@ def scan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]
 
 def test_the_scan_is_waited_for_and_counted(scan: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     scan(["none", "PENDING", "IN_PROGRESS", "COMPLETE"], [("CVE-1", "HIGH"), ("CVE-2", "LOW"), ("CVE-3", "HIGH")])
-    assert capsys.readouterr().err == "scan: 2 HIGH\nscan: 1 LOW\n"
+    assert capsys.readouterr().err == "scan: status COMPLETE, 2 HIGH, 1 LOW\n"
+    scan(["COMPLETE"], [])
+    assert capsys.readouterr().err == "scan: status COMPLETE, no findings\n"
+
+
+def test_the_findings_of_enhanced_scanning_count(scan: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    critical = [_enhanced("CVE-1", "CRITICAL"), _enhanced("CVE-2", "LOW")]
+    with pytest.raises(UserError, match="critical findings of the scan: CVE-1;"):
+        scan(["PENDING", "ACTIVE"], critical)
+    assert capsys.readouterr().err == "scan: status ACTIVE, 1 CRITICAL, 1 LOW\n"
+    scan(["ACTIVE"], critical, "CVE-1 2999-12-31 never called\n")
+    scan(["ACTIVE"], [_enhanced("CVE-1", "CRITICAL", "CLOSED")])
+    with pytest.raises(UserError, match="critical findings of the scan: a title;"):
+        scan(["ACTIVE"], [{"enhancedFindings": [{"title": "a title", "severity": "CRITICAL"}]}])
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        ({}, "ended without findings to read"),
+        ({"imageScanCompletedAt": 1}, "ended without findings to read"),
+        ({"findings": [], "findingSeverityCounts": {"CRITICAL": 2}}, "ECR counts 2 critical findings but lists none"),
+    ],
+)
+def test_a_scan_without_findings_to_read_has_not_passed(scan: Callable[..., None], found: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        scan(["COMPLETE"], [found])
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["FAILED", "UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED", "FINDINGS_UNAVAILABLE", "LIMIT_EXCEEDED", "NEW"],
+)
+def test_every_other_state_has_not_passed(scan: Callable[..., None], state: str) -> None:
+    with pytest.raises(UserError, match=f"ECR did not scan the image: status {state}"):
+        scan(["PENDING", state], [])
 
 
 def test_a_push_that_waits_for_the_scan_fails_with_it(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import IMAGE, Checkout, assert_one_sentence, docker
+from .conftest import IMAGE, Checkout, Registry, assert_one_sentence, docker
 
 
 @pytest.mark.parametrize("command", ["build", "push"])
@@ -40,7 +40,54 @@ def test_no_git_checkout(checkout: Checkout) -> None:
     checkout.build()
     shutil.rmtree(checkout.path / ".git")
     answer = checkout.push("--registry", "127.0.0.1:1", GIT_CEILING_DIRECTORIES=str(checkout.path.parent))
-    assert_one_sentence(answer, "git reports none", "commit first", "not a git repository")
+    assert_one_sentence(answer, "git reports none", "give --tag", "not a git repository")
+
+
+def test_a_download_without_git_needs_a_tag_alone(checkout: Checkout, registry: Registry) -> None:
+    shutil.rmtree(checkout.path / ".git")
+    outside = {"GIT_CEILING_DIRECTORIES": str(checkout.path.parent)}
+    checkout.build(**outside)
+    pushed = checkout.push("--registry", registry.host, "--tag", "v1", **outside)
+    assert pushed.returncode == 0, pushed.stderr
+    assert "is pushed as v1, and its label has no commit" in pushed.stderr
+    again = checkout.push("--registry", registry.host, "--tag", "v1", "--allow-dirty", **outside)
+    assert again.returncode == 0, again.stderr
+
+
+def test_the_commit_of_a_repository_around_the_download_is_not_its_own(checkout: Checkout) -> None:
+    """As with dotfiles in the home folder."""
+    shutil.move(checkout.path / ".git", checkout.path.parent)
+    checkout.build()
+    label = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
+    assert docker("image", "inspect", "--format", label, IMAGE) == "unknown"
+    assert_one_sentence(checkout.push("--registry", "127.0.0.1:1"), "git reports none for this folder", "give --tag")
+
+
+@pytest.mark.parametrize("command", ["build", "push"])
+def test_a_user_whom_the_engine_refuses(checkout: Checkout, tmp_path: Path, command: str) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    refusal = "Got permission denied while trying to connect to the Docker daemon socket"
+    (tools / "docker").write_text(f"#!/bin/sh\necho '{refusal}' >&2\nexit 1\n")
+    (tools / "docker").chmod(0o755)
+    answer = checkout.script(command, PATH=f"{tools}:{checkout.environment['PATH']}")
+    assert_one_sentence(answer, "denies access to this user", "sudo usermod -aG docker", "log in again")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--registry", "999999999999.dkr.ecr.eu-west-1.amazonaws.com"], "or give --account 999999999999."),
+        (["--registry", "999999999999.dkr-ecr.eu-west-1.on.aws"], "or give --account 999999999999."),
+        (["--account", "12"], "give the 12 digits"),
+    ],
+)
+def test_the_registry_of_another_account_is_named_by_its_account(
+    checkout: Checkout, words: list[str], part: str
+) -> None:
+    answer = checkout.push(*words)
+    assert answer.returncode == 2
+    assert part in answer.stderr.splitlines()[0]
 
 
 def test_image_for_another_platform(checkout: Checkout, tmp_path: Path) -> None:

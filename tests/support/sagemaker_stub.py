@@ -119,6 +119,9 @@ class Stub:
         self.describe_hook(self.jobs[TrainingJobName])
         return self.jobs[TrainingJobName]
 
+    def _ListTags(self, **request: Any) -> dict[str, Any]:
+        return {"Tags": []}
+
     def _StopTrainingJob(self, TrainingJobName: str) -> dict[str, Any]:
         job = self._DescribeTrainingJob(TrainingJobName)
         if job["TrainingJobStatus"] != "InProgress":

@@ -218,3 +218,82 @@ def test_the_quota_of_a_search_is_for_all_trials_at_a_time(stub, capsys, tmp_pat
     assert launch.main(["plan", "--tune", "--max-parallel-jobs=2", *words]) == 0
     assert launch.main(["plan", "--tune", "--max-parallel-jobs=2", "--instance-count=2", *words]) == launch.REFUSED
     assert f"{QUOTA!r} is 2 in {REGION}, but 4 are needed" in capsys.readouterr().out
+
+
+@pytest.fixture
+def network():
+    """A subnet and a security group of the default VPC."""
+    ec2 = boto3.client("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]
+    groups = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [subnet["VpcId"]]}])
+    return subnet["SubnetId"], groups["SecurityGroups"][0]["GroupId"], subnet["VpcId"]
+
+
+def test_a_network_that_exists_passes(examine, network):
+    subnet, group, vpc = network
+    findings = examine(f"--subnet={subnet}", f"--security-group={group}")[1]
+    assert findings["network"] == ("ok", f"{subnet}, {group} in {vpc}")
+
+
+def test_a_network_that_is_made_up_fails(examine, network):
+    subnet, group, _ = network
+    findings = examine("--subnet=subnet-0123456789abcdef0", f"--security-group={group}")[1]
+    assert findings["network"] == (
+        "failed", f"--subnet subnet-0123456789abcdef0 does not exist in {REGION}; correct it, or --region"
+    )  # fmt: skip
+    findings = examine(f"--subnet={subnet}", "--security-group=sg-0123456789abcdef0")[1]
+    assert findings["network"][0] == "failed"
+    assert "--security-group sg-0123456789abcdef0 does not exist" in findings["network"][1]
+
+
+def test_a_network_of_two_vpcs_fails(examine, network):
+    ec2 = boto3.client("ec2")
+    other = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    group = ec2.create_security_group(GroupName="other", Description="other", VpcId=other)["GroupId"]
+    level, text = examine(f"--subnet={network[0]}", f"--security-group={group}")[1]["network"]
+    assert level == "failed"
+    assert "are not in one VPC" in text
+
+
+def test_keys_are_looked_at(examine):
+    kms = boto3.client("kms")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    assert examine(f"--kms-key={key}")[1]["key"] == ("ok", f"{key} for --kms-key")
+    kms.disable_key(KeyId=key)
+    assert examine(f"--kms-key={key}")[1]["key"] == (
+        "failed", f"--kms-key {key} is Disabled; enable it, or give another key"
+    )  # fmt: skip
+    level, text = examine("--kms-key=alias/none")[1]["key"]
+    assert (level, text) == ("failed", f"--kms-key alias/none does not exist in {REGION}; correct it, or --region")
+
+
+def principal(value, **more):
+    return {"Effect": "Allow", "Principal": value, "Action": "sts:AssumeRole"} | more
+
+
+CONDITION = {"Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}}}
+
+
+@pytest.mark.parametrize(
+    ("statements", "level"),
+    [
+        (principal("*", **CONDITION), "warning"),
+        ([principal({"AWS": "*"})], "warning"),
+        ([principal({"AWS": ["*"]})], "warning"),
+        (principal({"Service": ["ec2.amazonaws.com", "sagemaker.amazonaws.com"]}), "ok"),
+        ([principal("*"), principal({"Service": "sagemaker.amazonaws.com"}, **CONDITION)], "ok"),
+        (principal({"Service": "sagemaker.amazonaws.com"}, Action=["sts:TagSession", "sts:AssumeRole"]), "ok"),
+        (principal({"Service": "sagemaker.amazonaws.com"}, Action="sts:*"), "ok"),
+        (principal({"Service": "sagemaker.amazonaws.com"}, Action="sts:TagSession"), "failed"),
+        (principal({"Service": "sagemaker.amazonaws.com"}, Effect="Deny"), "failed"),
+        (principal({"AWS": f"arn:aws:iam::{ACCOUNT}:root"}), "failed"),
+        (principal({"Federated": "cognito-identity.amazonaws.com"}), "failed"),
+        ({"Effect": "Allow", "NotPrincipal": {"AWS": "x"}, "Action": "sts:AssumeRole"}, "failed"),
+        ([], "failed"),
+    ],
+)
+def test_every_legal_trust_policy_is_read(examine, statements, level, monkeypatch):
+    policy = {"Version": "2012-10-17", "Statement": statements}
+    trust_of = account._trust
+    monkeypatch.setattr(account, "_trust", lambda document: trust_of(policy))  # moto refuses some legal ones
+    assert examine()[1]["role"][0] == level

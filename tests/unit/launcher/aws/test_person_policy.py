@@ -48,7 +48,8 @@ def needed(service, operation, arguments):
     elif service == "logs":
         yield action, f"{arn}log-group:{arguments['logGroupName']}:log-stream:x"
     elif service == "iam":
-        yield action, f"arn:aws:iam::{ACCOUNT}:role/{arguments['RoleName']}"
+        name = arguments.get("RoleName") or arguments["PolicySourceArn"].rpartition("/")[2]
+        yield action, f"arn:aws:iam::{ACCOUNT}:role/{name}"
     elif service == "sagemaker" and ("TrainingJobName" in arguments or "HyperParameterTuningJobName" in arguments):
         is_training = "TrainingJobName" in arguments
         resource = f"{arn}training-job/x" if is_training else f"{arn}hyper-parameter-tuning-job/x"
@@ -93,6 +94,8 @@ def calls(monkeypatch):
 
     def recorded(self, operation, arguments):
         made.append((self.meta.service_model.service_name, operation, arguments))
+        if operation == "SimulatePrincipalPolicy":  # moto lacks it
+            return {"EvaluationResults": [{"EvalDecision": "allowed"}]}
         return call(self, operation, arguments)
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", recorded)
@@ -122,6 +125,13 @@ def live(stub, monkeypatch, tmp_path, outputs):
     stub.log("job-1", "a line")
     stub.trial("search-1", "Completed", 0.9, 60, epochs="1")
     assert launch.main(["plan", *of_job]) == 0
+    ec2 = boto3.client("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]
+    group = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [subnet["VpcId"]]}])["SecurityGroups"][0]
+    place = [f"--subnet={subnet['SubnetId']}", f"--security-group={group['GroupId']}"]
+    assert launch.main(["plan", *of_job, *place]) == 0
+    boto3.client("s3").put_object(Bucket=outputs["Bucket"], Key="mine/reviews.tsv", Body=b"label\ttext\n")
+    assert launch.main(["plan", *of_job[:-1], f"--data=s3://{outputs['Bucket']}/mine/"]) == 0
     assert launch.main(["train", "--skip-data-check", *of_job, "--job-name=job-1"]) == 0
     # exit code 1: it has no best trial
     assert launch.main(["tune", "--skip-data-check", *of_job, "--job-name=search-1", "--max-jobs=1"]) == 1

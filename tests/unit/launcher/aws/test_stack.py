@@ -109,3 +109,20 @@ def test_down_keeps_what_people_made_unless_told(outputs, capsys):
     assert s3.list_objects_v2(Bucket=outputs["Bucket"])["KeyCount"] == 1
     assert run(capsys, "down", "--with-contents")[0] == 0
     assert s3.list_buckets()["Buckets"] == []
+
+
+def test_further_buckets_may_be_read_and_not_written(capsys):
+    arns = ["arn:aws:s3:::one", "arn:aws:s3:::two"]
+    code, out, err = run(capsys, "up", "--parameter", f"DataBuckets={','.join(arns)}")
+    assert (code, err) == (0, "")
+    role = dict(line.split() for line in out.splitlines())["Role"].rpartition("/")[2]
+    policy = boto3.client("iam").get_role_policy(RoleName=role, PolicyName="data")["PolicyDocument"]
+    find, read = policy["Statement"]
+    assert find["Resource"] == arns
+    assert read["Resource"] == [f"{arn}/*" for arn in arns]
+    assert read["Action"] == "s3:GetObject"
+
+
+def test_without_further_buckets_there_is_no_policy_for_them(outputs):
+    names = boto3.client("iam").list_role_policies(RoleName=outputs["Role"].rpartition("/")[2])["PolicyNames"]
+    assert "data" not in names

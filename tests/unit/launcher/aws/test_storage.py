@@ -7,10 +7,12 @@ import tarfile
 import boto3
 import botocore.client
 import pytest
+from boto3.exceptions import RetriesExceededError
+from botocore.exceptions import EndpointConnectionError
 
 import launch
 from launcher import ROOT
-from launcher.aws import commands
+from launcher.aws import commands, storage
 from support.launching import ACCOUNT, BUCKET, JOB, REGION, assert_one_sentence, keys, refuse
 
 pytestmark = pytest.mark.usefixtures("aws_stub", "clock")
@@ -133,3 +135,37 @@ def test_the_default_bucket_is_asked_for_with_its_owner(train, monkeypatch):
     assert train()[0] == 0
     for operation in ("HeadBucket", "ListObjectsV2", "PutObject"):
         assert (operation, ACCOUNT) in calls
+
+
+@pytest.mark.parametrize("error", [RetriesExceededError("x"), EndpointConnectionError(endpoint_url="https://s3")])
+def test_a_download_that_was_cut_off_goes_on(command, artifacts, tmp_path, monkeypatch, error):
+    artifacts("model", archive(**{"config.json": b"{}"}))
+    artifacts("output", archive(**{"data/metrics.json": b"{}"}))
+    fetched = []
+    fetch = storage._fetch
+
+    def fetch_one(s3, uri, file, size):
+        if not file.exists():
+            fetched.append(file.name)
+        if len(fetched) == 2 and file.name == "output.tar.gz":
+            raise error
+        fetch(s3, uri, file, size)
+
+    monkeypatch.setattr(storage, "_fetch", fetch_one)
+    folder = tmp_path / "x"
+    assert_one_sentence(
+        command("download", JOB, "--to", folder), launch.REFUSED, "the same command goes on where it was"
+    )
+    (folder / "model" / "half").write_text("unpacked by a run that was killed")
+    assert command("download", JOB, "--to", folder)[0] == 0
+    assert fetched == ["model.tar.gz", "output.tar.gz", "output.tar.gz"]
+    assert sorted(path.name for path in folder.iterdir()) == ["model", "model.tar.gz", "output", "output.tar.gz"]
+    assert sorted(path.name for path in (folder / "model").iterdir()) == ["config.json"]
+    assert_one_sentence(command("download", JOB, "--to", folder), launch.WRONG_USE, "already exists; delete it")
+
+
+def test_a_cut_off_download_of_another_job_is_not_continued(command, artifacts, tmp_path):
+    artifacts("model", archive(**{"config.json": b"{}"}))
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / ".unfinished-download").write_text("another")
+    assert_one_sentence(command("download", JOB, "--to", tmp_path / "x"), launch.WRONG_USE, "already exists")

@@ -1,5 +1,7 @@
 """Docker Compose for the SDK."""
 
+import csv
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from launcher.local import engine
 from support.launching import fake_docker
+from text_classifier.contract.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_aws")
 
@@ -43,3 +46,52 @@ def test_compose_is_found_where_the_sdk_would_not_find_it(monkeypatch, tmp_path,
             shim = Path(variables["PATH"].split(os.pathsep)[0])
             assert shim.is_dir()
     assert not needs_shim or not shim.exists()
+
+
+@pytest.mark.parametrize("name", ["a:b", "a,b", 'a"b', "a b", "a=b", "ä", "a\nb", "source=/x,target=/y"])
+def test_a_mount_takes_every_legal_name(name):
+    """docker reads the value as a line of CSV; Python's csv reads it as Go's does."""
+    option = engine.bind_mount(Path("/data") / name, f"/opt/{name}")
+    [fields] = csv.reader(io.StringIO(option.removeprefix("--mount="), newline=""))
+    assert fields == ["type=bind", f"source=/data/{name}", f"target=/opt/{name}", "readonly"]
+
+
+@pytest.mark.parametrize(
+    ("run", "sentence"),
+    [
+        ("exit 0", "does not see this machine's folder"),  # an empty folder of this name, and a `cat` that says nothing
+        ("echo 'cat: /probe/probe: No such file or directory' >&2; exit 1", "does not see this machine's folder"),
+        ("echo 'docker: invalid mount config: bind source path does not exist: /x.' >&2; exit 125", "does not see"),
+        ("echo 'docker: Error response from daemon: OCI runtime' >&2; exit 125", "cannot be started (docker: Error"),
+    ],
+)
+def test_an_engine_that_does_not_see_the_folder_is_found_before_training(monkeypatch, tmp_path, run, sentence):
+    fake_docker(tmp_path / "bin", f"run*) {run} ;;")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(UserError) as error:
+        engine.require_shared(tmp_path, "image")
+    assert sentence in str(error.value)
+    assert not (tmp_path / "probe").exists()
+
+
+def test_an_engine_that_sees_the_folder_passes(monkeypatch, tmp_path):
+    fake_docker(tmp_path / "bin", f"run*) cat {tmp_path}/probe ;;")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    engine.require_shared(tmp_path, "image")
+    (tmp_path / "a:b").mkdir()
+    with pytest.raises(UserError, match="has the character : in its name"):
+        engine.require_shared(tmp_path / "a:b", "image")
+
+
+def test_a_user_whom_the_engine_refuses_is_told_the_group(monkeypatch, tmp_path):
+    refusal = "Got permission denied while trying to connect to the Docker daemon socket"
+    fake_docker(tmp_path / "bin", f"version*) echo '{refusal}' >&2; exit 1 ;;")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match=r"join the group docker \(sudo usermod -aG docker \w+\) and log in again"):
+        engine.require_engine()
+
+
+def test_a_mount_that_the_engine_does_not_see_is_named():
+    message = 'docker: Error response from daemon: invalid mount config for type "bind": bind source path does not '
+    assert "folder /data/x.tsv (it" in (engine.unseen_mount(f"{message}exist: /data/x.tsv.\nSee help.\n") or "")
+    assert engine.unseen_mount("docker: no such image") is None

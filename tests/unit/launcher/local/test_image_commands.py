@@ -22,8 +22,8 @@ def test_check_shows_the_image_the_channels_of_a_job(docker_log, reviews, tmp_pa
         "run",
         "--rm",
         "--network=none",
-        f"--volume={reviews}:{sagemaker.BASE}/input/data/train/reviews.tsv:ro",
-        f"--volume={folder}:{sagemaker.BASE}/input/data/validation:ro",
+        f"--mount=type=bind,source={reviews},target={sagemaker.BASE}/input/data/train/reviews.tsv,readonly",
+        f"--mount=type=bind,source={folder},target={sagemaker.BASE}/input/data/validation,readonly",
         "sagemaker-text-classification:local",
         "check",
         "--label_map",
@@ -38,8 +38,8 @@ def test_predict_reads_the_model_and_writes_beside(docker_log, reviews, tmp_path
     words = ["--model", tmp_path / "model", "--data", reviews, "--output", tmp_path / "scores.csv", "--calibrated"]
     assert launch.main(["predict", *map(str, words)]) == 0
     lines = log.read_text().splitlines()
-    assert f"--volume={tmp_path}/model:/model:ro" in lines
-    assert f"--volume={tmp_path}:/output" in lines
+    assert f"--mount=type=bind,source={tmp_path}/model,target=/model,readonly" in lines
+    assert f"--mount=type=bind,source={tmp_path},target=/output" in lines
     assert lines[lines.index("predict") :] == [
         "predict", "--model", "/model", "--data", "/data/reviews.tsv", "--output", "/output/scores.csv", "--calibrated",
     ]  # fmt: skip
@@ -112,7 +112,7 @@ def test_train_takes_the_local_image_where_it_does_not_have_the_jobs(docker_log,
 def test_train_continues_with_a_warning_where_it_cannot_check(docker_log, reviews, sent, capsys, cases, reason):
     docker_log(cases=cases)
     assert launch.main(["train", *TRAIN, "--data", str(reviews)]) == launch.REFUSED
-    assert capsys.readouterr().err.startswith(f"WARNING: the data is uploaded without a check: {reason}")
+    assert capsys.readouterr().err.startswith(f"WARNING: the job starts without a check of the data: {reason}")
     assert len(sent) == 1
 
 

@@ -62,7 +62,11 @@ def test_mistakes_end_in_one_sentence(plan, words, sentence):
         ("image", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name", "has no tag or digest"),
         ("image", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name:latest", "has no tag or digest"),
         ("image", "sagemaker-text-classification:local", "exists on this machine only; push it with `make push`"),
-        ("image", "registry.example.com:443/name:tag", "the AWS region is unknown; give --region, or set AWS_REGION"),
+        (
+            "image",
+            "registry.example.com:443/name:tag",
+            "the AWS region is unknown; give --region, set AWS_REGION, or set the region of the profile",
+        ),
         ("role", "my-role", "--role 'my-role' is not the ARN of a role"),
         ("data", "nowhere.tsv", "--data nowhere.tsv does not exist"),
     ],

@@ -11,13 +11,9 @@ import pytest
 from botocore.validate import ParamValidator
 
 import launcher.plan.request as requests
-from launcher.local import sdk
-from launcher.plan import checks
+from launcher.plan import checks, limits
+from launcher.sdk import estimators
 from text_classifier.contract import metric_names as metrics
-
-# isort: split
-# launcher.local.sdk must be imported before the SDK, which it configures.
-from sagemaker.estimator import Estimator
 
 GOLDEN = Path(__file__).with_name("golden_request.json")
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -91,48 +87,12 @@ def plain(request):
     return left
 
 
-def estimator(request, session):
-    """The Estimator that sends this request."""
-    algorithm, resources, vpc = (
-        request["AlgorithmSpecification"],
-        request["ResourceConfig"],
-        request.get("VpcConfig", {}),
-    )
-    return Estimator(
-        image_uri=algorithm["TrainingImage"],
-        role=request["RoleArn"],
-        instance_count=resources["InstanceCount"],
-        instance_type=resources["InstanceType"],
-        keep_alive_period_in_seconds=resources.get("KeepAlivePeriodInSeconds"),
-        volume_size=resources["VolumeSizeInGB"],
-        volume_kms_key=resources.get("VolumeKmsKeyId"),
-        max_run=request["StoppingCondition"]["MaxRuntimeInSeconds"],
-        max_wait=request["StoppingCondition"].get("MaxWaitTimeInSeconds"),
-        use_spot_instances=request.get("EnableManagedSpotTraining", False),
-        checkpoint_s3_uri=request.get("CheckpointConfig", {}).get("S3Uri"),
-        input_mode=algorithm["TrainingInputMode"],
-        output_path=request["OutputDataConfig"]["S3OutputPath"],
-        output_kms_key=request["OutputDataConfig"].get("KmsKeyId"),
-        hyperparameters=request.get("HyperParameters"),
-        metric_definitions=algorithm["MetricDefinitions"],
-        subnets=vpc.get("Subnets"),
-        security_group_ids=vpc.get("SecurityGroupIds"),
-        enable_network_isolation=request.get("EnableNetworkIsolation", False),
-        encrypt_inter_container_traffic=request.get("EnableInterContainerTrafficEncryption", False),
-        tags=request.get("Tags"),
-        environment=request.get("Environment"),
-        debugger_hook_config=False,
-        disable_profiler=request["ProfilerConfig"]["DisableProfiler"],
-        sagemaker_session=session,
-    )
-
-
 @pytest.mark.parametrize("change", [dict, on_demand, warm_pool, plain])
 @pytest.mark.parametrize("hyperparameters", [{"epochs": "2"}, {}])
 def test_estimator_sends_exactly_the_plain_data(hyperparameters, change):
     sent = {}
 
-    class CapturingSession(sdk.Session):
+    class CapturingSession(estimators.Session):
         def _intercept_create_request(self, request, create, func_name=None):
             sent[func_name] = request
 
@@ -142,40 +102,15 @@ def test_estimator_sends_exactly_the_plain_data(hyperparameters, change):
     request = change(full_request()) | {"HyperParameters": hyperparameters}
     if not hyperparameters:
         del request["HyperParameters"]
-    session = CapturingSession(boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=sdk.SDK_CONFIG)
-    inputs = {
-        channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in request["InputDataConfig"]
-    }
-    estimator(request, session).fit(inputs, job_name=request["TrainingJobName"])
+    session = CapturingSession(
+        boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=estimators.SDK_CONFIG
+    )
+    estimators.fit(request, session, wait=True)
     assert list(sent) == ["train"]
     expected, captured = flat(request), flat(sent["train"])
     assert sorted(captured) == sorted(expected)
     for key, value in expected.items():
         assert captured[key] == value, key
-
-
-def violations(value, shape, path=""):
-    """Violations that ParamValidator does not check: patterns, allowed values and sizes of the service model."""
-    if shape.type_name == "structure":
-        for key, item in value.items():
-            yield from violations(item, shape.members[key], f"{path}.{key}")
-    elif shape.type_name == "map":
-        for key, item in value.items():
-            yield from violations(key, shape.key, f"{path} key")
-            yield from violations(item, shape.value, f"{path}.{key}")
-    elif shape.type_name == "list":
-        for index, item in enumerate(value):
-            yield from violations(item, shape.member, f"{path}[{index}]")
-    elif shape.type_name == "string":
-        # Python's re has no Unicode classes for letters, separators and numbers.
-        pattern = shape.metadata.get("pattern", "").replace(r"\p{L}\p{Z}\p{N}", r"\w\s")
-        if pattern and not re.fullmatch(pattern, value):
-            yield f"{path}: {value!r} does not match {pattern}"
-        if shape.enum and value not in shape.enum:
-            yield f"{path}: {value!r} is none of {shape.enum}"
-    size = len(value) if isinstance(value, str | list | dict) else value
-    if not shape.metadata.get("min", size) <= size <= shape.metadata.get("max", size):
-        yield f"{path}: the size {size} is not allowed"
 
 
 @pytest.mark.parametrize("change", [dict, on_demand, warm_pool, plain])
@@ -185,8 +120,7 @@ def test_request_is_valid_by_the_service_model(change):
     request = change(full_request())
     report = ParamValidator().validate(request, shape)
     assert not report.has_errors(), report.generate_report()
-    assert list(violations(request, shape)) == []
-    assert list(violations(request | {"TrainingJobName": "under_score"}, shape)) != []
+    limits.check(request)
 
 
 def test_default_instance_type_is_known_to_the_service():
@@ -195,19 +129,22 @@ def test_default_instance_type_is_known_to_the_service():
 
 
 @pytest.mark.parametrize("number", [4.9e-05, float("nan"), float("inf"), -1.5, 0.0, 1.0, 0.8765, 1e20])
-def test_metric_definitions_find_every_number_that_the_job_prints(number):
-    line = f"12:30 INFO {metrics.line(2, 170, dict.fromkeys(metrics.REPORTED, number))}"
-    definitions = full_request()["AlgorithmSpecification"]["MetricDefinitions"]
-    assert [definition["Name"] for definition in definitions] == list(metrics.REPORTED)
+@pytest.mark.parametrize("task", metrics.BY_TASK)
+def test_metric_definitions_find_every_number_that_the_job_prints(task, number):
+    reported = [name for name in metrics.REPORTED if name in (*metrics.LOSSES, *metrics.BY_TASK[task])]
+    line = f"12:30 INFO {metrics.line(2, 170, dict.fromkeys(reported, number))}"
+    definitions = requests._metric_definitions({"task": task})
+    assert [definition["Name"] for definition in definitions] == reported
     for definition in definitions:
         found = re.findall(definition["Regex"], line)
         assert found == [f"{number:.6g}"], definition["Name"]
 
 
 def test_metric_definitions_do_not_take_one_metric_for_another():
-    line = metrics.line(1, 1, {name: float(position) for position, name in enumerate(metrics.REPORTED)})
-    for position, definition in enumerate(full_request()["AlgorithmSpecification"]["MetricDefinitions"]):
-        assert re.findall(definition["Regex"], line) == [str(position)]
+    values = {name: float(position) for position, name in enumerate(metrics.REPORTED)}
+    line = metrics.line(1, 1, values)
+    for definition in (each for task in metrics.BY_TASK for each in requests._metric_definitions({"task": task})):
+        assert re.findall(definition["Regex"], line) == [f"{values[definition['Name']]:.6g}"]
 
 
 def test_job_names_are_allowed_and_differ_within_a_second():

@@ -9,12 +9,13 @@ import pytest
 from botocore.validate import ParamValidator
 
 import launcher.plan.request as requests
-from launcher.local import sdk
-from launcher.plan import search
-from unit.launcher.plan.test_request import estimator, flat, full_request, on_demand, plain, violations
+from launcher.plan import limits, search
+from launcher.sdk import estimators
+from text_classifier.contract.errors import UserError
+from unit.launcher.plan.test_request import flat, full_request, on_demand, plain
 
 # isort: split
-# launcher.local.sdk must be imported before the SDK, which it configures.
+# launcher.sdk.estimators must be imported before the SDK, which it configures.
 from sagemaker.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter
 from sagemaker.tuner import HyperparameterTuner
 
@@ -48,7 +49,7 @@ def test_request_is_the_golden_one():
     assert search.create_tuning_job(full_request(), SEARCH) == json.loads(GOLDEN.read_text())
 
 
-class CapturingSession(sdk.Session):
+class CapturingSession(estimators.Session):
     """Keeps the request instead of sending it."""
 
     def _intercept_create_request(self, request, create, func_name=None):
@@ -69,7 +70,7 @@ def tuner(request, job, session):
             low, high = number(entry["MinValue"]), number(entry["MaxValue"])
             ranges[entry["Name"]] = parameter(low, high, entry["ScalingType"])
     return HyperparameterTuner(
-        estimator(job, session),
+        estimators.from_request(job, session),
         objective["MetricName"],
         ranges,
         metric_definitions=job["AlgorithmSpecification"]["MetricDefinitions"],
@@ -86,12 +87,11 @@ def tuner(request, job, session):
 def test_tuner_sends_exactly_the_plain_data(change, searched):
     job = change(full_request())
     request = search.create_tuning_job(job, searched)
-    session = CapturingSession(boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=sdk.SDK_CONFIG)
-    inputs = {
-        channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in job["InputDataConfig"]
-    }
+    session = CapturingSession(
+        boto_session=boto3.Session(region_name="eu-west-1"), sagemaker_config=estimators.SDK_CONFIG
+    )
     name = request["HyperParameterTuningJobName"]
-    tuner(request, job, session).fit(inputs, job_name=name, include_cls_metadata=False, wait=False)
+    tuner(request, job, session).fit(estimators.inputs_of(job), job_name=name, include_cls_metadata=False, wait=False)
     function, sent = session.sent
     assert function == "create_tuning_job"
     expected, captured = flat(request), flat(sent)
@@ -108,8 +108,9 @@ def test_request_is_valid_by_the_service_model(change, searched):
     request = search.create_tuning_job(change(full_request()), searched)
     report = ParamValidator().validate(request, shape)
     assert not report.has_errors(), report.generate_report()
-    assert list(violations(request, shape)) == []
-    assert list(violations(request | {"HyperParameterTuningJobName": "a" * 33}, shape)) != []
+    limits.check(request)
+    with pytest.raises(UserError, match="--job-name is 33 characters long, but AWS allows 32; shorten it"):
+        limits.check(request | {"HyperParameterTuningJobName": "a" * 33})
 
 
 def test_what_may_be_chosen_is_what_the_service_knows():

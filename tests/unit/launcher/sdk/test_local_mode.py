@@ -1,4 +1,4 @@
-"""Replacements of functions of the SDK in launcher/local/sdk.py."""
+"""Replacements of functions of the SDK in launcher/sdk/local_mode.py."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 import boto3
 import pytest
 
-from launcher.local import sdk
+from launcher.sdk import local_mode
 
 
 def process(script):
@@ -15,7 +15,7 @@ def process(script):
 
 def test_the_log_is_shown_to_its_last_line_and_without_what_compose_adds(capsys):
     script = r"print('\x1b[36molyvqza4ph-algo-1-4z3pk |\x1b[0m a=1;\r'); [print(n) for n in range(5000)]; print('last')"
-    assert sdk._stream_log(process(script)) == 0
+    assert local_mode._stream_log(process(script)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "algo-1 | a=1;"
     assert lines[-1] == "last"
@@ -25,17 +25,17 @@ def test_the_log_is_shown_to_its_last_line_and_without_what_compose_adds(capsys)
 @pytest.mark.parametrize("code", [1, 130])
 def test_every_exit_code_but_0_is_a_failure(code):
     with pytest.raises(RuntimeError, match=f"exit code {code}"):
-        sdk._stream_log(process(f"raise SystemExit({code})"))
+        local_mode._stream_log(process(f"raise SystemExit({code})"))
 
 
 def test_an_interrupt_ends_compose(monkeypatch):
     def interrupted(*words, **options):
-        raise sdk.Interrupted(2)
+        raise local_mode.Interrupted(2)
 
     monkeypatch.setattr("builtins.print", interrupted)
     compose = process("import time; print(1); time.sleep(600)")
-    with pytest.raises(sdk.Interrupted):
-        sdk._stream_log(compose)
+    with pytest.raises(local_mode.Interrupted):
+        local_mode._stream_log(compose)
     assert compose.poll() is not None
 
 
@@ -43,4 +43,4 @@ def test_local_mode_sees_no_credentials(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     assert boto3.Session().get_credentials() is not None
-    assert sdk._session_without_credentials().get_credentials() is None
+    assert local_mode._session_without_credentials().get_credentials() is None

@@ -1,0 +1,74 @@
+"""Where the data of a job comes from: paths on this machine, or URIs in S3."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from launcher.plan import checks, instances
+from launcher.plan.s3 import Listing, S3Uri
+from text_classifier.contract.errors import UserError
+
+#: The channels of a job in the order of the request, with the options that name their data.
+OPTION_OF_CHANNEL = {"train": "data", "validation": "validation", "test": "test", "model": "model"}
+FLAGS = {channel: f"--{option}" for channel, option in OPTION_OF_CHANNEL.items()}
+
+
+def _sources(options: argparse.Namespace) -> dict[str, Path | S3Uri]:
+    given = {channel: getattr(options, option, None) for channel, option in OPTION_OF_CHANNEL.items()}
+    return {channel: source for channel, source in given.items() if source}
+
+
+def s3_sources(options: argparse.Namespace) -> dict[str, S3Uri]:
+    """The channels whose data is in S3 already."""
+    return {channel: source for channel, source in _sources(options).items() if isinstance(source, S3Uri)}
+
+
+def local_paths(options: argparse.Namespace) -> dict[str, Path]:
+    """The channels whose data is on this machine. Raises UserError for a path without files."""
+    paths = {channel: source for channel, source in _sources(options).items() if not isinstance(source, S3Uri)}
+    for name, path in paths.items():
+        if name == "model":
+            checks.model_directory(path)
+        else:
+            checks.channel(FLAGS[name], path)
+        checks.file_names(FLAGS[name], path)
+    return paths
+
+
+def channel_paths(options: argparse.Namespace) -> dict[str, Path]:
+    """All channels as paths on this machine. Raises UserError for a path without files, and for data in S3."""
+    for channel, uri in s3_sources(options).items():
+        raise UserError(
+            f"{FLAGS[channel]} {uri} is in S3, but this command reads files on this machine; copy what you need here "
+            "(aws s3 cp --recursive), or train in AWS with `launch.py train`"
+        )
+    return local_paths(options)
+
+
+def listing(options: argparse.Namespace, channel: str) -> Listing | None:
+    """What lies at the S3 URI of a channel; None if nobody has looked, or it could not be listed."""
+    found = options.listings.get(channel)
+    return found if isinstance(found, Listing) else None
+
+
+def _bytes_in_s3(options: argparse.Namespace) -> int:
+    return sum(found.size for channel in options.listings if (found := listing(options, channel)))
+
+
+def reason_to_stream(options: argparse.Namespace) -> str | None:
+    """Why data in S3 is streamed although nobody says so; None if it is not."""
+    size = _bytes_in_s3(options)
+    if options.input_mode or size <= options.volume_size * 10**9 / 2:
+        return None
+    return f"with FastFile: {size / 10**9:.0f} GB would fill half or more of --volume-size {options.volume_size}"
+
+
+def check_volume(options: argparse.Namespace) -> None:
+    """Reject data in S3 that is to be copied to a disk on which it has no room."""
+    family, size = instances.family(options.instance_type), _bytes_in_s3(options)
+    if options.input_mode == "File" and size > options.volume_size * 10**9 and not (family and family.has_local_disk):
+        raise UserError(
+            f"--input-mode File copies {size / 10**9:.0f} GB to a disk of {options.volume_size} GB; raise "
+            "--volume-size, or use FastFile"
+        )
