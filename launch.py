@@ -120,9 +120,9 @@ def plan(options: argparse.Namespace) -> int:
 
 def run_on_aws(options: argparse.Namespace) -> int:
     """All other commands. They use AWS, and only they import boto3."""
-    from launcher.aws import commands
+    from launcher.aws import commands, endpoint_commands
 
-    return commands.COMMANDS[options.command](options)
+    return {**commands.COMMANDS, **endpoint_commands.COMMANDS}[options.command](options)
 
 
 def _print_result(job: local_job.LocalJob, result: local_job.Result) -> None:

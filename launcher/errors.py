@@ -18,10 +18,10 @@ SIGNAL = 128
 #: The exit codes for --help and the documentation.
 EXIT_CODES: Mapping[str, str] = {
     str(COMPLETED): "completed",
-    str(FAILED): "failed: the job, or access to a local file",
+    str(FAILED): "failed: the job, the endpoint, or access to a local file",
     str(WRONG_USE): "wrong use: a flag, a setting or a path is wrong or missing; nothing was started",
-    str(REFUSED): "refused by a check or by AWS; no job was started",
-    str(LOST_CONTACT): "lost contact with AWS; the job may still be running",
+    str(REFUSED): "refused by a check or by AWS; nothing was started",
+    str(LOST_CONTACT): "lost contact with AWS; the job or endpoint may still be running",
     f"{SIGNAL} + n": "interrupted by signal n (130 for Ctrl-C)",
 }
 
@@ -35,4 +35,4 @@ class LostContact(Exception):
 
 
 class JobFailed(Exception):
-    """The job ended without success. The first line of the message is the reason."""
+    """The job or endpoint ended without success. The first line of the message is the reason."""

@@ -30,14 +30,14 @@ def train(options: argparse.Namespace) -> int:
     """Upload new data, start the job exactly once, and follow it to its end."""
     # Importing the SDK takes seconds, which hashing the data and the checks in AWS take too.
     threading.Thread(target=jobs.sdk_estimators, daemon=True).start()
-    with _messages_to_stderr(options):
+    with messages_to_stderr(options):
         _look(options)
         return _submit(submission.create(options), jobs.TRAINING, options)
 
 
 def tune(options: argparse.Namespace) -> int:
     """Upload new data, start the tuning job exactly once, and follow it to its end."""
-    with _messages_to_stderr(options):
+    with messages_to_stderr(options):
         _look(options)
         return _submit(submission.create(options, search.from_options(options)), jobs.TUNING, options)
 
@@ -72,7 +72,7 @@ def _check_data(options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _messages_to_stderr(options: argparse.Namespace) -> Iterator[None]:
+def messages_to_stderr(options: argparse.Namespace) -> Iterator[None]:
     """With --json, print everything but the result on stderr. Keeps stdout as `options.result`."""
     options.result = sys.stdout
     with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
@@ -84,7 +84,7 @@ def _submit(job: Submission, kind: jobs.Kind, options: argparse.Namespace) -> in
         _check(options, job.parallel_jobs)
     if not options.skip_data_check:
         _check_data(options)
-    _confirm(job, options)
+    confirm(job.summary(options.price), options)
     with StopSignals(Aborted):
         _upload(job)
         with _report_detaching(job.name, job.region, options.stop_on_interrupt, kind):
@@ -112,13 +112,13 @@ def examine(options: argparse.Namespace) -> int:
     return COMPLETED
 
 
-def _confirm(job: Submission, options: argparse.Namespace) -> None:
-    """On a terminal, show the maximum cost and ask. Raises Refused."""
+def confirm(summary: str, options: argparse.Namespace) -> None:
+    """On a terminal, show what will be created at which cost, and ask. Raises Refused."""
     if options.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return
-    print(job.summary(options.price))
+    print(summary)
     if input("Start it? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise Refused("nothing was started; answer y or give --yes to start the job")
+        raise Refused("nothing was started; answer y or give --yes to start it")
 
 
 def _upload(job: Submission) -> None:
@@ -155,7 +155,7 @@ def _report_detaching(
 def attach(options: argparse.Namespace) -> int:
     """Follow a job to its end."""
     region = submission.region_of(options)
-    with _messages_to_stderr(options), StopSignals(Aborted):
+    with messages_to_stderr(options), StopSignals(Aborted):
         kind, _ = jobs.find(client.create("sagemaker", region), options.job)
         with _report_detaching(options.job, region, options.stop_on_interrupt, kind):
             return _follow(options.job, region, options, kind)
@@ -167,7 +167,7 @@ def _follow(name: str, region: str, options: argparse.Namespace, kind: jobs.Kind
         return _follow_tuning(name, region, options)
     job = follow.follow(client.create("sagemaker", region), client.create("logs", region), name)
     summary = jobs.summary(job, _price(job["ResourceConfig"], region, options.price))
-    _print_result(summary, options)
+    print_result(summary, options)
     if summary["status"] != "Completed":
         reason = summary.get("reason") or f"The last stage was {summary.get('stage')}"
         raise JobFailed(f"job {name} ended with status {summary['status']}. {reason}")
@@ -178,7 +178,7 @@ def _follow(name: str, region: str, options: argparse.Namespace, kind: jobs.Kind
 def _follow_tuning(name: str, region: str, options: argparse.Namespace) -> int:
     job, trials = tuning.watch(client.create("sagemaker", region), name)
     summary = tuning.summary(job, trials, _price(tuning.resources_of(job), region, options.price))
-    _print_result(summary, options)
+    print_result(summary, options)
     if summary["status"] != "Completed" or "best" not in summary:
         reason = summary.get("reason") or "No trial reported the objective metric"
         raise JobFailed(f"tuning job {name} ended with status {summary['status']}. {reason}")
@@ -191,7 +191,8 @@ def _price(resources: Mapping[str, Any], region: str, given: float | None) -> Pr
     return prices.find(resources["InstanceType"], region, given)
 
 
-def _print_result(summary: Mapping[str, Any], options: argparse.Namespace) -> None:
+def print_result(summary: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Print a summary; with --json, on the stdout that `messages_to_stderr` has kept."""
     if options.json:
         print(json.dumps(summary, indent=2), file=options.result)
     else:
@@ -214,7 +215,7 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
 
 def status(options: argparse.Namespace) -> int:
     """Show the status of a job."""
-    sagemaker, region = _sagemaker(options), submission.region_of(options)
+    sagemaker, region = sagemaker_of(options), submission.region_of(options)
     kind, job = jobs.find(sagemaker, options.job)
     if kind is jobs.TUNING:
         with client.one_sentence():
@@ -232,10 +233,10 @@ def status(options: argparse.Namespace) -> int:
 def logs(options: argparse.Namespace) -> int:
     """Print the log so far, or until the job ends."""
     region = submission.region_of(options)
-    jobs.describe(_sagemaker(options), options.job)
+    jobs.describe(sagemaker_of(options), options.job)
     if options.follow:
         with StopSignals(Aborted), _report_detaching(options.job, region, stop_on_interrupt=False):
-            follow.follow(_sagemaker(options), client.create("logs", region), options.job)
+            follow.follow(sagemaker_of(options), client.create("logs", region), options.job)
         return COMPLETED
     with client.one_sentence():
         for line in follow.Log(client.create("logs", region), options.job).new_lines():
@@ -245,7 +246,7 @@ def logs(options: argparse.Namespace) -> int:
 
 def stop(options: argparse.Namespace) -> int:
     """Stop a job and wait until it has saved its state."""
-    sagemaker = _sagemaker(options)
+    sagemaker = sagemaker_of(options)
     kind, _ = jobs.find(sagemaker, options.job)
     jobs.stop(sagemaker, options.job, kind)
     print(f"Stop requested for {kind.noun} {options.job}", flush=True)
@@ -261,7 +262,7 @@ def stop(options: argparse.Namespace) -> int:
 def list_jobs(options: argparse.Namespace) -> int:
     """List the newest jobs."""
     with client.one_sentence():
-        found = jobs.newest(_sagemaker(options), options.base_job_name, options.limit)
+        found = jobs.newest(sagemaker_of(options), options.base_job_name, options.limit)
     if options.json:
         print(json.dumps(found, indent=2))
         return COMPLETED
@@ -276,7 +277,7 @@ def list_jobs(options: argparse.Namespace) -> int:
 def download(options: argparse.Namespace) -> int:
     """Download and unpack the results of a job."""
     directory = options.to or DOWNLOADS / options.job
-    job = jobs.describe(_sagemaker(options), options.job)
+    job = jobs.describe(sagemaker_of(options), options.job)
     try:
         paths = storage.download(client.create("s3", submission.region_of(options)), job, Path(directory))
     except client.FAILURES as error:
@@ -290,7 +291,8 @@ def download(options: argparse.Namespace) -> int:
     return COMPLETED
 
 
-def _sagemaker(options: argparse.Namespace) -> Any:
+def sagemaker_of(options: argparse.Namespace) -> Any:
+    """A client for SageMaker in the region of the options. Raises Refused."""
     with client.one_sentence():
         return client.create("sagemaker", submission.region_of(options))
 

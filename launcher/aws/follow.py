@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -17,22 +18,31 @@ LOG_LAG_SECONDS = 5
 #: Give up when AWS has been unreachable for this long. Each call has its own retries besides.
 PATIENCE_SECONDS = 600
 
-_GROUP = "/aws/sagemaker/TrainingJobs"
+#: Groups of logs in CloudWatch; each endpoint has one of its own.
+TRAINING_JOBS = "/aws/sagemaker/TrainingJobs"
+ENDPOINTS = "/aws/sagemaker/Endpoints"
+
+#: What SageMaker appends to the name of a host in the name of a training job's log stream.
+_STAMP = re.compile(r"-\d{10,13}")
 
 
 class Log:
-    """The log of all hosts of a job. Each call of `new_lines` yields the lines since the last call."""
+    """The log of all hosts of a job, or of an endpoint's variant.
 
-    def __init__(self, logs: Any, job: str) -> None:
+    Each call of `new_lines` yields the lines since the last call.
+    """
+
+    def __init__(self, logs: Any, name: str, group: str = TRAINING_JOBS) -> None:
         self._logs = logs
-        self._job = job
+        self._name = name
+        self._group = group
         self._tokens: dict[str, str] = {}
 
     def new_lines(self) -> Iterator[str]:
         """The lines since the last call. Raises boto3's exceptions."""
         streams = self._streams()
         for stream in streams:
-            host = stream.removeprefix(f"{self._job}/").rpartition("-")[0]
+            host = _STAMP.sub("", stream.removeprefix(f"{self._name}/"))
             prefix = f"{host} | " if len(streams) > 1 else ""
             for message in self._new_messages(stream):
                 yield f"{prefix}{message}"
@@ -40,12 +50,12 @@ class Log:
     def _streams(self) -> list[str]:
         try:
             pages = self._logs.get_paginator("describe_log_streams").paginate(
-                logGroupName=_GROUP, logStreamNamePrefix=f"{self._job}/"
+                logGroupName=self._group, logStreamNamePrefix=f"{self._name}/"
             )
             return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
         except ClientError as error:
             if client.code_of(error) == "ResourceNotFoundException":
-                return []  # the first job of an account creates the log group
+                return []  # the first job of an account creates the log group, as an endpoint does its own
             raise
 
     def _new_messages(self, stream: str) -> Iterator[str]:
@@ -53,7 +63,9 @@ class Log:
         while True:
             token = self._tokens.get(stream)
             position = {"nextToken": token} if token else {}
-            page = self._logs.get_log_events(logGroupName=_GROUP, logStreamName=stream, startFromHead=True, **position)
+            page = self._logs.get_log_events(
+                logGroupName=self._group, logStreamName=stream, startFromHead=True, **position
+            )
             yield from (event["message"] for event in page["events"])
             self._tokens[stream] = page["nextForwardToken"]
             if page["nextForwardToken"] == token:

@@ -37,13 +37,15 @@ ENDED = {"Completed", "Failed", "Stopped"}
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of job: its API operations, the keys of its name and status, and the parts that identify it."""
+    """A kind of resource: its API operations, the keys of its name and status, and the parts that identify it."""
 
     noun: str
     operation: str
     name: str
     status: str
     identity: Sequence[str]
+    #: The flag that sets the name.
+    flag: str = "--job-name"
 
 
 TRAINING = Kind("job", "training_job", "TrainingJobName", "TrainingJobStatus", _IDENTITY)
@@ -62,7 +64,7 @@ TUNING = Kind(
 
 
 def start(sagemaker: Any, request: Mapping[str, Any], kind: Kind = TRAINING) -> bool:
-    """Create the job. Returns False if a job with this name and request already exists.
+    """Create the job (or another resource). Returns False if one with this name and request already exists.
 
     Retries are safe because names are unique: if the response to a successful request is lost, the retry fails with
     "name in use". Raises Refused if nothing was started, LostContact if that is unknown.
@@ -73,9 +75,9 @@ def start(sagemaker: Any, request: Mapping[str, Any], kind: Kind = TRAINING) -> 
             _create(sagemaker, request, kind)
             return True
         except ClientError as error:
-            if client.code_of(error) != "ResourceInUse":
+            if not _is_taken(error):
                 raise
-        other = difference(request, _description(sagemaker, name, kind), kind)
+        other = difference(request, description(sagemaker, name, kind), kind)
     except (BotoCoreError, ClientError) as error:
         if client.is_transient(error):
             raise LostContact(
@@ -83,7 +85,7 @@ def start(sagemaker: Any, request: Mapping[str, Any], kind: Kind = TRAINING) -> 
             ) from None
         raise Refused(client.explain(error)) from None
     if other:
-        raise Refused(f"{kind.noun} {name} already exists with a different {other}; give another --job-name")
+        raise Refused(f"{kind.noun} {name} already exists with a different {other}; give another {kind.flag}")
     return False
 
 
@@ -106,18 +108,24 @@ def sdk_estimators() -> ModuleType | None:
     return estimators
 
 
-def _description(sagemaker: Any, name: str, kind: Kind) -> dict[str, Any]:
+def _is_taken(error: ClientError) -> bool:
+    """Whether the name is in use. Models and endpoints have no error code of their own for that."""
+    return client.code_of(error) == "ResourceInUse" or "already existing" in error.response["Error"].get("Message", "")
+
+
+def description(sagemaker: Any, name: str, kind: Kind) -> dict[str, Any]:
+    """AWS's description of a resource. Raises boto3's exceptions."""
     return getattr(sagemaker, f"describe_{kind.operation}")(**{kind.name: name})
 
 
-def difference(request: Mapping[str, Any], description: Mapping[str, Any], kind: Kind = TRAINING) -> str | None:
+def difference(request: Mapping[str, Any], existing: Mapping[str, Any], kind: Kind = TRAINING) -> str | None:
     """The first part in which a job differs from the request; None if it is the same job."""
     for path in kind.identity:
-        requested: Any = request
-        existing: Any = description
+        wanted: Any = request
+        found: Any = existing
         for key in path.split("."):
-            requested, existing = (requested or {}).get(key), (existing or {}).get(key)
-        if not _matches(existing, requested):
+            wanted, found = (wanted or {}).get(key), (found or {}).get(key)
+        if not _matches(found, wanted):
             return path
     return None
 
@@ -135,9 +143,9 @@ def find(sagemaker: Any, name: str) -> tuple[Kind, dict[str, Any]]:
     """The description of the training job or, if there is none, of the tuning job with this name. Raises Refused."""
     for kind in (TRAINING, TUNING) if len(name) <= MAX_TUNING_NAME else (TRAINING,):
         try:
-            return kind, _description(sagemaker, name, kind)
+            return kind, description(sagemaker, name, kind)
         except (BotoCoreError, ClientError) as error:
-            if not _is_missing(error):
+            if not is_missing(error):
                 raise Refused(client.explain(error)) from None
     region = sagemaker.meta.region_name
     raise Refused(
@@ -164,10 +172,12 @@ def stop(sagemaker: Any, name: str, kind: Kind = TRAINING) -> None:
         raise Refused(client.explain(error)) from None
 
 
-def _is_missing(error: Exception) -> bool:
-    return isinstance(error, ClientError) and (
-        client.code_of(error) == "ResourceNotFound" or "not found" in error.response["Error"].get("Message", "").lower()
-    )
+def is_missing(error: Exception) -> bool:
+    """Whether AWS says that there is no such resource."""
+    if not isinstance(error, ClientError):
+        return False
+    message = error.response["Error"].get("Message", "").lower()
+    return client.code_of(error) == "ResourceNotFound" or "not found" in message or "could not find" in message
 
 
 def newest(sagemaker: Any, base_name: str, limit: int) -> list[dict[str, Any]]:

@@ -27,6 +27,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(WRONG_USE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Counts the indentation of commands in the width of their column; argparse forgets it and wraps long names."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += self._indent_increment
+
+
 def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> argparse.Namespace:
     """Parse the command line and train.yaml. Flags override the file, and the file overrides the defaults.
 
@@ -112,7 +121,7 @@ def _parser(functions: Mapping[str, Callable[..., int]]) -> Parser:
         prog="launch.py",
         description="Fine-tune the text classifier on this machine (local) or on Amazon SageMaker (train).",
         epilog="\n".join(["exit codes:", *(f"  {code:9}{meaning}" for code, meaning in EXIT_CODES.items())]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
@@ -132,8 +141,9 @@ def _parser(functions: Mapping[str, Callable[..., int]]) -> Parser:
 
 
 def _add_options(parser: argparse.ArgumentParser, command: Command) -> None:
-    if command.takes_job:
-        parser.add_argument("job", metavar="JOB", help="name of the job")
+    for argument in command.arguments:
+        count: dict[str, Any] = {"nargs": "*"} if argument.repeatable else {}
+        parser.add_argument(argument.name, metavar=argument.metavar, help=argument.help, **count)
     for option in (CONFIG_OPTION, *options_of(command)):
         default = "" if option.default in (None, False) else f" (default: {option.default})"
         settings: dict[str, Any] = {"dest": option.name, "help": option.help + default, "default": None}

@@ -6,10 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.cli.options import AWS_JOB, JOB, TUNING, Option, positive_int
+from launcher.cli.options import AWS_JOB, JOB, OPTIONS, TUNING, Option, positive_int
 from launcher.local.engine import LOCAL_IMAGE
+from launcher.plan.checks import parse_assignment
 
 _ON_AWS = "--image URI --role ARN --data my.tsv --region eu-west-1"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A positional argument; a `repeatable` one may be given several times, or not at all."""
+
+    name: str
+    help: str
+    repeatable: bool = False
+
+    @property
+    def metavar(self) -> str:
+        return self.name.upper()
+
+
+JOB_NAME = Argument("job", "name of the job")
+ENDPOINT_NAME = Argument("name", "name of the endpoint")
 
 
 @dataclass(frozen=True)
@@ -21,7 +39,7 @@ class Command:
     options: Sequence[str] = ("region",)
     required: Sequence[str] = ()
     extra: Sequence[Option] = ()
-    takes_job: bool = False
+    arguments: Sequence[Argument] = ()
     takes_hyperparameters: bool = False
     searches: bool = False
     prints_json: bool = True
@@ -29,14 +47,14 @@ class Command:
     @property
     def usage(self) -> str:
         """The arguments in one line."""
-        job = "JOB " if self.takes_job else ""
-        return f"{job}[options]{' [hyperparameter=value ...]' if self.takes_hyperparameters else ''}"
+        words = [f"[{each.metavar} ...]" if each.repeatable else each.metavar for each in self.arguments]
+        return " ".join([*words, "[options]", *(["[hyperparameter=value ...]"] if self.takes_hyperparameters else [])])
 
 
 SWITCHES = {
     option.name: option
     for option in (
-        Option("yes", "start the job without asking", in_file=False),
+        Option("yes", "start the job or endpoint without asking", in_file=False),
         Option("stop_on_interrupt", "stop the job on Ctrl-C; by default it keeps running", in_file=False),
         Option("skip_checks", "skip the checks of role, bucket, image and quota in AWS", in_file=False),
         Option("skip_data_check", "skip the check of the data in the image on this machine", in_file=False),
@@ -44,11 +62,29 @@ SWITCHES = {
         Option("tune", "plan `tune` instead of `train`", in_file=False),
         Option("request", "print the request to AWS too", in_file=False),
         Option("calibrated", "scale the logits by the temperature fitted on the validation data", in_file=False),
+        Option("serverless", "create a serverless endpoint, which costs nothing without requests", in_file=False),
+        Option("plan", "print the requests to AWS and the price; creates nothing", in_file=False),
         Option("follow", "follow the log until the job ends", in_file=False),
     )
 }
 
 _LOCAL_IMAGE = Option("image", "image on this machine", metavar="IMAGE", default=LOCAL_IMAGE, in_file=False)
+
+_DEPLOYING = (
+    Option("name", "name of endpoint, configuration and model (default: the job's)", metavar="NAME", in_file=False),
+    Option("instance_type", "instance type to serve on (default: ml.c5.xlarge)", metavar="TYPE", in_file=False),
+    Option("count", "number of instances (default: 1)", positive_int, "N", in_file=False),
+    SWITCHES["serverless"],
+    Option("memory", "with --serverless: memory, 1024 to 6144 (default: 3072)", positive_int, "MB", in_file=False),
+    Option("concurrency", "with --serverless: requests at a time (default: 5)", positive_int, "N", in_file=False),
+    Option("image", "image in ECR (default: the job's; needed for a model in S3)", metavar="URI", in_file=False),
+    Option("role", "role of the endpoint (default: the job's; needed for a model in S3)", metavar="ARN", in_file=False),
+    Option("environment", "setting of the server", parse_assignment, "NAME=VALUE", repeatable=True, in_file=False),
+    Option("tag", "tag of the endpoint", parse_assignment, "NAME=VALUE", repeatable=True, in_file=False),
+    Option("price", OPTIONS["price"].help, OPTIONS["price"].parse, "AMOUNT", in_file=False),
+    SWITCHES["yes"],
+    SWITCHES["plan"],
+)
 
 _SUBMITTING = tuple(SWITCHES[name] for name in ("yes", "stop_on_interrupt", "skip_checks", "skip_data_check"))
 
@@ -118,13 +154,13 @@ COMMANDS: Mapping[str, Command] = {
         "show a job's status, metrics, billable time, cost and model URI, or a tuning job's trials",
         ("status my-job", "status my-job --price 1.41", "status my-job --json"),
         ("region", "price"),
-        takes_job=True,
+        arguments=(JOB_NAME,),
     ),
     "logs": Command(
         "print a job's log",
         ("logs my-job", "logs my-job --follow"),
         extra=(SWITCHES["follow"],),
-        takes_job=True,
+        arguments=(JOB_NAME,),
         prints_json=False,
     ),
     "attach": Command(
@@ -132,13 +168,13 @@ COMMANDS: Mapping[str, Command] = {
         ("attach my-job", "attach my-job --stop-on-interrupt"),
         ("region", "price"),
         extra=(SWITCHES["stop_on_interrupt"],),
-        takes_job=True,
+        arguments=(JOB_NAME,),
     ),
     "stop": Command(
         "stop a job, which saves its state first",
         ("stop my-job", "stop my-job --no-wait"),
         extra=(SWITCHES["no_wait"],),
-        takes_job=True,
+        arguments=(JOB_NAME,),
         prints_json=False,
     ),
     "list": Command(
@@ -151,6 +187,27 @@ COMMANDS: Mapping[str, Command] = {
         "download and unpack a job's model and report",
         ("download my-job", "download my-job --to results"),
         extra=(Option("to", "folder to create (default: build/jobs/JOB)", Path, "FOLDER", in_file=False),),
-        takes_job=True,
+        arguments=(JOB_NAME,),
+    ),
+    "deploy": Command(
+        "create an endpoint for the model of a job, or for a model.tar.gz in S3, and wait until it is in service",
+        (
+            "deploy my-job",
+            "deploy my-job --serverless --memory 3072 --concurrency 5",
+            "deploy s3://my-bucket/model.tar.gz --name reviews --image URI --role ARN --instance-type ml.m5.large",
+            "deploy my-job --plan",
+        ),
+        extra=_DEPLOYING,
+        arguments=(Argument("model", "name of a job, or URI of a model.tar.gz in S3"),),
+    ),
+    "endpoints": Command(
+        "list the endpoints that `deploy` created, with their cost per hour",
+        ("endpoints", "endpoints --region eu-west-1 --json"),
+    ),
+    "undeploy": Command(
+        "delete an endpoint with its configuration and model, so that nothing is billed any more",
+        ("undeploy my-job",),
+        arguments=(ENDPOINT_NAME,),
+        prints_json=False,
     ),
 }

@@ -19,11 +19,11 @@ TEMPLATE = ROOT / "aws" / "template.yaml"
 
 #: What the actions of PersonPolicy apply to, by service, in the order of the table.
 _RESOURCES = {
-    "sagemaker": "jobs, tuning jobs",
+    "sagemaker": "jobs, tuning jobs, models, endpoints and their configurations",
     "iam": "the role",
     "s3": "the bucket",
     "ecr": "the repository",
-    "logs": "`/aws/sagemaker/TrainingJobs`",
+    "logs": "`/aws/sagemaker/TrainingJobs`, `/aws/sagemaker/Endpoints`",
     "servicequotas": "all",
     "ec2": "all",
     "kms": "the key, if there is one",

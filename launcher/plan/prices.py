@@ -43,7 +43,7 @@ def find(instance_type: str, region: str, given: float | None) -> Price | None:
         return Price(given, None, "--price")
     for row in rows():
         if row["instance_type"] == instance_type:
-            elsewhere = "" if region == REGION else f"; the job runs in {region}, where prices differ"
+            elsewhere = "" if region == REGION else f"; prices in {region} differ"
             source = f"{TABLE.parent.name}/{TABLE.name}: {REGION}, as of {row['as_of']}{elsewhere}"
             return Price(float(row["usd_per_hour"]), "USD", source)
     return None

@@ -47,6 +47,12 @@ class Stub:
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.tuning_jobs: dict[str, dict[str, Any]] = {}
+        #: Models, endpoint configurations and endpoints by kind and name; `tags` by ARN.
+        self.hosting: dict[str, dict[str, dict[str, Any]]] = {"Model": {}, "EndpointConfig": {}, "Endpoint": {}}
+        self.tags: dict[str, list[dict[str, str]]] = {}
+        #: The statuses of the next descriptions of endpoints; the last one stays.
+        self.endpoint_statuses: list[str] = ["Creating", "InService"]
+        self.failure_reason = "The primary container for production variant all did not pass the ping health check."
         self.trials: list[dict[str, Any]] = []
         self.streams: dict[str, list[str]] = {}
         self.quotas: dict[str, float] = {}
@@ -119,8 +125,80 @@ class Stub:
         self.describe_hook(self.jobs[TrainingJobName])
         return self.jobs[TrainingJobName]
 
-    def _ListTags(self, **request: Any) -> dict[str, Any]:
-        return {"Tags": []}
+    def _ListTags(self, ResourceArn: str, **request: Any) -> dict[str, Any]:
+        return {"Tags": self.tags.get(ResourceArn, [])}
+
+    def _create_hosting(self, kind: str, noun: str, request: dict[str, Any]) -> dict[str, Any]:
+        name = request[f"{kind}Name"]
+        arn = f"arn:aws:sagemaker:eu-west-1:123456789012:{noun.replace(' ', '-').removesuffix('uration')}/{name}"
+        if name in self.hosting[kind]:
+            raise Refusal("ValidationException", f'Cannot create already existing {noun} "{arn}".')
+        self.tags[arn] = request.pop("Tags", [])
+        self.hosting[kind][name] = {**request, f"{kind}Arn": arn, "CreationTime": 1795377797}
+        return {f"{kind}Arn": arn}
+
+    def _described(self, kind: str, noun: str, name: str) -> dict[str, Any]:
+        if name not in self.hosting[kind]:
+            raise Refusal("ValidationException", f'Could not find {noun} "arn:aws:sagemaker:...:{name}".')
+        return self.hosting[kind][name]
+
+    def _CreateModel(self, **request: Any) -> dict[str, Any]:
+        return self._create_hosting("Model", "model", request)
+
+    def _DescribeModel(self, ModelName: str) -> dict[str, Any]:
+        return self._described("Model", "model", ModelName)
+
+    def _DeleteModel(self, ModelName: str) -> dict[str, Any]:
+        self._described("Model", "model", ModelName)
+        del self.hosting["Model"][ModelName]
+        return {}
+
+    def _CreateEndpointConfig(self, **request: Any) -> dict[str, Any]:
+        self._described("Model", "model", request["ProductionVariants"][0]["ModelName"])
+        return self._create_hosting("EndpointConfig", "endpoint configuration", request)
+
+    def _DescribeEndpointConfig(self, EndpointConfigName: str) -> dict[str, Any]:
+        return self._described("EndpointConfig", "endpoint configuration", EndpointConfigName)
+
+    def _DeleteEndpointConfig(self, EndpointConfigName: str) -> dict[str, Any]:
+        self._DescribeEndpointConfig(EndpointConfigName)
+        if any(each["EndpointConfigName"] == EndpointConfigName for each in self.hosting["Endpoint"].values()):
+            raise Refusal("ValidationException", "Cannot delete an endpoint configuration that is in use.")
+        del self.hosting["EndpointConfig"][EndpointConfigName]
+        return {}
+
+    def _CreateEndpoint(self, **request: Any) -> dict[str, Any]:
+        self._DescribeEndpointConfig(request["EndpointConfigName"])
+        created = self._create_hosting("Endpoint", "endpoint", request)
+        self.hosting["Endpoint"][request["EndpointName"]]["statuses"] = list(self.endpoint_statuses)
+        return created
+
+    def _DescribeEndpoint(self, EndpointName: str) -> dict[str, Any]:
+        found = self._described("Endpoint", "endpoint", EndpointName)
+        statuses = found["statuses"]
+        status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
+        if status == "Gone":
+            del self.hosting["Endpoint"][EndpointName]
+            return self._described("Endpoint", "endpoint", EndpointName)
+        reason = {"FailureReason": self.failure_reason} if status == "Failed" else {}
+        return {**{key: value for key, value in found.items() if key != "statuses"}, "EndpointStatus": status, **reason}
+
+    def _DeleteEndpoint(self, EndpointName: str) -> dict[str, Any]:
+        found = self._described("Endpoint", "endpoint", EndpointName)
+        if found["statuses"][0] in ("Creating", "Updating"):
+            raise Refusal("ValidationException", "Cannot update in-progress endpoint.")
+        found["statuses"] = ["Deleting", "Deleting", "Gone"]
+        return {}
+
+    def _ListEndpoints(self, **request: Any) -> dict[str, Any]:
+        found = [
+            {
+                "EndpointName": name, "EndpointArn": each["EndpointArn"], "EndpointStatus": each["statuses"][0],
+                "CreationTime": each["CreationTime"], "LastModifiedTime": each["CreationTime"],
+            }
+            for name, each in self.hosting["Endpoint"].items()
+        ]  # fmt: skip
+        return {"Endpoints": found[::-1]}
 
     def _StopTrainingJob(self, TrainingJobName: str) -> dict[str, Any]:
         job = self._DescribeTrainingJob(TrainingJobName)

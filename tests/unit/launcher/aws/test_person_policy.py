@@ -31,6 +31,8 @@ ACTIONS = {
     "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
 }  # fmt: skip
 PREFIXES = {"service-quotas": "servicequotas"}
+#: The arguments that name what `deploy` creates, and the resource types of their ARNs.
+HOSTING = {"EndpointName": "endpoint", "EndpointConfigName": "endpoint-config", "ModelName": "model"}
 #: Needs no permission.
 FREE = ("sts:GetCallerIdentity", "*")
 
@@ -57,6 +59,16 @@ def needed(service, operation, arguments):
         if operation.startswith("Create"):
             yield "iam:PassRole", arguments.get("TrainingJobDefinition", arguments)["RoleArn"]
             yield "sagemaker:AddTags", resource
+    elif service == "sagemaker" and (names := [key for key in HOSTING if key in arguments]):
+        # CreateEndpoint needs the configuration too; other calls that name two resources need the first only.
+        for name in names if operation == "CreateEndpoint" else names[:1]:
+            yield action, f"{arn}{HOSTING[name]}/x"
+        if operation.startswith("Create"):
+            yield "sagemaker:AddTags", f"{arn}{HOSTING[names[0]]}/x"
+        if operation == "CreateModel":
+            yield "iam:PassRole", arguments["ExecutionRoleArn"]
+    elif operation == "ListTags":
+        yield action, arguments["ResourceArn"]
     else:
         yield action, "*"
 
@@ -142,6 +154,13 @@ def live(stub, monkeypatch, tmp_path, outputs):
     assert launch.main(["list"]) == 0
     boto3.client("s3").put_object(Bucket=outputs["Bucket"], Key="m/model.tar.gz", Body=model_archive())
     assert launch.main(["download", "job-1"]) == 0
+
+    stub.endpoint_statuses = ["Creating", "Failed"]
+    assert launch.main(["deploy", "job-1"]) == 1
+    assert launch.main(["undeploy", "job-1"]) == 0
+    stub.endpoint_statuses = ["InService"]
+    assert launch.main(["deploy", "job-1"]) == 0
+    assert launch.main(["endpoints"]) == 0
 
     monkeypatch.delenv("AWS_ENDPOINT_URL_ECR")  # moto's ECR from here on
     for repository in (REPOSITORY, "another"):
