@@ -1,4 +1,4 @@
-"""The commands of launch.py for endpoints: deploy, endpoints, undeploy."""
+"""The commands of launch.py for endpoints: deploy, invoke, endpoints, undeploy."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from launcher.aws import client, endpoints
+from launcher.aws import invoke as requests
 from launcher.aws.commands import confirm, messages_to_stderr, print_result, sagemaker_of
 from launcher.errors import COMPLETED, LostContact
 from launcher.plan import endpoint, submission
 from launcher.plan.endpoint import Deployment, Source
 from launcher.plan.s3 import S3Uri, location
 from launcher.signals import Aborted, StopSignals
-from text_classifier.contract.errors import UserError
+from text_classifier.contract.errors import UserError, printable
 
 
 def deploy(options: argparse.Namespace) -> int:
@@ -95,6 +96,47 @@ def _report_detaching(name: str, region: str) -> Iterator[None]:
         raise
 
 
+def invoke(options: argparse.Namespace) -> int:
+    """Print the label and score of each text."""
+    texts = _texts(options)
+    parameters = {"top_k": options.top_k} if options.top_k else {}
+    if options.calibrated:
+        parameters["calibrated"] = True
+    with client.one_sentence():
+        runtime = client.create("sagemaker-runtime", submission.region_of(options), read_timeout=90)
+    answered = requests.classify(runtime, options.name, texts, parameters)
+    if options.json:
+        print(json.dumps([{"text": text, "scores": scores} for text, scores in answered], indent=2))
+        return COMPLETED
+    for text, scores in answered:
+        best = ", ".join(f"{each['label']} {each['score']:.3f}" for each in scores)
+        print(f"{best}  {printable(text)}", flush=True)
+    return COMPLETED
+
+
+def _texts(options: argparse.Namespace) -> list[str]:
+    """The texts of the command line; else the lines of --data, or of stdin. Raises UserError."""
+    if options.text and options.data:
+        raise UserError("give texts or --data, not both")
+    if options.text:
+        return options.text
+    if not options.data and sys.stdin.isatty():
+        raise UserError("invoke needs texts; give them as arguments, in a file with --data, or on standard input")
+    name = options.data or "standard input"
+    try:
+        content = (options.data.read_bytes() if options.data else sys.stdin.buffer.read()).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is not UTF-8 (byte {error.start}); convert it") from None
+    except OSError as error:
+        raise UserError(
+            f"--data {name} cannot be read ({error.strerror}); give a file with one text per line"
+        ) from None
+    lines = [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")] if content else []
+    if not lines:
+        raise UserError(f"{name} is empty; give one text per line")
+    return lines
+
+
 def undeploy(options: argparse.Namespace) -> int:
     """Delete an endpoint with its configuration and model."""
     sagemaker, region = sagemaker_of(options), submission.region_of(options)
@@ -141,4 +183,4 @@ def _line(found: dict[str, Any]) -> str:
     return f"{found['status']:10}  {found['created']}  {found['endpoint']}  {runs_on}  {cost}{reason}"
 
 
-COMMANDS = {"deploy": deploy, "undeploy": undeploy, "endpoints": list_endpoints}
+COMMANDS = {"deploy": deploy, "invoke": invoke, "undeploy": undeploy, "endpoints": list_endpoints}

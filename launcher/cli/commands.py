@@ -200,6 +200,20 @@ COMMANDS: Mapping[str, Command] = {
         extra=_DEPLOYING,
         arguments=(Argument("model", "name of a job, or URI of a model.tar.gz in S3"),),
     ),
+    "invoke": Command(
+        "classify texts with an endpoint: those given, or the lines of a file or of standard input",
+        (
+            'invoke my-job "Broke after a week." "Works fine."',
+            "invoke my-job --data texts.txt --json",
+            "invoke my-job --top-k 3 < texts.txt",
+        ),
+        extra=(
+            Option("data", "UTF-8 file with one text per line", Path, "FILE", in_file=False),
+            Option("top_k", "number of classes per text (default: the server's)", positive_int, "N", in_file=False),
+            SWITCHES["calibrated"],
+        ),
+        arguments=(ENDPOINT_NAME, Argument("text", "text to classify", repeatable=True)),
+    ),
     "endpoints": Command(
         "list the endpoints that `deploy` created, with their cost per hour",
         ("endpoints", "endpoints --region eu-west-1 --json"),

@@ -52,6 +52,8 @@ class Stub:
         self.tags: dict[str, list[dict[str, str]]] = {}
         #: The statuses of the next descriptions of endpoints; the last one stays.
         self.endpoint_statuses: list[str] = ["Creating", "InService"]
+        #: Answers requests to endpoints: the body and the content type of a request to status and body.
+        self.model: Callable[[bytes, str], tuple[int, bytes]] = lambda body, type: (500, b"")
         self.failure_reason = "The primary container for production variant all did not pass the ping health check."
         self.trials: list[dict[str, Any]] = []
         self.streams: dict[str, list[str]] = {}
@@ -327,6 +329,8 @@ def running() -> Iterator[Stub]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            if self.path.startswith("/endpoints/"):
+                return self.invoke(self.path.split("/")[2])
             operation = self.headers["X-Amz-Target"].partition(".")[2]
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
             fault = stub.next_fault(operation)
@@ -343,13 +347,38 @@ def running() -> Iterator[Stub]:
                 return self.reply(400, {"__type": refusal.code, "message": str(refusal)})
             return self.reset() if fault == "lost" else self.reply(200, answer)
 
+        def invoke(self, name: str) -> None:
+            """InvokeEndpoint, in which an error of the model is one of AWS with status 424."""
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            fault = stub.next_fault("InvokeEndpoint")
+            if fault == "reset":
+                return self.reset()
+            if fault in ERRORS:
+                status, code, message = ERRORS[fault]
+                return self.reply(status, {"message": message}, code)
+            if name not in stub.hosting["Endpoint"]:
+                return self.reply(400, {"Message": f"Endpoint {name} of account 1 not found."}, "ValidationError")
+            status, content = stub.model(body, self.headers["Content-Type"])
+            if status == 200:
+                return self.send(200, content, "")
+            error = {
+                "OriginalStatusCode": status,
+                "OriginalMessage": content.decode(),
+                "Message": "Received client error",
+            }
+            return self.reply(424, error, "ModelError")
+
         def do_GET(self) -> None:
             config = next(iter(stub.images.values()))
             self.reply(200, {"os": "linux", "architecture": config["architecture"]})
 
-        def reply(self, status: int, content: dict[str, Any]) -> None:
-            data = json.dumps(content).encode()
+        def reply(self, status: int, content: dict[str, Any], error_type: str = "") -> None:
+            self.send(status, json.dumps(content).encode(), error_type)
+
+        def send(self, status: int, data: bytes, error_type: str) -> None:
             self.send_response(status)
+            if error_type:
+                self.send_header("x-amzn-ErrorType", error_type)
             self.send_header("Content-Type", "application/x-amz-json-1.1")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

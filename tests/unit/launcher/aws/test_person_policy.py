@@ -30,7 +30,7 @@ ACTIONS = {
     "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket", "HeadObject": "GetObject",
     "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
 }  # fmt: skip
-PREFIXES = {"service-quotas": "servicequotas"}
+PREFIXES = {"service-quotas": "servicequotas", "sagemaker-runtime": "sagemaker"}
 #: The arguments that name what `deploy` creates, and the resource types of their ARNs.
 HOSTING = {"EndpointName": "endpoint", "EndpointConfigName": "endpoint-config", "ModelName": "model"}
 #: Needs no permission.
@@ -39,7 +39,8 @@ FREE = ("sts:GetCallerIdentity", "*")
 
 def needed(service, operation, arguments):
     """The pairs of action and resource that IAM must allow for a call."""
-    action = f"{PREFIXES.get(service, service)}:{ACTIONS.get(operation, operation)}"
+    service = PREFIXES.get(service, service)
+    action = f"{service}:{ACTIONS.get(operation, operation)}"
     arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}:"
     if service == "s3":
         path = f"{arguments['Bucket']}/{arguments['Key']}" if "Key" in arguments else arguments["Bucket"]
@@ -88,7 +89,7 @@ def allows(policy, action, resource):
 def stub(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with sagemaker_stub.account(
-        monkeypatch, REGION, "SAGEMAKER", "CLOUDWATCH_LOGS", "SERVICE_QUOTAS", "ECR"
+        monkeypatch, REGION, "SAGEMAKER", "SAGEMAKER_RUNTIME", "CLOUDWATCH_LOGS", "SERVICE_QUOTAS", "ECR"
     ) as running:
         monkeypatch.setattr(doctor, "_local_mode", lambda: iter(()))
         for module in (follow, commands):
@@ -161,6 +162,8 @@ def live(stub, monkeypatch, tmp_path, outputs):
     stub.endpoint_statuses = ["InService"]
     assert launch.main(["deploy", "job-1"]) == 0
     assert launch.main(["endpoints"]) == 0
+    stub.model = lambda body, type: (200, b'[{"label": "a", "score": 1.0}]')
+    assert launch.main(["invoke", "job-1", "a text"]) == 0
 
     monkeypatch.delenv("AWS_ENDPOINT_URL_ECR")  # moto's ECR from here on
     for repository in (REPOSITORY, "another"):
