@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from launcher.cli import arguments
 from launcher.cli.commands import COMMANDS
 from launcher.errors import COMPLETED, FAILED, LOST_CONTACT, REFUSED, SIGNAL, WRONG_USE, JobFailed, LostContact, Refused
-from launcher.local import image_commands, local_job
+from launcher.local import image_commands, local_job, server
 from launcher.plan import bill, checks, inputs, search, submission
 from launcher.signals import Aborted, Interrupted
 
@@ -93,6 +93,13 @@ def predict(options: argparse.Namespace) -> int:
     return COMPLETED
 
 
+def serve(options: argparse.Namespace) -> int:
+    """`launch.py serve`: serve a model on this machine until Ctrl-C."""
+    checks.unpacked_model(options.model, "MODEL")
+    server.serve(options.image, options.model, options.port)
+    return COMPLETED
+
+
 def plan(options: argparse.Namespace) -> int:
     """`launch.py plan`: print what the job reads, writes and costs and, unless skipped, the findings of doctor."""
     if inputs.s3_sources(options) and not options.skip_checks:
@@ -144,6 +151,7 @@ FUNCTIONS = dict.fromkeys(COMMANDS, run_on_aws) | {
     "local": run_locally,
     "check": check,
     "predict": predict,
+    "serve": serve,
     "plan": plan,
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from launcher.cli.options import AWS_JOB, JOB, OPTIONS, TUNING, Option, positive_int
+from launcher.cli.options import AWS_JOB, JOB, OPTIONS, TUNING, Option, port, positive_int
 from launcher.local.engine import LOCAL_IMAGE
 from launcher.plan.checks import parse_assignment
 
@@ -20,6 +21,7 @@ class Argument:
     name: str
     help: str
     repeatable: bool = False
+    parse: Callable[[str], Any] = str
 
     @property
     def metavar(self) -> str:
@@ -118,6 +120,14 @@ COMMANDS: Mapping[str, Command] = {
             SWITCHES["calibrated"],
             _LOCAL_IMAGE,
         ),
+        prints_json=False,
+    ),
+    "serve": Command(
+        "serve an unpacked model with the image on this machine, until Ctrl-C",
+        ("serve build/jobs/my-job/model", "serve model --port 9000"),
+        (),
+        extra=(Option("port", "port on this machine", port, "N", 8080, in_file=False), _LOCAL_IMAGE),
+        arguments=(Argument("model", "folder of an unpacked model.tar.gz", parse=Path),),
         prints_json=False,
     ),
     "plan": Command(

@@ -20,6 +20,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """Parse the number of a TCP port. Raises ValueError."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise ValueError(f"{text!r} is not a port; give a number from 1 to 65535")
+    return int(text)
+
+
 def price(text: str) -> float:
     """Parse an amount of money above 0. Raises ValueError."""
     if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) == 0:

@@ -93,6 +93,16 @@ def remove_job(job: str) -> None:
         _docker("network", "rm", network)  # fails, as it should, while another job uses it
 
 
+def interrupt_container(name: str) -> None:
+    """Send SIGINT to a container, if it runs."""
+    _docker("kill", "--signal=SIGINT", name)
+
+
+def remove_container(name: str) -> None:
+    """Remove a container, if it exists, running or not."""
+    _docker("rm", "--force", "--volumes", name)
+
+
 def bind_mount(source: Path, target: str, is_writable: bool = False) -> str:
     """The option of `docker run` that mounts a file or folder. Unlike --volume it takes every legal character.
 

@@ -15,9 +15,9 @@ from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
 
 #: docker's exit code when the image has no such command.
-_NO_COMMAND = 127
+NO_COMMAND = 127
 #: docker's exit code when it could not start the container; its message is on stderr.
-_NOT_STARTED = 125
+NOT_STARTED = 125
 
 
 def check(
@@ -88,8 +88,13 @@ def _run(
     engine.require_image(image)
     words = ["docker", "run", "--rm", "--network=none", *options, *mounts, image, *command]
     done = subprocess.run(words, check=False, stderr=stderr, text=True)
-    if done.returncode == _NOT_STARTED and (sentence := engine.unseen_mount(done.stderr or "")):
+    if done.returncode == NOT_STARTED and (sentence := engine.unseen_mount(done.stderr or "")):
         raise UserError(sentence)
-    if done.returncode == _NO_COMMAND:
-        raise UserError(f"the image {image} has no command {command[0]}; rebuild it with `make build`")
+    if done.returncode == NO_COMMAND:
+        raise UserError(no_command(image, command[0]))
     return done
+
+
+def no_command(image: str, command: str) -> str:
+    """The sentence for an image without a command."""
+    return f"the image {image} has no command {command}; rebuild it with `make build`"

@@ -213,19 +213,17 @@ def model_directory(path: Path) -> None:
         )
 
 
-def unpacked_model(path: Path) -> None:
+def unpacked_model(path: Path, flag: str = "--model") -> None:
     """Reject a path that is not an unpacked model.tar.gz, and name the folder nearby that is one."""
     if (path / "config.json").is_file():
         return
     if path.is_file() and path.name.endswith(".tar.gz"):
-        raise UserError(
-            f"--model {path} is an archive; unpack it (mkdir model && tar -xzf {path} -C model), give model"
-        )
+        raise UserError(f"{flag} {path} is an archive; unpack it (mkdir model && tar -xzf {path} -C model), give model")
     nearby = [folder for folder in (path / "model", path.parent / "model") if (folder / "config.json").is_file()]
     if nearby:
-        raise UserError(f"--model {path} has no config.json; the model is in {nearby[0]}")
+        raise UserError(f"{flag} {path} has no config.json; the model is in {nearby[0]}")
     raise UserError(
-        f"--model {path} is not an unpacked model: it has no config.json; give the folder model/ of a job, as "
+        f"{flag} {path} is not an unpacked model: it has no config.json; give the folder model/ of a job, as "
         "`launch.py download` and `local` leave it"
     )
 
