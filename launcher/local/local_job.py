@@ -28,8 +28,7 @@ RUNS = ROOT / "build" / "local"
 DEMO = ROOT / "build" / "demo"
 DEMO_HYPERPARAMETERS = {"epochs": "3", "learning_rate": "1e-4", "train_batch_size": "32", "seed": "42"}
 
-_CLASSIFIER = Path(__file__).with_name("classify.py")
-#: Where the classifier sees the model and the channels.
+#: Where the demonstration sees the model and the channels.
 _MODEL_MOUNT, _CHANNELS_MOUNT = "/model", "/channels"
 
 
@@ -196,13 +195,13 @@ def _metrics(job: LocalJob) -> Mapping[str, Any]:
 
 def _classify(job: LocalJob, scratch: Path) -> list[dict[str, Any]]:
     """Classify validation rows with the unpacked model: {"text", "label", "predicted", "probability"} of each."""
-    command = ["docker", "run", "--rm", "--interactive", "--network=none", f"--label={engine.JOB_LABEL}={job.name}"]
+    command = ["docker", "run", "--rm", "--network=none", f"--label={engine.JOB_LABEL}={job.name}"]
     command += [engine.bind_mount(job.directory / "model", _MODEL_MOUNT)]
     command += [
         engine.bind_mount(scratch / name, f"{_CHANNELS_MOUNT}/{name}") for name in job.channels if name != "model"
     ]
-    command += [job.image, "python", "-", _MODEL_MOUNT, _CHANNELS_MOUNT]
-    done = subprocess.run(command, input=_CLASSIFIER.read_text(), capture_output=True, text=True, check=False)
+    command += [job.image, "python", "-m", "text_classifier.demonstration", _MODEL_MOUNT, _CHANNELS_MOUNT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no error message"])[-1]
         raise TrainingFailed(f"the model in {relative(job.directory / 'model')} cannot classify: {reason}")
