@@ -20,7 +20,7 @@ KERNELS := $(wildcard code/text_classifier/ops/cpu/*.cpp code/text_classifier/op
 NATIVE = $(shell find code tests/support -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 # mypy sees the types of the libraries that are installed beside it: code/ and benchmarks/ where torch is, the rest in .venv.
-TYPED_WITH_TORCH := code benchmarks launcher/local/classify.py
+TYPED_WITH_TORCH := code benchmarks
 
 LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet --universal \
     --fork-strategy fewest --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -109,7 +109,7 @@ check: venv ## Lint, format, imports between packages, types, docs up to date; c
 	$(IN_VENV)ruff check .
 	$(IN_VENV)ruff format --check .
 	PYTHONPATH=code:. $(IN_VENV)lint-imports --no-cache --no-logo
-	$(IN_VENV)mypy --exclude launcher/local/classify.py launch.py launcher tools
+	$(IN_VENV)mypy --exclude launch.py launcher tools
 	@if [ -e .venv-code/.installed ]; then set -x; $(IN_CODE_VENV)mypy --cache-dir .mypy_cache/code $(TYPED_WITH_TORCH); \
 	    else echo 'make check: $(TYPED_WITH_TORCH) not type-checked: run "make venv-code" first, or "make test-types".' >&2; fi
 	$(IN_VENV)shellcheck $(SCRIPTS)
