@@ -109,7 +109,7 @@ check: venv ## Lint, format, imports between packages, types, docs up to date; c
 	$(IN_VENV)ruff check .
 	$(IN_VENV)ruff format --check .
 	PYTHONPATH=code:. $(IN_VENV)lint-imports --no-cache --no-logo
-	$(IN_VENV)mypy --exclude launch.py launcher tools
+	$(IN_VENV)mypy launch.py launcher tools
 	@if [ -e .venv-code/.installed ]; then set -x; $(IN_CODE_VENV)mypy --cache-dir .mypy_cache/code $(TYPED_WITH_TORCH); \
 	    else echo 'make check: $(TYPED_WITH_TORCH) not type-checked: run "make venv-code" first, or "make test-types".' >&2; fi
 	$(IN_VENV)shellcheck $(SCRIPTS)
