@@ -30,7 +30,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .NOTPARALLEL:
 .PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
     quick check fix docs pictures test test-types test-image test-unit test-code test-bases test-platforms test-container test-push test-local-mode \
-    test-faults test-gpu bench bench-parity bench-ops bench-serve bench-data bench-reading bench-launcher \
+    test-sdk3 test-faults test-gpu bench bench-parity bench-ops bench-serve bench-data bench-reading bench-launcher \
     lock clean packages sbom scan-image test-reproducible bench-image
 
 help: ## List the targets
@@ -191,6 +191,16 @@ test-push: engine venv ## Tests of the push, against a real registry and a simul
 test-local-mode: build demo-data ## Tests of local mode, in one container and in two
 	$(IN_VENV)pytest tests/local_mode
 
+# 0.8 GB; it shares no environment with version 2 of the SDK.
+build/sdk3/.installed: tests/sdk3/requirements.lock | venv
+	rm -rf $(@D)
+	$(IN_VENV)python -m venv $(@D)
+	$(@D)/bin/pip --disable-pip-version-check install --quiet --no-compile --require-hashes --requirement $<
+	@touch $@
+
+test-sdk3: build/sdk3/.installed ## The launcher's request, submitted by version 3 of the SageMaker SDK
+	build/sdk3/bin/python -m pytest -p no:cacheprovider tests/sdk3
+
 test-image: build ## Build the image with pytest and mypy added, for the tests inside it
 	docker build --file docker/Dockerfile --target test --tag $(IMAGE):test \
 	    --platform "$$(docker image inspect --format '{{.Os}}/{{.Architecture}}' $(IMAGE):local)" \
@@ -252,6 +262,7 @@ lock: venv ## Bring the locks up to date with the *.in files; UPGRADE=1 takes ne
 	$(LOCK) requirements.in --output-file requirements.lock
 	$(LOCK) --no-deps benchmarks/requirements.in --output-file benchmarks/requirements.lock
 	$(LOCK) --no-deps tests/container/serving-requirements.in --output-file tests/container/serving-requirements.lock
+	$(LOCK) tests/sdk3/requirements.in --output-file tests/sdk3/requirements.lock
 
 packages: build ## Write docker/packages.txt, what is installed in the image; run it after a change of the locks
 	docker run --rm --interactive --network none $(IMAGE):local python - <docker/packages.py >docker/packages.txt

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from launcher.cli import arguments
 from launcher.cli.commands import COMMANDS
@@ -20,7 +21,7 @@ from launcher.signals import Aborted, Interrupted
 
 # isort: split
 # Importing launcher puts code/ on the path.
-from text_classifier.contract.errors import UserError
+from text_classifier.contract.errors import UserError, printable
 
 
 def main(words: Sequence[str]) -> int:
@@ -57,7 +58,7 @@ def _end(sentence: str, code: int) -> int:
 
 
 def run_locally(options: argparse.Namespace) -> int:
-    """`launch.py local`: train in containers on this machine, then classify a few sentences with the model."""
+    """`launch.py local`: train in containers on this machine, then classify a few validation rows with the model."""
     values = options.hyperparameters
     channels = inputs.channel_paths(options)
     if not options.data:
@@ -132,11 +133,24 @@ def run_on_aws(options: argparse.Namespace) -> int:
     return {**commands.COMMANDS, **endpoint_commands.COMMANDS}[options.command](options)
 
 
+def _shortened(text: str, most: int = 30) -> str:
+    line = printable(text)
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def _answer(row: dict[str, Any]) -> str:
+    """The predicted label of a row, with its probability if the task has one."""
+    predicted = _shortened(row["predicted"])
+    return predicted if row["probability"] is None else f"{predicted} {row['probability']:.3f}"
+
+
 def _print_result(job: local_job.LocalJob, result: local_job.Result) -> None:
-    width = max(len(prediction["text"]) for prediction in result.predictions)
     print()
-    for prediction in result.predictions:
-        print(f"{prediction['text']:{width}}  {prediction['label']} {prediction['score']:.3f}")
+    rows = [(_shortened(row["text"], 60), _shortened(row["label"]), _answer(row)) for row in result.predictions]
+    table = [("validation row", "label", "predicted"), *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        print("  ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
     headline = result.metrics["headline"]
     baselines = [f"{baseline['name']} {baseline[headline]:.3f}" for baseline in result.metrics.get("baselines", [])]
     print()

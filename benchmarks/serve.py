@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
+import importlib.util
 import json
 import os
 import socket
@@ -126,7 +127,9 @@ class Server:
             self.port: int = free.getsockname()[1]
         self.name = name
         if name == "ours":
-            command = [str(ROOT / "code" / "serve.py")]
+            script = importlib.util.find_spec("serve")
+            assert script is not None and script.origin is not None
+            command = [script.origin]
         else:
             batch_size = "32" if "32" in name else "1"
             command = [__file__, f"--pipeline={base / 'model'}", f"--batch-size={batch_size}", f"--port={self.port}"]

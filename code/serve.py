@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -34,11 +35,22 @@ def main() -> int:
     """Serve until a signal comes. Returns the exit code."""
     try:
         settings = serve_settings(os.environ)
+        _require_temporary_folder()
         listener = _listen(settings.port)
         return _serve(settings, listener)
     except JobError as error:
         print(describe(error), file=sys.stderr, flush=True)
         return 1
+
+
+def _require_temporary_folder() -> None:
+    """Raise PlatformError if no temporary folder is writable: torch cannot be imported without one."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        raise PlatformError(
+            "no temporary folder is writable; mount one, as `docker run --read-only --tmpfs /tmp` does"
+        ) from None
 
 
 def _listen(port: int) -> socket.socket:

@@ -58,6 +58,7 @@ main() {
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >&2 ||
             fail "python3-venv could not be installed (see the messages of apt-get above): install it by hand."
     fi
+    [[ ! -L $venv ]] || fail "$venv is a link, and what it points to would be emptied: remove the link."
     "$python" -m venv --clear "$venv"
     # No bytecode: few modules are ever imported, and compiling all would double the time.
     local pip=("$venv/bin/pip" --disable-pip-version-check install --quiet --no-compile --require-hashes)

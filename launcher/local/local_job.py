@@ -1,4 +1,4 @@
-"""A job in SageMaker local mode, end to end: train in containers, unpack the artifact, classify with it."""
+"""A job in SageMaker local mode, end to end: train in containers, unpack the artifact, classify validation rows."""
 
 from __future__ import annotations
 
@@ -28,16 +28,8 @@ RUNS = ROOT / "build" / "local"
 DEMO = ROOT / "build" / "demo"
 DEMO_HYPERPARAMETERS = {"epochs": "3", "learning_rate": "1e-4", "train_batch_size": "32", "seed": "42"}
 
-SENTENCES = (
-    "I could not put this book down, it is the best one I have read all year.",
-    "The battery died after two days and nobody answered my letters.",
-    "Great value for the money, and it works exactly as described.",
-    "Badly written, boring and far too long.",
-    "The picture is superb, and setting it up took five minutes.",
-)
-
-_CLASSIFIER = Path(__file__).with_name("classify.py")
-_MODEL_MOUNT = "/model"
+#: Where the demonstration sees the model and the channels.
+_MODEL_MOUNT, _CHANNELS_MOUNT = "/model", "/channels"
 
 
 class TrainingFailed(Exception):
@@ -62,7 +54,7 @@ class LocalJob:
 
 @dataclass
 class Result:
-    """The metrics.json of a run, the classified sentences, and the wall time of each stage in seconds."""
+    """The metrics.json of a run, the classified validation rows, and the wall time of each stage in seconds."""
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
     predictions: list[dict[str, Any]] = field(default_factory=list)
@@ -129,7 +121,7 @@ def _run(job: LocalJob, scratch: Path, local_mode: ModuleType) -> Result:
         _collect(job, scratch / "archives", failure)
         result.metrics = _metrics(job)
     with result.stage("classify"):
-        result.predictions = _classify(job)
+        result.predictions = _classify(job, scratch)
     return result
 
 
@@ -201,16 +193,19 @@ def _metrics(job: LocalJob) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], schema.read(path, schema.Metrics, ("headline",)))
 
 
-def _classify(job: LocalJob) -> list[dict[str, Any]]:
-    command = ["docker", "run", "--rm", "--interactive", "--network=none", f"--label={engine.JOB_LABEL}={job.name}"]
-    command += [engine.bind_mount(job.directory / "model", _MODEL_MOUNT), job.image]
-    command += ["python", "-", _MODEL_MOUNT, *SENTENCES]
-    done = subprocess.run(command, input=_CLASSIFIER.read_text(), capture_output=True, text=True, check=False)
+def _classify(job: LocalJob, scratch: Path) -> list[dict[str, Any]]:
+    """Classify validation rows with the unpacked model: {"text", "label", "predicted", "probability"} of each."""
+    command = ["docker", "run", "--rm", "--network=none", f"--label={engine.JOB_LABEL}={job.name}"]
+    command += [engine.bind_mount(job.directory / "model", _MODEL_MOUNT)]
+    command += [
+        engine.bind_mount(scratch / name, f"{_CHANNELS_MOUNT}/{name}") for name in job.channels if name != "model"
+    ]
+    command += [job.image, "python", "-m", "text_classifier.demonstration", _MODEL_MOUNT, _CHANNELS_MOUNT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no error message"])[-1]
-        raise TrainingFailed(f"the model in {relative(job.directory / 'model')} cannot be loaded: {reason}")
-    predictions = json.loads(done.stdout)
-    return [{"text": text, **prediction} for text, prediction in zip(SENTENCES, predictions, strict=True)]
+        raise TrainingFailed(f"the model in {relative(job.directory / 'model')} cannot classify: {reason}")
+    return cast(list[dict[str, Any]], json.loads(done.stdout))
 
 
 def relative(path: Path) -> str:

@@ -137,12 +137,19 @@ def test_a_signal_while_it_starts_ends_it(trained: Path) -> None:
             assert served.container.wait(timeout=10)["StatusCode"] == 0, served.log()
 
 
-def test_a_folder_without_a_model_is_one_sentence() -> None:
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ([], "Your settings: /opt/ml/model has no model; mount the folder that model.tar.gz was unpacked to\n"),
+        (
+            ["--read-only"],
+            "The platform: no temporary folder is writable; mount one, as `docker run --read-only --tmpfs /tmp` does\n",
+        ),
+    ],
+)
+def test_a_container_that_cannot_serve_says_why_in_one_sentence(options: list[str], sentence: str) -> None:
     done = subprocess.run(
-        ["docker", "run", "--rm", "--network=none", IMAGE, "serve"], capture_output=True, text=True, check=False,
-        timeout=60,
+        ["docker", "run", "--rm", "--network=none", *options, IMAGE, "serve"], capture_output=True, text=True,
+        check=False, timeout=60,
     )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr == (
-        "Your settings: /opt/ml/model has no model; mount the folder that model.tar.gz was unpacked to\n"
-    )
+    assert (done.returncode, done.stderr) == (1, sentence)

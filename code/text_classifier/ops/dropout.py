@@ -82,6 +82,6 @@ def attention_bits(dropout: Dropout, of: Probabilities) -> Tensor:
     tasks = (sequences[:, None] * of.heads + torch.arange(of.heads, dtype=torch.int32))[..., None, None]
     key = random_bits(*dropout.key, 2 * tasks), random_bits(*dropout.key, 2 * tasks + 1)
     pairs, queries = (torch.arange(count, dtype=torch.int32) for count in (-(-of.keys // 2), of.queries))
-    stride = (of.query_count + 31) // 32 * 32  # the kernels' block
+    stride = (of.query_count + 31) // 32 * 32
     bits = random_bits(*key, pairs * stride[:, None, None, None] + queries[:, None])
     return torch.stack((bits >> 16, bits), -1).flatten(-2)[..., : of.keys]

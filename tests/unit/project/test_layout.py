@@ -18,10 +18,6 @@ LAUNCHER = [*sorted((ROOT / "launcher").rglob("*.py")), ROOT / "launch.py"]
 PACKAGES = sorted([*(ROOT / "code" / "text_classifier").rglob("__init__.py"), *ROOT.glob("launcher/*/__init__.py")])
 TESTS_OF_CODE = sorted((ROOT / "tests" / "unit" / "code").rglob("test_*.py"))
 
-# The launcher runs one module of its own inside the image.
-IN_IMAGE = [*CODE, ROOT / "launcher" / "local" / "classify.py"]
-IN_VENV = [path for path in LAUNCHER if path not in IN_IMAGE]
-
 # Distributions that are not called as they are imported.
 DISTRIBUTIONS = {"cuda": "cuda-bindings", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
@@ -78,7 +74,7 @@ def test_a_package_has_a_docstring_and_nothing_else(package: Path) -> None:
     assert len(tree.body) == 1
 
 
-@pytest.mark.parametrize(("source", "files"), [("docker/requirements.in", IN_IMAGE), ("requirements.in", IN_VENV)])
+@pytest.mark.parametrize(("source", "files"), [("docker/requirements.in", CODE), ("requirements.in", LAUNCHER)])
 def test_every_library_that_is_imported_is_declared(source: str, files: list[Path]) -> None:
     lines = (line.partition("#")[0].strip() for line in (ROOT / source).read_text().splitlines())
     declared = {Requirement(line).name for line in lines if line}

@@ -45,7 +45,7 @@ struct Attention {
 
         // Index of the random bits for this pair of keys and the first of the queries from `begin`.
         uint32_t first_index(int64_t pair, int64_t begin) const {
-            return static_cast<uint32_t>(pair * round_up(query.rows) + begin);
+            return static_cast<uint32_t>(pair * ((query.rows + 31) / 32 * 32) + begin);
         }
     };
 

@@ -153,7 +153,6 @@ def test_a_channel_of_empty_texts_is_refused(job: Job) -> None:
 @pytest.mark.parametrize(
     ("channel", "sentence"),
     [
-        ("training", "unknown channel 'training'; did you mean train?"),
         ("valid", "unknown channel 'valid'; did you mean validation?"),
         ("zzz", "unknown channel 'zzz'; valid names are train, validation, test, model"),
     ],

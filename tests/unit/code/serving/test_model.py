@@ -17,6 +17,7 @@ import predict
 from support.jobs import Job, easy_rows, table
 from support.tiny_model import write_tiny_model
 from text_classifier.contract.errors import SettingsError
+from text_classifier.modeling import precision
 from text_classifier.serving.model import ServedModel, load
 from text_classifier.serving.requests import JSON, read_request
 from text_classifier.serving.responses import render
@@ -143,8 +144,10 @@ def test_texts_are_truncated_as_in_training_or_at_the_length_of_the_request(serv
     ],
 )
 def test_a_model_of_another_trainer_is_served_as_transformers_does(
-    tiny_model: Path, tmp_path: Path, config: dict[str, Any], task: str | None, classes: list[str]
-) -> None:
+    tiny_model: Path, tmp_path: Path, config: dict[str, Any], task: str | None, classes: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(precision, "is_bf16_faster", lambda: False)
     torch.manual_seed(1)
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model, **config)
     model.save_pretrained(tmp_path)

@@ -96,7 +96,8 @@ def test_all_ranks_start_with_the_weights_of_rank_0() -> None:
         ]
     )
     assert codes == [0, 0], logs
-    assert logs[0] == logs[1]
+    one, other = (log.splitlines()[-1] for log in logs)  # torch may print warnings before
+    assert one == other and one.startswith("[[")
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,26 @@ def test_a_check_that_fails_says_so(docker_log, reviews, capsys, command, code, 
     assert capsys.readouterr().err.endswith(sentence)
 
 
+ROW = {"text": "Good", "label": "positive", "predicted": "negative", "probability": None}
+
+
+def test_local_mode_shows_validation_rows_with_the_right_answer(docker_log, reviews, monkeypatch, capsys):
+    docker_log()
+    rows = [ROW | {"text": "two\nlines \x1b[31m" + 60 * "x", "probability": 0.98765}, ROW | {"label": "a;b"}]
+    result = local_job.Result({"headline": "f1_macro", "f1_macro": 0.5}, rows)
+    monkeypatch.setattr(local_job, "run", lambda job: result)
+    assert launch.main(["local", "--data", str(reviews)]) == launch.COMPLETED
+    text = "two\\nlines \\x1b[31m"
+    assert capsys.readouterr().out.split("\n\n")[1].splitlines() == [
+        f"{'validation row':60}  label     predicted",
+        f"{text}{'x' * (57 - len(text))}...  positive  negative 0.988",
+        f"{'Good':60}  a;b       negative",
+    ]
+
+
 def test_local_mode_checks_the_data_unless_skipped(docker_log, reviews, monkeypatch, capsys):
     log = docker_log(1)
-    result = local_job.Result({"headline": "mae", "mae": 1}, [{"text": "good", "label": "value", "score": 4.5}])
+    result = local_job.Result({"headline": "mae", "mae": 1}, [ROW | {"label": "4", "predicted": "4.5"}])
     monkeypatch.setattr(local_job, "run", lambda job: result)
     assert launch.main(["local", "--data", str(reviews)]) == launch.REFUSED
     log.unlink()

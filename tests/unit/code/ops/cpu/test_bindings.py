@@ -18,6 +18,7 @@ from text_classifier.ops.compile import library_path
 from text_classifier.ops.cpu import bindings
 from text_classifier.ops.linear import fused_linear
 from text_classifier.ops.processor import instruction_sets
+from text_classifier.ops.selftest import Shape, failing
 from text_classifier.ops.sequences import Sequences
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -290,6 +291,17 @@ def test_what_is_not_finite_stays_so(ops: Backend, wrong: float, dtype: torch.dt
     assert not normed[1].isfinite().any()
     assert normed[0].isfinite().all()
     assert ops.gelu(x, torch.zeros(width))[1, 5].isfinite().logical_not()
+
+
+@pytest.mark.parametrize("length", [2, 16, 40, 128])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_every_library_passes_the_self_test_with_the_masks_of_the_reference(
+    make: Make, dtype: torch.dtype, length: int
+) -> None:
+    """Of which a job takes the fastest library alone."""
+    ops = make(dtype)
+    if ops.fallback:
+        assert failing(ops, CPU, dtype, Shape(4, 96, 200, (96, 32), (0.1,), (length,))) == {}
 
 
 def test_without_a_library_or_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
