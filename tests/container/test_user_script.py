@@ -127,7 +127,7 @@ def test_a_stop_reaches_all_processes_which_save(script_job: Script, name: str) 
     with running(job, mounts=mounts, environment=environment):
         job.wait_for("epoch=1;" if name == "loop.py" else "'loss'")
         job.stop_signal("algo-2")
-        assert job.wait() == {"algo-1": 0, "algo-2": 0}, job.log()
+        assert job.wait() == {"algo-1": 0, "algo-2": 0}, "\n".join(map(job.log, job.hosts))
         assert "saved" in job.log()
         assert (job.folder("algo-1", "model") / "model.safetensors").exists()
 
