@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -40,6 +42,7 @@ class StopSignals:
     def __init__(self, error: type[Interrupted] | type[Aborted] = Interrupted) -> None:
         self.received: int | None = None
         self._error = error
+        self._is_held = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -50,6 +53,17 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """A context in which a stop signal waits: it raises at the end, so that what was begun is whole."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+        if self.received is not None:
+            raise self._error(self.received)
+
     def ignore(self) -> None:
         """Ignore stop signals from now on, for clean-up that must finish."""
         for number in _SIGNALS:
@@ -57,4 +71,6 @@ class StopSignals:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.received = number
+        if self._is_held:
+            return
         raise self._error(number)

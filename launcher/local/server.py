@@ -38,9 +38,10 @@ def serve(image: str, model: Path, port: int) -> None:
         flush=True,
     )
     with StopSignals() as signals:
-        # In a session of its own, so that Ctrl-C at the terminal reaches this process alone.
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
         try:
+            with signals.held():
+                # In a session of its own, so that Ctrl-C at the terminal reaches this process alone.
+                process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
             code = process.wait()
         except Interrupted:
             signals.ignore()

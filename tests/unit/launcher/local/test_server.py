@@ -51,6 +51,27 @@ def test_mistakes_are_one_sentence(command, docker_log, model, tmp_path):
     assert_one_sentence(command("serve"), launch.WRONG_USE, "the following arguments are required: MODEL")
 
 
+def test_a_signal_while_the_container_starts_stops_it_too(command, model, tmp_path, monkeypatch):
+    """It may come when docker runs already, and subprocess has not returned yet."""
+    pid = tmp_path / "pid"
+    fake_docker(tmp_path / "bin", f'run*) exec sleep 600 ;;\nkill*) kill -9 "$(cat {pid})" ;;')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    start = subprocess.Popen
+
+    def popen(words, **options):
+        process = start(words, **options)
+        if "run" in words[:2]:
+            pid.write_text(str(process.pid))
+            os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    code, out, err = command("serve", model)
+    assert (code, err) == (0, "") and out.endswith("Stopped\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("obeys", [True, False])
 def test_a_signal_stops_the_container(model, tmp_path, number, obeys):
