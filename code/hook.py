@@ -126,7 +126,7 @@ def run() -> None:
 def _train(folders: JobFolders, hosts: Hosts, script: UserScript | None) -> int:
     """Run this host's processes to their end: of the user's script, else of train.py. Returns the exit code."""
     processes = Processes()
-    count = max(1, _prepare_gpus())
+    count = max(1, gpu.prepare())
     if script:
         print(f"Running {script.program} of {script.source}", flush=True)
         script.provide()
@@ -145,17 +145,6 @@ def _train(folders: JobFolders, hosts: Hosts, script: UserScript | None) -> int:
     if not code and processes.had_nothing_to_save:
         print(f"{script.program} was stopped." if script else NOTHING_TO_SAVE, flush=True)
     return code
-
-
-def _prepare_gpus() -> int:
-    """The number of GPUs to use, with the CUDA library on the path that their driver needs."""
-    gpus = gpu.capabilities()
-    gpu.require_supported(gpus)
-    folder = gpu.compat_folder() if gpus else None
-    if folder:
-        print(f"The host's driver is too old for CUDA 13: using the compatibility library in {folder}", flush=True)
-        os.environ["LD_LIBRARY_PATH"] = f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
-    return gpu.count(gpus)
 
 
 def _gather(folders: JobFolders, hosts: Hosts, channels: list[str], processes: Processes) -> None:

@@ -14,13 +14,17 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from text_classifier.contract import redaction
 from text_classifier.contract.errors import JobError, PlatformError, SettingsError, describe
+from text_classifier.runtime import gpu
 from text_classifier.runtime.cpus import thread_variables
 from text_classifier.runtime.folders import job_folders
+from text_classifier.serving import workers
 from text_classifier.serving.settings import ServeSettings, serve_settings
+from text_classifier.serving.workers import Workers
 
 if TYPE_CHECKING:
     from text_classifier.serving.model import ServedModel
@@ -31,13 +35,24 @@ STARTED = time.monotonic()
 BACKLOG = 1_024
 
 
-def main() -> int:
-    """Serve until a signal comes. Returns the exit code."""
+def main(descriptors: list[str]) -> int:
+    """Serve until a signal comes. Returns the exit code.
+
+    A process that serving/workers.py starts gets the descriptors of the listening socket, and, if it is the first one,
+    of a pipe to close once it is ready.
+    """
     try:
         settings = serve_settings(os.environ)
+        if descriptors:
+            listener, *pipe = map(int, descriptors)
+            return _serve(settings, socket.socket(fileno=listener), pipe, listens_when_ready=not pipe)
         _require_temporary_folder()
-        listener = _listen(settings.port)
-        return _serve(settings, listener)
+        listening = _listen(settings.port)
+        gpus = gpu.prepare()
+        count = settings.workers or workers.usual_count(gpus)
+        if count > 1 or gpus:
+            return Workers(__file__, listening.fileno(), count, gpus).run()
+        return _serve(settings, listening)
     except JobError as error:
         print(describe(error), file=sys.stderr, flush=True)
         return 1
@@ -68,7 +83,15 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def _serve(settings: ServeSettings, listener: socket.socket) -> int:
+def _serve(
+    settings: ServeSettings,
+    listener: socket.socket,
+    ready_pipe: Sequence[int] = (),
+    *,
+    listens_when_ready: bool = False,
+) -> int:
+    """Serve in this process. Returns the exit code. Raises JobError."""
+    os.environ |= thread_variables() | os.environ  # read when torch is imported; variables that the user has set win
     from text_classifier.serving.batching import Batcher
     from text_classifier.serving.server import Server
     from text_classifier.serving.traffic import Traffic
@@ -77,6 +100,8 @@ def _serve(settings: ServeSettings, listener: socket.socket) -> int:
     def ready() -> None:
         assert batcher.model is not None
         print(f"ready in {time.monotonic() - STARTED:.1f} s: {batcher.model.description}", flush=True)
+        for descriptor in ready_pipe:
+            os.close(descriptor)
 
     traffic = Traffic()
     batcher: Batcher[TextModel] = Batcher(
@@ -87,6 +112,8 @@ def _serve(settings: ServeSettings, listener: socket.socket) -> int:
     signal.signal(signal.SIGTERM, server.handle_exit)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     batcher.start()
+    if listens_when_ready:
+        batcher.wait_until_loaded()
     server.run([listener])
     batcher.close()
     server.log()
@@ -116,8 +143,7 @@ if __name__ == "__main__":
     redaction.install()
     os.environ["HF_HUB_OFFLINE"] = "1"  # the model is a local folder
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each request has a thread
-    os.environ |= thread_variables() | os.environ  # read when torch is imported; variables that the user has set win
-    code = main()
+    code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a thread may be within torch, which cannot be torn down under it

@@ -57,6 +57,20 @@ def require_supported(gpus: list[Version]) -> None:
             )
 
 
+def prepare() -> int:
+    """Give the processes that this one starts the CUDA library for the driver. Returns the number of GPUs to use.
+
+    Raises SettingsError or PlatformError when they cannot be used.
+    """
+    gpus = capabilities()
+    require_supported(gpus)
+    folder = compat_folder() if gpus else None
+    if folder:
+        print(f"The host's driver is too old for CUDA 13: using the compatibility library in {folder}", flush=True)
+        os.environ["LD_LIBRARY_PATH"] = f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
+    return count(gpus)
+
+
 def compat_folder(version_file: Path = DRIVER_VERSION_FILE, folder: Path = COMPAT_FOLDER) -> Path | None:
     """The folder that the host's driver needs on LD_LIBRARY_PATH; None when the driver is new enough.
 

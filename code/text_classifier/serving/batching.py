@@ -125,6 +125,11 @@ class Batcher(Generic[AnyModel]):
         """Load the model and serve it, in the thread."""
         self._thread.start()
 
+    def wait_until_loaded(self) -> None:
+        """Wait until the model is loaded, or cannot be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.model is not None or self.error is not None)
+
     def close(self) -> None:
         """End the thread after the batch that runs."""
         with self._changed:
@@ -176,11 +181,15 @@ class Batcher(Generic[AnyModel]):
         try:
             model = self._load()
             self._warm_up(model)
-            self.model = model
+            with self._changed:
+                self.model = model
+                self._changed.notify_all()
             while batch := self._wait():
                 self._compute(model, batch)
         except Exception as error:
-            self.error = error
+            with self._changed:
+                self.error = error
+                self._changed.notify_all()
             if not isinstance(error, JobError):
                 self.faults.log(error)
 

@@ -130,7 +130,7 @@ def test_the_scripts_own_reason_stays(script: Path) -> None:
 
 
 def test_a_fault_of_the_hook_itself_is_reported_as_a_bug(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("text_classifier.runtime.gpu.capabilities", lambda: 1 / 0)
+    monkeypatch.setattr("text_classifier.runtime.gpu.prepare", lambda: 1 / 0)
     with pytest.raises(ClientError, match="A bug in the training code: ZeroDivisionError at hook.py:"):
         hook.run()
 

@@ -120,7 +120,8 @@ def test_a_text_behind_a_large_request_does_not_wait_for_it(served: Served) -> N
         assert waited < 0.5 * (time.monotonic() - started)
 
 
-def test_sigterm_under_load_loses_no_request(base: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_under_load_loses_no_request(base: Path, processes: int) -> None:
     failures: list[Any] = []
     answered = 0
     stopping = threading.Event()
@@ -134,12 +135,15 @@ def test_sigterm_under_load_loses_no_request(base: Path) -> None:
             except Exception as error:
                 failures.append(error)
 
-    with serving(base) as server:
+    with serving(base, SERVE_WORKERS=str(processes)) as server:
         server.wait_until_ready()
         clients = [threading.Thread(target=client, args=(number,)) for number in range(8)]
         for each in clients:
             each.start()
         wait_until(lambda: answered > 50)
+        assert server.process.stdout
+        for _ in range(processes):
+            assert server.process.stdout.readline().startswith("ready in ")
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: server.request("GET", "/ping")[0] == 503)
         before = answered
@@ -150,7 +154,7 @@ def test_sigterm_under_load_loses_no_request(base: Path) -> None:
         log, _ = server.process.communicate(timeout=15)
     assert failures == []
     assert server.process.returncode == 0, log
-    assert "Traceback" not in log and log.count("\n") == 2, log  # ready, and what was served
+    assert "Traceback" not in log and log.count("served in ") == log.count("\n") == processes, log
 
 
 def test_it_listens_before_the_model_is_loaded_and_ends_at_once_then(base: Path) -> None:
@@ -173,14 +177,15 @@ def _status(server: Served) -> int:
     [
         ({}, "/model has no model; mount the folder that model.tar.gz was unpacked to\n"),
         ({"SERVE_TOP_K": "-1"}, "Your settings: SERVE_TOP_K=-1 in the environment is not a number or `all`;"),
+        ({"SERVE_WORKERS": "2"}, "/model has no model; mount the folder that model.tar.gz was unpacked to\n"),
         ({"SERVE_CALIBRATED": "true"}, "Your settings: SERVE_CALIBRATED=true, and the model has no temperature;"),
     ],
 )
 def test_a_mistake_is_one_sentence(base: Path, tmp_path: Path, environment: dict[str, str], sentence: str) -> None:
-    if environment:
-        shutil.copytree(base, tmp_path, dirs_exist_ok=True)
-    else:
+    if "no model" in sentence:
         (tmp_path / "model").mkdir()
+    else:
+        shutil.copytree(base, tmp_path, dirs_exist_ok=True)
     with serving(tmp_path, **environment) as server:
         log, _ = server.process.communicate(timeout=60)
     assert server.process.returncode == 1
