@@ -226,7 +226,7 @@ bench-ops: build ## Time each native operation against torch's own on this CPU; 
 	mkdir -p build/bench
 	$(BENCH) benchmarks/ops.py $(COMMIT) $(OPTIONS)
 
-bench-serve: build demo-data ## Time serve and transformers' pipeline behind the same web server; OPTIONS="--clients 64 --seconds 60"
+bench-serve: build demo-data build/serving/packages/.installed build/bench/infinity/.installed ## Time serve and other servers of the same model; OPTIONS="--clients 64 --load 0.8"
 	@mkdir -p build/bench
 	$(BENCH) benchmarks/serve.py $(COMMIT) $(OPTIONS)
 
@@ -235,6 +235,13 @@ bench-data: demo-data build/bench/packages/.installed ## Download what the bench
 
 bench-launcher: venv ## Time plan, status and --help, with an AWS that takes a tenth of a second to answer
 	$(IN_VENV)pytest --capture=no tests/timing
+
+# The server "infinity" with what it needs besides torch, which comes from the image.
+build/bench/infinity/.installed: benchmarks/infinity-requirements.lock | venv
+	rm -rf $(@D)
+	$(IN_VENV)pip --disable-pip-version-check install --quiet --require-hashes --no-deps --only-binary :all: \
+	    --target $(@D) --requirement $<
+	@touch $@
 
 # What the image lacks.
 build/bench/packages/.installed: benchmarks/requirements.lock | venv
@@ -261,6 +268,7 @@ lock: venv ## Bring the locks up to date with the *.in files; UPGRADE=1 takes ne
 	$(LOCK) docker/requirements-test.in --constraint docker/requirements.lock --output-file docker/requirements-test.lock
 	$(LOCK) requirements.in --output-file requirements.lock
 	$(LOCK) --no-deps benchmarks/requirements.in --output-file benchmarks/requirements.lock
+	$(LOCK) --no-deps benchmarks/infinity-requirements.in --output-file benchmarks/infinity-requirements.lock
 	$(LOCK) --no-deps tests/container/serving-requirements.in --output-file tests/container/serving-requirements.lock
 	$(LOCK) tests/sdk3/requirements.in --output-file tests/sdk3/requirements.lock
 

@@ -11,6 +11,7 @@ from support import ROOT
 
 LOCKS = {
     "benchmarks/requirements.in": "benchmarks/requirements.lock",
+    "benchmarks/infinity-requirements.in": "benchmarks/infinity-requirements.lock",
     "requirements.in": "requirements.lock",
     "docker/requirements.in": "docker/requirements.lock",
     "docker/build-tools.in": "docker/build-tools.lock",

@@ -153,7 +153,8 @@ def count(kind: str, content: bytes) -> int | None:
     encoding = "utf-16" if kind == "utf-16" else "utf-8"
     if not content.startswith(b"\xff\xfe") and kind == "utf-16":
         return None
-    text = content.decode(encoding, "surrogateescape").removeprefix("\ufeff").rstrip("\x1a")
+    text = content.decode(encoding, "surrogateescape").rstrip("\x1a")
+    text = re.sub(r"(?m)^\ufeff", "", text)  # of files that were joined, too
     start = text.lstrip()
     first = next((line.removesuffix("\r") for line in start.split("\n") if line.strip()), "")
     if first.startswith("{"):
