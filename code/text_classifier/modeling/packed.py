@@ -184,7 +184,7 @@ class PackedClassifier(nn.Module):
         positions = positions_of(ids, lengths, self.parts.first_position)
         sequences = Sequences.from_lengths(lengths)
         if self.pads_to_bucket:
-            padding = padding_lengths(len(ids), tokens.max_seqlen)
+            padding = padding_lengths(len(ids), tokens.max_seqlen, 64 if self.training else 16)
             ids, positions = (np.pad(values, (0, sum(padding))) for values in (ids, positions))
             sequences = Sequences.from_lengths(lengths, padding, tokens.max_seqlen)
         return {"ids": torch.from_numpy(ids), "positions": torch.from_numpy(positions), "sequences": sequences}
@@ -262,12 +262,13 @@ def _shape(parts: Encoder, max_seqlens: Sequence[int]) -> Shape:
     )  # fmt: skip
 
 
-def padding_lengths(tokens: int, max_seqlen: int) -> list[int]:
-    """Lengths of the sequences that pad a batch to a bucket size: at most a sixteenth more tokens.
+def padding_lengths(tokens: int, max_seqlen: int, smallest: int) -> list[int]:
+    """Lengths of the sequences that pad a batch to a bucket size: at most `smallest` or a sixteenth more tokens.
 
-    At least one, so that batches of one size have equally many sequences; none is longer than `max_seqlen`.
+    At least one, so that batches of one size have equally many sequences; none is longer than `max_seqlen`. A small
+    step suits the single texts of serving, a large one training, where each size may cost the memory of a CUDA graph.
     """
-    step = max(64, (1 << tokens.bit_length()) // 32)
+    step = max(smallest, (1 << tokens.bit_length()) // 32)
     count = math.ceil((step - 1) / max(1, max_seqlen - 1))
     missing = count + -(tokens + count) % step
     return [missing // count + (number < missing % count) for number in range(count)]
