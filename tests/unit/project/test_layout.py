@@ -111,6 +111,7 @@ def test_one_module_knows_where_sagemaker_mounts_things() -> None:
 
 def test_locks_exist() -> None:
     assert relative(LOCKS) == [
+        "benchmarks/infinity-requirements.lock",
         "benchmarks/requirements.lock",
         "docker/build-tools.lock",
         "docker/requirements-test.lock",
