@@ -90,7 +90,14 @@ def predict(options: argparse.Namespace) -> int:
     """`launch.py predict`: classify the rows of a file with a model."""
     checks.unpacked_model(options.model)
     checks.channel("--data", options.data)
-    image_commands.predict(options.image, options.model, options.data, options.output, options.calibrated)
+    image_commands.predict(
+        options.image,
+        options.model,
+        options.data,
+        options.output,
+        options.calibrated,
+        uses_fitted_thresholds=options.fitted_thresholds,
+    )
     return COMPLETED
 
 

@@ -46,6 +46,11 @@ def main(arguments: Sequence[str]) -> int:
             raise SettingsError(
                 "the model has no temperature (training was stopped, or the task has none); remove --calibrated"
             )
+        if options.fitted_thresholds and not manifest.get("thresholds"):
+            raise SettingsError(
+                "the model has no fitted thresholds (training was stopped, or was not asked to fit any); train with "
+                "thresholds=fitted, or remove --fitted-thresholds"
+            )
         _require_writable(aside)
         rows = _classify(options, manifest, aside)
         aside.replace(options.output)
@@ -77,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=128, help="rows per batch (default 128)")
     parser.add_argument(
         "--calibrated", action="store_true", help="divide the logits by the temperature fitted on the validation rows"
+    )
+    parser.add_argument(
+        "--fitted-thresholds",
+        action="store_true",
+        help="predict the labels above the thresholds fitted on the validation rows, not above 0.5",
     )
     return parser
 
@@ -152,6 +162,10 @@ def _load(
 
     settings, classes = manifest["hyperparameters"], tuple(manifest["classes"])
     task = task_of(settings)
+    if options.fitted_thresholds:
+        thresholds = manifest["thresholds"]
+        assert thresholds is not None  # main has checked it
+        task = task.with_thresholds([thresholds[name] for name in classes])
     shown = answers(task)
     length = settings["max_sequence_length"]
     cluster = Cluster(Hosts.from_resources({}), settings["collective_timeout_seconds"])

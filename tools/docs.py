@@ -86,6 +86,7 @@ def _allowed(row: hyperparameters.Hyperparameter) -> str:
         return ", ".join(f"`{choice}`" for choice in row.choices if choice)
     lower = f">= {row.minimum:g}" if row.minimum is not None else ""
     upper = f"< {row.below:g}" if row.below is not None else ""
+    upper = f"<= {row.maximum:g}" if row.maximum is not None else upper
     return ", ".join(filter(None, (lower, upper)))
 
 

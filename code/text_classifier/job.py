@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +17,7 @@ from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, LossCurve, Metrics, Scores, Throughput
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import Data
+from text_classifier.modeling.layers import freeze
 from text_classifier.modeling.load import load_model, make_classifier
 from text_classifier.modeling.precision import Precision
 from text_classifier.results import artifact
@@ -25,7 +27,6 @@ from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import Stopped, StopSignal
-from text_classifier.tasks.classes import balanced_weights
 from text_classifier.tasks.single_label import CLASSES_SHOWN
 from text_classifier.tokenization.tokens import tokenize
 from text_classifier.tokenization.unknown import require_known_tokens, unknown_share
@@ -77,6 +78,7 @@ class Job:
                 self.task.first_bias(data.splits["train"].targets),
                 cluster.print0,
             )
+        freeze(self.model, settings.freeze_layers)
         self.model.to(cluster.device)  # type: ignore[arg-type]  # a decorator of transformers hides self
         torch.manual_seed(settings.seed + cluster.rank)  # a different dropout on each rank
         with working("tokenizing"):
@@ -84,7 +86,9 @@ class Job:
                 name: Split(tokenize(self.tokenizer, rows.texts, settings.max_sequence_length), rows.targets)
                 for name, rows in data.splits.items()
             }
-        self._weigh_classes()
+        training = self.splits["train"]
+        weights = self.task.class_weights(training.targets, self.classes, settings)
+        self.splits["train"] = replace(training, class_weights=weights)
         unknown = {name: unknown_share(split.tokens.ids, self.tokenizer) for name, split in self.splits.items()}
         self._report_tokens(unknown)
         require_known_tokens(unknown)
@@ -96,12 +100,6 @@ class Job:
             f"rows: {counts}; classes: {listed(self.classes, CLASSES_SHOWN)}; {self.model.config.model_type}, "
             f"{self.classifier.name} batches, {cluster.device.type}, {precision.name}"
         )
-
-    def _weigh_classes(self) -> None:
-        if self.settings.class_weights == "balanced":
-            training = self.splits["train"]
-            weights = balanced_weights(training.targets, len(self.classes))
-            self.splits["train"] = Split(training.tokens, training.targets, weights)
 
     def _report_tokens(self, unknown: Mapping[str, float]) -> None:
         """Add the token lengths to the data report, which train.py has written before torch was imported."""
@@ -172,7 +170,13 @@ class Job:
         """Write the model, on rank 0 only. Returns the input of the report's stages."""
         model, output = self.folders.model, self.folders.output_data
         manifest = artifact.manifest(
-            self.folders, self.settings, self.model, self.classes, trained, evaluated.temperature
+            self.folders,
+            self.settings,
+            self.model,
+            self.classes,
+            trained,
+            evaluated.temperature,
+            evaluated.thresholds if self.settings.thresholds == "fitted" else None,
         )
         artifact.write_model(model, self.model, self.tokenizer, manifest)
         print(f"saved {model} ({manifest['status']} after step {trained.steps})", flush=True)

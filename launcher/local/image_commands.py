@@ -63,7 +63,9 @@ def check_if_possible(
         print(f"WARNING: the job starts without a check of the data: {reason}", file=sys.stderr)
 
 
-def predict(image: str, model: Path, data: Path, output: Path, is_calibrated: bool) -> None:
+def predict(
+    image: str, model: Path, data: Path, output: Path, is_calibrated: bool, *, uses_fitted_thresholds: bool = False
+) -> None:
     """Classify the rows of `data` with an unpacked model and write a CSV file. Raises UserError or JobFailed."""
     folder = output.absolute().parent
     if not folder.is_dir():
@@ -76,8 +78,9 @@ def predict(image: str, model: Path, data: Path, output: Path, is_calibrated: bo
         engine.bind_mount(folder, "/output", is_writable=True),
     ]
     words = ["--model", "/model", "--data", f"/data/{data.name}", "--output", f"/output/{output.name}"]
+    words += ["--calibrated"] * is_calibrated + ["--fitted-thresholds"] * uses_fitted_thresholds
     owner = ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "HOME=/tmp"]
-    if _run(image, mounts, ["predict", *words, *(["--calibrated"] if is_calibrated else [])], owner).returncode != 0:
+    if _run(image, mounts, ["predict", *words], owner).returncode != 0:
         raise JobFailed("prediction failed; see the messages above")
 
 

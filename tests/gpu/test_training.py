@@ -27,7 +27,9 @@ from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
 from text_classifier.tasks.single_label import SingleLabel
 from text_classifier.training.batches import Batch, Split, collate
-from text_classifier.training.step import AllReduce, GraphedStep, Step, adamw
+from text_classifier.training.losses import row_losses
+from text_classifier.training.optimizer import adamw
+from text_classifier.training.step import AllReduce, GraphedStep, Step
 
 GPU = torch.device("cuda")
 CODE = ROOT / "code"
@@ -69,9 +71,14 @@ def losses_of(
     model = model_of("bert", hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout).to(GPU)
     layout = make_classifier(model, 0, Precision(precision, GPU)).train()
     split = split_of([int(n) for n in np.random.default_rng(5).integers(2, 60, 64)])
-    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3))
+    optimizer, rates = adamw(layout, Settings(learning_rate=1e-3))
     step = Step(
-        layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, all_reduce=all_reduce
+        layout,
+        row_losses(SingleLabel(), Settings()),
+        optimizer,
+        layout.precision.loss_scale(),
+        max_grad_norm=1.0,
+        all_reduce=all_reduce,
     )
     graphed = GraphedStep(step, GPU)
     torch.manual_seed(2)
@@ -79,7 +86,7 @@ def losses_of(
     for number in range(steps):
         rows = np.random.default_rng(number).choice(64, 8 if number % 10 else 5, replace=False)
         batch = collate(layout, split, rows, len(rows))
-        rate.fill_(1e-3 * (1 - number / steps))
+        rates.set(1e-3 * (1 - number / steps))
         loss, is_finite = graphed(batch) if is_graphed else step(batch.to(GPU))
         assert is_finite.isfinite()
         found.append(loss.item() / len(rows))
@@ -161,13 +168,15 @@ def test_no_step_waits_for_the_gpu() -> None:
     model = model_of("bert", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1).to(GPU)
     layout = make_classifier(model, 0, Precision("bf16", GPU)).train()
     split = split_of([20, 15, 12, 9, 7, 5, 4, 2])
-    optimizer, rate = adamw(layout, Settings(learning_rate=1e-3))
-    step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0)
+    optimizer, rates = adamw(layout, Settings(learning_rate=1e-3))
+    step = Step(
+        layout, row_losses(SingleLabel(), Settings()), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0
+    )
     graphed = GraphedStep(step, GPU)
 
     def three(take: Callable[[Batch], object]) -> None:
         for _ in range(3):
-            rate.fill_(1e-3)
+            rates.set(1e-3)
             take(collate(layout, split, np.arange(8), 8))
 
     for take in (graphed, lambda batch: step(batch.pinned().to(GPU))):

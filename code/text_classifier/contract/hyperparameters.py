@@ -29,11 +29,13 @@ def setting(
     help: str,
     *,
     minimum: float | None = None,
+    maximum: float | None = None,
     below: float | None = None,
     choices: Sequence[str] = (),
 ) -> Any:
-    """Declare a hyperparameter: `minimum` is inclusive, `below` exclusive; `choices` are all valid values."""
-    rules = {"help": help, "minimum": minimum, "below": below, "choices": tuple(choices)}
+    """Declare a hyperparameter: `minimum` and `maximum` are inclusive, `below` is exclusive; `choices` are all valid
+    values."""
+    rules = {"help": help, "minimum": minimum, "maximum": maximum, "below": below, "choices": tuple(choices)}
     return field(default=default, metadata=rules)
 
 
@@ -53,8 +55,24 @@ class Settings:
     epochs: int = setting(3, "Passes over the training rows", minimum=1)
     train_batch_size: int = setting(32, "Batch size per GPU (on CPU: per host)", minimum=1)
     eval_batch_size: int = setting(128, "Batch size for validation and test, per GPU (on CPU: per host)", minimum=1)
-    learning_rate: float = setting(5e-5, "Peak learning rate; linear warm-up, then linear decay to 0", minimum=0)
-    warmup_ratio: float = setting(0.06, "Fraction of all steps used for warm-up", minimum=0, below=1)
+    learning_rate: float = setting(5e-5, "Peak learning rate", minimum=0)
+    warmup_ratio: float = setting(0.06, "Fraction of all steps used for linear warm-up", minimum=0, below=1)
+    lr_scheduler: str = setting(
+        "linear",
+        "Learning rate after the warm-up; `linear` and `cosine`: decay to 0 in the last step; `constant`: no decay",
+        choices=("linear", "cosine", "constant"),
+    )
+    layerwise_lr_decay: float = setting(
+        1.0,
+        "Factor on the learning rate for each layer below the head; 1: one rate for all",
+        minimum=0.1,
+        maximum=1,
+    )
+    freeze_layers: int = setting(
+        0,
+        "Encoder layers that keep their weights, counted from the embeddings, which keep theirs too; 0: all learn",
+        minimum=0,
+    )
     weight_decay: float = setting(0.01, "AdamW weight decay; biases and LayerNorm are exempt", minimum=0)
     adam_epsilon: float = setting(1e-8, "AdamW epsilon", minimum=0)
     max_grad_norm: float = setting(1.0, "Gradient clipping norm; 0: no clipping", minimum=0)
@@ -106,8 +124,21 @@ class Settings:
     deduplicate: bool = setting(False, "Drop training rows whose text also occurs in validation or test")
     class_weights: str = setting(
         "none",
-        "Class weighting of the training loss; `balanced`: inversely to class frequency",
-        choices=("none", "balanced"),
+        "Class weighting of the training loss; `balanced`: inversely to class frequency; `effective`: inversely to the "
+        "effective number of rows; or weights by class, `spam:5,fraud:20` or a JSON object, 1 for the others; for "
+        "task=multi_label: weights of the rows that have a label",
+    )
+    label_smoothing: float = setting(
+        0.0, "Share of each training target that is spread evenly over all classes; 0: none", minimum=0, below=1
+    )
+    focal_gamma: float = setting(
+        0.0, "Exponent of the focal loss, which gives easy rows less weight; 0: cross-entropy", minimum=0, maximum=10
+    )
+    thresholds: str = setting(
+        "0.5",
+        "For task=multi_label: the probability above which a label is predicted; `fitted`: also fit one per label on "
+        "the validation rows (best F1), for `predict --fitted-thresholds`",
+        choices=("0.5", "fitted"),
     )
     metric_for_best_model: str = setting(
         "",
@@ -149,6 +180,7 @@ class Hyperparameter:
     default: Any
     help: str
     minimum: float | None
+    maximum: float | None
     below: float | None
     choices: tuple[str, ...]
 
@@ -168,6 +200,7 @@ class Hyperparameter:
             raise SettingsError(f"hyperparameter {self.name}={quoted(text)} is not valid; set it to {self._range()}")
         in_range = self.type in (str, bool) or (
             (self.minimum is None or value >= self.minimum)
+            and (self.maximum is None or value <= self.maximum)
             and (value < self.below if self.below is not None else value < float("inf"))
         )
         if self.type is int and value > LARGEST:
@@ -208,6 +241,7 @@ class Hyperparameter:
         if self.choices:
             return f"one of {', '.join(filter(None, self.choices))}"
         upper = "" if self.below is None else f" and less than {self.below:g}"
+        upper = upper if self.maximum is None else f" and {self.maximum:g} or less"
         return f"{self.minimum:g} or more{upper} (default {self.default})"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn, TypeVar
 
+from text_classifier.contract.class_weights import given_weights
 from text_classifier.contract.errors import SettingsError, nearest, quoted
 from text_classifier.contract.hyperparameters import TABLE, Settings, secret
 from text_classifier.contract.metric_names import BY_TASK, DEFAULTS
@@ -46,6 +47,11 @@ PEERS = {
     "validation_split": "train_size, the fraction that is trained on,",
     "test_size": "train_size, the fraction that is trained on,",
     "problem_type": "task",
+    "lr_scheduler_type": "lr_scheduler",
+    "label_smoothing_factor": "label_smoothing",
+    "class_weight": "class_weights",
+    "layer_lr_decay": "layerwise_lr_decay",
+    "llrd": "layerwise_lr_decay",
     "separator": "delimiter",
     "sep": "delimiter",
     "header": "has_header",
@@ -90,9 +96,10 @@ def _resolve(settings: Settings) -> Settings:
         raise SettingsError(
             f"metric_for_best_model={metric} does not exist for task={task}; choose one of {', '.join(BY_TASK[task])}"
         )
-    if task != "single_label" and settings.class_weights != "none":
+    _require_losses(settings)
+    if settings.thresholds != "0.5" and task != "multi_label":
         raise SettingsError(
-            f"class_weights={settings.class_weights} only applies to task=single_label; remove it with task={task}"
+            f"thresholds={settings.thresholds} only applies to task=multi_label; remove it with task={task}"
         )
     default = next(row.default for row in TABLE if row.name == "label_separator")
     if not settings.label_separator or (task != "multi_label" and settings.label_separator != default):
@@ -115,6 +122,20 @@ def _resolve(settings: Settings) -> Settings:
         name = "label_map" if settings.label_map.strip() else "unmapped"
         raise SettingsError(f"{name} applies to classification only; remove it, or choose another task")
     return replace(settings, metric_for_best_model=metric)
+
+
+def _require_losses(settings: Settings) -> None:
+    """Raise SettingsError for a training loss that the task does not have, or that is two at once."""
+    given_weights(settings.class_weights)
+    default = Settings()
+    for name in ("class_weights", "label_smoothing", "focal_gamma"):
+        if settings.task == "regression" and getattr(settings, name) != getattr(default, name):
+            raise SettingsError(f"{name} applies to classification only; remove it, or choose another task")
+    if settings.label_smoothing and settings.focal_gamma:
+        raise SettingsError(
+            "label_smoothing and focal_gamma exclude each other: both keep the model from being too sure; remove one "
+            "of them"
+        )
 
 
 class _Parser(argparse.ArgumentParser):

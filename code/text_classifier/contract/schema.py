@@ -159,6 +159,12 @@ class ColumnSlice(Part):
     slices: Annotated[int, "Values that the entry covers"]
 
 
+class AtThresholds(Part):
+    """Each metric at these thresholds, under its name"""
+
+    thresholds: Annotated[dict[Class, float], "Those of training_manifest.json"]
+
+
 class SplitMetrics(Part):
     """Each metric of the split, under its name"""
 
@@ -175,6 +181,13 @@ class SplitMetrics(Part):
     calibration: NotRequired[Annotated[Calibration, "Whether the probabilities can be trusted; single_label only"]]
     thresholds: NotRequired[
         Annotated[list[Threshold], "Thresholds for the second class; empty unless there are two; single_label only"]
+    ]
+    at_fitted_thresholds: NotRequired[
+        Annotated[
+            AtThresholds,
+            "The same rows at the thresholds fitted on the validation rows, whose metrics are therefore optimistic: "
+            "test rows judge them; only with `thresholds=fitted`",
+        ]
     ]
     by_length: Annotated[list[LengthSlice], "Up to four slices by length, of about equally many rows"]
     by_slice: NotRequired[Annotated[list[ColumnSlice], "Slices by `slice_column`, largest first; only if it is set"]]
@@ -205,6 +218,7 @@ class Metrics(Scores):
     validation: NotRequired[Annotated[SplitMetrics, "Metrics on the validation rows; not after a stop"]]
     test: NotRequired[Annotated[SplitMetrics, "As `validation`, on the test rows; only with a test channel"]]
     baselines: NotRequired[Annotated[list[Baseline], "Simple methods on (a sample of) the validation rows"]]
+    warnings: NotRequired[Annotated[list[str], "What is wrong with the model by these metrics, as logged"]]
 
 
 class OnnxExport(TypedDict):
@@ -243,6 +257,13 @@ class Manifest(TypedDict):
     epoch: Annotated[int, "The epoch whose weights these are, from 1; 0 if none was finished"]
     classes: Annotated[list[str], "Class names in the order of the model's outputs"]
     temperature: Annotated[float | None, "Divide the logits by it for calibrated probabilities; null if not fitted"]
+    thresholds: NotRequired[
+        Annotated[
+            dict[Class, float] | None,
+            "Probability above which to predict each label, fitted on the validation rows with `thresholds=fitted`; "
+            "also in config.json",
+        ]
+    ]
     onnx: Annotated[OnnxExport | OnnxFailure | None, "Outcome of `export=onnx`; null without it"]
     hyperparameters: Annotated[dict[Hyperparameter, Any], "All hyperparameters, defaults included"]
     base_model: Annotated[BaseModel, "The model that was fine-tuned"]

@@ -23,6 +23,11 @@ class FusedAdamW(torch.optim.AdamW):
     found_inf: Tensor | None
 
 
+def with_rates(groups: Iterable[dict[str, Any]], lr: Tensor) -> list[dict[str, Any]]:
+    """The parameter groups, each with its element of `lr` as torch's learning rate."""
+    return [{**group, "lr": rate} for group, rate in zip(groups, lr.unbind(), strict=True)]
+
+
 #: The name of plain torch in `Backend.names`.
 TORCH = "torch"
 
@@ -48,8 +53,8 @@ class Backend:
     weight_grad: Callable[[Tensor, Tensor], Tensor]
     #: bias_grad(d_output): the sum over the rows, float32 [outputs].
     bias_grad: Callable[[Tensor], Tensor]
-    #: adamw(groups, lr, epsilon, shadow_weights): an optimizer whose learning rate is a tensor on the device. Its steps
-    #: also update the shadow weights (linear.py).
+    #: adamw(groups, lr, epsilon, shadow_weights): an optimizer that reads the learning rate of each group from `lr`,
+    #: float32 [groups] on the device. Its steps also update the shadow weights (linear.py).
     adamw: Callable[[Iterable[dict[str, Any]], Tensor, float, Mapping[Tensor, Tensor]], FusedAdamW]
 
     attention_bits: AttentionBits  #: defines the mask of `attention`

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from text_classifier.ops import varlen
-from text_classifier.ops.backend import OPERATIONS, TORCH, Backend, FusedAdamW
+from text_classifier.ops.backend import OPERATIONS, TORCH, Backend, FusedAdamW, with_rates
 from text_classifier.ops.dropout import AttentionBits, Dropout, Probabilities, attention_bits
 from text_classifier.ops.sequences import Sequences
 
@@ -148,7 +148,7 @@ def adamw(
     groups: Iterable[dict[str, Any]], lr: Tensor, epsilon: float, shadow_weights: Mapping[Tensor, Tensor]
 ) -> FusedAdamW:
     """As Backend.adamw."""
-    optimizer = FusedAdamW(groups, lr, eps=epsilon, fused=True, capturable=lr.is_cuda)
+    optimizer = FusedAdamW(with_rates(groups, lr), eps=epsilon, fused=True, capturable=lr.is_cuda)
 
     @torch.no_grad()
     def refresh(*_: Any) -> None:

@@ -190,13 +190,13 @@ def _bias_grad(ops: Backend, device: torch.device, dtype: torch.dtype, shape: Sh
 
 
 def _adamw(ops: Backend, device: torch.device, dtype: torch.dtype, shape: Shape | None) -> list[Tensor]:
-    """Two steps, and one that is skipped, with weight decay and shadow weights."""
+    """Two steps, and one that is skipped, with weight decay, shadow weights and a learning rate for each group."""
     case = _Case(device, dtype)
     parameters = [case.input(*size, dtype=torch.float32) for size in ((33, 70), (70,), (1,))]
     shadows = {parameter: parameter.detach().to(dtype) for parameter in parameters[:2]}
     shadows = {} if dtype == torch.float32 else shadows
     groups = [{"params": parameters[:1], "weight_decay": 0.1}, {"params": parameters[1:], "weight_decay": 0.0}]
-    optimizer = ops.adamw(groups, torch.tensor(1e-2, device=device), 1e-8, shadows)
+    optimizer = ops.adamw(groups, torch.tensor([1e-2, 3e-3], device=device), 1e-8, shadows)
     for found_inf in (0.0, 1.0, 0.0):
         for parameter in parameters:
             parameter.grad = case.random(*parameter.shape, dtype=torch.float32)

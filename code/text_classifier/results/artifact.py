@@ -49,6 +49,7 @@ def write_model(
     """
     try:
         with written_aside(directory) as aside:
+            _set_thresholds(model.config, manifest.get("thresholds"))
             model.save_pretrained(aside)
             tokenizer.model_max_length = manifest["hyperparameters"]["max_sequence_length"]  # what was trained
             tokenizer.save_pretrained(aside)
@@ -58,6 +59,14 @@ def write_model(
         raise PlatformError(
             f"the model cannot be written to {directory} ({error}); give the job a larger volume"
         ) from None
+
+
+def _set_thresholds(config: Any, thresholds: dict[str, float] | None) -> None:
+    """Put them into the config, in place of those of the model that was fine-tuned."""
+    if thresholds is not None:
+        config.thresholds = thresholds
+    elif hasattr(config, "thresholds"):
+        del config.thresholds
 
 
 @contextlib.contextmanager
@@ -92,6 +101,7 @@ def manifest(
     classes: Sequence[str],
     trained: Training,
     temperature: float | None,
+    thresholds: dict[str, float] | None,
 ) -> Manifest:
     """The content of training_manifest.json. After a stop, which has to be quick, no input file is hashed."""
     channel = folders.channel("model")
@@ -102,6 +112,7 @@ def manifest(
         "epoch": trained.best_epoch,
         "classes": list(classes),
         "temperature": temperature,
+        "thresholds": thresholds,
         "onnx": None,
         "hyperparameters": asdict(settings),
         "base_model": {

@@ -31,3 +31,11 @@ class Evaluated:
         if "validation" not in self.logits:
             return None
         return self.task.temperature(self.logits["validation"], self.rows["validation"].targets)
+
+    @property
+    def thresholds(self) -> dict[str, float] | None:
+        """By label, fitted on the validation rows; None as for `temperature`."""
+        if "validation" not in self.logits:
+            return None
+        fitted = self.task.fit_thresholds(self.logits["validation"], self.rows["validation"].targets)
+        return None if fitted is None else dict(zip(self.classes, fitted.tolist(), strict=True))

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from text_classifier.contract import schema
 from text_classifier.contract.errors import print_traceback
-from text_classifier.contract.schema import Baseline, ColumnSlice, Manifest, Metrics
+from text_classifier.contract.metric_names import without_metrics
+from text_classifier.contract.schema import AtThresholds, Baseline, ColumnSlice, Manifest, Metrics
 from text_classifier.evaluation.slices import by_slice
 from text_classifier.results import artifact, baselines
 from text_classifier.results.answers import answers
+from text_classifier.results.cautions import cautions
 from text_classifier.results.cells import inert
 from text_classifier.results.evaluated import Evaluated, Measured
 from text_classifier.runtime.seeds import SeedStream
@@ -62,12 +65,17 @@ class Results:
         )
         if rows.slice_values:
             measured["by_slice"] = _by_slice(evaluated, name, self.seed)
+        if thresholds := self.manifest.get("thresholds"):
+            measured["at_fitted_thresholds"] = _at_thresholds(evaluated, name, thresholds, self.seed)
         self.metrics[name] = measured
         self.write_metrics()
 
     def measure_baselines(self) -> None:
-        """Add the metrics of the baselines."""
+        """Add the metrics of the baselines, and warn of what these and the model's tell."""
         self.metrics["baselines"] = _baselines(self.evaluated, self.seed)
+        if found := cautions(self.metrics, is_multi_label=self.manifest["hyperparameters"]["task"] == "multi_label"):
+            self.metrics["warnings"] = found
+            print("\n".join(f"WARNING: {without_metrics(sentence)}" for sentence in found), flush=True)
         self.write_metrics()
 
     def write_predictions(self) -> None:
@@ -110,6 +118,20 @@ def _by_slice(evaluated: Evaluated, name: Measured, seed: int) -> list[ColumnSli
         lambda rows: task.score(predicted[rows], split.targets[rows], len(evaluated.classes), random),
         task.sliced,
     )
+
+
+def _at_thresholds(evaluated: Evaluated, name: Measured, thresholds: dict[str, float], seed: int) -> AtThresholds:
+    task, targets = evaluated.task, evaluated.rows[name].targets
+    predicted = task.with_thresholds(list(thresholds.values())).predict(evaluated.logits[name])
+    random = np.random.default_rng((seed, SeedStream.SPLIT_INTERVALS))
+    values, intervals = task.score(predicted, targets, len(evaluated.classes), random)
+    measured = {
+        "rows": len(targets),
+        **values,
+        "intervals": {metric: list(bounds) for metric, bounds in intervals.items()},
+        "thresholds": thresholds,
+    }
+    return cast(AtThresholds, measured)
 
 
 def _baselines(evaluated: Evaluated, seed: int) -> list[Baseline]:

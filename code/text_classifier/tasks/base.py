@@ -70,6 +70,11 @@ class Task(ABC):
     def notes(self, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
         """Warnings about the targets of the splits."""
 
+    def class_weights(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> np.ndarray | None:
+        """The weights of the classes in the training loss, float32 [classes]; None: all 1. `targets`: of the training
+        rows. Raises SettingsError if the setting does not fit the classes."""
+        return None
+
     def first_bias(self, targets: np.ndarray) -> float | None:
         """Initial bias of the output layer, so that training need not learn the mean label first; None: the default."""
         return None
@@ -85,6 +90,15 @@ class Task(ABC):
     def temperature(self, logits: np.ndarray, targets: np.ndarray) -> float | None:
         """The divisor of the logits that calibrates the probabilities; None if the task has none."""
         return None
+
+    def fit_thresholds(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
+        """The probability of each label above which to predict it, fitted on these rows, float64 [labels]; None if the
+        task has none."""
+        return None
+
+    def with_thresholds(self, thresholds: Sequence[float]) -> Task:
+        """The task whose `predict` uses these thresholds; itself if it has none."""
+        return self
 
     @abstractmethod
     def score(

@@ -20,7 +20,7 @@ from text_classifier.reading.label_map import LabelMap, normalize
 from text_classifier.reading.label_sets import LabelColumns, LabelSets
 from text_classifier.reading.labels import LabelReader
 from text_classifier.tasks.base import Intervals, Task, Values
-from text_classifier.tasks.classes import missing_notes, without_rows
+from text_classifier.tasks.classes import missing_notes, positive_weights, without_rows
 from text_classifier.tasks.single_label import counts_table
 
 #: Labels that the TF-IDF baseline learns, the most frequent ones; it never predicts the others.
@@ -36,8 +36,10 @@ class MultiLabel(Task):
     constant_baseline = "most frequent set of labels"
     tfidf_baseline = "TF-IDF and a logistic regression for each label"
 
-    def __init__(self, separator: str) -> None:
+    def __init__(self, separator: str, thresholds: Sequence[float] | None = None) -> None:
+        """`thresholds`: of the probability of each label; None: one half."""
         self.separator = separator
+        self._thresholds = thresholds
 
     def reader(self, label_map: LabelMap | None, settings: Settings) -> LabelReader:
         if columns := names_of(settings.label_columns, "label_columns"):
@@ -51,6 +53,12 @@ class MultiLabel(Task):
         if np.all(targets == targets[0]):
             labels = listed([name for name, has in zip(classes, targets[0], strict=True) if has]) or "none"
             raise DataError(f"all training rows have the same labels ({labels}); there is nothing to learn from them")
+
+        self.class_weights(targets, classes, settings)
+
+    def class_weights(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> np.ndarray | None:
+        """Of the rows that have a label: torch's pos_weight."""
+        return positive_weights(settings.class_weights, targets, classes)
 
     def missing(self, targets: np.ndarray, classes: Sequence[str]) -> list[str]:
         return without_rows(np.nonzero(targets)[1], tuple(classes))
@@ -83,8 +91,16 @@ class MultiLabel(Task):
         return missing_notes("with label", {name: self.missing(targets, classes) for name, targets in splits.items()})
 
     def predict(self, logits: np.ndarray) -> np.ndarray:
-        """The labels with a probability above one half."""
-        return (logits > 0).astype(np.uint8)
+        """The labels with a probability above their threshold."""
+        if self._thresholds is None:
+            return (logits > 0).astype(np.uint8)
+        return measures.above(logits, self._thresholds)
+
+    def fit_thresholds(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        return measures.fit_thresholds(logits, targets)
+
+    def with_thresholds(self, thresholds: Sequence[float]) -> MultiLabel:
+        return MultiLabel(self.separator, thresholds)
 
     def measure(self, logits: np.ndarray, targets: np.ndarray) -> Values:
         """Micro: over all labels of all rows together; macro: mean over the labels, in which a label without rows or

@@ -16,7 +16,7 @@ from text_classifier.evaluation.intervals import MANY_CLASSES, Interval
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import Labels
 from text_classifier.tasks.base import Intervals, Task, Values
-from text_classifier.tasks.classes import missing_notes, without_rows
+from text_classifier.tasks.classes import class_weights, missing_notes, without_rows
 
 #: Texts that are compared with all training texts at a time.
 _NEIGHBORS_AT_A_TIME = 500
@@ -43,6 +43,11 @@ class SingleLabel(Task):
                 f"metric_for_best_model={settings.metric_for_best_model} needs exactly two classes, the data has "
                 f"{len(classes)}; use f1_macro"
             )
+
+        self.class_weights(targets, classes, settings)
+
+    def class_weights(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> np.ndarray | None:
+        return class_weights(settings.class_weights, targets, classes)
 
     def missing(self, targets: np.ndarray, classes: Sequence[str]) -> list[str]:
         return without_rows(targets, tuple(classes))

@@ -50,8 +50,7 @@ class Layout(Protocol):
 class Batch:
     """One rank's share of a step.
 
-    `weight` is a row's weight in the loss: that of its class, or 0 for a dummy row in an empty share. Class weights
-    have a mean of 1 over the training rows, so the loss of a step stays a sum divided by its rows.
+    `weight` is a row's weight in the loss: 1, or 0 for a dummy row in an empty share.
     """
 
     rows: np.ndarray  #: indices in the split, int64 [rows]
@@ -93,11 +92,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one split: tokens, targets (tasks/base.py) and class weights."""
+    """The rows of one split: tokens and targets (tasks/base.py), and the weights of Task.class_weights."""
 
     tokens: Tokens
     targets: np.ndarray
-    class_weights: np.ndarray | None = None  #: float32 [classes]; None: all 1
+    class_weights: np.ndarray | None = None  #: in the training loss, float32 [classes]; None: all 1
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -145,8 +144,6 @@ def collate(layout: Layout, split: Split, rows: np.ndarray, rows_of_all_ranks: i
     """The batch of these rows, sorted by length. A dummy batch has weight 0 in the loss."""
     rows = rows[np.argsort(-split.tokens.lengths[rows], kind="stable")]
     weight = np.full(len(rows), not is_dummy, dtype=np.float32)
-    if split.class_weights is not None:
-        weight *= split.class_weights[split.targets[rows]]
     return Batch(
         rows,
         layout.inputs(split.tokens, rows),

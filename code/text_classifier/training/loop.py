@@ -17,9 +17,11 @@ from text_classifier.training.batches import Split, epoch_rows, training_batches
 from text_classifier.training.cluster import Cluster
 from text_classifier.training.inference import predict
 from text_classifier.training.loss_tracking import LossWatch
+from text_classifier.training.losses import row_losses
+from text_classifier.training.optimizer import adamw, schedule
 from text_classifier.training.progress import Progress
 from text_classifier.training.resume import Saver, Training
-from text_classifier.training.step import GraphedStep, Step, TakeStep, adamw, warmup_and_decay
+from text_classifier.training.step import GraphedStep, Step, TakeStep
 
 
 def train(
@@ -42,7 +44,7 @@ def train(
     total_steps = steps_per_epoch * settings.epochs
     warmup_steps = math.ceil(total_steps * settings.warmup_ratio)
     classifier.ops = classifier.ops.agreed(cluster.any_rank_each)
-    optimizer, rate = adamw(classifier, settings)
+    optimizer, rates = adamw(classifier, settings)
     loss_scale = classifier.precision.loss_scale()
     state = Training(
         classifier.model, optimizer, loss_scale, torch.zeros((), device=cluster.device), classifier.ops.names
@@ -52,7 +54,7 @@ def train(
     cluster.share_weights(classifier)
     step = Step(
         classifier,
-        task,
+        row_losses(task, settings, training.class_weights, cluster.device),
         optimizer,
         loss_scale,
         max_grad_norm=settings.max_grad_norm,
@@ -82,7 +84,8 @@ def train(
             if saving:
                 losses.check()
                 saver.save(state)
-            rate.fill_(settings.learning_rate * warmup_and_decay(state.steps, warmup_steps, total_steps))
+            factor = schedule(settings.lr_scheduler, state.steps, warmup_steps, total_steps)
+            rates.set(settings.learning_rate * factor)
             loss, is_finite = take_step(batch)
             state.steps += 1
             own_rows = int(batch.weight.count_nonzero())

@@ -88,6 +88,8 @@ class Training:
         model = {name: header_of(tensor) for name, tensor in self.model.state_dict().items()}
         optimizer: dict[str, Header] = {}
         for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad:  # frozen
+                continue
             optimizer[f"step.{name}"] = header_of(torch.zeros(()))
             optimizer[f"exp_avg.{name}"] = optimizer[f"exp_avg_sq.{name}"] = header_of(parameter)
         rank = {

@@ -7,13 +7,10 @@ from typing import Any
 
 import torch
 
-from text_classifier.contract.hyperparameters import Settings
-from text_classifier.modeling.load import Classifier
 from text_classifier.modeling.precision import LossScale
 from text_classifier.ops.backend import FusedAdamW
-from text_classifier.tasks.base import Task
 from text_classifier.training.batches import Batch
-from text_classifier.training.losses import ROW_LOSSES
+from text_classifier.training.losses import RowLosses
 
 #: The sum of a rank's losses, and a number that is not finite if a loss or a gradient is not (with fp16 only once the
 #: loss scale cannot fall further). Both stay on the device.
@@ -34,7 +31,7 @@ class Step:
     def __init__(
         self,
         classifier: torch.nn.Module,
-        task: Task,
+        row_losses: RowLosses,
         optimizer: FusedAdamW,
         loss_scale: LossScale,
         *,
@@ -43,7 +40,7 @@ class Step:
     ) -> None:
         self._parameters = list(classifier.parameters())
         self._classifier = classifier
-        self._row_losses = ROW_LOSSES[task.problem_type]
+        self._row_losses = row_losses
         self._optimizer = optimizer
         self._loss_scale = loss_scale
         self._max_grad_norm = max_grad_norm
@@ -178,27 +175,3 @@ class _Graph:
             own.copy_(new)
         self._graph.replay()
         return self._result
-
-
-def adamw(classifier: Classifier, settings: Settings) -> tuple[FusedAdamW, torch.Tensor]:
-    """The optimizer, and its learning rate: a tensor on the device, which a CUDA graph reads at each replay.
-
-    No weight decay for vectors (biases, LayerNorm).
-    """
-    rate = torch.tensor(settings.learning_rate, device=classifier.precision.device)
-    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return classifier.ops.adamw(groups, rate, settings.adam_epsilon, classifier.shadow_weights), rate
-
-
-def warmup_and_decay(step: int, warmup_steps: int, total_steps: int) -> float:
-    """The learning rate's factor in a step, counted from 0: linear warm-up, then linear decay to 0.
-
-    The schedule of transformers.get_linear_schedule_with_warmup, without state: a job may resume at any step.
-    """
-    if step < warmup_steps:
-        return step / warmup_steps
-    return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))

@@ -13,6 +13,7 @@ struct Tensor {
     float *exp_avg, *exp_avg_sq;
     scalar_t *shadow;  // or null
     uint32 size, first_block;
+    uint32 group;  // index of the learning rate
     float weight_decay;
 };
 
@@ -33,7 +34,7 @@ struct Update {
     }
 };
 
-// beta_powers: both betas to the power of the step's number. Gradients are divided by *grad_scale; nothing changes when
+// beta_powers: both betas to the power of the step's number. lr: of each group. Gradients are divided by *grad_scale; nothing changes when
 // *found_inf is not 0. Both pointers may be null.
 extern "C" __global__ void __launch_bounds__(THREADS)
     adamw_step(const __grid_constant__ Tensors table, int count, const double *beta_powers, const float *lr,
@@ -50,7 +51,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             end = middle;
     }
     const Tensor &tensor = table.tensors[index];
-    const Update update{*lr,
+    const Update update{lr[tensor.group],
                         grad_scale ? 1.0f / *grad_scale : 1.0f,
                         one_minus_beta1,
                         one_minus_beta2,

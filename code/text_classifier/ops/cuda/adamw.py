@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from text_classifier.ops.backend import FusedAdamW
+from text_classifier.ops.backend import FusedAdamW, with_rates
 from text_classifier.ops.cuda.constants import CONSTANTS
 from text_classifier.ops.cuda.driver import launch
 
@@ -25,7 +25,8 @@ class _Tensor(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("weights", "gradients", "exp_avg", "exp_avg_sq", "shadow")),
-        ("size", ctypes.c_uint32), ("first_block", ctypes.c_uint32), ("weight_decay", ctypes.c_float),
+        ("size", ctypes.c_uint32), ("first_block", ctypes.c_uint32), ("group", ctypes.c_uint32),
+        ("weight_decay", ctypes.c_float),
     ]  # fmt: skip
 
 
@@ -39,7 +40,7 @@ class AdamW(FusedAdamW):
     def __init__(
         self, groups: Iterable[dict[str, Any]], lr: Tensor, epsilon: float, shadow_weights: Mapping[Tensor, Tensor]
     ) -> None:
-        super().__init__(groups, lr, BETAS, epsilon, fused=True)
+        super().__init__(with_rates(groups, lr), betas=BETAS, eps=epsilon, fused=True)
         self.grad_scale = self.found_inf = None
         self._lr = lr
         self._epsilon = epsilon
@@ -58,21 +59,22 @@ class AdamW(FusedAdamW):
         self._steps += 1 if self.found_inf is None else 1 - self.found_inf
         beta_powers = self._betas**self._steps
         with_gradient = [
-            (parameter, group["weight_decay"])
-            for group in self.param_groups
+            (parameter, number, group["weight_decay"])
+            for number, group in enumerate(self.param_groups)
             for parameter in group["params"]
             if parameter.grad is not None
         ]
         for start in range(0, len(with_gradient), TENSORS):
             batch = with_gradient[start : start + TENSORS]
             table, blocks = _Tensors(), 0
-            gradients = [parameter.grad.contiguous() for parameter, _ in batch]
-            for entry, gradient, (parameter, weight_decay) in zip(table.tensors, gradients, batch, strict=False):
+            gradients = [parameter.grad.contiguous() for parameter, *_ in batch]
+            for entry, gradient, (parameter, group, weight_decay) in zip(table.tensors, gradients, batch, strict=False):
                 moments, shadow = self.state[parameter], self._shadow_weights.get(parameter)
                 entry.weights, entry.gradients = parameter.data_ptr(), gradient.data_ptr()
                 entry.exp_avg, entry.exp_avg_sq = moments["exp_avg"].data_ptr(), moments["exp_avg_sq"].data_ptr()
                 entry.shadow = None if shadow is None else shadow.data_ptr()
-                entry.size, entry.first_block, entry.weight_decay = parameter.numel(), blocks, weight_decay
+                entry.size, entry.first_block = parameter.numel(), blocks
+                entry.group, entry.weight_decay = group, weight_decay
                 blocks += math.ceil(parameter.numel() / ELEMENTS_PER_BLOCK)
             launch(
                 "adamw_step",

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import check
@@ -210,23 +209,6 @@ def test_check_says_what_is_wrong(
     Path("a.tsv").write_text(table(easy_rows(40)))
     assert check.main(arguments) == 1
     assert capsys.readouterr().err.startswith(sentence)
-
-
-def test_class_weights_reach_the_loss_of_a_batch() -> None:
-    from text_classifier.tokenization.tokens import Tokens
-    from text_classifier.training.batches import Split, collate
-
-    class Nothing:
-        is_length_grouped = False
-
-        def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, object]:
-            return {}
-
-    tokens = Tokens(np.arange(4, dtype=np.int32), np.array([0, 1, 2, 3, 4]))
-    split = Split(tokens, np.array([0, 1, 0, 0]), np.array([2 / 3, 2], dtype=np.float32))
-    weight = collate(Nothing(), split, np.array([1, 0, 3]), 3).weight
-    assert weight.tolist() == pytest.approx([2, 2 / 3, 2 / 3])
-    assert collate(Nothing(), split, np.array([1]), 3, is_dummy=True).weight.tolist() == [0]
 
 
 @pytest.mark.parametrize(

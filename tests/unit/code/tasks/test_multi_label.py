@@ -26,7 +26,7 @@ from text_classifier.results.answers import answers
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.multi_label import MultiLabel
 from text_classifier.tasks.registry import task_of
-from text_classifier.training.losses import ROW_LOSSES
+from text_classifier.training.losses import row_losses
 
 EXACT = 1e-9
 
@@ -152,7 +152,7 @@ def test_the_loss_is_that_of_transformers() -> None:
     import torch
 
     logits, targets = rows_of(8)
-    losses = ROW_LOSSES[MultiLabel.problem_type](torch.from_numpy(logits), torch.from_numpy(targets))
+    losses = row_losses(MultiLabel(","), Settings())(torch.from_numpy(logits), torch.from_numpy(targets))
     expected = torch.nn.BCEWithLogitsLoss()(torch.from_numpy(logits), torch.from_numpy(targets).float())
     assert losses.shape == (8,) and losses.mean().item() == pytest.approx(expected.item(), rel=1e-6)
 

@@ -10,7 +10,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, get_linear_schedule_with_warmup
+from transformers import BertConfig, BertForSequenceClassification
 
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.modeling.load import Classifier, make_classifier
@@ -18,7 +18,9 @@ from text_classifier.modeling.precision import STEPS_TO_GROW, LossScale, Precisi
 from text_classifier.tasks.single_label import SingleLabel
 from text_classifier.tokenization.tokens import Tokens
 from text_classifier.training.batches import Batch, Split, collate
-from text_classifier.training.step import Step, adamw, warmup_and_decay
+from text_classifier.training.losses import row_losses
+from text_classifier.training.optimizer import adamw
+from text_classifier.training.step import Step
 
 CPU = torch.device("cpu")
 
@@ -48,7 +50,9 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
     settings = Settings(learning_rate=1e-3)
     ours, theirs = make_classifier(model, 0, Precision("fp32", CPU)), make_classifier(plain, 0, Precision("fp32", CPU))
     (optimizer, _), (plain_optimizer, _) = adamw(ours, settings), adamw(theirs, settings)
-    step = Step(ours, SingleLabel(), optimizer, ours.precision.loss_scale(), max_grad_norm=max_grad_norm)
+    step = Step(
+        ours, row_losses(SingleLabel(), Settings()), optimizer, ours.precision.loss_scale(), max_grad_norm=max_grad_norm
+    )
     for seed in range(5):
         batch = batch_of(seed, ours)
         step(batch)
@@ -78,7 +82,7 @@ def test_two_ranks_take_the_step_of_one_with_both_batches(model: BertForSequence
             together.wait()
 
         step = Step(
-            layout, SingleLabel(), optimizer, LossScale(CPU, is_used=False),
+            layout, row_losses(SingleLabel(), Settings()), optimizer, LossScale(CPU, is_used=False),
             max_grad_norm=0.1, all_reduce=None if rank is None else all_reduce,
         )  # fmt: skip
         for seed in range(3):
@@ -98,7 +102,7 @@ def test_a_step_that_overflows_fp16_is_skipped_and_halves_the_scale(model: BertF
     loss_scale = LossScale(CPU, is_used=True)
     step = Step(
         fp16,
-        SingleLabel(),
+        row_losses(SingleLabel(), Settings()),
         adamw(fp16, Settings(learning_rate=1e-3))[0],
         loss_scale,
         max_grad_norm=1.0,
@@ -121,7 +125,9 @@ def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassif
     for name in ("fp32", "fp16"):
         layout = make_classifier(copy.deepcopy(model), 0, Precision(name, CPU))
         optimizer, _ = adamw(layout, Settings(learning_rate=1e-3))
-        step = Step(layout, SingleLabel(), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0)
+        step = Step(
+            layout, row_losses(SingleLabel(), Settings()), optimizer, layout.precision.loss_scale(), max_grad_norm=1.0
+        )
         losses.append([step(batch_of(n % 3, layout))[0].item() for n in range(30)])
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)
     assert losses[1][-3:] != losses[0][-3:]
@@ -135,16 +141,6 @@ def test_the_scale_doubles_after_many_good_steps_and_survives_a_checkpoint() -> 
     other.restore(json.loads(json.dumps(one.state())))
     other.update(torch.tensor(0.0))
     assert other.value == 2 * one.value
-
-
-@pytest.mark.parametrize("warmup_steps", [0, 3, 10])
-def test_the_learning_rate_is_that_of_transformers(warmup_steps: int) -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = get_linear_schedule_with_warmup(optimizer, warmup_steps, 10)
-    for step in range(11):
-        assert warmup_and_decay(step, warmup_steps, 10) == pytest.approx(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
 
 
 def test_a_batch_copies_another_of_its_shape(model: BertForSequenceClassification) -> None:

@@ -35,13 +35,15 @@ def test_predict_reads_the_model_and_writes_beside(docker_log, reviews, tmp_path
     log = docker_log()
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    words = ["--model", tmp_path / "model", "--data", reviews, "--output", tmp_path / "scores.csv", "--calibrated"]
+    words = ["--model", tmp_path / "model", "--data", reviews, "--output", tmp_path / "scores.csv"]
+    words += ["--calibrated", "--fitted-thresholds"]
     assert launch.main(["predict", *map(str, words)]) == 0
     lines = log.read_text().splitlines()
     assert f"--mount=type=bind,source={tmp_path}/model,target=/model,readonly" in lines
     assert f"--mount=type=bind,source={tmp_path},target=/output" in lines
     assert lines[lines.index("predict") :] == [
         "predict", "--model", "/model", "--data", "/data/reviews.tsv", "--output", "/output/scores.csv", "--calibrated",
+        "--fitted-thresholds",
     ]  # fmt: skip
 
 

@@ -188,17 +188,17 @@ def test_adamw_takes_the_steps_of_torchs_and_refreshes_the_shadow_weights(dtype:
         [numbers(*shape, seed=seed).detach().requires_grad_() for seed, shape in enumerate(shapes)] for _ in range(2)
     )
     shadow_weights = {parameter: parameter.detach().to(dtype) for parameter in own[:2]}
-    rate = torch.tensor(1e-2, device=DEVICE)
+    rates = torch.tensor([1e-2, 3e-3], device=DEVICE)
 
     def groups(parameters: list[torch.Tensor]) -> list[dict[str, object]]:
         return [{"params": parameters[:1], "weight_decay": 0.1}, {"params": parameters[1:], "weight_decay": 0.0}]
 
-    optimizer = AdamW(groups(own), rate, 1e-8, shadow_weights if dtype != torch.float32 else {})
+    optimizer = AdamW(groups(own), rates, 1e-8, shadow_weights if dtype != torch.float32 else {})
     reference = torch.optim.AdamW(groups(theirs), 1e-2, eps=1e-8)
     for step in range(4):
-        rate.fill_(1e-2 / (1 + step))
-        for group in reference.param_groups:
-            group["lr"] = 1e-2 / (1 + step)
+        for number, (group, peak) in enumerate(zip(reference.param_groups, (1e-2, 3e-3), strict=True)):
+            group["lr"] = peak / (1 + step)
+            rates[number] = group["lr"]
         for number, (one, other) in enumerate(zip(own, theirs, strict=True)):
             other.grad = numbers(*one.shape, seed=100 * step + number).detach()
             one.grad = 3 * other.grad if number != 2 else None
@@ -239,8 +239,8 @@ def test_training_reads_the_shadow_weights_that_each_step_refreshes(family: str,
     split = split_of([30, 17, 5])
     packed = PackedClassifier(model, cast(Encoder, encoder(model)), precision)
     padded = PaddedClassifier(model, model.config.pad_token_id, Precision("fp32", DEVICE))
-    rate = torch.tensor(1e-2, device=DEVICE)
-    optimizer = AdamW([{"params": list(model.parameters())}], rate, 1e-8, packed.shadow_weights)
+    rates = torch.tensor([1e-2], device=DEVICE)
+    optimizer = AdamW([{"params": list(model.parameters())}], rates, 1e-8, packed.shadow_weights)
     assert len(packed.shadow_weights) == 3 * 6 * 2  # weights and biases of three layers
 
     def logits(classifier: Any, mode: bool = True) -> torch.Tensor:
