@@ -26,13 +26,13 @@ def depths(model: PreTrainedModel, setting: str) -> dict[Tensor, int]:
     """0 for parameters of the embeddings, 1 for those of the first encoder layer, and so on; the pooler, a norm after
     the last layer and the head are one deeper than the last layer.
 
-    Raises SettingsError, about `setting`, for an architecture without a plain stack of layers.
+    Raises SettingsError, about `setting`, for an architecture without such a list of layers.
     """
     stack = _stack(model)
     if stack is None:
         raise SettingsError(
-            f"{setting} needs a model with a stack of layers that do not share their weights, which "
-            f"{model.config.model_type} does not have; remove it, or choose another model"
+            f"{setting} needs a model with one list of layers, each with weights of its own, and "
+            f"{model.config.model_type} has none; remove {setting}, or choose another model"
         )
     found: dict[Tensor, int] = {
         parameter: depth for depth, layer in enumerate(stack, 1) for parameter in layer.parameters()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from support.jobs import BAD, GOOD, Job, table
 from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.contract.errors import DataError, SettingsError
+from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset import load as data
 from text_classifier.dataset.load import Data
@@ -55,7 +57,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, str]:
     (job.base / "input" / "data" / "model").mkdir()
     write_tiny_model(job.base / "input" / "data" / "model")
     code, log = job.run(
-        "--task=multi_label", "--epochs=8", "--learning_rate=0.002", "--precision=fp32", "--train_batch_size=8"
+        "--task=multi_label",
+        "--epochs=8",
+        "--learning_rate=0.002",
+        "--precision=fp32",
+        "--train_batch_size=8",
+        "--thresholds=fitted",
     )
     assert code == 0, log
     return job, log
@@ -114,6 +121,70 @@ def test_the_model_serves_what_was_measured(
     assert [row["predicted"] for row in found] == [row["predicted"] for row in rows]
     assert predict.main([*given, "--calibrated"]) == 1
     assert "the model has no temperature" in capsys.readouterr().err
+
+
+def test_fitted_thresholds_are_stored_measured_and_applied_when_asked(done: tuple[Job, str], tmp_path: Path) -> None:
+    job, _ = done
+    metrics: Any = job.metrics
+    thresholds = json.loads((job.base / "model" / "training_manifest.json").read_text())["thresholds"]
+    assert list(thresholds) == ["bad", "good", "lovely"] and all(0 < value < 1 for value in thresholds.values())
+    assert json.loads((job.base / "model" / "config.json").read_text())["thresholds"] == thresholds
+    for name in ("validation", "test"):
+        measured = metrics[name]["at_fitted_thresholds"]
+        assert measured["thresholds"] == thresholds and measured["rows"] == metrics[name]["rows"]
+        assert measured["intervals"]["f1_macro"][0] <= measured["f1_macro"] <= measured["intervals"]["f1_macro"][1]
+    fitted = metrics["validation"]["at_fitted_thresholds"]["f1_macro"]
+    assert fitted >= metrics["validation"]["f1_macro"] - EXACT
+    report, card = (job.base / path for path in ("output/data/report.html", "model/README.md"))
+    assert "<h2>Fitted thresholds</h2>" in report.read_text()
+    assert f"fitted on the validation rows and therefore optimistic here: F1 (micro) {fitted_of(metrics):.4f}" in (
+        card.read_text()
+    )
+
+    # Thresholds as if others had been fitted, so that they change predictions.
+    model = tmp_path / "model"
+    shutil.copytree(job.base / "model", model)
+    manifest = json.loads((model / "training_manifest.json").read_text())
+    manifest["thresholds"] = {"lovely": 0.999999, "good": 1e-6, "bad": 0.5}
+    (model / "training_manifest.json").write_text(json.dumps(manifest))
+    given = [f"--model={model}", f"--data={job.base / 'input/data/test/reviews.tsv'}"]
+    assert predict.main([*given, f"--output={tmp_path / 'half.csv'}"]) == 0
+    assert predict.main([*given, f"--output={tmp_path / 'fitted.csv'}", "--fitted-thresholds"]) == 0
+    half, found = (list(csv.DictReader((tmp_path / f"{name}.csv").open())) for name in ("half", "fitted"))
+    assert {"good" in row["predicted"].split(",") for row in found} == {True}
+    assert {"lovely" in row["predicted"].split(",") for row in found} == {False}
+    bad = [["bad" in row["predicted"].split(",") for row in rows] for rows in (half, found)]
+    assert bad[0] == bad[1] and any(bad[0])
+
+
+def fitted_of(metrics: Any) -> float:
+    return float(metrics["validation"]["at_fitted_thresholds"]["f1_micro"])
+
+
+def test_a_model_that_learned_nothing_gets_warnings_in_log_report_and_card(
+    job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.write("train", "reviews.tsv", table(labelled_rows(80)))
+    (job.base / "input" / "data" / "model").mkdir()
+    write_tiny_model(job.base / "input" / "data" / "model")
+    code, log = job.run("--task=multi_label", "--epochs=1", "--learning_rate=0", "--precision=fp32")
+    assert code == 0, log
+    sentences: Any = job.metrics["warnings"]
+    assert sentences[-1].startswith("the model is no better than the baseline (most frequent set of labels) on 8 valid")
+    for sentence in sentences:
+        assert f"\nWARNING: {sentence}\n" in log
+        assert f"<p><strong>WARNING:</strong> {sentence}.</p>" in (job.base / "output/data/report.html").read_text()
+        assert f"**WARNING:** `{sentence}`" in (job.base / "model" / "README.md").read_text()
+    assert problems_of_job(job.base) == []
+    config = json.loads((job.base / "model" / "config.json").read_text())
+    assert "thresholds" not in config
+    data = job.write("other", "a.tsv", table([("good", "good")]))
+    given = [f"--model={job.base / 'model'}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]
+    assert predict.main([*given, "--fitted-thresholds"]) == 1
+    assert capsys.readouterr().err == (
+        "Your settings: the model has no fitted thresholds (training was stopped, or was not asked to fit any); train "
+        "with thresholds=fitted, or remove --fitted-thresholds\n"
+    )
 
 
 def rows_of(count: int, labels: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -262,10 +333,7 @@ def test_a_column_that_holds_no_sets_is_one_sentence(job: Job, labels: list[str]
     [
         ({"task": "multi_label", "label_separator": ""}, "label_separator='' must not be empty and only applies to"),
         ({"label_separator": ";"}, "label_separator=';' must not be empty and only applies to task=multi_label"),
-        (
-            {"task": "multi_label", "class_weights": "balanced"},
-            "class_weights=balanced only applies to task=single",
-        ),
+        ({"thresholds": "fitted"}, "thresholds=fitted only applies to task=multi_label; remove it with task=single_"),
         ({"task": "multi_label", "metric_for_best_model": "accuracy"}, "metric_for_best_model=accuracy does not exist"),
     ],
 )

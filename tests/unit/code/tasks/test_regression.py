@@ -202,9 +202,10 @@ def test_numbers_are_read_from_text_and_json() -> None:
     [
         ({"label_map": "1=a;2=b"}, "label_map applies to classification only; remove it, or choose another task"),
         ({"unmapped": "drop"}, "unmapped applies to classification only; remove it, or choose another task"),
+        ({"class_weights": "balanced"}, "class_weights applies to classification only; remove it, or choose another"),
         (
-            {"class_weights": "balanced"},
-            "class_weights=balanced only applies to task=single_label; remove",
+            {"thresholds": "fitted"},
+            "thresholds=fitted only applies to task=multi_label; remove it with task=regression",
         ),
         (
             {"metric_for_best_model": "f1_macro"},

@@ -16,6 +16,12 @@ from support.jobs import Job, easy_rows, table
 
 OPTIONS = ("--epochs=3", "--learning_rate=0.01", "--train_batch_size=8", "--precision=fp32", "--checkpoint_seconds=0")
 
+#: With all that changes the loss, the optimizer and its rates.
+LEARNING = (
+    *OPTIONS, "--freeze_layers=1", "--layerwise_lr_decay=0.8", "--lr_scheduler=cosine", "--label_smoothing=0.1",
+    "--class_weights=effective",
+)  # fmt: skip
+
 
 @pytest.fixture
 def dropout_job(ready_job: Job) -> Job:
@@ -60,7 +66,7 @@ def kill_after(
 
 
 def test_killed_three_times_it_ends_with_the_weights_of_the_uninterrupted_run(dropout_job: Job) -> None:
-    code, log = dropout_job.run(*OPTIONS)
+    code, log = dropout_job.run(*LEARNING)
     assert code == 0, log
     expected, metrics = weights(dropout_job), dropout_job.metrics
     assert len(metrics["loss_curve"]["steps"]) == metrics["steps"] == 69
@@ -68,14 +74,14 @@ def test_killed_three_times_it_ends_with_the_weights_of_the_uninterrupted_run(dr
 
     reached = 0
     for line, number in (("step 7 ", signal.SIGKILL), ("step 29 ", signal.SIGTERM), ("epoch=2;", signal.SIGKILL)):
-        process = dropout_job.start(*OPTIONS, "--log_seconds=0")
+        process = dropout_job.start(*LEARNING, "--log_seconds=0")
         before = reached
         # Checkpoints are written aside, and steps this small may be faster.
         log = kill_after(process, line, number, lambda: max(steps(dropout_job), default=0) > before)  # noqa: B023
         assert max(steps(dropout_job)) > reached, log
         reached = max(steps(dropout_job))
         assert ("Resuming from the checkpoint" in log) == (line != "step 7 ")
-    code, log = dropout_job.run(*OPTIONS)
+    code, log = dropout_job.run(*LEARNING)
     assert code == 0, log
     assert f"Resuming from the checkpoint of step {reached}" in log
     assert weights(dropout_job) == expected

@@ -13,6 +13,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from text_classifier.contract.hyperparameters import Settings
+from text_classifier.modeling.layers import freeze
 from text_classifier.modeling.load import Classifier, make_classifier
 from text_classifier.modeling.precision import STEPS_TO_GROW, LossScale, Precision
 from text_classifier.tasks.single_label import SingleLabel
@@ -65,8 +66,10 @@ def test_steps_are_those_of_a_plain_loop_that_clips(model: BertForSequenceClassi
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-6), name
 
 
-def test_two_ranks_take_the_step_of_one_with_both_batches(model: BertForSequenceClassification) -> None:
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_two_ranks_take_the_step_of_one_with_both_batches(model: BertForSequenceClassification, frozen: int) -> None:
     """Three steps: gradients of the step before do not count."""
+    freeze(model, frozen)
     together = Barrier(2)
     shares: dict[int, torch.Tensor] = {}
 
