@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
             raise SettingsError(
                 "the model has no temperature (training was stopped, or the task has none); remove --calibrated"
             )
-        if options.fitted_thresholds and not manifest.get("thresholds"):
+        if options.fitted_thresholds and set(manifest.get("thresholds") or ()) != set(manifest["classes"]):
             raise SettingsError(
                 "the model has no fitted thresholds (training was stopped, or was not asked to fit any); train with "
                 "thresholds=fitted, or remove --fitted-thresholds"

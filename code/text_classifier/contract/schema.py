@@ -49,7 +49,9 @@ Intervals = Annotated[dict[Metric, list[Number]], "95 % bootstrap interval of ea
 class Scores(TypedDict, total=False):
     """Each metric of the epoch, under its name"""
 
-    train_loss: Annotated[Number, "Mean training loss per row of the epoch, with the weights and smoothing that are set"]
+    train_loss: Annotated[
+        Number, "Mean training loss per row of the epoch, with the weights and smoothing that are set"
+    ]
     validation_loss: Annotated[Number, "Mean plain loss per validation row, whatever the training loss is"]
     accuracy: Annotated[Number, "Share of the rows with the right class"]
     balanced_accuracy: Annotated[Number, "Mean recall of the classes that have rows"]

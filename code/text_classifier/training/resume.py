@@ -103,7 +103,7 @@ class Training:
         """Continue from the checkpoint's step."""
         tensors, state = content.tensors, content.state
         self.model.load_state_dict(tensors["model"])
-        for name, value in self._optimizer_tensors(create=True).items():
+        for name, value in self._optimizer_tensors().items():
             value.copy_(tensors["optimizer"][name])
         self.loss_scale.restore(state["loss_scale"])
         self.steps, self.rows = state["steps"], state["rows"]
@@ -117,14 +117,14 @@ class Training:
         if "random_cuda" in rank_state and cluster.device.type == "cuda":
             torch.cuda.set_rng_state(rank_state["random_cuda"].clone(), cluster.device)
 
-    def _optimizer_tensors(self, *, create: bool = False) -> dict[str, torch.Tensor]:
-        """AdamW's state by parameter name; `create` adds the zeros that its first step would."""
+    def _optimizer_tensors(self) -> dict[str, torch.Tensor]:
+        """AdamW's state by parameter name; zeros for parameters that had no gradient yet, as before a first step."""
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         tensors: dict[str, torch.Tensor] = {}
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 state = self.optimizer.state[parameter]
-                if create and not state:
+                if not state:
                     state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
                     state["exp_avg"] = torch.zeros_like(parameter)
                     state["exp_avg_sq"] = torch.zeros_like(parameter)

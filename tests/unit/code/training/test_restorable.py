@@ -23,7 +23,7 @@ from text_classifier.contract.errors import PlatformError
 from text_classifier.modeling.precision import LossScale
 from text_classifier.training.checkpoint import MANIFEST, STATE, Checkpoints, Content, _sha256
 from text_classifier.training.loss_tracking import LossCurve
-from text_classifier.training.restorable import Expected
+from text_classifier.training.restorable import Expected, header_of
 from text_classifier.training.resume import Training
 
 CPU = torch.device("cpu")
@@ -81,6 +81,28 @@ def sign(folder: Path) -> None:
 def found(folder: Path) -> int | None:
     newest = Checkpoints(folder.parent).newest(expected())
     return newest[0] if newest else None
+
+
+def test_a_checkpoint_of_a_model_with_frozen_and_unused_parameters_fits_and_is_restored() -> None:
+    """XLNet has parameters without a gradient: an embedding of masks, which no classifier reads."""
+
+    def fresh() -> Training:
+        one = training()
+        one.model.register_parameter("unused", torch.nn.Parameter(torch.ones(3)))
+        one.model.register_parameter("frozen", torch.nn.Parameter(torch.ones(3), requires_grad=False))
+        unused = one.model.get_parameter("unused")
+        one.optimizer.add_param_group({"params": [unused]})
+        one.best_weights = dict(one.model.state_dict())
+        return one
+
+    content = captured(fresh())
+    stored = {file: {name: header_of(t) for name, t in part.items()} for file, part in content.tensors.items()}
+    other = fresh()
+    assert expected(other).misfit_of_tensors(stored) is None
+    assert not [name for name in stored["optimizer"] if "frozen" in name]
+    cluster: Any = SimpleNamespace(device=CPU, rank=0)
+    other.restore(content, cluster)
+    assert torch.equal(other.optimizer.state[other.model.get_parameter("unused")]["exp_avg"], torch.zeros(3))
 
 
 def test_a_checkpoint_of_the_job_fits(folder: Path) -> None:
