@@ -34,8 +34,8 @@ struct Update {
     }
 };
 
-// beta_powers: both betas to the power of the step's number. lr: of each group. Gradients are divided by *grad_scale; nothing changes when
-// *found_inf is not 0. Both pointers may be null.
+// beta_powers: both betas to the power of the step's number. lr: of each group. Gradients are divided by *grad_scale;
+// nothing changes when *found_inf is not 0. Both pointers may be null.
 extern "C" __global__ void __launch_bounds__(THREADS)
     adamw_step(const __grid_constant__ Tensors table, int count, const double *beta_powers, const float *lr,
                const float *grad_scale, const float *found_inf, float one_minus_beta1, float one_minus_beta2,
@@ -51,13 +51,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             end = middle;
     }
     const Tensor &tensor = table.tensors[index];
-    const Update update{lr[tensor.group],
-                        grad_scale ? 1.0f / *grad_scale : 1.0f,
-                        one_minus_beta1,
-                        one_minus_beta2,
-                        static_cast<float>(1.0 - beta_powers[0]),
-                        sqrtf(static_cast<float>(1.0 - beta_powers[1])),
-                        epsilon};
+    const Update update{
+        lr[tensor.group], grad_scale ? 1.0f / *grad_scale : 1.0f,   one_minus_beta1,
+        one_minus_beta2,  static_cast<float>(1.0 - beta_powers[0]), sqrtf(static_cast<float>(1.0 - beta_powers[1])),
+        epsilon};
     const uint32 start = (blockIdx.x - tensor.first_block) * THREADS * PACK * PACKS + threadIdx.x * PACK;
     // A parameter may be a view that starts anywhere; shadow elements have half the size.
     const bool is_aligned = (reinterpret_cast<uint64>(tensor.weights) | reinterpret_cast<uint64>(tensor.gradients) |
