@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.containers import BREAKS, ENDLESS, QUICK, ContainerJob, changed_module, running
+from support.jobs import warnings_in
 
 Make = Callable[..., ContainerJob]
 
@@ -65,6 +66,6 @@ def test_a_network_interface_that_does_not_exist_is_replaced_with_one_warning(re
     with running(job):
         assert job.wait() == {"algo-1": 0, "algo-2": 0}, job.log()
         for host in job.hosts:
-            (warning,) = [line for line in job.log(host).splitlines() if "WARNING" in line]
+            (warning,) = warnings_in(job.log(host))
             assert warning.startswith("WARNING: the network interface 'ethwe' of resourceconfig.json does not exist")
             assert "using 'eth0', the route to algo-1" in warning

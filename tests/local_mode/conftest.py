@@ -14,6 +14,7 @@ import pytest
 from launcher import ROOT
 from launcher.local import engine
 from local_mode.runs import Run, docker
+from support.jobs import warnings_in
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def run(started: Callable[..., Run]) -> Callable[..., Run]:
         assert done.wait() == exit_code, done.text
         assert "Traceback" not in done.text, done.text
         if exit_code == 0:
-            assert "WARNING" not in done.text, done.text
+            assert warnings_in(done.text) == [], done.text
             assert "ERROR" not in done.text, done.text
         return done
 

@@ -88,6 +88,11 @@ def wait(processes: Sequence[subprocess.Popen[str]]) -> tuple[list[int], list[st
     return [process.returncode for process in processes], logs
 
 
+def warnings_in(log: str) -> list[str]:
+    """The lines with a warning, but for the one that a job as small as those of tests has learned nothing."""
+    return [line for line in log.splitlines() if "WARNING" in line and "is no better than the baseline" not in line]
+
+
 def table(rows: Iterable[tuple[str, str]]) -> str:
     return "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
 
