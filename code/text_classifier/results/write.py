@@ -73,7 +73,7 @@ class Results:
     def measure_baselines(self) -> None:
         """Add the metrics of the baselines, and warn of what these and the model's tell."""
         self.metrics["baselines"] = _baselines(self.evaluated, self.seed)
-        if found := cautions(self.metrics, is_multi_label=self.manifest["hyperparameters"]["task"] == "multi_label"):
+        if found := cautions(self.evaluated.task, self.metrics):
             self.metrics["warnings"] = found
             print("\n".join(f"WARNING: {without_metrics(sentence)}" for sentence in found), flush=True)
         self.write_metrics()

@@ -151,6 +151,10 @@ class Task(ABC):
         }
         return cast(SplitMetrics, measured)
 
+    def cautions(self, measured: SplitMetrics) -> list[str]:
+        """What the metrics of a split show to be wrong with the model, in sentences without a period."""
+        return []
+
     @abstractmethod
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         """Predictions of the constant baseline, which ignores the text."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.contract.hyperparameters import Settings
+from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation import intervals
 from text_classifier.evaluation import multi_label as measures
 from text_classifier.evaluation.intervals import Interval
@@ -157,6 +158,17 @@ class MultiLabel(Task):
         values = {"log_loss": float(losses.mean()), **measures.ranking_means(rankings)}
         table = intervals.class_table(classes, *measures.counts(self.predict(logits), targets), rankings)
         return values, intervals.of_rows(losses, None, random), {"per_class": table}
+
+    def cautions(self, measured: SplitMetrics) -> list[str]:
+        """Labels that are never predicted."""
+        table = measured["per_class"]
+        never = [row["class"] for row in table if row["rows"] and not row["predicted"]]
+        if not never:
+            return []
+        which = f"{listed(never)} for no row, though some have {'it' if len(never) == 1 else 'them'}"
+        if not any(row["predicted"] for row in table):
+            which = f"no label for any of the {measured['rows']:,} rows"
+        return [f"the model predicts {which}; train longer, or set class_weights=balanced or thresholds=fitted"]
 
     def constant(self, training: np.ndarray, rows: int) -> np.ndarray:
         sets, counts = np.unique(training, axis=0, return_counts=True)
