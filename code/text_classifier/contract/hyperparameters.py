@@ -64,13 +64,13 @@ class Settings:
     )
     layerwise_lr_decay: float = setting(
         1.0,
-        "Factor on the learning rate for each layer below the head; 1: one rate for all",
+        "The learning rate is multiplied by this factor once per layer below the head; 1: one rate for all layers",
         minimum=0.1,
         maximum=1,
     )
     freeze_layers: int = setting(
         0,
-        "Encoder layers that keep their weights, counted from the embeddings, which keep theirs too; 0: all learn",
+        "Freeze the embeddings and this many encoder layers, from the first on; 0: nothing is frozen",
         minimum=0,
     )
     weight_decay: float = setting(0.01, "AdamW weight decay; biases and LayerNorm are exempt", minimum=0)

@@ -133,7 +133,7 @@ def _require_losses(settings: Settings) -> None:
             raise SettingsError(f"{name} applies to classification only; remove it, or choose another task")
     if settings.label_smoothing and settings.focal_gamma:
         raise SettingsError(
-            "label_smoothing and focal_gamma exclude each other: both keep the model from being too sure; remove one "
+            "label_smoothing and focal_gamma exclude each other: both keep the model from overconfidence; remove one "
             "of them"
         )
 

@@ -97,7 +97,7 @@ def test_rows_that_are_certainly_right_have_a_focal_loss_with_a_gradient(gamma: 
     [
         (
             {"label_smoothing": "0.1", "focal_gamma": "2"},
-            "label_smoothing and focal_gamma exclude each other: both keep the model from being too sure; remove one",
+            "label_smoothing and focal_gamma exclude each other: both keep the model from overconfidence; remove one",
         ),
         ({"task": "regression", "label_smoothing": "0.1"}, "label_smoothing applies to classification only; remove it"),
         (
