@@ -147,8 +147,8 @@ def _command(name: str, model: Path, port: int, tokens: int) -> list[str]:
         return ["-c", "from infinity_emb.cli import cli; cli()", "v2", *options]
     batch_size = "32" if "32" in name else "1"
     kind = "toolkit" if name == "toolkit" else "pipeline"
-    script = str(Path(__file__).resolve())
-    return [script, kind, f"--model={model}", f"--port={port}", f"--tokens={tokens}", f"--batch-size={batch_size}"]
+    own = str(Path(__file__).resolve())
+    return [own, kind, f"--model={model}", f"--port={port}", f"--tokens={tokens}", f"--batch-size={batch_size}"]
 
 
 def main(words: Sequence[str]) -> int:
