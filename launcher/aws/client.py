@@ -22,10 +22,13 @@ try:
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
+        CredentialRetrievalError,
         HTTPClientError,
         NoCredentialsError,
         PartialCredentialsError,
         ProfileNotFound,
+        ProxyConnectionError,
+        SSLError,
         SSOError,
         TokenRetrievalError,
     )
@@ -42,12 +45,22 @@ class NoTerminalForMfa(BotoCoreError):
     fmt = "the profile needs an MFA code, and there is no terminal to ask for it"
 
 
-EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
+class UnreadableCredentials(BotoCoreError):
+    """A source of credentials that botocore fails at with an exception that is not its own."""
+
+    fmt = "the AWS credentials cannot be read: {reason}"
+
+
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 #: The clocks of this machine and of AWS differ.
-SKEWED = {"RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture"}
-UNKNOWN_IDENTITY = {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"}
+SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
+UNKNOWN_IDENTITY = {
+    "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException",
+    "InvalidAccessKeyId", "InvalidToken", "AuthFailure", "MissingAuthenticationToken", "IncompleteSignature",
+}  # fmt: skip
+WRONG_WEB_IDENTITY = {"InvalidIdentityToken", "IDPRejectedClaim", "IDPCommunicationError"}
 THROTTLED = {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
-DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "ForbiddenException", "403"}
 
 #: Tries in all, after throttling, a 5xx or a broken connection, with exponential backoff and jitter: at most 111 s
 #: in all when throttled, 26 s otherwise (botocore's "standard" mode).
@@ -63,6 +76,7 @@ def create(service: str, region: str, read_timeout: int = 60) -> Any:
         connect_timeout=10, read_timeout=read_timeout, retries={"mode": "standard", "total_max_attempts": ATTEMPTS}
     )
     with _CREATING:
+        _load_credentials()
         return session().client(service, region_name=region, config=config)
 
 
@@ -91,6 +105,17 @@ def _ask(prompt: str) -> str:
         return getpass.getpass(prompt)
     except EOFError:
         raise NoTerminalForMfa() from None
+
+
+def _load_credentials() -> None:
+    """Load the credentials, which the first call of a client would. Raises botocore's exceptions alone."""
+    try:
+        if credentials := session().get_credentials():
+            credentials.get_frozen_credentials()
+    except (BotoCoreError, ClientError):
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # credential_process prints no JSON
+        raise UnreadableCredentials(reason=f"{type(error).__name__}: {_first_line(error)}") from None
 
 
 def session_in(region: str) -> boto3.Session:
@@ -140,12 +165,21 @@ def explain(error: Exception) -> str:
         return f"{_first_line(error)}; set AWS_PROFILE to a profile in ~/.aws/config"
     if isinstance(error, (SSOError, TokenRetrievalError)):
         return f"the AWS SSO login has expired, or there was none; run `aws sso login{_profile()}` and try again"
+    if isinstance(error, (UnreadableCredentials, CredentialRetrievalError)):
+        return (
+            f"{_first_line(error)}; correct the source of the credentials (credential_process in ~/.aws/config, "
+            "AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_CREDENTIALS_FULL_URI), or set AWS_PROFILE to another"
+        )
     if isinstance(error, NoTerminalForMfa):
         return f"{error}; run the command at a terminal, or use temporary credentials (aws sts get-session-token)"
     if isinstance(error, ClientError):
         return _explain_answer(error)
     if isinstance(error, S3UploadFailedError):
         return f"{_first_line(error)}; check the bucket and your permission to write to it"
+    if isinstance(error, ProxyConnectionError):
+        return f"AWS does not respond ({_first_line(error)}); correct or unset HTTPS_PROXY"
+    if isinstance(error, SSLError):
+        return f"AWS's certificate is not accepted ({_first_line(error)}); set AWS_CA_BUNDLE to your network's CA file"
     if isinstance(error, (HTTPClientError, UnreachableError, RetriesExceededError)):
         return f"AWS does not respond ({_first_line(error)}); check the region's name and the network"
     return f"the request to AWS failed ({_first_line(error)}); check the AWS configuration"
@@ -161,6 +195,17 @@ def _explain_answer(error: ClientError) -> str:
     refusal = f"AWS refused {error.operation_name} ({code}: {error.response['Error'].get('Message', '').rstrip('.')})"
     refusal = refusal.splitlines()[0]
     message = error.response["Error"].get("Message", "")
+    if code in WRONG_WEB_IDENTITY or (code in EXPIRED and error.operation_name == "AssumeRoleWithWebIdentity"):
+        return f"{refusal}; write a new token to AWS_WEB_IDENTITY_TOKEN_FILE, and try again"
+    if "MultiFactorAuthentication failed" in message:
+        return "AWS does not accept the MFA code; wait for the next code of your device, and try again"
+    if code == "RequestExpired":  # EC2 says so for both
+        return (
+            f"the AWS credentials have expired, or the clock of this machine is wrong: {refusal}; get new credentials "
+            f"(e.g. `aws sso login{_profile()}`), or set the clock"
+        )
+    if code == "400" and error.operation_name.startswith("Head"):  # a response to HEAD has no body
+        return f"AWS refused {error.operation_name} without a reason; mostly the credentials have expired: get new ones"
     if code in SKEWED or any(text in message for text in ("Signature expired", "Signature not yet current")):
         return f"the clock of this machine is wrong: {refusal}; set the clock (timedatectl set-ntp true) and try again"
     if code in EXPIRED:
@@ -177,4 +222,5 @@ def _explain_answer(error: ClientError) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    first, *others = str(error).splitlines() or [type(error).__name__]
+    return (f"{first} {others[0]}" if first.endswith(":") and others else first).rstrip(".")

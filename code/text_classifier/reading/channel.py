@@ -232,7 +232,7 @@ class _Table:
         """The notes on the files, equal ones once."""
         notes = [f"{note} (in {files:,} files)" if files > 1 else note for note, files in self._notes.items()]
         if self._empty:
-            notes.append(f"{channel} has files without rows: {listed(self._empty)}")
+            notes.append(f"WARNING: {channel} has files without rows: {listed(self._empty)}")
         more = [f"and {len(notes) - SHOWN:,} more notes on the files of {channel}"] if len(notes) > SHOWN else []
         return [*notes[:SHOWN], *more]
 

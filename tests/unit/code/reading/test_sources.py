@@ -57,7 +57,7 @@ def test_files_without_bytes_and_parts_without_rows_are_passed_over(channel: Wri
     read = data(channel("part-0.csv", TABLE))
     assert read.report["notes"] == [
         "train has files that hold no rows and are passed over: empty.csv (empty)",
-        "train has files without rows: train/part-1.csv, train/part-2.csv",
+        "WARNING: train has files without rows: train/part-1.csv, train/part-2.csv",
     ]
 
 
