@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.local import studio
 from text_classifier.contract.errors import UserError
 
 #: The image that `make build` builds.
@@ -128,7 +129,7 @@ def require_shared(folder: Path, image: str) -> None:
     probe = folder / "probe"
     probe.write_text(word)
     try:
-        seen = _docker("run", "--rm", "--network=none", bind_mount(folder, "/probe"), image, "cat", "/probe/probe")
+        seen = _docker("run", "--rm", studio.network(), bind_mount(folder, "/probe"), image, "cat", "/probe/probe")
     finally:
         probe.unlink()
     if word in seen.stdout:
@@ -164,7 +165,7 @@ def delete_tree(directory: Path, image: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():
         mount = bind_mount(directory, "/leftovers", is_writable=True)
-        _docker("run", "--rm", "--network=none", mount, image, "find", "/leftovers", "-mindepth", "1", "-delete")
+        _docker("run", "--rm", studio.network(), mount, image, "find", "/leftovers", "-mindepth", "1", "-delete")
         shutil.rmtree(directory)
 
 

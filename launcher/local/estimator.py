@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from launcher.local import engine, local_job
+from launcher.local import engine, local_job, studio
 from launcher.plan import request, submission
 from launcher.sdk import estimators, local_mode
 from text_classifier.contract.errors import UserError
@@ -20,7 +18,7 @@ class LocalEstimator(estimators.Estimator):
         """Train on `file://` folders and print the log. Raises what the SDK raises when the job fails."""
         self._prepare_for_training(job_name=job_name)
         name, image = str(self._current_job_name), str(self.image_uri)
-        scratch = Path(tempfile.mkdtemp(prefix="sagemaker-local-"))
+        scratch = studio.scratch("sagemaker-local-")
         self.sagemaker_session.config = local_mode.settings(scratch, {engine.JOB_LABEL: name})
         try:
             engine.require_shared(scratch, image)
@@ -39,6 +37,7 @@ def create(options: argparse.Namespace) -> LocalEstimator:
     """The Estimator of checked options for this machine. Its results go to build/local/NAME/. Raises UserError."""
     if options.spot or options.keep_alive:
         raise UserError(f"instance_type={options.instance_type} has neither spot instances nor warm pools; remove them")
+    studio.require_one_container(options.instance_count)
     folder = local_job.RUNS / submission.job_name(options)
     folder.mkdir(parents=True, exist_ok=True)
     job = request.create_training_job(

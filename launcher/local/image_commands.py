@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from launcher.errors import JobFailed, Refused
-from launcher.local import engine
+from launcher.local import engine, studio
 from text_classifier.contract import sagemaker
 from text_classifier.contract.errors import UserError
 
@@ -89,7 +89,7 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     engine.require_engine()
     engine.require_image(image)
-    words = ["docker", "run", "--rm", "--network=none", *options, *mounts, image, *command]
+    words = ["docker", "run", "--rm", studio.network(), *options, *mounts, image, *command]
     done = subprocess.run(words, check=False, stderr=stderr, text=True)
     if done.returncode == NOT_STARTED and (sentence := engine.unseen_mount(done.stderr or "")):
         raise UserError(sentence)

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from launcher import ROOT
-from launcher.local import engine
+from launcher.local import engine, studio
 from launcher.local.archives import unpack
 from launcher.plan.channels import files_of
 from launcher.plan.request import create_training_job
@@ -85,6 +84,7 @@ def run(job: LocalJob) -> Result:
     """
     engine.require_engine()
     engine.require_image(job.image)
+    studio.require_one_container(job.instance_count)
     from launcher.sdk import local_mode
 
     with engine.compose_for_sdk() as variables, StopSignals() as signals:
@@ -94,7 +94,7 @@ def run(job: LocalJob) -> Result:
             raise UserError(
                 f"{relative(job.directory)} already exists; delete it, or give another --job-name"
             ) from None
-        scratch = Path(tempfile.mkdtemp(prefix="sagemaker-local-"))
+        scratch = studio.scratch("sagemaker-local-")
         try:
             engine.require_shared(scratch, job.image)
             with environment(COMPOSE_PROJECT_NAME=engine.compose_project(job.name), **variables):
@@ -195,7 +195,7 @@ def _metrics(job: LocalJob) -> Mapping[str, Any]:
 
 def _classify(job: LocalJob, scratch: Path) -> list[dict[str, Any]]:
     """Classify validation rows with the unpacked model: {"text", "label", "predicted", "probability"} of each."""
-    command = ["docker", "run", "--rm", "--network=none", f"--label={engine.JOB_LABEL}={job.name}"]
+    command = ["docker", "run", "--rm", studio.network(), f"--label={engine.JOB_LABEL}={job.name}"]
     command += [engine.bind_mount(job.directory / "model", _MODEL_MOUNT)]
     command += [
         engine.bind_mount(scratch / name, f"{_CHANNELS_MOUNT}/{name}") for name in job.channels if name != "model"

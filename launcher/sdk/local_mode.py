@@ -28,7 +28,7 @@ _SHARED_MEMORY = "512m"
 
 #: Compose prefixes each line with `\x1b[36molyvqza4ph-algo-1-4z3pk |\x1b[0m `, which is shortened to `algo-1 | `.
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
-_CONTAINER = re.compile(r"^\w{10}-(algo-\d+)-\w{5}\s+\| ?")
+_CONTAINER = re.compile(r"^\w{10}-(algo-\d+|sagemaker-local)(?:-\w{5})?\s+\| ?")
 
 
 class LocalModeError(Exception):
@@ -49,12 +49,19 @@ def session(container_root: Path, labels: Mapping[str, str]) -> LocalSession:
 def settings(container_root: Path, labels: Mapping[str, str]) -> dict[str, Any]:
     """The SDK's configuration of local mode: where its files go, and the labels of its containers."""
     return {
-        "local": {
-            "local_code": True,
-            "container_root": str(container_root),
-            "container_config": {"shm_size": _SHARED_MEMORY, "labels": dict(labels)},
-        }
+        "local": _Section(
+            local_code=True,
+            container_root=str(container_root),
+            container_config={"shm_size": _SHARED_MEMORY, "labels": dict(labels)},
+        )
     }
+
+
+class _Section(dict[str, Any]):
+    """Settings that stay: in SageMaker Studio the SDK replaces the container root by ~/tmp, and leaves its files."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Ignore the assignment."""
 
 
 def train(request: Mapping[str, Any], container_root: Path, labels: Mapping[str, str]) -> None:
