@@ -16,6 +16,8 @@ from text_classifier.contract.errors import UserError
 
 #: docker's exit code when the image has no such command.
 NO_COMMAND = 127
+#: docker's message when Podman serves its API and could not start the container.
+_NOT_ATTACHED = "unable to upgrade to tcp"
 #: docker's exit code when it could not start the container; its message is on stderr.
 NOT_STARTED = 125
 
@@ -93,6 +95,10 @@ def _run(
     done = subprocess.run(words, check=False, stderr=stderr, text=True)
     if done.returncode == NOT_STARTED and (sentence := engine.unseen_mount(done.stderr or "")):
         raise UserError(sentence)
+    if done.returncode != 0 and _NOT_ATTACHED in (done.stderr or ""):
+        raise UserError(
+            f"Podman could not start a container of {image}; `podman run --rm {image} true` names the reason"
+        )
     if done.returncode == NO_COMMAND:
         raise UserError(no_command(image, command[0]))
     return done

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from support import ROOT
 from support.containers import CODE, ContainerJob, running
@@ -65,6 +69,46 @@ def ends(job: ContainerJob, source: Path, code: int = 0, **options: object) -> s
         logs = "\n".join(map(job.log, job.hosts))
         assert codes == {code}, logs
         return logs
+
+
+@pytest.fixture
+def s3() -> Iterator[tuple[Any, dict[str, str]]]:
+    """A client of an S3 on this machine with a bucket `code`, and the environment of a job that finds it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}
+    client = boto3.client(
+        "s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    client.create_bucket(Bucket="code")
+    yield client, keys | {"S3_ENDPOINT_URL": address}
+    server.stop()
+
+
+def test_a_source_in_s3_is_fetched_as_the_sdk_uploads_it(
+    ready_job: Make, tmp_path: Path, s3: tuple[Any, dict[str, str]]
+) -> None:
+    client, environment = s3
+    (tmp_path / "mine.py").write_text(PROBE)
+    with tarfile.open(tmp_path / "source.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "mine.py", "mine.py")
+    key = "a job/source/sourcedir+1.tar.gz"
+    client.upload_file(str(tmp_path / "source.tar.gz"), "code", key)
+    program = {"sagemaker_program": '"mine.py"', "sagemaker_submit_directory": f'"s3://code/{key}"', "epochs": "2"}
+    options: dict[str, Any] = {"environment": environment, "network_mode": "host"}
+    with running(ready_job(program), **options) as job:
+        assert set(job.wait().values()) == {0}, job.log()
+        assert '"SM_HP_EPOCHS": "2"' in job.log()
+
+
+def test_a_source_that_s3_does_not_have_is_one_sentence(ready_job: Make, s3: tuple[Any, dict[str, str]]) -> None:
+    program = {"sagemaker_program": "mine.py", "sagemaker_submit_directory": "s3://code/none.tar.gz"}
+    options: dict[str, Any] = {"environment": s3[1], "network_mode": "host"}
+    with running(ready_job(program), **options) as job:
+        assert set(job.wait().values()) == {1}, job.log()
+        assert "sagemaker_submit_directory='s3://code/none.tar.gz' cannot be fetched" in job.failure()
+        assert "404" in job.failure() and "Traceback" not in job.failure()
 
 
 def test_local_code_without_a_program_does_not_hinder_training(ready_job: Make, tmp_path: Path) -> None:
