@@ -1,6 +1,8 @@
 """A tuning job's search space and its CreateHyperParameterTuningJob request, as plain data: no SDK, no network.
 
-Each trial is a training job, so the request combines a CreateTrainingJob request with a Search.
+Each trial is a training job, so the request combines a CreateTrainingJob request with a Search. It goes out through
+boto3: the SDK's HyperparameterTuner adds _tuning_objective_metric to the hyperparameters, and would be a second way to
+write the search.
 """
 
 from __future__ import annotations

@@ -91,7 +91,9 @@ def test_a_tuner_takes_it(aws_stub):
     tuner.fit({"train": "s3://b/reviews/"}, job_name="tuning-1", include_cls_metadata=False, wait=False)
     definition = aws_stub.tuning_jobs["tuning-1"]["TrainingJobDefinition"]
     assert definition["AlgorithmSpecification"]["TrainingImage"] == IMAGE
-    assert definition["StaticHyperParameters"]["epochs"] == "2"
+    # Unlike `launch.py tune`, the SDK names the objective among the hyperparameters.
+    expected = OPTIONS["hyperparameters"] | {"epochs": "2", "_tuning_objective_metric": "f1_macro"}
+    assert definition["StaticHyperParameters"] == expected
 
 
 @pytest.mark.parametrize(
