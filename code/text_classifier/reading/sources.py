@@ -15,6 +15,9 @@ from text_classifier.reading.table_logs import removed_files
 #: How Hive and Spark write the folder of rows without a value in the partition column.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
+#: Behind the name of a file of 0 bytes, which should perhaps not be one.
+_EMPTY = " (empty)"
+
 
 @dataclass(frozen=True, order=True)
 class SourceFile:
@@ -78,14 +81,15 @@ def source(channel: Path) -> Source:
             elif path.is_file() and path.stat().st_size:
                 files.append(SourceFile(path, printable(f"{channel.name}/{relative}"), relative.parts))
             elif path.is_file():
-                passed_over.append(f"{printable(str(relative))} (empty)")
+                passed_over.append(f"{printable(str(relative))}{_EMPTY}")
     if not files:
         found = f", only {listed(passed_over, 3)}" if passed_over else ""
         raise DataError(
             f"the channel {channel.name!r} has no files with rows{found}; add a CSV, TSV, JSON or Parquet file whose "
             "name does not begin with _ or ."
         )
-    notes = (f"{channel.name} has files that hold no rows and are passed over: {listed(passed_over)}",)
+    level = "WARNING: " if any(name.endswith(_EMPTY) for name in passed_over) else ""
+    notes = (f"{level}{channel.name} has files that hold no rows and are passed over: {listed(passed_over)}",)
     return Source(channel.name, tuple(sorted(files)), notes if passed_over else ())
 
 
