@@ -121,7 +121,7 @@ def pair(
 def accuracy_of_ours(task: Task, training: Rows, measured: Rows) -> float:
     """The accuracy that our job logs for its last epoch."""
     with job_of(task, training, measured, StopSignal()) as job:
-        return job.train().epochs[-1]["accuracy"]
+        return job.train().evaluations[-1]["accuracy"]
 
 
 def accuracy_of_h0(task: Task, training: Rows, measured: Rows) -> float:

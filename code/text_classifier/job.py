@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -129,9 +130,9 @@ class Job:
         if trained.best_weights:
             self.model.load_state_dict(trained.best_weights)
         # SageMaker reports the last values in the log as the job's, and tuning compares trials by them.
-        if 0 < trained.best_epoch < len(trained.epochs):
-            best = metric_names.pairs(trained.epochs[trained.best_epoch - 1])
-            self.cluster.print0(f"the model is that of epoch {trained.best_epoch}: {best}")
+        if 0 < trained.best_evaluation < len(trained.evaluations):
+            best = metric_names.pairs(trained.evaluations[trained.best_evaluation - 1])
+            self.cluster.print0(f"the model is that of epoch {trained.epochs_at_best:g}: {best}")
         return trained
 
     def evaluate(self, trained: Training) -> Evaluated:
@@ -147,7 +148,8 @@ class Job:
                 split = self.splits[name]
                 try:
                     with working(f"evaluating the {name} rows"):
-                        found = predict(self.classifier, split, self.settings.eval_batch_size, self.cluster, self.stop)
+                        size, limit = self.settings.eval_batch_size, trained.evaluation_limit
+                        found = predict(self.classifier, split, size, self.cluster, self.stop, limit=limit)
                 except Exception as error:
                     if self.cluster.world_size > 1:  # the other ranks wait for this one
                         raise
@@ -187,17 +189,23 @@ class Job:
         metrics: Metrics = {
             "schema_version": SCHEMA_VERSION,
             "headline": self.task.headline,
-            "best_epoch": trained.best_epoch,
+            "best_epoch": math.ceil(trained.epochs_at_best),
+            "best_evaluation": trained.best_evaluation,
+            "evaluations_per_epoch": trained.evaluations_per_epoch,
             "steps": trained.steps,
             "classes": list(self.classes),
             "rows": {name: len(rows) for name, rows in self.splits.items()},
-            "epochs": cast(list[Scores], trained.epochs),
+            "epochs": cast(list[Scores], trained.evaluations),
             "loss_curve": cast(LossCurve, trained.curve.points()),
             "throughput": cast(Throughput, trained.throughput),
             "operations": dict(trained.operations),
         }
-        if trained.best_epoch:
-            metrics.update(metrics["epochs"][trained.best_epoch - 1])
+        if trained.stopped_early:
+            metrics["stopped_early_after"] = len(trained.evaluations)
+        if trained.limit.is_reached:
+            metrics["max_tokens_per_gpu"] = trained.limit.tokens
+        if trained.best_evaluation:
+            metrics.update(metrics["epochs"][trained.best_evaluation - 1])
         return metrics
 
     def stages(self, trained: Training, evaluated: Evaluated) -> list[Stage]:

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from support import ROOT
 from support.jobs import Job, easy_rows, table
+from support.refusing import Refusing
 from support.small_models import FAMILIES, LENGTHS, gradients, model_of, split_of
 from support.tiny_model import write_tiny_model
 from text_classifier.contract.hyperparameters import Settings
@@ -28,6 +29,7 @@ from text_classifier.modeling.precision import Precision
 from text_classifier.tasks.single_label import SingleLabel
 from text_classifier.training.batches import Batch, Split, collate
 from text_classifier.training.losses import row_losses
+from text_classifier.training.micro_batches import StepWithinMemory, TokenLimit
 from text_classifier.training.optimizer import adamw
 from text_classifier.training.step import AllReduce, GraphedStep, Step
 
@@ -141,6 +143,66 @@ def test_two_gpus_give_the_losses_of_one_with_twice_the_batch(tmp_path: Path) ->
         assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
 
 
+def steps_within(
+    limit: int | None, precision: str, all_reduce: AllReduce | None = None
+) -> tuple[list[float], TokenLimit]:
+    """Losses of 50 steps on batches of different sizes, under an allocator that refuses more tokens than `limit`."""
+    model = model_of("bert").to(GPU)
+    layout = make_classifier(model, 0, Precision(precision, GPU)).train()
+    refusing = Refusing(limit or 1 << 40, in_backward=True)
+    refusing.watch(layout)
+    split = split_of([int(n) for n in np.random.default_rng(5).integers(2, 60, 64)])
+    optimizer, rates = adamw(layout, Settings(learning_rate=1e-3))
+    step = Step(
+        layout,
+        row_losses(SingleLabel(), Settings()),
+        optimizer,
+        layout.precision.loss_scale(),
+        max_grad_norm=1.0,
+        all_reduce=all_reduce,
+    )
+    graphed, tokens = GraphedStep(step, GPU), TokenLimit("training")
+    take_step, found = StepWithinMemory(graphed, layout, split, tokens, GPU), []
+    for number in range(50):
+        rows = np.random.default_rng(number).choice(64, 16 if number % 10 else 5, replace=False)
+        rates.set(1e-3 * (1 - number / 50))
+        loss, is_finite = take_step(collate(layout, split, rows, len(rows)))
+        assert is_finite.isfinite()
+        found.append(loss.item() / len(rows))
+    if limit:
+        assert 0 < refusing.refused <= 3
+        for captured in (graphed.first_of_several, graphed.accumulate, graphed.update):
+            assert any(graph is not None for graph in captured.graphs.values())
+    return found, tokens
+
+
+@pytest.mark.parametrize("all_reduce", [None, lambda gradients: gradients])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_micro_batches_in_graphs_do_what_whole_batches_do(precision: str, all_reduce: AllReduce | None) -> None:
+    whole, _ = steps_within(None, precision, all_reduce)
+    parts, limit = steps_within(256, precision, all_reduce)
+    assert limit.tokens <= 256
+    assert parts == pytest.approx(whole, rel=1e-4 if precision == "fp32" else 2e-2)
+
+
+def test_memory_that_runs_out_while_a_step_is_captured_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second step with a shape is captured; the capture fails, and later steps and captures work."""
+    whole, _ = steps_within(None, "fp32")
+    refused: list[object] = []
+    begin = torch.cuda.CUDAGraph.capture_end
+
+    def fail_once(graph: Any) -> None:
+        begin(graph)
+        if not refused:
+            refused.append(graph)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "capture_end", fail_once)
+    parts, limit = steps_within(None, "fp32")
+    assert refused and limit.is_reached
+    assert parts == pytest.approx(whole, rel=1e-4)
+
+
 def test_fifty_steps_give_the_losses_of_a_plain_loop() -> None:
     """The plain loop is transformers' own forward pass on a padded batch in fp32, and AdamW."""
     found, _ = losses_of(50, is_graphed=True, precision="fp32", dropout=0.0)
@@ -220,8 +282,8 @@ def test_a_job_learns_and_goes_on_from_its_checkpoint(job: Job) -> None:
     assert metrics["accuracy"] > 0.9
 
 
-def test_memory_that_runs_out_is_said(job: Job) -> None:
-    """Another process's share of the GPU leaves too little for 512 rows at once in a model of this width."""
+def test_memory_that_is_too_small_for_the_model_is_said(job: Job) -> None:
+    """Another process's share of the GPU leaves too little for the optimizer of a model of this width."""
     folder = job.base / "input" / "data" / "model"
     config = AutoConfig.from_pretrained(folder, hidden_size=2048, intermediate_size=8192, num_hidden_layers=8)
     config.num_attention_heads = 32
@@ -233,3 +295,20 @@ def test_memory_that_runs_out_is_said(job: Job) -> None:
     torch.cuda.empty_cache()
     assert done.returncode != 0
     assert "the GPU ran out of memory with train_batch_size=512" in done.stdout + done.stderr
+
+
+def test_a_job_goes_on_with_micro_batches_when_memory_runs_out(job: Job) -> None:
+    """Another process's share of the GPU leaves room for the model, and not for 512 rows of 128 tokens at once."""
+    words = " ".join(text for text, _ in easy_rows(20))
+    job.write("train", "reviews.tsv", table((f"{text} {words}", label) for text, label in easy_rows(512)))
+    folder = job.base / "input" / "data" / "model"
+    config = AutoConfig.from_pretrained(folder, hidden_size=768, intermediate_size=3072, num_hidden_layers=12)
+    config.num_attention_heads = 12
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    free, _ = torch.cuda.mem_get_info()
+    ballast = torch.empty(free - (6 << 30), dtype=torch.uint8, device=GPU)
+    done = train(job, epochs=2, train_batch_size=512, max_sequence_length=128)
+    del ballast
+    torch.cuda.empty_cache()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("GPU memory ran out: training batches of more than") == 1

@@ -118,13 +118,13 @@ def _place(error: BaseException) -> str:
 GPU_OUT_OF_MEMORY = ("CUDA error: out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def _is_gpu_out_of_memory(error: BaseException | None) -> bool:
+def is_gpu_out_of_memory(error: BaseException | None) -> bool:
     """Whether the error, or one in its context, is a GPU's: running out during capture makes the capture fail too."""
     if error is None:
         return False
     # torch.OutOfMemoryError, without importing torch
     is_full = type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in GPU_OUT_OF_MEMORY)
-    return is_full or _is_gpu_out_of_memory(error.__context__)
+    return is_full or is_gpu_out_of_memory(error.__context__)
 
 
 def explain(error: Exception, setting: str, batch_size: int) -> Exception:
@@ -135,11 +135,10 @@ def explain(error: Exception, setting: str, batch_size: int) -> Exception:
     if isinstance(error, JobError):
         return error
     text = str(error)
-    if _is_gpu_out_of_memory(error):
-        smaller = f"{setting}={batch_size // 2}, " if batch_size > 1 else ""
+    if is_gpu_out_of_memory(error):
         return SettingsError(
-            f"the GPU ran out of memory with {setting}={batch_size}; use {smaller}a smaller max_sequence_length or an "
-            f"instance with more GPU memory\n{text}"
+            f"the GPU ran out of memory with {setting}={batch_size}, even one row at a time; use a smaller "
+            f"max_sequence_length or an instance with more GPU memory\n{text}"
         )
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: " in text or "Cannot allocate memory" in text:
         return out_of_host_memory()

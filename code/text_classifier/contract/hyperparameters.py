@@ -53,8 +53,22 @@ class Settings:
         choices=tuple(BY_TASK),
     )
     epochs: int = setting(3, "Passes over the training rows", minimum=1)
-    train_batch_size: int = setting(32, "Batch size per GPU (on CPU: per host)", minimum=1)
+    evaluations_per_epoch: int = setting(
+        1, "Evaluations on the validation rows in each epoch; the best model and early stopping count them", minimum=1
+    )
+    early_stopping_patience: int = setting(
+        0, "Evaluations without a better `metric_for_best_model` after which training ends; 0: all epochs", minimum=0
+    )
+    early_stopping_min_delta: float = setting(
+        0.0, "With early_stopping_patience: the metric must be better by more than this", minimum=0
+    )
+    train_batch_size: int = setting(
+        32, "Batch size per GPU (on CPU: per host); what does not fit at once is computed in micro-batches", minimum=1
+    )
     eval_batch_size: int = setting(128, "Batch size for validation and test, per GPU (on CPU: per host)", minimum=1)
+    max_tokens_per_gpu: int = setting(
+        0, "Maximum number of tokens computed at once, padding included; 0: what fits into GPU memory", minimum=0
+    )
     learning_rate: float = setting(5e-5, "Peak learning rate", minimum=0)
     warmup_ratio: float = setting(0.06, "Fraction of all steps used for linear warm-up", minimum=0, below=1)
     lr_scheduler: str = setting(
@@ -142,7 +156,7 @@ class Settings:
     )
     metric_for_best_model: str = setting(
         "",
-        "Validation metric that selects the epoch to save; empty: "
+        "Validation metric that selects the epoch to save, and when equal the validation loss does; empty: "
         + ", ".join(f"`{metric}` ({task})" for task, metric in DEFAULTS.items()),
         choices=("", *METRICS),
     )

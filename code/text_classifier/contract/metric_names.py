@@ -47,9 +47,9 @@ def is_better(name: str, value: float, other: float) -> bool:
     return (math.isnan(other) and not math.isnan(value)) or (value < other if name in ERRORS else value > other)
 
 
-def line(epoch: int, step: int, values: Mapping[str, float]) -> str:
-    """The log line of an epoch: `name=value;` pairs of the metrics that are in `values`."""
-    return f"epoch={epoch}; step={step}; {pairs(values)}"
+def line(epochs: float, step: int, values: Mapping[str, float]) -> str:
+    """The log line after so many epochs: `name=value;` pairs of the metrics that are in `values`."""
+    return f"epoch={epochs:g}; step={step}; {pairs(values)}"
 
 
 def pairs(values: Mapping[str, float]) -> str:

@@ -23,6 +23,8 @@ PEERS = {
     "num_train_epochs": "epochs",
     "num_epochs": "epochs",
     "max_epochs": "epochs",
+    "patience": "early_stopping_patience",
+    "early_stopping_threshold": "early_stopping_min_delta",
     "batch_size": "train_batch_size",
     "mini_batch_size": "train_batch_size",
     "per_device_train_batch_size": "train_batch_size",

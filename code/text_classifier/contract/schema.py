@@ -209,11 +209,17 @@ class Metrics(Scores):
 
     schema_version: Version
     headline: Annotated[str, "Name of the task's main metric"]
-    best_epoch: Annotated[int, "The epoch whose weights were saved, from 1; 0 if none was finished"]
+    best_epoch: Annotated[int, "The epoch whose weights were saved, from 1; 0 if nothing was evaluated"]
+    best_evaluation: NotRequired[Annotated[int, "Number of the evaluation whose weights were saved, in `epochs`"]]
+    evaluations_per_epoch: NotRequired[Annotated[int, "Evaluations in each epoch"]]
+    stopped_early_after: NotRequired[Annotated[int, "Evaluation after which `early_stopping_patience` ended training"]]
+    max_tokens_per_gpu: NotRequired[
+        Annotated[int, "Most tokens computed at once in training, if there was a limit or memory ran out"]
+    ]
     steps: Annotated[int, "Optimizer steps"]
     classes: Annotated[list[str], "Class names in the order of the model's outputs"]
     rows: Annotated[dict[Split, int], "Rows of each split"]
-    epochs: Annotated[list[Scores], "Metrics on the validation rows after each epoch, as logged"]
+    epochs: Annotated[list[Scores], "Metrics on the validation rows at each evaluation, as logged"]
     loss_curve: Annotated[LossCurve, "Training loss over the steps, at most 400 points"]
     throughput: Annotated[Throughput, "Training speed since the job last started; empty if no step followed"]
     operations: NotRequired[Operations]
@@ -256,7 +262,8 @@ class Manifest(TypedDict):
     schema_version: Version
     status: Annotated[Literal["completed", "stopped"], "Whether training was stopped"]
     steps: Annotated[int, "Optimizer steps"]
-    epoch: Annotated[int, "The epoch whose weights these are, from 1; 0 if none was finished"]
+    epoch: Annotated[int, "The epoch whose weights these are, from 1; 0 if nothing was evaluated"]
+    stopped_early_after: NotRequired[Annotated[int, "Evaluation after which `early_stopping_patience` ended training"]]
     classes: Annotated[list[str], "Class names in the order of the model's outputs"]
     temperature: Annotated[float | None, "Divide the logits by it for calibrated probabilities; null if not fitted"]
     thresholds: NotRequired[

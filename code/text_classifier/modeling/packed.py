@@ -22,7 +22,7 @@ from transformers.activations import GELUActivation
 from text_classifier.modeling.precision import Precision
 from text_classifier.ops.linear import ShadowWeights, embedding, fused_linear
 from text_classifier.ops.selftest import LONGEST, Shape, choose
-from text_classifier.ops.sequences import Sequences
+from text_classifier.ops.sequences import Place, Sequences
 from text_classifier.tokenization.tokens import Tokens
 
 
@@ -192,7 +192,9 @@ class PackedClassifier(nn.Module):
     def forward(self, ids: Tensor, positions: Tensor, sequences: Sequences) -> Tensor:
         """Logits, float32 [sequences, classes]. ids, positions: int64 [tokens]; positions are those in the sequence."""
         parts = self.parts
-        x = self._embed(ids, positions)
+        if self.ops.is_asynchronous:
+            sequences = sequences.placed(Place())  # a graph has no place: its micro-batches draw a dropout of their own
+        x = self._embed(ids, positions, sequences.place)
         for layer in parts.layers[:-1]:
             qkv, x = self._linear(x, layer.query, layer.key, layer.value)
             x = self._layer(layer, x, None, qkv, sequences)
@@ -200,25 +202,34 @@ class PackedClassifier(nn.Module):
         qkv, x = self._linear(x, last.key, last.value)
         query, first = self._linear(x.index_select(0, sequences.first_tokens), last.query)
         first = self._layer(last, first, query, qkv, sequences)
-        return parts.head(first[: sequences.count, None].float()).float()
+        return self._head(first[: sequences.count, None].float(), sequences.place)
 
-    def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+    def _head(self, first: Tensor, place: Place) -> Tensor:
+        """Logits of first tokens [sequences, 1, width]. In a micro-batch, dropout draws for all rows of the batch."""
+        if not place.batch_rows:
+            return self.parts.head(first).float()
+        end = place.rows + len(first)
+        whole = functional.pad(first, (0, 0, 0, 0, place.rows, place.batch_rows - end))
+        return self.parts.head(whole)[place.rows : end].float()
+
+    def _embed(self, ids: Tensor, positions: Tensor, place: Place) -> Tensor:
         embeddings: Any = self.parts.embeddings
         words = embedding(embeddings.word_embeddings, ids)
         position = embedding(embeddings.position_embeddings, positions + self.parts.first_position)
         types = getattr(embeddings, "token_type_embeddings", None)
         token_type = words.new_zeros(words.shape[1]) if types is None else types.weight[0]  # all tokens are of type 0
         x = self.ops.add_and_norm(words.to(self.dtype), token_type, position.to(self.dtype), embeddings.LayerNorm, 0.0)
-        x = self.ops.dropout(x, self.parts.embedding_dropout if self.training else 0.0)
+        x = self.ops.dropout(x, self.parts.embedding_dropout if self.training else 0.0, place.tokens)
         return (x if self.parts.project is None else self.parts.project(x.float())).to(self.dtype)
 
     def _layer(self, layer: Layer, x: Tensor, query: Tensor | None, qkv: Tensor, sequences: Sequences) -> Tensor:
         """One layer for the rows of `x`; `query` and `qkv` as in Backend.attention."""
         parts = self.parts
         dropout_p = parts.attention_dropout if self.training else 0.0
+        rows_before = sequences.place.tokens if query is None else sequences.place.rows
         attended = self.ops.attention(query, qkv, sequences, parts.heads, dropout_p)
         x = self._add_and_norm(
-            layer.attention_output, attended, x, layer.attention_norm, parts.attention_output_dropout
+            layer.attention_output, attended, x, layer.attention_norm, parts.attention_output_dropout, rows_before
         )
         if isinstance(parts.activation, GELUActivation):
             inner, x = self._linear(x, layer.intermediate, has_bias=False)
@@ -226,18 +237,19 @@ class PackedClassifier(nn.Module):
         else:
             inner, x = self._linear(x, layer.intermediate)
             inner = parts.activation(inner)
-        return self._add_and_norm(layer.output, inner, x, layer.output_norm, parts.output_dropout)
+        return self._add_and_norm(layer.output, inner, x, layer.output_norm, parts.output_dropout, rows_before)
 
     def _linear(self, x: Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[Tensor, Tensor]:
         """The modules' outputs, and `x` for its next use: one GEMM accumulates the gradients of both uses."""
         return fused_linear(self.ops, x, modules, has_bias=has_bias, shadow=self.shadow or self._frozen)
 
     def _add_and_norm(
-        self, module: nn.Linear, x: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float
+        self, module: nn.Linear, x: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float, rows_before: int
     ) -> Tensor:
-        """norm(residual + dropout(module(x)))."""
+        """norm(residual + dropout(module(x))); `rows_before` as in Backend.add_and_norm."""
         update, _ = self._linear(x, module, has_bias=False)
-        return self.ops.add_and_norm(update, module.bias, residual, norm, dropout_p if self.training else 0.0)
+        dropout_p = dropout_p if self.training else 0.0
+        return self.ops.add_and_norm(update, module.bias, residual, norm, dropout_p, rows_before)
 
 
 def _fused_linears(layers: Sequence[Layer]) -> Iterator[tuple[nn.Linear, ...]]:

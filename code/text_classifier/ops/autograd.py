@@ -35,7 +35,8 @@ def attention(
     """Backend.attention."""
 
     def attend(query: Tensor | None, qkv: Tensor, sequences: Sequences, heads: int, dropout_p: float) -> Tensor:
-        dropout = Dropout.draw(dropout_p, qkv.device)
+        # A head of a sequence has two numbers in kernels.cpp, from which its random bits come.
+        dropout = Dropout.draw(dropout_p, qkv.device).shifted(2 * heads * sequences.place.rows)
         query = None if query is None else query.contiguous()
         return _Attention.apply(forward, backward, query, qkv.contiguous(), sequences, heads, dropout)
 
@@ -58,13 +59,13 @@ class _Attention(torch.autograd.Function):
         return None, None, *found, None, None, None
 
 
-def add_and_norm(
-    forward: NormForward, backward: NormBackward
-) -> Callable[[Tensor, Tensor, Tensor, nn.LayerNorm, float], Tensor]:
+def add_and_norm(forward: NormForward, backward: NormBackward) -> Callable[..., Tensor]:
     """Backend.add_and_norm."""
 
-    def add(update: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float) -> Tensor:
-        dropout = Dropout.draw(dropout_p, update.device)
+    def add(
+        update: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float, rows_before: int = 0
+    ) -> Tensor:
+        dropout = Dropout.draw(dropout_p, update.device).shifted(rows_before * update.shape[1])
         tensors = update.contiguous(), bias, residual.contiguous(), norm.weight, norm.bias
         return _AddAndNorm.apply(forward, backward, *tensors, norm.eps, dropout)
 
@@ -102,9 +103,14 @@ class _Gelu(torch.autograd.Function):
         return None, None, *ctx.native(gradients[0].contiguous(), *ctx.saved_tensors)
 
 
-def dropout(dropped: Dropped) -> Callable[[Tensor, float], Tensor]:
+def dropout(dropped: Dropped) -> Callable[..., Tensor]:
     """Backend.dropout."""
-    return lambda x, dropout_p: _Dropout.apply(dropped, x, Dropout.draw(dropout_p, x.device)) if dropout_p else x
+
+    def drop(x: Tensor, dropout_p: float, rows_before: int = 0) -> Tensor:
+        dropout = Dropout.draw(dropout_p, x.device).shifted(rows_before * x.shape[1])
+        return _Dropout.apply(dropped, x, dropout) if dropout_p else x
+
+    return drop
 
 
 class _Dropout(torch.autograd.Function):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from text_classifier.ops.dropout import AttentionBits
 from text_classifier.ops.sequences import Sequences
@@ -43,12 +43,13 @@ class Backend:
     #: probabilities, [queries, width]. qkv: [tokens, 3 * width], queries, keys and values side by side. With `query`
     #: [sequences, width], one query per sequence, it is [tokens, 2 * width]: keys and values.
     attention: Callable[[Tensor | None, Tensor, Sequences, int, float], Tensor]
-    #: add_and_norm(update, bias, residual, norm, dropout_p): norm(residual + dropout(update + bias)), [rows, width].
-    add_and_norm: Callable[[Tensor, Tensor, Tensor, nn.LayerNorm, float], Tensor]
+    #: add_and_norm(update, bias, residual, norm, dropout_p, rows_before=0): norm(residual + dropout(update + bias)),
+    #: [rows, width]. `rows_before`: rows of the batch before these, in a micro-batch on a CPU; so in `dropout`.
+    add_and_norm: Callable[..., Tensor]
     #: gelu(x, bias): gelu(x + bias), without the tanh approximation, [rows, width].
     gelu: Callable[[Tensor, Tensor], Tensor]
-    #: dropout(x, dropout_p): as torch.nn.functional.dropout in training.
-    dropout: Callable[[Tensor, float], Tensor]
+    #: dropout(x, dropout_p, rows_before=0): as torch.nn.functional.dropout in training.
+    dropout: Callable[..., Tensor]
     #: weight_grad(d_output, x): d_output^T @ x, float32 [outputs, inputs].
     weight_grad: Callable[[Tensor, Tensor], Tensor]
     #: bias_grad(d_output): the sum over the rows, float32 [outputs].

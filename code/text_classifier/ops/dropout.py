@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,14 @@ class Dropout:
         """With a seed of torch's generator, drawn on the device: each replay of a CUDA graph has another."""
         seed = torch.randint(1 << 62, (), device=device) if probability else None
         return cls(round(probability * (1 << 16)), seed)
+
+    def shifted(self, count: int) -> Dropout:
+        """With the random bits of indices that are larger by `count`: an index is added to half of the seed."""
+        if self.seed is None or not count:
+            return self
+        first, second = self.key
+        shift = (count + (1 << 31)) % (1 << 32) - (1 << 31)  # as int32, which wraps around
+        return replace(self, seed=torch.cat([first + shift, second]).view(torch.int64)[0])
 
     @property
     def scale(self) -> float:

@@ -28,7 +28,7 @@ def backend(device: torch.device, dtype: torch.dtype) -> Backend:
     return Backend(
         # On a GPU the lengths of the sequences are not known to the host.
         attention=varlen.attention if is_on_gpu else attention,
-        add_and_norm=add_and_norm, gelu=gelu, dropout=functional.dropout if is_on_gpu else dropout,
+        add_and_norm=add_and_norm, gelu=gelu, dropout=dropout_on_gpu if is_on_gpu else dropout,
         weight_grad=weight_grad, bias_grad=bias_grad, adamw=adamw, attention_bits=attention_bits,
         is_asynchronous=is_on_gpu,
         # On a GPU each number of tokens has a CUDA graph; on a CPU in 16 bits oneDNN generates code for each, which
@@ -56,7 +56,7 @@ def attention(
         longest = max(lengths[begin:end])
         first_query = key_starts if query is None else torch.arange(len(lengths), dtype=torch.int32, device=qkv.device)
         place = Probabilities(
-            first=begin, first_query=first_query[begin:end], key_count=key_count[begin:end],
+            first=begin + sequences.place.rows, first_query=first_query[begin:end], key_count=key_count[begin:end],
             query_count=(key_count if query is None else torch.ones_like(key_count))[begin:end],
             heads=heads, queries=longest if query is None else 1, keys=longest, max_seqlen=sequences.max_seqlen,
         )  # fmt: skip
@@ -116,10 +116,12 @@ def _groups(lengths: list[int], heads: int) -> Iterator[tuple[int, int]]:
             begin = end
 
 
-def add_and_norm(update: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float) -> Tensor:
+def add_and_norm(
+    update: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float, rows_before: int = 0
+) -> Tensor:
     """As Backend.add_and_norm."""
-    dropped = Dropout.draw(dropout_p, update.device)(update.float() + bias)
-    return norm(residual.float() + dropped).to(update.dtype)
+    dropout = Dropout.draw(dropout_p, update.device).shifted(rows_before * update.shape[1])
+    return norm(residual.float() + dropout(update.float() + bias)).to(update.dtype)
 
 
 def gelu(x: Tensor, bias: Tensor) -> Tensor:
@@ -127,9 +129,15 @@ def gelu(x: Tensor, bias: Tensor) -> Tensor:
     return functional.gelu(x.float() + bias).to(x.dtype)
 
 
-def dropout(x: Tensor, dropout_p: float) -> Tensor:
+def dropout(x: Tensor, dropout_p: float, rows_before: int = 0) -> Tensor:
     """As Backend.dropout."""
-    return Dropout.draw(dropout_p, x.device)(x.float()).to(x.dtype) if dropout_p else x
+    dropout = Dropout.draw(dropout_p, x.device).shifted(rows_before * x.shape[1])
+    return dropout(x.float()).to(x.dtype) if dropout_p else x
+
+
+def dropout_on_gpu(x: Tensor, dropout_p: float, rows_before: int = 0) -> Tensor:
+    """As Backend.dropout, with torch's random numbers, which have no place."""
+    return functional.dropout(x, dropout_p)
 
 
 def weight_grad(d_output: Tensor, x: Tensor) -> Tensor:

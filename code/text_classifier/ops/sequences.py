@@ -11,12 +11,22 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Place:
+    """The place of a micro-batch in its batch: on a CPU, rows have the dropout that they would have in the batch."""
+
+    tokens: int = 0  #: before those of the micro-batch
+    rows: int = 0  #: before those of the micro-batch
+    batch_rows: int = 0  #: of the batch; 0: the micro-batch is the batch
+
+
+@dataclass(frozen=True)
 class Sequences:
     """The sequences of a packed batch, longest first. Padding sequences may follow those of the rows."""
 
     cu_seqlens: Tensor  #: int32 [sequences + 1], the first token of each, and the end
     max_seqlen: int  #: an upper bound of the lengths
     count: int  #: sequences without the padding ones
+    place: Place = Place()
 
     @classmethod
     def from_lengths(cls, lengths: np.ndarray, padding: Sequence[int] = (), max_seqlen: int | None = None) -> Sequences:
@@ -41,6 +51,10 @@ class Sequences:
     def pin_memory(self) -> Sequences:
         """A copy in pinned memory."""
         return replace(self, cu_seqlens=self.cu_seqlens.pin_memory())
+
+    def placed(self, place: Place) -> Sequences:
+        """The same as part of a larger batch."""
+        return replace(self, place=place)
 
     def copy_(self, other: Sequences, *, non_blocking: bool) -> None:
         """Overwrite the cu_seqlens."""

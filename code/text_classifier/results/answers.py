@@ -128,7 +128,7 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
 
         names = {"accuracy": "accuracy", "f1_macro": "F1 (macro)"}
         drawn = {
-            "quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"]),
+            "quality": plots.curves(metrics, names, "Validation"),
             "reliability": plots.reliability(metrics["validation"]["calibration"]),
         }
         if len(classes) > MANY_CLASSES:
@@ -183,7 +183,7 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
         from text_classifier.results import plots
 
         names = {"f1_micro": "F1 (micro)", "f1_macro": "F1 (macro)", "exact_match": "exact match"}
-        drawn = {"quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"])}
+        drawn = {"quality": plots.curves(metrics, names, "Validation")}
         counts = targets.sum(axis=0, dtype=np.int64)
         shown = [index for index in np.argsort(-counts, kind="stable")[: plots.MOST_CURVES] if counts[index]]
         rankings = {classes[i]: Ranking.of(logits[:, i], targets[:, i] == 1) for i in shown}
@@ -221,7 +221,7 @@ class _RegressionAnswers(Answers[Regression]):
 
         names = {"mae": "mean absolute error", "rmse": "root mean squared error"}
         return {
-            "quality": plots.curves(metrics["epochs"], names, "Validation", metrics["best_epoch"]),
+            "quality": plots.curves(metrics, names, "Validation"),
             "agreement": plots.agreement(self.task.predict(logits), targets),
         }
 

@@ -105,11 +105,11 @@ def manifest(
 ) -> Manifest:
     """The content of training_manifest.json. After a stop, which has to be quick, no input file is hashed."""
     channel = folders.channel("model")
-    return {
+    found: Manifest = {
         "schema_version": SCHEMA_VERSION,
         "status": "stopped" if trained.is_stopped else "completed",
         "steps": trained.steps,
-        "epoch": trained.best_epoch,
+        "epoch": math.ceil(trained.epochs_at_best),
         "classes": list(classes),
         "temperature": temperature,
         "thresholds": thresholds,
@@ -132,6 +132,9 @@ def manifest(
         },
         "operations": dict(trained.operations),
     }
+    if trained.stopped_early:
+        found["stopped_early_after"] = len(trained.evaluations)
+    return found
 
 
 def _files(folders: JobFolders) -> dict[str, InputFile]:

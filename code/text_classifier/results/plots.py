@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from text_classifier.contract.schema import Calibration, LossCurve, Scores
+from text_classifier.contract.schema import Calibration, Metrics
 from text_classifier.evaluation.intervals import Ranking
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9772b", "#8a8f98"
@@ -50,14 +50,16 @@ def _drawn(draw: Callable[[Axes], None], width: float = 5.4, height: float = 3.5
     return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def curves(epochs: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str, best: int) -> str:
-    """Metrics by epoch. `names` maps each metric to its legend, `best` is the epoch whose weights were saved."""
+def curves(metrics: Metrics, names: Mapping[str, str], title: str) -> str:
+    """Metrics of the evaluations, by epoch. `names` maps each metric to its legend."""
+    evaluations: Sequence[Mapping[str, Any]] = metrics["epochs"]
+    per_epoch = metrics.get("evaluations_per_epoch", 1)
 
     def draw(axes: Axes) -> None:
-        numbers = range(1, len(epochs) + 1)
+        epochs = [number / per_epoch for number in range(1, len(evaluations) + 1)]
         for (name, label), color in zip(names.items(), (BLUE, ORANGE, GREY), strict=False):
-            axes.plot(numbers, [epoch[name] for epoch in epochs], marker="o", color=color, label=label)
-        axes.axvline(best, color=GREY, linestyle=":", label="saved epoch")
+            axes.plot(epochs, [values[name] for values in evaluations], marker="o", color=color, label=label)
+        axes.axvline(epochs[_best(metrics)], color=GREY, linestyle=":", label="saved weights")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=title, xlabel="epoch")
         axes.legend()
@@ -65,19 +67,26 @@ def curves(epochs: Sequence[Mapping[str, Any]], names: Mapping[str, str], title:
     return _drawn(draw)
 
 
-def losses(curve: LossCurve, epochs: Sequence[Scores], best: int) -> str:
-    """Training loss by step, and validation loss by epoch; `best` is the epoch whose weights were saved."""
+def losses(metrics: Metrics) -> str:
+    """Training loss by step, and validation loss of the evaluations."""
+    curve, evaluations = metrics["loss_curve"], metrics["epochs"]
 
     def draw(axes: Axes) -> None:
-        ends = np.linspace(0, curve["steps"][-1], len(epochs) + 1)[1:]
+        ends = np.linspace(0, curve["steps"][-1], len(evaluations) + 1)[1:]
+        validation = [values["validation_loss"] for values in evaluations]
         axes.plot(curve["steps"], curve["losses"], color=BLUE, linewidth=1, label="training")
-        axes.plot(ends, [epoch["validation_loss"] for epoch in epochs], marker="o", color=ORANGE, label="validation")
-        axes.axvline(ends[best - 1], color=GREY, linestyle=":", label="saved epoch")
+        axes.plot(ends, validation, marker="o", color=ORANGE, label="validation")
+        axes.axvline(ends[_best(metrics)], color=GREY, linestyle=":", label="saved weights")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title="Loss", xlabel="step")
         axes.legend()
 
     return _drawn(draw)
+
+
+def _best(metrics: Metrics) -> int:
+    """The index of the evaluation that chose the weights."""
+    return metrics.get("best_evaluation", metrics["best_epoch"]) - 1
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:

@@ -70,7 +70,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
     lengths = _full_lengths(evaluated, manifest["hyperparameters"]["seed"])
     limit = manifest["hyperparameters"]["max_sequence_length"]
     drawn = {
-        "loss": plots.losses(metrics["loss_curve"], metrics["epochs"], metrics["best_epoch"]),
+        "loss": plots.losses(metrics),
         "lengths": plots.lengths(lengths, limit),
     }
     page = artifact.page(

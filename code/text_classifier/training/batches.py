@@ -7,12 +7,13 @@ number of hosts can repeat it without stored state.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from text_classifier.ops.sequences import Place
 from text_classifier.runtime.seeds import SeedStream
 from text_classifier.tokenization.tokens import Tokens
 
@@ -35,6 +36,9 @@ class Inputs(Protocol):
 
     def copy_(self, other: Any, *, non_blocking: bool) -> object:
         """Overwrite the content with that of another of the same shape."""
+
+    def placed(self, place: Place) -> Inputs:
+        """The same, as part of a larger batch."""
 
 
 class Layout(Protocol):
@@ -76,6 +80,19 @@ class Batch:
         """Overwrite the tensors with those of another batch of the same shape, but not `rows`."""
         for part, new in zip(self._parts(), other._parts(), strict=True):
             part.copy_(new, non_blocking=True)
+
+    def placed(self, place: Place) -> Batch:
+        """The same rows as part of a larger batch."""
+        inputs = {
+            name: value if isinstance(value, torch.Tensor) else value.placed(place)
+            for name, value in self.inputs.items()
+        }
+        return replace(self, inputs=inputs)
+
+    @property
+    def repeats_dropout(self) -> bool:
+        """Whether the dropout of the same random state is, on a CPU, that of the batch that this is a part of."""
+        return not all(isinstance(value, torch.Tensor) for value in self.inputs.values())
 
     def _with(self, change: Callable[[Any], Any]) -> Batch:
         inputs = {name: change(value) for name, value in self.inputs.items()}

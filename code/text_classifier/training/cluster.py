@@ -128,9 +128,15 @@ class Cluster:
 
     def any_rank_each(self, *claims: bool) -> list[bool]:
         """For each claim, whether it holds on at least one rank; the same on all ranks."""
+        return [bool(number) for number in self.largest_each(*claims)]
+
+    def largest_each(self, *numbers: int) -> list[int]:
+        """For each number, the largest on any rank; the same on all ranks."""
         if self.world_size == 1:
-            return list(claims)
-        return self.all_reduce(torch.tensor(claims, dtype=torch.int32)).bool().tolist()
+            return list(numbers)
+        found = torch.tensor(numbers, dtype=torch.int64)
+        dist.all_reduce(found, dist.ReduceOp.MAX, self._control)
+        return found.tolist()
 
     def any_rank(self, claim: bool) -> bool:
         """Whether the claim holds on at least one rank; the same on all ranks."""

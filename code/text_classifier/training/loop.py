@@ -15,13 +15,15 @@ from text_classifier.runtime.stop import StopSignal
 from text_classifier.tasks.base import Task
 from text_classifier.training.batches import Split, epoch_rows, training_batches
 from text_classifier.training.cluster import Cluster
+from text_classifier.training.evaluations import EvaluationPlan, is_best, without_improvement
 from text_classifier.training.inference import predict
 from text_classifier.training.loss_tracking import LossWatch
 from text_classifier.training.losses import row_losses
+from text_classifier.training.micro_batches import StepWithinMemory, TokenLimit
 from text_classifier.training.optimizer import adamw, schedule
 from text_classifier.training.progress import Progress
 from text_classifier.training.resume import Saver, Training
-from text_classifier.training.step import GraphedStep, Step, TakeStep
+from text_classifier.training.step import EagerStep, GraphedStep, Step, Steps
 
 
 def train(
@@ -34,21 +36,26 @@ def train(
     stop: StopSignal,
     saver: Saver,
 ) -> Training:
-    """Train for `settings.epochs`, or until the stop signal; evaluate after each epoch.
+    """Train for `settings.epochs`, until the stop signal, or until the metric no longer improves.
 
-    Resumes from the newest checkpoint if there is one. Raises LossNotFinite, or SettingsError if the weights are not
-    finite.
+    Evaluates `settings.evaluations_per_epoch` times in each epoch. Resumes from the newest checkpoint if there is one.
+    Raises LossNotFinite, or SettingsError if the weights are not finite.
     """
     batch_size = settings.train_batch_size * cluster.world_size
     steps_per_epoch = math.ceil(len(training) / batch_size)
-    total_steps = steps_per_epoch * settings.epochs
+    plan = EvaluationPlan.of(steps_per_epoch, settings.evaluations_per_epoch)
+    planned = plan.evaluations_per_epoch * settings.epochs
+    total_steps = steps_per_epoch * settings.epochs  # the learning rate's schedule ends there, early stopping or not
     warmup_steps = math.ceil(total_steps * settings.warmup_ratio)
     classifier.ops = classifier.ops.agreed(cluster.any_rank_each)
     optimizer, rates = adamw(classifier, settings)
     loss_scale = classifier.precision.loss_scale()
     state = Training(
-        classifier.model, optimizer, loss_scale, torch.zeros((), device=cluster.device), classifier.ops.names
-    )
+        classifier.model, optimizer, loss_scale, torch.zeros((), device=cluster.device), classifier.ops.names,
+        evaluations_per_epoch=plan.evaluations_per_epoch,
+        limit=TokenLimit("training", settings.max_tokens_per_gpu),
+        evaluation_limit=TokenLimit("evaluation", settings.max_tokens_per_gpu),
+    )  # fmt: skip
     saver.resume(state)
     saver.require_space(state)
     cluster.share_weights(classifier)
@@ -60,7 +67,9 @@ def train(
         max_grad_norm=settings.max_grad_norm,
         all_reduce=cluster.all_reduce if cluster.world_size > 1 else None,
     )
-    take_step = _on_device(step, classifier, cluster)
+    take_step = StepWithinMemory(
+        _on_device(step, classifier, cluster), classifier, training, state.limit, cluster.device
+    )
     progress = Progress(state.steps, total_steps, steps_per_epoch, settings.log_seconds, is_shown=cluster.is_rank_zero)
 
     def rows_of(epoch: int) -> list[np.ndarray]:
@@ -73,12 +82,17 @@ def train(
         state.curve,
     )
 
-    for epoch in range(len(state.epochs) + 1, settings.epochs + 1):
+    while len(state.evaluations) < planned and not _is_exhausted(state, planned, settings, cluster):
+        evaluation = len(state.evaluations) + 1
+        epoch = plan.epoch_of(evaluation)
         classifier.train()
         progress.start()
-        done = state.steps - (epoch - 1) * steps_per_epoch
-        for batch in training_batches(classifier, training, rows_of(epoch)[done:], cluster.rank, cluster.world_size):
-            stopping, saving = cluster.any_rank_each(stop.requested, saver.is_due)
+        before = (epoch - 1) * steps_per_epoch
+        rows = rows_of(epoch)[state.steps - before : plan.step_of(evaluation) - before]
+        for batch in training_batches(classifier, training, rows, cluster.rank, cluster.world_size):
+            is_due = state.steps > 0 and saver.is_due
+            stopping, saving, limit = cluster.largest_each(stop.requested, is_due, -state.limit.tokens)
+            state.limit.settle(-limit, cluster)
             if stopping:
                 return _stop(state, losses, saver, progress)
             if saving:
@@ -93,15 +107,16 @@ def train(
             state.loss_sum += loss
             state.rows += batch.rows_of_all_ranks
             state.own_rows += own_rows
-            progress.step(batch, training.tokens.lengths, state.loss_sum, state.own_rows)
+            progress.step(batch, take_step.computed_tokens, training.tokens.lengths, state.loss_sum, state.own_rows)
         losses.check()
         progress.pause()
+        state.limit.agree(cluster)
         if cluster.world_size > 1:
             print(
                 f"rank {cluster.rank} of {cluster.world_size} trained on {state.own_rows} of {state.rows} rows",
                 flush=True,
             )
-        logits = predict(classifier, validation, settings.eval_batch_size, cluster, stop)
+        logits = predict(classifier, validation, settings.eval_batch_size, cluster, stop, limit=state.evaluation_limit)
         if logits is None:
             return _stop(state, losses, saver, progress)
         train_loss = cluster.all_reduce(state.loss_sum.clone()).item() / state.rows
@@ -110,8 +125,9 @@ def train(
                 f"the model's weights or losses are not finite after epoch {epoch}; lower "
                 f"learning_rate={settings.learning_rate:g}"
             )
-        _finish_epoch(state, train_loss, task.measure(logits, validation.targets), settings.metric_for_best_model)
-        cluster.print0(metric_names.line(epoch, state.steps, state.epochs[-1]))
+        _finish_evaluation(state, train_loss, task.measure(logits, validation.targets), settings.metric_for_best_model)
+        epochs_passed = evaluation / plan.evaluations_per_epoch
+        cluster.print0(metric_names.line(epochs_passed, state.steps, state.evaluations[-1]))
         saver.save(state)
     saver.finish()
     state.throughput = progress.close()
@@ -129,22 +145,37 @@ def _stop(state: Training, losses: LossWatch, saver: Saver, progress: Progress) 
     return state
 
 
-def _on_device(step: Step, classifier: Classifier, cluster: Cluster) -> TakeStep:
-    """The step, taking batches on the host."""
+def _on_device(step: Step, classifier: Classifier, cluster: Cluster) -> Steps:
+    """The steps, on batches on the host."""
     if not classifier.ops.is_asynchronous:
         return step
-    if classifier.supports_cuda_graphs:
-        return GraphedStep(step, cluster.device)
-    return lambda batch: step(batch.pinned().to(cluster.device))
+    return (GraphedStep if classifier.supports_cuda_graphs else EagerStep)(step, cluster.device)
 
 
-def _finish_epoch(state: Training, train_loss: float, measured: dict[str, float], metric: str) -> None:
-    """Add the epoch's metrics, and keep its weights if it is the best so far; on ties the earlier epoch stays."""
+def _is_exhausted(state: Training, planned: int, settings: Settings, cluster: Cluster) -> bool:
+    """Whether the metric has not improved for `early_stopping_patience` evaluations; the same on all ranks."""
+    patience, metric, min_delta = (
+        settings.early_stopping_patience, settings.metric_for_best_model, settings.early_stopping_min_delta
+    )  # fmt: skip
+    if not patience:
+        return False
+    state.stopped_early = cluster.any_rank(without_improvement(state.evaluations, metric, min_delta) >= patience)
+    if state.stopped_early:
+        more = f" by more than {min_delta:g}" if min_delta else ""
+        cluster.print0(
+            f"stopped early after {len(state.evaluations)} of {planned} evaluations: {metric} has not improved{more} "
+            f"in the last {patience}"
+        )
+    return state.stopped_early
+
+
+def _finish_evaluation(state: Training, train_loss: float, measured: dict[str, float], metric: str) -> None:
+    """Add the metrics, and keep the weights if they are the best so far; of equal ones the earlier stay."""
     values = {"train_loss": train_loss, "validation_loss": measured.pop("loss"), **measured}
-    state.epochs.append(values)
+    best = state.evaluations[state.best_evaluation - 1] if state.best_evaluation else None
+    state.evaluations.append(values)
     state.loss_sum.zero_()
     state.rows = state.own_rows = 0
-    best = state.epochs[state.best_epoch - 1].get(metric, math.nan) if state.best_epoch else math.nan
-    if not state.best_epoch or metric_names.is_better(metric, values.get(metric, math.nan), best):
-        state.best_epoch = len(state.epochs)
+    if is_best(values, best, metric):
+        state.best_evaluation = len(state.evaluations)
         state.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in state.model.state_dict().items()}

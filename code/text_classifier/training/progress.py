@@ -53,13 +53,15 @@ class Progress:
         self.seconds = self._training_seconds()
         self.since = None
 
-    def step(self, batch: Batch, lengths: np.ndarray, loss_sum: torch.Tensor, rows_so_far: int) -> None:
-        """Count one step. lengths: tokens of all rows of the split; the epoch's loss is loss_sum / rows_so_far."""
+    def step(
+        self, batch: Batch, computed_tokens: int, lengths: np.ndarray, loss_sum: torch.Tensor, rows_so_far: int
+    ) -> None:
+        """Count one step. lengths: tokens of all rows of the split; the shown loss is loss_sum / rows_so_far."""
         ranks = batch.rows_of_all_ranks / len(batch.rows)
         self.steps += 1
         self.rows += batch.rows_of_all_ranks
         self.tokens += ranks * int(lengths[batch.rows].sum())
-        self.computed_tokens += ranks * batch.computed_tokens
+        self.computed_tokens += ranks * computed_tokens
         self.bar.update()
         now = time.monotonic()
         if not self.is_shown or now < self.line_due:

@@ -13,6 +13,7 @@ import torch
 
 from text_classifier.contract.metric_names import REPORTED
 from text_classifier.training.checkpoint import Content, Header, Headers
+from text_classifier.training.evaluations import EvaluationPlan
 from text_classifier.training.loss_tracking import POINTS, LossCurve
 
 #: Files and tensors that a checkpoint may lack: there is no best epoch yet; it was written on a CPU.
@@ -36,9 +37,9 @@ def header_of(tensor: torch.Tensor, *leading: int) -> Header:
 class Expected:
     """The checkpoint that a job would write. `headers`: of each of its tensors, by file and name."""
 
-    def __init__(self, headers: Headers, steps_per_epoch: int) -> None:
+    def __init__(self, headers: Headers, plan: EvaluationPlan) -> None:
         self._headers = headers
-        self._steps_per_epoch = steps_per_epoch
+        self._plan = plan
 
     def misfit_of_tensors(self, stored: Headers) -> str | None:
         """Why these tensors are not the job's; None if they are. They need not have been loaded."""
@@ -77,12 +78,13 @@ class Expected:
         operations = state.get("operations", {})  # absent from older checkpoints
         return {
             "steps": state.get("steps") == step and type(state["steps"]) is int,
-            "epochs": has_epochs and 0 <= step - finished * self._steps_per_epoch <= self._steps_per_epoch,
+            "epochs": has_epochs and self._plan.step_of(finished) <= step <= self._plan.step_of(finished + 1),
             "best_epoch": _is_count(best) and best <= finished and (best > 0) == ("best" in content.tensors),
             "rows": _is_count(state.get("rows")),
             "loss_scale": isinstance(scale, list) and len(scale) == 2 and all(map(_is_amount, scale)) and scale[0] > 0,
             "curve": _is_curve(state.get("curve"), step),
             "operations": isinstance(operations, dict) and all(isinstance(how, str) for how in operations.values()),
+            "token_limits": _are_limits(state.get("token_limits", [1, 1])),  # absent from older checkpoints
             "origin": isinstance(state.get("origin"), dict),
             "own_rows": bool((content.tensors["ranks"]["own_rows"] >= 0).all()),
         }
@@ -98,6 +100,10 @@ def _is_random_state(state: torch.Tensor) -> bool:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= _MOST
+
+
+def _are_limits(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(_is_count(limit) and limit > 0 for limit in value)
 
 
 def _is_number(value: Any) -> bool:

@@ -26,15 +26,19 @@ from text_classifier.modeling.precision import LossScale
 from text_classifier.training.batches import Split
 from text_classifier.training.checkpoint import KEPT, Checkpoints, Content, Header, Headers
 from text_classifier.training.cluster import Cluster
+from text_classifier.training.evaluations import EvaluationPlan
 from text_classifier.training.loss_tracking import LossCurve
+from text_classifier.training.micro_batches import TokenLimit
 from text_classifier.training.restorable import Expected, header_of
 
 #: Settings that may differ between a job and the one that resumes from its checkpoint.
 FREE_SETTINGS = {
     "epochs", "checkpoint_dir", "checkpoint_seconds", "log_seconds", "collective_timeout_seconds", "eval_batch_size",
-    "export", "slice_column",
+    "export", "slice_column", "early_stopping_patience", "early_stopping_min_delta", "max_tokens_per_gpu",
     "train_batch_size",  # the batch of all ranks must be equal
 }  # fmt: skip
+
+DEFAULTS = asdict(Settings())
 
 #: The job fails after this many failed writes in a row.
 MAX_FAILURES = 3
@@ -42,7 +46,8 @@ MAX_FAILURES = 3
 
 @dataclass
 class Training:
-    """All state that changes from step to step. `loss_sum` and `own_rows`: of this rank, in the running epoch."""
+    """All state that changes from step to step. `loss_sum` and `own_rows`: of this rank, since the last
+    evaluation."""
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
@@ -52,12 +57,21 @@ class Training:
     own_rows: int = 0
     rows: int = 0
     steps: int = 0
-    epochs: list[dict[str, float]] = field(default_factory=list)  #: metrics of each finished epoch
-    best_epoch: int = 0
+    evaluations: list[dict[str, float]] = field(default_factory=list)  #: their metrics
+    best_evaluation: int = 0  #: from 1; 0: there is none
+    evaluations_per_epoch: int = 1
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)  #: on the host
-    is_stopped: bool = False
+    is_stopped: bool = False  #: by a signal
+    stopped_early: bool = False  #: because the metric no longer improved
+    limit: TokenLimit = field(default_factory=lambda: TokenLimit("training"))
+    evaluation_limit: TokenLimit = field(default_factory=lambda: TokenLimit("evaluation"))
     curve: LossCurve = field(default_factory=LossCurve)  #: of this rank's rows; checkpoints keep rank 0's
     throughput: dict[str, float] = field(default_factory=dict)  #: since this process started; not in checkpoints
+
+    @property
+    def epochs_at_best(self) -> float:
+        """Epochs that had passed at the best evaluation; 0 if there is none."""
+        return self.best_evaluation / self.evaluations_per_epoch
 
     def capture(self, cluster: Cluster) -> Content:
         """A copy on the host. All ranks must call it at the same step: each contributes its random state and sums."""
@@ -74,8 +88,9 @@ class Training:
         state = {
             "steps": self.steps,
             "rows": self.rows,
-            "epochs": self.epochs,
-            "best_epoch": self.best_epoch,
+            "epochs": self.evaluations,
+            "best_epoch": self.best_evaluation,
+            "token_limits": [self.limit.tokens, self.evaluation_limit.tokens],
             "loss_scale": self.loss_scale.state(),
             "curve": self.curve.state(),
             "operations": dict(self.operations),
@@ -107,7 +122,9 @@ class Training:
             value.copy_(tensors["optimizer"][name])
         self.loss_scale.restore(state["loss_scale"])
         self.steps, self.rows = state["steps"], state["rows"]
-        self.epochs, self.best_epoch = state["epochs"], state["best_epoch"]
+        self.evaluations, self.best_evaluation = state["epochs"], state["best_epoch"]
+        for limit, tokens in zip((self.limit, self.evaluation_limit), state.get("token_limits", []), strict=False):
+            limit.restore(tokens)
         self.curve.restore(state["curve"])
         self.best_weights = dict(tensors.get("best", {}))
         rank_state = {name: tensor[cluster.rank] for name, tensor in tensors["ranks"].items()}
@@ -157,7 +174,8 @@ class Saver:
         self, checkpoints: Checkpoints, seconds: float, cluster: Cluster, origin: Mapping[str, Any], rows: int
     ) -> None:
         """`rows`: of an epoch, on all ranks."""
-        self._steps_per_epoch = math.ceil(rows / origin["train_batch_size * processes"])
+        steps_per_epoch = math.ceil(rows / origin["train_batch_size * processes"])
+        self._plan = EvaluationPlan.of(steps_per_epoch, origin["evaluations_per_epoch"])
         self._checkpoints = checkpoints
         self._seconds = seconds
         self._cluster = cluster
@@ -178,7 +196,7 @@ class Saver:
 
         Raises SettingsError if it is from a job whose result would differ, PlatformError if none is complete.
         """
-        expected = Expected(training.headers(self._cluster.world_size), self._steps_per_epoch)
+        expected = Expected(training.headers(self._cluster.world_size), self._plan)
         newest = self._checkpoints.newest(expected)
         step = newest[0] if newest else 0
         steps = self._cluster.all_gather(torch.tensor(step)).tolist()
@@ -191,7 +209,7 @@ class Saver:
             return
         content = newest[1]
         for name, value in self._origin.items():
-            previous = content.state["origin"].get(name)
+            previous = content.state["origin"].get(name, DEFAULTS.get(name))  # older checkpoints lack new settings
             if previous != value:
                 raise SettingsError(
                     f"the checkpoints in {self._checkpoints.directory} are from a job with {name}={previous}, this one "

@@ -83,7 +83,7 @@ def test_an_error_in_the_evaluation_costs_the_metrics_and_not_the_model(
     job.task = job.classes = job.classifier = job.stop = None
     answers = iter([np.zeros((1, 2)), RuntimeError("out of memory")])
 
-    def predict(*_: Any) -> Any:
+    def predict(*_: Any, **__: Any) -> Any:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
@@ -92,8 +92,8 @@ def test_an_error_in_the_evaluation_costs_the_metrics_and_not_the_model(
     monkeypatch.setattr("text_classifier.job.predict", predict)
     if world_size == 2:
         with pytest.raises(RuntimeError):
-            job.evaluate(SimpleNamespace(is_stopped=False))
+            job.evaluate(SimpleNamespace(is_stopped=False, evaluation_limit=None))
         return
-    evaluated = job.evaluate(SimpleNamespace(is_stopped=False))
+    evaluated = job.evaluate(SimpleNamespace(is_stopped=False, evaluation_limit=None))
     assert list(evaluated.logits) == ["validation"]
     assert "WARNING: the test rows were not evaluated: " in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,11 +55,13 @@ def test_a_run_learns_and_leaves_a_model_that_classifies(ready_job: Job) -> None
 
 def test_the_last_values_in_the_log_are_those_of_the_model(ready_job: Job) -> None:
     """SageMaker's final metrics, and a tuning job's objective, are the last that the log has."""
+    swapped = {"positive": "negative", "negative": "positive"}
+    ready_job.write("validation", "reviews.tsv", table((text, swapped[label]) for text, label in easy_rows(10)))
     code, log = ready_job.run(*QUICK)
     assert code == 0, log
     values = re.findall(r"^epoch=\d; step=\d+; (.*)$", log, re.MULTILINE)
     best = int(ready_job.metrics["best_epoch"])  # type: ignore[call-overload]
-    assert best < len(values) == 3, "the rows are easy: an early epoch is the best"
+    assert best < len(values) == 3, "the more is learned, the worse are the swapped labels predicted"
     assert log.count(f"the model is that of epoch {best}: {values[best - 1]}\n") == 1
     assert log.rindex("f1_macro=") > log.rindex("epoch=3;") + len("epoch=3;") + len(values[2])
 
@@ -101,10 +105,32 @@ def test_the_best_epoch_is_saved(ready_job: Job) -> None:
     report = ready_job.metrics
     epochs = report["epochs"]
     assert isinstance(epochs, list)
-    scores = [epoch["f1_macro"] for epoch in epochs]
-    assert report["best_epoch"] == scores.index(max(scores)) + 1
-    assert report["f1_macro"] == max(scores)
+    scores = [(epoch["f1_macro"], -epoch["validation_loss"]) for epoch in epochs]
+    best = scores.index(max(scores)) + 1
+    assert (report["best_epoch"], report["best_evaluation"], report["evaluations_per_epoch"]) == (best, best, 1)
+    assert report["f1_macro"] == max(scores)[0]
     assert isinstance(report["test"], dict) and report["test"]["accuracy"] == 1.0
+
+
+def test_an_early_stop_is_in_every_output(ready_job: Job) -> None:
+    swapped = {"positive": "negative", "negative": "positive"}
+    ready_job.write("validation", "reviews.tsv", table((text, swapped[label]) for text, label in easy_rows(10)))
+    code, log = ready_job.run(
+        *QUICK, "--epochs=9", "--evaluations_per_epoch=2", "--early_stopping_patience=2", "--max_tokens_per_gpu=50"
+    )
+    assert code == 0, log
+    metrics: dict[str, Any] = ready_job.metrics
+    done, best = metrics["stopped_early_after"], metrics["best_evaluation"]
+    assert done == best + 2 == len(metrics["epochs"]) < 18 and metrics["steps"] == 4 * done
+    assert f"stopped early after {done} of 18 evaluations: f1_macro has not improved in the last 2\n" in log
+    assert f"epoch={best / 2:g}; step={4 * best}; train_loss=" in log
+    assert f"the model is that of epoch {best / 2:g}: train_loss=" in log
+    assert metrics["best_epoch"] == math.ceil(best / 2) and metrics["max_tokens_per_gpu"] == 50
+    manifest = json.loads((ready_job.base / "model" / "training_manifest.json").read_text())
+    assert (manifest["status"], manifest["stopped_early_after"]) == ("completed", done)
+    card = (ready_job.base / "model" / "README.md").read_text()
+    assert f"{4 * done} steps (stopped early), weights of epoch {metrics['best_epoch']}" in card
+    assert (ready_job.base / "output" / "data" / "report.html").exists()
 
 
 @pytest.mark.parametrize(

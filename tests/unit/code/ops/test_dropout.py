@@ -30,6 +30,14 @@ def test_it_drops_its_share_and_keeps_the_mean(probability: float) -> None:
     assert dropped.mean().item() == pytest.approx(1, abs=5e-3)
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 2**31 - 1, 2**31, 2**32 + 3])
+def test_a_shifted_dropout_has_the_bits_of_larger_indices(count: int) -> None:
+    shifted = Dropout(1, torch.tensor(0x3EDCBA98_F1234567)).shifted(count)
+    found = random_bits(*shifted.key, torch.arange(5, dtype=torch.int32))
+    expected = [lowbias32(0xF1234567, 0x3EDCBA98, count + number) for number in range(5)]
+    assert [number % 2**32 for number in found.tolist()] == expected
+
+
 def test_without_dropout_no_random_number_is_drawn() -> None:
     before = torch.get_rng_state()
     x = torch.ones(3)

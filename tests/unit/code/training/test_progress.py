@@ -43,7 +43,7 @@ def train(clock: SimpleNamespace, steps: int = 40, total: int = 40, log_seconds:
         if step % 10 == 0:
             shown.start()
         clock.seconds += 2
-        shown.step(batch(), LENGTHS, torch.tensor(1.5 * (step + 1)), 3 * (step + 1))
+        shown.step(batch(), batch().computed_tokens, LENGTHS, torch.tensor(1.5 * (step + 1)), 3 * (step + 1))
         if step % 10 == 9:
             shown.pause()
             clock.seconds += 7  # an evaluation

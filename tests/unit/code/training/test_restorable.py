@@ -18,10 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from support.checkpoints import sign
 from support.jobs import Job, easy_rows, table
 from text_classifier.contract.errors import PlatformError
 from text_classifier.modeling.precision import LossScale
-from text_classifier.training.checkpoint import MANIFEST, STATE, Checkpoints, Content, _sha256
+from text_classifier.training.checkpoint import MANIFEST, STATE, Checkpoints, Content
+from text_classifier.training.evaluations import EvaluationPlan
 from text_classifier.training.loss_tracking import LossCurve
 from text_classifier.training.restorable import Expected, header_of
 from text_classifier.training.resume import Training
@@ -41,7 +43,7 @@ def training(width: int = 4) -> Training:
         curve.add(1.0, 2)
     return Training(
         model, optimizer, LossScale(CPU, is_used=False), torch.zeros(()), {"gelu": "torch"}, own_rows=4, rows=4,
-        steps=STEP, epochs=[{"train_loss": 1.0, "accuracy": math.nan}], best_epoch=1,
+        steps=STEP, evaluations=[{"train_loss": 1.0, "accuracy": math.nan}], best_evaluation=1,
         best_weights=dict(model.state_dict()), curve=curve,
     )  # fmt: skip
 
@@ -53,7 +55,7 @@ def captured(of: Training) -> Content:
 
 
 def expected(of: Training | None = None) -> Expected:
-    return Expected((of or training()).headers(1), PER_EPOCH)
+    return Expected((of or training()).headers(1), EvaluationPlan(PER_EPOCH, 1))
 
 
 @pytest.fixture
@@ -69,13 +71,6 @@ def folder(tmp_path: Path) -> Path:
     checkpoints.write(5, Content(earlier.tensors, state))
     checkpoints.write(STEP, captured(training()))
     return tmp_path / f"step-{STEP}"
-
-
-def sign(folder: Path) -> None:
-    """Write a manifest that is right about the folder, as an attacker would."""
-    files = [path for path in folder.iterdir() if path.name != MANIFEST]
-    entries = {path.name: {"size": path.stat().st_size, "sha256": _sha256(path)} for path in files}
-    (folder / MANIFEST).write_text(json.dumps({"files": entries}))
 
 
 def found(folder: Path) -> int | None:
@@ -156,6 +151,8 @@ MISFITS: dict[str, Callable[[Path], None]] = {
     "metrics of any type": change_state(epochs=[{"accuracy": "x"}]),
     "a best epoch to come": change_state(best_epoch=2),
     "no best epoch": change_state(best_epoch=0),
+    "token limits of zero": change_state(token_limits=[0, 1]),
+    "one token limit": change_state(token_limits=[1]),
     "a scale of zero": change_state(loss_scale=[0.0, 0]),
     "a scale of infinity": change_state(loss_scale=[math.inf, 0]),
     "no scale": change_state(loss_scale=None),
@@ -256,7 +253,7 @@ def test_any_value_of_the_state_is_restored_or_passed_over(key: str, value: Any)
         job.restore(content, SimpleNamespace(rank=0, device=CPU))  # type: ignore[arg-type]
         job.curve.add(1.0, 2)
         assert len(job.curve.points()["losses"]) == len(job.curve.points()["steps"])
-        assert job.steps == STEP and job.best_epoch <= len(job.epochs)
+        assert job.steps == STEP and job.best_evaluation <= len(job.evaluations)
 
 
 def test_two_jobs_in_one_folder_are_found_out(tmp_path: Path) -> None:
