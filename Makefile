@@ -31,7 +31,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
     quick check fix docs pictures test test-types test-image test-unit test-code test-bases test-platforms test-container test-push test-local-mode \
     test-sdk3 test-faults test-gpu bench bench-parity bench-ops bench-serve bench-data bench-reading bench-launcher \
-    lock clean packages sbom scan-image test-reproducible bench-image
+    lock base clean packages sbom scan-image test-reproducible bench-image
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-16s %s\n", $$1, $$2}'
@@ -271,6 +271,9 @@ lock: venv ## Bring the locks up to date with the *.in files; UPGRADE=1 takes ne
 	$(LOCK) --no-deps benchmarks/infinity-requirements.in --output-file benchmarks/infinity-requirements.lock
 	$(LOCK) --no-deps tests/container/serving-requirements.in --output-file tests/container/serving-requirements.lock
 	$(LOCK) tests/sdk3/requirements.in --output-file tests/sdk3/requirements.lock
+
+base: engine ## Pin the newest digest of the base image's tag in docker/Dockerfile; TAG=nvidia/cuda:13.0.4-base-ubuntu24.04
+	docker/pin-base.sh $(TAG)
 
 packages: build ## Write docker/packages.txt, what is installed in the image; run it after a change of the locks
 	docker run --rm --interactive --network none $(IMAGE):local python - <docker/packages.py >docker/packages.txt

@@ -94,7 +94,7 @@ class Hosts:
         )
 
     def listening_address(self) -> str:
-        """The IPv4 address on which this host listens for the other hosts' processes: that of the interface between them.
+        """The IPv4 address on which this host listens for the other hosts' processes: that of the interface they share.
 
         Loopback when there is one host. Empty, for all interfaces, when the interface has no address, or the host's own
         name is one of another interface: the other hosts may come in there.

@@ -1,7 +1,8 @@
 """Channels sharded across hosts by S3 key: every host fetches the files of all others over HTTP.
 
 Training then reads the same rows in the same order as with fully replicated channels, however uneven the shards are.
-Whoever does not have the job's key gets no answer. Standard library only: the hook uses it before any training process starts.
+Whoever does not have the job's key gets no answer. Standard library only: the hook uses it before any training process
+starts.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def key(configuration: Configuration) -> str:
 
 
 def serve(folder: Path, channels: Sequence[str], key: str, host: str, port: int = PORT) -> ThreadingHTTPServer:
-    """Serve the files that these channels have now under `folder`, from a daemon thread; nothing else, and with the key.
+    """Serve the files that these channels have now under `folder`, from a daemon thread: to whoever has the key.
 
     Listens on the address `host`, or on all when it is empty.
     """
@@ -79,7 +80,7 @@ def serve(folder: Path, channels: Sequence[str], key: str, host: str, port: int 
             self.end_headers()
             shutil.copyfileobj(content, self.wfile, 1 << 20)
 
-        def send_error(self, *arguments: object) -> None:  # type: ignore[override]
+        def send_error(self, *arguments: object) -> None:
             """Hang up, also on what is not HTTP."""
             self.close_connection = True
 
