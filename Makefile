@@ -30,7 +30,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .NOTPARALLEL:
 .PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
     quick check fix docs pictures test test-types test-image test-unit test-code test-bases test-platforms test-container test-push test-local-mode \
-    test-sdk3 test-faults test-gpu bench bench-parity bench-ops bench-serve bench-data bench-reading bench-launcher \
+    fuzz test-sdk3 test-faults test-gpu bench bench-parity bench-ops bench-serve bench-data bench-reading bench-launcher \
     lock base clean packages sbom scan-image test-reproducible bench-image
 
 help: ## List the targets
@@ -140,6 +140,11 @@ test-code: test-image demo-data build/bench/packages/.installed ## Tests of code
 	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
 	    --volume '$(CURDIR)/build/bench/packages:/project/build/bench/packages:ro' \
 	    $(IMAGE):test python -m pytest -p no:cacheprovider --numprocesses 2 tests/unit/code
+
+fuzz: test-image ## The C++ of code/ with random input, under sanitizers, for longer than in the tests; SECONDS=600
+	docker run --rm --network none --workdir /project --env FUZZ_SECONDS=$(or $(SECONDS),60) \
+	    --volume '$(CURDIR)/tests:/project/tests:ro' --volume '$(CURDIR)/pyproject.toml:/project/pyproject.toml:ro' \
+	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/unit/code/ops/test_sanitizers.py
 
 test-gpu: test-image ## Tests that need a GPU, inside the image; needs one, and NVIDIA's container toolkit
 	docker run --rm --gpus all --network none --shm-size 512m --workdir /project \
