@@ -44,12 +44,11 @@ def require_threads() -> None:
 
     Each of OpenMP, two copies of OpenBLAS and the tokenizers has a thread for each CPU; the rest is Python's.
     """
-    most, cpus = process_limit(), usable_cpus()
-    least = 8 + 4 * cpus
+    most, least = process_limit(), 8 + 4 * usable_cpus()
     if most is not None and most < least:
         raise PlatformError(
-            f"the container may have no more than {most:,} processes and threads, and training on {cpus} CPUs needs "
-            f"{least}; raise the limit (docker run --pids-limit)"
+            f"the container may have no more than {most:,} processes and threads, and training needs {least} (8, and 4 "
+            "for each CPU); raise the limit (docker run --pids-limit)"
         )
 
 
