@@ -30,8 +30,8 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .NOTPARALLEL:
 .PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
     quick check fix docs pictures test test-types test-image test-unit test-code test-bases test-platforms test-container test-push test-local-mode \
-    test-sdk3 test-faults test-gpu bench bench-parity bench-ops bench-serve bench-data bench-reading bench-launcher \
-    lock clean packages sbom scan-image test-reproducible bench-image
+    fuzz test-sdk3 test-faults test-gpu bench bench-parity bench-ops bench-serve bench-data bench-reading bench-launcher \
+    lock base clean packages sbom scan-image test-reproducible bench-image
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "%-16s %s\n", $$1, $$2}'
@@ -140,6 +140,11 @@ test-code: test-image demo-data build/bench/packages/.installed ## Tests of code
 	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
 	    --volume '$(CURDIR)/build/bench/packages:/project/build/bench/packages:ro' \
 	    $(IMAGE):test python -m pytest -p no:cacheprovider --numprocesses 2 tests/unit/code
+
+fuzz: test-image ## The C++ of code/ with random input, under sanitizers, for longer than in the tests; SECONDS=600
+	docker run --rm --network none --workdir /project --env FUZZ_SECONDS=$(or $(SECONDS),60) \
+	    --volume '$(CURDIR)/tests:/project/tests:ro' --volume '$(CURDIR)/pyproject.toml:/project/pyproject.toml:ro' \
+	    $(IMAGE):test python -m pytest -p no:cacheprovider tests/unit/code/ops/test_sanitizers.py
 
 test-gpu: test-image ## Tests that need a GPU, inside the image; needs one, and NVIDIA's container toolkit
 	docker run --rm --gpus all --network none --shm-size 512m --workdir /project \
@@ -271,6 +276,9 @@ lock: venv ## Bring the locks up to date with the *.in files; UPGRADE=1 takes ne
 	$(LOCK) --no-deps benchmarks/infinity-requirements.in --output-file benchmarks/infinity-requirements.lock
 	$(LOCK) --no-deps tests/container/serving-requirements.in --output-file tests/container/serving-requirements.lock
 	$(LOCK) tests/sdk3/requirements.in --output-file tests/sdk3/requirements.lock
+
+base: engine ## Pin the newest digest of the base image's tag in docker/Dockerfile; TAG=nvidia/cuda:13.0.4-base-ubuntu24.04
+	docker/pin-base.sh $(TAG)
 
 packages: build ## Write docker/packages.txt, what is installed in the image; run it after a change of the locks
 	docker run --rm --interactive --network none $(IMAGE):local python - <docker/packages.py >docker/packages.txt

@@ -172,7 +172,8 @@ build_image() {
     lock=$(sha256sum docker/requirements.lock)
     arguments=(--file docker/Dockerfile --target runtime --tag "$image" --platform "$platform"
         --build-arg "BASE_IMAGE=$base" --build-arg "REVISION=$commit"
-        --build-arg "LOCK=sha256:${lock%% *}" --build-arg "VERSIONS=$(main_versions)")
+        --build-arg "LOCK=sha256:${lock%% *}" --build-arg "VERSIONS=$(main_versions)"
+        --build-arg "VERSION=$(version)" --build-arg "SOURCE=$(source_url)")
     # Without a value docker reads it from the environment, which keeps a password in a URL off the command line.
     for name in PIP_INDEX_URL http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         if [[ -n ${!name:-} ]]; then
@@ -271,6 +272,25 @@ revision() {
 # Whether this folder is a git checkout itself, and not a download inside of one.
 is_checkout() {
     [[ "$(git rev-parse --show-toplevel 2>/dev/null)" == "$(pwd -P)" ]]
+}
+
+# Prints the project's version for the image's label.
+version() {
+    sed -nE 's/^version = "(.+)"$/\1/p' pyproject.toml
+}
+
+# Prints the address of the repository for the image's label, without a user name or token.
+source_url() {
+    local url=
+    if is_checkout; then
+        url=$(git remote get-url origin 2>/dev/null) || true
+    fi
+    if [[ $url =~ ^(https://|ssh://|git@)([^/@]*@)?([A-Za-z0-9.-]+)(:[0-9]+)?[:/](.+)$ ]]; then
+        url=${BASH_REMATCH[5]%.git}
+        printf 'https://%s/%s\n' "${BASH_REMATCH[3]}" "${url#/}"
+    else
+        printf 'unknown\n'
+    fi
 }
 
 # Prints the versions of the main packages for the image's label.

@@ -150,9 +150,10 @@ def _train(folders: JobFolders, hosts: Hosts, script: UserScript | None) -> int:
 def _gather(folders: JobFolders, hosts: Hosts, channels: list[str], processes: Processes) -> None:
     """Fetch the files of the other hosts, and make training read the complete channels."""
     started = time.monotonic()
-    shards.serve(folders.data, channels)
+    key = shards.key(folders.configuration)
+    shards.serve(folders.data, channels, key, hosts.listening_address())
     peers = {host: (host, shards.PORT) for host in hosts.names if host != hosts.current}
-    os.environ[GATHERED] = str(shards.gather(folders.data, channels, peers, lambda: processes.is_stopping))
+    os.environ[GATHERED] = str(shards.gather(folders.data, channels, key, peers, lambda: processes.is_stopping))
     print(
         f"gathered the files of all hosts for {', '.join(channels)} in {time.monotonic() - started:.1f} s", flush=True
     )

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from text_classifier.contract import parsing, redaction
 from text_classifier.contract.errors import JobError, PlatformError, SettingsError, describe, printable
 from text_classifier.runtime import toolkit
+from text_classifier.runtime.cpus import require_threads
 from text_classifier.runtime.folders import GATHERED, JobFolders, job_folders
 from text_classifier.runtime.hosts import require_equal_gpus
 from text_classifier.runtime.user_script import UserScript
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         if UserScript.of_job(folders) is None:
             # Before the toolkit, which prints all hyperparameters: one that looks like a secret is refused here.
             parsing.validate(configuration.hyperparameters())
+            require_threads()
             if ignored := folders.ignored_channels():
                 print(f"Channels of the SageMaker SDK, which training ignores: {', '.join(ignored)}", flush=True)
     except JobError as error:

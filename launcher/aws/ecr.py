@@ -80,7 +80,7 @@ def require_ecr_host(host: str, region: str) -> None:
 
 
 def allowed_findings(today: date) -> set[str]:
-    """The findings that aws/allowed-findings.txt allows today. Raises UserError."""
+    """The findings that aws/allowed-findings.txt allows. Raises UserError, also for a line whose last day is over."""
     allowed = set()
     try:
         lines = ALLOWED_FINDINGS.read_text().splitlines()
@@ -91,15 +91,18 @@ def allowed_findings(today: date) -> set[str]:
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
+        place = f"{ALLOWED_FINDINGS.name}, line {number}"
         try:
             name, until, _reason = line.split(maxsplit=2)
-            is_valid = date.fromisoformat(until) >= today
+            is_over = date.fromisoformat(until) < today
         except ValueError:
+            raise UserError(f"{place}: write `CVE-2026-1 2026-12-31 reason`, with the last day") from None
+        if is_over:
             raise UserError(
-                f"{ALLOWED_FINDINGS.name}, line {number}: write `CVE-2026-1 2026-12-31 reason`, with the last day"
-            ) from None
-        if is_valid:
-            allowed.add(name)
+                f"{place}: {name} was allowed until {until}; remove the line if newer packages have fixed it, or look "
+                "at it again and give a later day"
+            )
+        allowed.add(name)
     return allowed
 
 

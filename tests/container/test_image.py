@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import subprocess
+import tomllib
 from typing import Any
 
 import pytest
@@ -96,6 +97,10 @@ def test_the_labels_name_base_and_commit(description: dict[str, Any]) -> None:
     assert re.fullmatch(r"unknown|[0-9a-f]{40}(-dirty)?", labels[f"{name}.revision"])
     assert labels[f"{name}.title"] == "sagemaker-text-classification"
     assert labels[f"{name}.licenses"] == "MIT"
+    assert labels[f"{name}.description"].startswith("Fine-tunes BERT-like text classifiers")
+    assert re.fullmatch(r"unknown|https://[^@]+", labels[f"{name}.source"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert labels[f"{name}.version"] == project["version"]
 
 
 def test_version_prints_what_the_labels_say(description: dict[str, Any]) -> None:

@@ -49,6 +49,46 @@ def test_every_package_has_a_licence(packages: dict[str, list[str]]) -> None:
     assert unstated == ["cuda-toolkit"]
 
 
+#: What `pip check` says, and why it may: docker/drop-unused.sh deletes packages that training never imports.
+GAPS = {
+    "torch 2.13.0 requires setuptools, which is not installed.",  # for building extensions
+    "torch 2.13.0 requires triton, which is not installed.",  # for torch.compile on a GPU
+    "sagemaker-training 5.1.4 requires gevent, which is not installed.",  # it never imports it
+}
+
+#: Wheels without a license file; their metadata, and so docker/packages.txt, name the license. The first is empty.
+WITHOUT_FILE = {"cuda-toolkit", "nvidia-cusparselt-cu13", "sentencepiece", "tokenizers"}
+
+UNLICENSED = """
+import re
+from importlib.metadata import distributions
+for found in distributions():
+    names = [path.name for path in found.files or () if path.locate().is_file() and ".dist-info" in str(path)]
+    if not any(re.match("licen[cs]e|copying|notice", name, re.IGNORECASE) for name in names):
+        print(re.sub("[-_.]+", "-", found.name).lower())
+"""
+
+
+def test_the_gaps_between_packages_are_the_deliberate_ones() -> None:
+    checked = run("python", "-m", "pip", "--disable-pip-version-check", "check")
+    assert set(checked.stdout.splitlines()) == GAPS, checked.stderr
+
+
+def test_every_package_keeps_its_license_file() -> None:
+    found = run("python", "-c", UNLICENSED)
+    assert set(found.stdout.split()) == WITHOUT_FILE, found.stderr
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["docker", "run", "--rm", "--network=none", IMAGE, *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
 def test_the_bill_of_materials_lists_every_package(packages: dict[str, list[str]]) -> None:
     document = json.loads(output(IMAGE_WITH_TOOLS, "sbom.py"))
     assert document["bomFormat"] == "CycloneDX"

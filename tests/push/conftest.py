@@ -248,6 +248,7 @@ def checkout(tmp_path: Path, environment: dict[str, str]) -> Checkout:
     (path / "docker").mkdir()
     (path / "docker" / "Dockerfile").write_text(DOCKERFILE)
     (path / "docker" / "requirements.lock").write_text("torch==1.0 \\\n")
+    (path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
     (path / "content").write_text(str(tmp_path))  # each checkout has different content, hence a different image
     made = Checkout(path, environment)
     made.git("init", "--quiet")

@@ -142,6 +142,25 @@ def test_ca_bundle_that_is_missing(fake: FakeDocker) -> None:
     assert_one_sentence(fake.build(PIP_CERT="/nowhere.pem"), "PIP_CERT=/nowhere.pem", "correct or unset it")
 
 
+@pytest.mark.parametrize(
+    ("url", "source"),
+    [
+        ("https://example.com/a/b.git", "https://example.com/a/b"),
+        ("https://me:token@example.com/a/b", "https://example.com/a/b"),
+        ("git@example.com:a/b.git", "https://example.com/a/b"),
+        ("ssh://git@example.com:2222/a/b", "https://example.com/a/b"),
+        ("/srv/git/b", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_version_and_source_are_those_of_the_checkout(fake: FakeDocker, url: str | None, source: str) -> None:
+    if url:
+        fake.checkout.git("remote", "add", "origin", url)
+    fake.build()
+    (call,) = fake.calls("build")
+    assert f"--build-arg VERSION=1.2.3 --build-arg SOURCE={source} " in call
+
+
 def test_revision_is_the_commit(fake: FakeDocker) -> None:
     fake.build()
     (fake.checkout.path / "content").write_text("changed")

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from text_classifier.contract.limits import file_limit, memory_limit, process_limit
 from text_classifier.contract.metric_names import without_metrics
 from text_classifier.contract.redaction import redact
 
@@ -65,6 +66,8 @@ class PeerError(JobError):
 
 def describe(error: BaseException) -> str:
     """The failure reason, at most FAILURE_BYTES of UTF-8, without secrets. Its first line is enough to act on."""
+    if not isinstance(error, JobError):
+        error = scarce(error) or error
     if isinstance(error, JobError):
         text = f"{error.cause}: {error}"
     else:
@@ -140,19 +143,41 @@ def explain(error: Exception, setting: str, batch_size: int) -> Exception:
             f"the GPU ran out of memory with {setting}={batch_size}, even one row at a time; use a smaller "
             f"max_sequence_length or an instance with more GPU memory\n{text}"
         )
+    return scarce(error) or error
+
+
+def scarce(error: BaseException) -> PlatformError | None:
+    """The error for one that a library or the system raised because memory, disk, processes or files ran out."""
+    text, number = str(error), getattr(error, "errno", None)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: " in text or "Cannot allocate memory" in text:
         return out_of_host_memory()
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
         return PlatformError(f"the disk is full{_place(error)}; give the job a larger volume (--volume-size)\n{text}")
-    return error
+    if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text:
+        return PlatformError(
+            f"a process may have no more than {file_limit():,} open files, which is too few; raise the limit (docker "
+            f"run --ulimit nofile=65536)\n{text}"
+        )
+    if "can't start new thread" in text or (number == errno.EAGAIN and isinstance(error, BlockingIOError)):
+        most = process_limit()
+        count = f"{most:,} are allowed in this container" if most else "the machine allows no more"
+        return PlatformError(
+            f"no further process or thread can be started: {count}; raise the limit (docker run --pids-limit)\n{text}"
+        )
+    return None
 
 
 def out_of_host_memory() -> PlatformError:
     """The error for a process that the OOM killer ended."""
     return PlatformError(
-        "the host ran out of memory, so training was killed; use an instance with more memory, "
-        "or a smaller train_batch_size or max_data_rows"
+        f"the host ran out of memory, so training was killed; use an instance with more than {gigabytes()} GB, or a "
+        "smaller train_batch_size or max_data_rows"
     )
+
+
+def gigabytes() -> str:
+    """The memory that this container may use, as in "15.6"."""
+    return f"{memory_limit() / 1e9:.1f}"
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

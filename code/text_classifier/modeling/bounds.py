@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.modules import module
 
+from text_classifier.contract.limits import memory_limit
 from text_classifier.modeling.refusal import refused
-from text_classifier.runtime.memory import memory_limit
 
 #: Parameters (weights and biases of layers) that a model may have where its files do not tell. Large ones have 400.
 MOST_TENSORS = 20_000

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from text_classifier.contract.archives import members
 from text_classifier.contract.errors import SettingsError, listed, printable
 from text_classifier.reading.sources import MOST_NESTED
 
@@ -116,24 +117,23 @@ def _unpacked(archive: Path) -> Path:
     folder = Path(temporary.name).resolve()
     space = shutil.disk_usage(folder).free
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                target = (folder / member.name).resolve()
-                space -= member.size
-                if not (member.isfile() or member.isdir()) or not target.is_relative_to(folder):
-                    raise SettingsError(
-                        f"{archive.name} in the channel 'model' holds {printable(member.name)!r}, which is a link or "
-                        "outside its folder; give the unpacked folder"
-                    )
-                if space < 0:
-                    raise SettingsError(
-                        f"{archive.name} in the channel 'model' needs more space than {tempfile.gettempdir()} has; "
-                        "give the job a larger volume, or the unpacked folder"
-                    )
-                if member.isfile():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with tar.extractfile(member) as source, target.open("wb") as file:  # type: ignore[union-attr]
-                        shutil.copyfileobj(source, file)
+        for member, content in members(archive):
+            target = (folder / member.name).resolve()
+            space -= member.size
+            if (content is None and not member.isdir()) or not target.is_relative_to(folder):
+                raise SettingsError(
+                    f"{archive.name} in the channel 'model' holds {printable(member.name)!r}, which is a link or "
+                    "outside its folder; give the unpacked folder"
+                )
+            if space < 0:
+                raise SettingsError(
+                    f"{archive.name} in the channel 'model' needs more space than {tempfile.gettempdir()} has; "
+                    "give the job a larger volume, or the unpacked folder"
+                )
+            if content is not None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with content, target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         reason = printable(str(error))
         raise SettingsError(

@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from text_classifier.contract.errors import JobError, SettingsError, printable
+from text_classifier.contract.errors import JobError, SettingsError, printable, scarce
 from text_classifier.modeling.bounds import bounded
 from text_classifier.modeling.checks import (
     new_weights,
@@ -145,12 +145,15 @@ def _set_options(config: Any, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def _refusing(source: str, channel: Path | None, part: str) -> Iterator[None]:
-    """Whatever a library raises while it loads this part of a model, the model is the cause."""
+    """Whatever a library raises while it loads this part of a model, the model is the cause, unless the
+    machine lacks something."""
     try:
         yield
     except (MemoryError, JobError):
         raise
     except BaseException as error:
+        if lacking := scarce(error):
+            raise lacking from None
         # A panic in the tokenizers library is no Exception, so that nobody catches it by accident.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise SettingsError(_no_model(source, channel, part, error)) from None

@@ -39,13 +39,18 @@ HASHED_BYTES = 4 << 30
 #: `\\udcff` is how JSON spells them.
 SURROGATES = "backslashreplace"
 
+#: Files with a model's terms, which whoever passes on a model derived from it must pass on too.
+_TERMS = re.compile(r"(LICEN[CS]E|NOTICE|COPYING)([-_]\w+)*(\.(txt|md|rst))?", re.IGNORECASE | re.ASCII)
+_TERMS_BYTES = 1 << 20
+
 
 def write_model(
     directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, manifest: Manifest
 ) -> None:
     """Fill the model directory: weights (safetensors), config, tokenizer, training_manifest.json; flat.
 
-    A full disk leaves no partial model. Raises PlatformError.
+    The license files of the folder that the model was loaded from are copied. A full disk leaves no partial model.
+    Raises PlatformError.
     """
     try:
         with written_aside(directory) as aside:
@@ -55,6 +60,7 @@ def write_model(
             tokenizer.save_pretrained(aside)
             _for_transformers_4(aside / "tokenizer_config.json")
             write_json(aside / MANIFEST, manifest)
+            _copy_terms(Path(model.name_or_path or os.devnull), aside)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise PlatformError(
             f"the model cannot be written to {directory} ({error}); give the job a larger volume"
@@ -82,6 +88,12 @@ def written_aside(directory: Path) -> Iterator[Path]:
             path.replace(directory / path.name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _copy_terms(source: Path, target: Path) -> None:
+    for path in source.iterdir() if source.is_dir() else ():
+        if _TERMS.fullmatch(path.name) and path.is_file() and path.stat().st_size <= _TERMS_BYTES:
+            shutil.copyfile(path, target / path.name)
 
 
 def _for_transformers_4(path: Path) -> None:

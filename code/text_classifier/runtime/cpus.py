@@ -8,6 +8,9 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
+from text_classifier.contract.errors import PlatformError
+from text_classifier.contract.limits import process_limit
+
 
 def thread_variables(processes: int = 1) -> dict[str, str]:
     """The environment variables of OpenMP for each of several processes that share this host.
@@ -34,6 +37,19 @@ def usable_cpus() -> int:
     """
     cpus = len(os.sched_getaffinity(0))
     return min(cpus, math.ceil(cpu_quota() or cpus))
+
+
+def require_threads() -> None:
+    """Raise PlatformError where the container may have too few threads: some libraries hang when they get none.
+
+    Each of OpenMP, two copies of OpenBLAS and the tokenizers has a thread for each CPU; the rest is Python's.
+    """
+    most, least = process_limit(), 8 + 4 * usable_cpus()
+    if most is not None and most < least:
+        raise PlatformError(
+            f"the container may have no more than {most:,} processes and threads, and training needs {least} (8, and 4 "
+            "for each CPU); raise the limit (docker run --pids-limit)"
+        )
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:

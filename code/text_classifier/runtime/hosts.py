@@ -19,6 +19,8 @@ from text_classifier.runtime.cpus import thread_variables
 
 MASTER_PORT = 29400
 
+LOOPBACK, LOOPBACK_ADDRESS = "lo", "127.0.0.1"
+
 #: Time to wait for a host to start: the hosts of a job do not start at the same time.
 START_SECONDS = 300
 
@@ -46,7 +48,7 @@ class Hosts:
         first = self.names.index(self.current) * processes
         free = {"TOKENIZERS_PARALLELISM": "true", **thread_variables(processes)}
         shared = {name: os.environ.get(name, value) for name, value in free.items()} | {
-            "MASTER_ADDR": self.names[0] if len(self.names) > 1 else "127.0.0.1",
+            "MASTER_ADDR": self.names[0] if len(self.names) > 1 else LOOPBACK_ADDRESS,
             "MASTER_PORT": str(MASTER_PORT),
             "WORLD_SIZE": str(len(self.names) * processes),
             "LOCAL_WORLD_SIZE": str(processes),
@@ -75,8 +77,11 @@ class Hosts:
     def reachable_interface(self, leader: str) -> tuple[str | None, str | None]:
         """The interface that connects the hosts, and a warning when it is not the one in resourceconfig.json.
 
-        None as the interface leaves the choice to the library. The leader's name must resolve.
+        Loopback when there is one host. None as the interface leaves the choice to the library. The leader's name must
+        resolve.
         """
+        if len(self.names) == 1:
+            return LOOPBACK, None
         existing = {name for _, name in socket.if_nameindex()}
         if self.interface in existing:
             return self.interface, None
@@ -87,6 +92,23 @@ class Hosts:
             f"WARNING: the network interface {self.interface!r} of resourceconfig.json does not exist on this host, "
             f"which has {', '.join(sorted(existing))}; using {interface!r}, the route to {leader}"
         )
+
+    def listening_address(self) -> str:
+        """The IPv4 address on which this host listens for the other hosts' processes: that of the interface they share.
+
+        Loopback when there is one host. Empty, for all interfaces, when the interface has no address, or the host's own
+        name is one of another interface: the other hosts may come in there.
+        """
+        if len(self.names) == 1:
+            return LOOPBACK_ADDRESS
+        try:
+            addresses = _addresses_of(self.reachable_interface(self.names[0])[0])
+            own = {str(found[4][0]) for found in socket.getaddrinfo(self.current, None, socket.AF_INET)}
+        except OSError:  # a name does not resolve yet
+            return ""
+        if any(not address.startswith("127.") for address in own):
+            addresses = [address for address in addresses if address in own]
+        return addresses[0] if addresses else ""
 
 
 def require_equal_gpus(resources: Mapping[str, Any]) -> None:
@@ -110,6 +132,14 @@ def interface_to(host: str) -> str | None:
         local = probe.getsockname()[0]
     interfaces = psutil.net_if_addrs().items()
     return next((name for name, addresses in interfaces if local in [item.address for item in addresses]), None)
+
+
+def _addresses_of(interface: str | None) -> list[str]:
+    """The IPv4 addresses of an interface."""
+    import psutil
+
+    found = psutil.net_if_addrs().get(interface or "", [])
+    return [item.address for item in found if item.family == socket.AF_INET]
 
 
 def _resolves(name: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from text_classifier.contract.errors import CODE, PlatformError, ScriptError, SettingsError, listed
+from text_classifier.contract.errors import CODE, PlatformError, ScriptError, SettingsError, gigabytes, listed
 from text_classifier.runtime import run_script, toolkit
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
@@ -139,7 +139,7 @@ class UserScript:
     def killed(self) -> PlatformError:
         """The reason for a script that the OOM killer ended."""
         return PlatformError(
-            f"the host ran out of memory, so {self.program} was killed; use an instance with more memory"
+            f"the host ran out of memory, so {self.program} was killed; use an instance with more than {gigabytes()} GB"
         )
 
     def ended(self, code: int) -> ScriptError:

@@ -77,7 +77,8 @@ struct Tokenizer {
     bool starts_added[256] = {};
     Kind kinds[128];
     char letters[128];
-    uint32_t continuation;  // the node of the prefix of continuing subwords, "##"; 0 if no token has it
+    uint32_t continuation;  // the node of the prefix of continuing subwords, "##"
+    bool continues;         // whether a token has that prefix
     int64_t longest_word;
     int32_t unknown, first, last;
 
@@ -144,6 +145,7 @@ private:
     // Greedy longest match. Returns false if the word cannot be composed of pieces.
     bool split() {
         for (int64_t start = 0; start < letters;) {
+            if (start && !tokenizer.continues) return false;
             uint32_t node = start ? tokenizer.continuation : 0;
             int64_t end = start;
             int32_t id = NONE;
@@ -195,9 +197,10 @@ void *make_tokenizer(const char *characters, const int64_t *starts, const int32_
         tokenizer->letters[c] = lowers && c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
     }
     tokenizer->continuation = 0;
-    for (; *prefix; prefix++) {
+    tokenizer->continues = true;
+    for (; *prefix && tokenizer->continues; prefix++) {
         tokenizer->continuation = tokenizer->pieces.next(tokenizer->continuation, *prefix);
-        if (!tokenizer->continuation) break;
+        tokenizer->continues = tokenizer->continuation;
     }
     tokenizer->longest_word = longest_word;
     tokenizer->unknown = unknown;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined,unused-ignore]  # public, but not in __all__
 from torch.distributed.distributed_c10d import Store
 
+from text_classifier.contract.errors import PlatformError
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import StopSignal
 from text_classifier.training.device import select_device
@@ -25,6 +27,9 @@ RENDEZVOUS_SECONDS = 300
 
 #: Extra seconds for NCCL's watchdog and for `join`, so that our own checks, which can name the lost host, fire first.
 GRACE_SECONDS = 10
+
+#: The key in the store of the secret with which the processes speak after training broke down (peers.py).
+SECRET_KEY = "secret"
 
 
 class Cluster:
@@ -47,15 +52,15 @@ class Cluster:
         """Connect to the other processes. Raises PlatformError naming the hosts that did not join."""
         if self.world_size == 1:
             return
-        self._peers = peers = Peers(self.rank)
         patience = RENDEZVOUS_SECONDS + self._timeout.total_seconds() + GRACE_SECONDS
         try:
-            _within(patience, lambda: self._join(peers))
+            _within(patience, self._join)
         except TimeoutError as error:
-            raise self._diagnosis.lost(peers.unreachable() or [0], error) from None
+            unreachable = self._peers.unreachable() if self._peers else []
+            raise self._diagnosis.lost(unreachable or [0], error) from None
 
-    def _join(self, peers: Peers) -> None:
-        store = self._meet(peers)
+    def _join(self) -> None:
+        store = self._meet()
         self._choose_interface()
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # per thread
@@ -69,20 +74,22 @@ class Cluster:
                 "gloo", store=store, rank=self.rank, world_size=self.world_size, timeout=self._timeout
             )
         self.barrier()
+        if self.rank == 0:
+            store.delete_key(SECRET_KEY)  # all have read it, and a stranger cannot any more
 
-    def _meet(self, peers: Peers) -> Store:
+    def _meet(self) -> Store:
         """Exchange all processes' addresses. Fails at once when the leader answered and then went away."""
         leader, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         deadline = time.monotonic() + RENDEZVOUS_SECONDS
         if self.rank and not _answers((leader, port), deadline):
             raise self._diagnosis.missing([0], RENDEZVOUS_SECONDS)
-        try:
-            store = TCPStore(leader, port, None, self.rank == 0, timeout=self._timeout, wait_for_workers=False)
-        except dist.DistError as error:
-            raise self._diagnosis.lost([0], error) from None
-        name = self._hosts.of_rank(self.rank, self.world_size) if len(self._hosts.names) > 1 else leader
+        host = self._hosts.listening_address()
+        store = self._open_store(leader, port, host)
         keys = [f"address/{rank}" for rank in range(self.world_size)]
         try:
+            # First of all, so that whoever has an address can be sure that the process there knows the secret.
+            self._peers = peers = Peers(self.rank, store.get(SECRET_KEY).decode(), host)
+            name = host or self._hosts.of_rank(self.rank, self.world_size)
             store.set(keys[self.rank], f"{name}:{peers.port}")
             store.wait(keys, timedelta(seconds=max(1.0, deadline - time.monotonic())))
             addresses = [store.get(key).decode().rpartition(":") for key in keys]
@@ -93,10 +100,34 @@ class Cluster:
         peers.set_addresses({rank: (host, int(port)) for rank, (host, _, port) in enumerate(addresses)})
         return store
 
+    def _open_store(self, leader: str, port: int, host: str) -> Store:
+        """The store of the job, which rank 0 serves on the address `host`."""
+        if self.rank:
+            try:
+                return TCPStore(leader, port, None, False, timeout=self._timeout, wait_for_workers=False)
+            except dist.DistError as error:
+                raise self._diagnosis.lost([0], error) from None
+        try:
+            listener = socket.create_server((host, port))
+        except OSError as error:
+            raise PlatformError(
+                f"port {port}, on which the processes of the job meet, cannot be listened on ({error.strerror}); start "
+                "the job again"
+            ) from None
+        store = TCPStore(
+            host or leader,
+            port,
+            None,
+            True,
+            timeout=self._timeout,
+            wait_for_workers=False,
+            master_listen_fd=listener.detach(),
+        )
+        store.set(SECRET_KEY, secrets.token_hex())
+        return store
+
     def _choose_interface(self) -> None:
         """Set the network interface of gloo and NCCL, unless the user has."""
-        if len(self._hosts.names) == 1:
-            return
         interface, warning = self._hosts.reachable_interface(os.environ["MASTER_ADDR"])
         if warning and os.environ.get("LOCAL_RANK", "0") == "0":
             print(warning, flush=True)

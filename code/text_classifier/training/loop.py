@@ -11,6 +11,7 @@ from text_classifier.contract import metric_names
 from text_classifier.contract.errors import SettingsError
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.modeling.load import Classifier
+from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.stop import StopSignal
 from text_classifier.tasks.base import Task
 from text_classifier.training.batches import Split, epoch_rows, training_batches
@@ -116,7 +117,10 @@ def train(
                 f"rank {cluster.rank} of {cluster.world_size} trained on {state.own_rows} of {state.rows} rows",
                 flush=True,
             )
-        logits = predict(classifier, validation, settings.eval_batch_size, cluster, stop, limit=state.evaluation_limit)
+        with working("evaluating the validation rows"):
+            logits = predict(
+                classifier, validation, settings.eval_batch_size, cluster, stop, limit=state.evaluation_limit
+            )
         if logits is None:
             return _stop(state, losses, saver, progress)
         train_loss = cluster.all_reduce(state.loss_sum.clone()).item() / state.rows

@@ -1,41 +1,53 @@
 """Messages between the processes of a job after training broke down, when collectives no longer work.
 
 Each process answers on its own port, from a thread: a process whose collective hangs can find out which one is gone,
-and one that fails tells the others why before it ends.
+and one that fails tells the others why before it ends. Only messages with the job's secret are heard and answered.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 #: A living process answers within about a millisecond; one that is paused, or whose host is gone, never does.
 ANSWER_SECONDS = 5.0
 
+#: Characters of a reason that are sent, and bytes of a message that are read: JSON writes a character with up to 12.
+MOST_CHARACTERS = 4_000
+MOST_BYTES = 65_536
+
 Address = tuple[str, int]
 
 
 class Peers:
-    """The other processes of the job. `reported`: the reasons of those that failed, by rank."""
+    """The other processes of the job. `reported`: the reasons of those that failed, by rank.
 
-    def __init__(self, rank: int) -> None:
+    Listens on `host`, one of this host's addresses; on all when it is empty. `secret` is the same in all processes.
+    """
+
+    def __init__(self, rank: int, secret: str, host: str) -> None:
         self.rank = rank
         self.reported: dict[int, str] = {}
+        self._secret = secret
         self._addresses: dict[int, Address] = {}
         reported = self.reported
 
-        class Answer(socketserver.StreamRequestHandler):
+        class Answer(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                message = json.loads(self.rfile.readline() or "{}")
+                message = json.loads(_line(self.request))
+                if not hmac.compare_digest(str(message["secret"]).encode(), secret.encode()):
+                    return
                 if message.get("reason"):
                     reported.setdefault(int(message["rank"]), str(message["reason"]))
-                self.wfile.write(b"here\n")
+                self.request.sendall(b"here\n")
 
-        self._server = _Server(("", 0), Answer)
+        self._server = _Server((host, 0), Answer)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
@@ -56,10 +68,10 @@ class Peers:
 
     def report(self, reason: str) -> None:
         """Tell the other processes why this one fails."""
-        self._send({"rank": self.rank, "reason": reason})
+        self._send({"rank": self.rank, "reason": reason[:MOST_CHARACTERS]})
 
     def _send(self, message: Mapping[str, object]) -> list[int]:
-        line = json.dumps(message).encode() + b"\n"
+        line = json.dumps({"secret": self._secret, **message}).encode() + b"\n"
         with ThreadPoolExecutor(max_workers=64) as pool:
             answers = pool.map(lambda address: _answers(address, line), self._addresses.values())
             return [rank for rank, answered in zip(self._addresses, answers, strict=True) if not answered]
@@ -70,6 +82,21 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore what is not one of our messages."""
+
+
+def _line(connection: socket.socket) -> bytes:
+    """The line that is sent within ANSWER_SECONDS, however slowly. Raises ValueError for one that is too long."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    line = b""
+    while not line.endswith(b"\n"):
+        if len(line) > MOST_BYTES:
+            raise ValueError("too long")
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        received = connection.recv(4096)
+        if not received:
+            raise ValueError("incomplete")
+        line += received
+    return line
 
 
 def _answers(address: Address, line: bytes) -> bool:

@@ -224,7 +224,7 @@ def test_a_list_of_what_to_drop_that_has_gone_stale_is_an_error(machine: Machine
     assert "no file matches for: triton" in sentence(machine.run("drop-unused.sh", str(tmp_path / "venv")))
 
 
-@pytest.mark.parametrize("script", ["ensure-engine.sh", "standin-base.sh", "drop-unused.sh"])
+@pytest.mark.parametrize("script", ["ensure-engine.sh", "standin-base.sh", "drop-unused.sh", "pin-base.sh"])
 def test_usage(machine: Machine, script: str) -> None:
     asked = machine.run(script, "--help")
     assert asked.returncode == 0

@@ -22,7 +22,12 @@ TESTS_OF_CODE = sorted((ROOT / "tests" / "unit" / "code").rglob("test_*.py"))
 DISTRIBUTIONS = {"cuda": "cuda-bindings", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 # Tests of code/ that are not about a single module.
-OF_SEVERAL_MODULES = {"modeling/test_hostile_models.py", "results/test_forgery.py", "reading/test_mutations.py"}
+OF_SEVERAL_MODULES = {
+    "ops/test_sanitizers.py",
+    "modeling/test_hostile_models.py",
+    "results/test_forgery.py",
+    "reading/test_mutations.py",
+}
 
 LOCKS = sorted(path for folder in ("", "benchmarks", "docker") for path in (ROOT / folder).glob("*.lock"))
 

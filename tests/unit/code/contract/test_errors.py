@@ -18,6 +18,7 @@ from text_classifier.contract.errors import (
     first_line,
     printable,
 )
+from text_classifier.contract.limits import file_limit
 from text_classifier.contract.metric_names import REPORTED, metric_definitions
 
 
@@ -68,11 +69,16 @@ class OutOfMemoryError(RuntimeError):
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "The platform: the host ran out"),
         (OSError(errno.ENOSPC, "x"), "The platform: the disk is full"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "The platform: the disk is full"),
+        (OSError(errno.EMFILE, "x"), f"The platform: a process may have no more than {file_limit():,} open files"),
+        (RuntimeError("can't start new thread"), "The platform: no further process or thread can be started: "),
+        (BlockingIOError(errno.EAGAIN, "x"), "The platform: no further process or thread can be started: "),
         (DataError("x"), "Your data: x"),
         (KeyError("x"), "A bug in the training code: KeyError"),
     ],
 )  # fmt: skip
 def test_errors_of_libraries_get_a_cause(error: Exception, sentence: str) -> None:
+    if "GPU" not in sentence:
+        assert first_line(error).startswith(sentence)  # where no batch size plays a part
     assert first_line(explain(error, "eval_batch_size", 64)).startswith(sentence)
 
 

@@ -33,6 +33,10 @@ from text_classifier.tasks.single_label import SingleLabel
 HOSTILE = '<script>document.title="run"</script><img src=x onerror=alert(1)> good dull'
 
 
+TERMS = {"LICENSE", "license.txt", "NOTICE.md", "LICENCE-MIT", "COPYING"}
+NO_TERMS = {"README.md", "LICENSE.py", "notice.safetensors.index"}
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A completed job with a validation and a test channel; a text of the former tries to break out of the page."""
@@ -48,6 +52,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
     )
     (job.base / "input" / "data" / "model").mkdir()
     write_tiny_model(job.base / "input" / "data" / "model")
+    for name in (*TERMS, *NO_TERMS):
+        job.write("model", name, f"{name}: as is")
     code, log = job.run(
         "--epochs=3", "--learning_rate=0.01", "--train_batch_size=8", "--precision=fp32", "--slice_column=kind"
     )
@@ -128,6 +134,11 @@ def test_the_manifest_says_how_the_model_came_to_be(done: Job) -> None:
     data = (done.base / "input" / "data" / "train" / "reviews.tsv").read_bytes()
     assert manifest["files"]["train/reviews.tsv"] == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     assert {name.partition("/")[0] for name in manifest["files"]} == {"train", "validation", "test", "model"}
+
+
+def test_the_licenses_of_the_base_model_go_with_it(done: Job) -> None:
+    folder = done.base / "model"
+    assert {path.name for path in folder.iterdir() if path.read_bytes().endswith(b": as is")} == TERMS
 
 
 def test_the_model_card_has_the_metrics_and_the_data(done: Job) -> None:

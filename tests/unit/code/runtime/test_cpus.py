@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from text_classifier.contract.errors import PlatformError
 from text_classifier.runtime import cpus
 from text_classifier.runtime.cpus import cpu_quota, physical_cores, thread_variables, usable_cpus
 from text_classifier.runtime.hosts import Hosts
@@ -90,3 +91,13 @@ def test_waiting_threads_sleep_unless_the_user_chooses(monkeypatch: pytest.Monke
     assert thread_variables()["GOMP_SPINCOUNT"] == "1000"
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     assert "GOMP_SPINCOUNT" not in thread_variables()
+
+
+def test_a_container_with_too_few_threads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: 2)
+    for most in (None, 16):
+        monkeypatch.setattr(cpus, "process_limit", lambda most=most: most)
+        cpus.require_threads()
+    monkeypatch.setattr(cpus, "process_limit", lambda: 15)
+    with pytest.raises(PlatformError, match=r"no more than 15 processes and threads, and training needs 16 \(8, and"):
+        cpus.require_threads()

@@ -62,6 +62,29 @@ def test_the_interface_of_this_machines_own_name_exists() -> None:
     assert interface_to(socket.gethostname()) in {name for _, name in socket.if_nameindex()}
 
 
+def test_one_host_listens_on_loopback_and_several_on_the_interface_between_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Hosts.from_resources({}).listening_address() == "127.0.0.1"
+    assert Hosts.from_resources({}).reachable_interface("127.0.0.1") == ("lo", None)
+
+    def address(interface: str, **names: str) -> str:
+        def resolved(name: str, *_: object) -> list[object]:
+            if name not in names:
+                raise socket.gaierror("not known")
+            return [(socket.AF_INET, 1, 6, "", (names[name], 0))]
+
+        monkeypatch.setattr(module.socket, "getaddrinfo", resolved)
+        listed = {"current_host": "me", "hosts": ["me", "other"], "network_interface_name": interface}
+        return Hosts.from_resources(listed).listening_address()
+
+    monkeypatch.setattr(module, "_addresses_of", lambda name: ["10.0.0.1", "10.0.0.2"] if name == "lo" else [])
+    assert address("lo", me="10.0.0.2") == "10.0.0.2"
+    assert address("lo", me="127.0.1.1") == "10.0.0.1"
+    assert address("lo", me="10.9.9.9") == ""  # an address of another interface
+    assert address("lo") == ""
+
+
 @pytest.mark.parametrize(
     ("types", "is_equal"),
     [

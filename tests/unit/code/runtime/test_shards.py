@@ -20,9 +20,11 @@ from text_classifier.contract.errors import PlatformError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.runtime import shards
+from text_classifier.runtime.configuration import Configuration
 from text_classifier.runtime.folders import JobFolders
 
 CHANNELS = ["train", "validation"]
+KEY = "the job's"
 
 
 def never() -> bool:
@@ -32,7 +34,7 @@ def never() -> bool:
 @contextmanager
 def served(folder: Path) -> Iterator[shards.Address]:
     """A host that hands over the channels in this folder."""
-    server = shards.serve(folder, CHANNELS, port=0)
+    server = shards.serve(folder, CHANNELS, KEY, "127.0.0.1", port=0)
     yield "127.0.0.1", int(server.server_address[1])
     server.shutdown()
     server.server_close()
@@ -63,20 +65,20 @@ def test_every_host_ends_up_with_the_same_whole_channels(tmp_path: Path) -> None
         addresses = {"algo-1": first, "algo-2": second, "algo-3": third}
         for number, folder in enumerate(hosts):
             others = {name: address for name, address in addresses.items() if name != f"algo-{number + 1}"}
-            assert content(shards.gather(folder, CHANNELS, others, never)) == own[0] | own[1]
+            assert content(shards.gather(folder, CHANNELS, KEY, others, never)) == own[0] | own[1]
 
 
 def test_a_file_that_all_hosts_have_is_taken_once(tmp_path: Path) -> None:
     files = {"train/a.tsv": "a", "train/b.tsv": "b"}
     one, other = write(tmp_path / "1", files), write(tmp_path / "2", files)
     with served(other) as address:
-        assert content(shards.gather(one, CHANNELS, {"algo-2": address}, never)) == files
+        assert content(shards.gather(one, CHANNELS, KEY, {"algo-2": address}, never)) == files
         write(other, {"train/b.tsv": "another"})
     with (
         served(other) as address,
         pytest.raises(PlatformError, match="host algo-2 has a different train/b.tsv than another host; give the"),
     ):
-        shards.gather(one, CHANNELS, {"algo-2": address}, never)
+        shards.gather(one, CHANNELS, KEY, {"algo-2": address}, never)
 
 
 def test_a_host_that_does_not_come_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +89,8 @@ def test_a_host_that_does_not_come_is_named(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(
         PlatformError, match=r"the files of host algo-2 could not be fetched \(TimeoutError: no answer for 0.2"
     ):
-        shards.gather(write(tmp_path, {"train/a": "a"}), CHANNELS, {"algo-2": address}, never)
-    assert not list(shards.gather(tmp_path / "none", [], {"algo-2": address}, lambda: True).iterdir())
+        shards.gather(write(tmp_path, {"train/a": "a"}), CHANNELS, KEY, {"algo-2": address}, never)
+    assert not list(shards.gather(tmp_path / "none", [], KEY, {"algo-2": address}, lambda: True).iterdir())
 
 
 def test_a_file_that_changes_on_the_way_is_not_taken_for_whole(tmp_path: Path) -> None:
@@ -96,7 +98,48 @@ def test_a_file_that_changes_on_the_way_is_not_taken_for_whole(tmp_path: Path) -
     with served(other) as address:
         write(other, {"train/b.tsv": "b"})
         with pytest.raises(PlatformError, match="train/b.tsv is incomplete, with status 200"):
-            shards.gather(tmp_path, CHANNELS, {"algo-2": address}, never)
+            shards.gather(tmp_path, CHANNELS, KEY, {"algo-2": address}, never)
+
+
+def ask(address: shards.Address, request: bytes) -> bytes:
+    """All that the server sends for this request."""
+    with socket.create_connection(address, timeout=10) as stranger:
+        stranger.sendall(request)
+        stranger.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: stranger.recv(4096), b""))
+
+
+def test_without_the_key_nothing_is_answered(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, {"train/a.tsv": "a", "model/config.json": "{}"})
+    with served(tmp_path) as address:
+        known = f"Authorization: {KEY}\r\n\r\n".encode()
+        assert ask(address, b"GET /train/a.tsv HTTP/1.1\r\n" + known).startswith(b"HTTP/1.1 200 OK\r\n")
+        for request in (
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\nAuthorization: another\r\n\r\n",
+            b"GET /train/a.tsv HTTP/1.1\r\n\r\n",
+            b"GET /model/config.json HTTP/1.1\r\n" + known,  # no channel of those
+            b"GET /train/ HTTP/1.1\r\n" + known,
+            b"GET /train/../model/config.json HTTP/1.1\r\n" + known,
+            b"HEAD / HTTP/1.1\r\n" + known,
+            b"\x16\x03\x01\r\n\r\n",
+        ):
+            assert ask(address, request) == b"", request
+    assert capfd.readouterr().err == ""
+
+
+def test_the_key_is_that_of_all_hosts_and_of_one_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(hyperparameters: str, host: str) -> str:
+        files = {
+            "hyperparameters.json": hyperparameters,
+            "resourceconfig.json": json.dumps({"current_host": host, "hosts": ["algo-1", "algo-2"]}),
+        }
+        return shards.key(Configuration(write(tmp_path, files)))
+
+    assert key('{"a": "1", "b": "2"}', "algo-1") == key('{"b": "2", "a": "1"}', "algo-2")
+    assert key('{"a": "1"}', "algo-1") != (before := key('{"a": "2"}', "algo-1"))
+    monkeypatch.setenv("TRAINING_JOB_ARN", "arn:aws:sagemaker:eu-west-1:123456789012:training-job/x")
+    assert key('{"a": "2"}', "algo-1") != before
 
 
 def test_channels_are_read_where_they_are_whole(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,9 +167,9 @@ HOST = """
     from text_classifier.runtime.hosts import Hosts
 
     host, port = sys.argv[1], int(sys.argv[2])
-    shards.ThreadingHTTPServer = lambda address, handler: Server((host, port), handler)
-    from http.server import ThreadingHTTPServer as Server
     shards.PORT = port
+    shards.serve.__defaults__ = (port,)
+    Hosts.listening_address = lambda hosts: host
     hook.gpu.capabilities = lambda: []
     hosts = Hosts.from_resources(job_folders().configuration.resources())
     hosts_module.MASTER_PORT = int(sys.argv[3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,19 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
     )
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"), [("##", ["a", "b"]), ("##", ["a", "##b", "#"]), ("", ["a", "b"]), ("#", ["a", "##b"])]
+)
+def test_words_continue_only_with_tokens_that_have_the_prefix(prefix: str, words: list[str]) -> None:
+    vocabulary = {word: id for id, word in enumerate(["[UNK]", "[CLS]", "[SEP]", *words])}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", continuing_subword_prefix=prefix))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    texts = ["a", "ab", "aa", "abb", "b", "a#b", "##b"]
+    found, _ = wordpiece._Native(json.loads(backend.to_str()), [1, 2]).encode(texts, 16)
+    assert found == [[1, *backend.encode(text).ids, 2] for text in texts]
 
 
 @pytest.fixture(autouse=True)

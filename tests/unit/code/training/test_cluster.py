@@ -64,15 +64,19 @@ def make(monkeypatch: pytest.MonkeyPatch) -> MakeCluster:
 
 
 SHARE = """
-import torch
+import os, psutil, torch
+from torch.distributed import TCPStore
 from text_classifier.runtime.hosts import Hosts
-from text_classifier.training.cluster import Cluster
+from text_classifier.training.cluster import SECRET_KEY, Cluster
 
 cluster = Cluster(Hosts.from_resources({}), 60)
 cluster.join()
 torch.manual_seed(cluster.rank)
 module = torch.nn.Linear(3, 2)
 cluster.share_weights(module)
+print({item.laddr.ip for item in psutil.Process().net_connections() if item.status == "LISTEN"})
+stranger = TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), None, False, wait_for_workers=False)
+print("the stranger reads it" if stranger.check([SECRET_KEY]) else "the stranger reads nothing")
 print(module.weight.tolist(), flush=True)
 cluster.leave()
 """
@@ -98,6 +102,8 @@ def test_all_ranks_start_with_the_weights_of_rank_0() -> None:
     assert codes == [0, 0], logs
     one, other = (log.splitlines()[-1] for log in logs)  # torch may print warnings before
     assert one == other and one.startswith("[[")
+    for log in logs:  # nothing listens to the network, and the secret is in the store no more
+        assert log.splitlines()[-3:-1] == ["{'127.0.0.1'}", "the stranger reads nothing"]
 
 
 @pytest.mark.parametrize(

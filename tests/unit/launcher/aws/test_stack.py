@@ -48,6 +48,86 @@ def test_the_bucket_is_closed_and_images_are_scanned():
     assert request.checkpoints_uri("bucket", "base", "job").startswith("s3://bucket/checkpoints/")
 
 
+#: What SageMaker does with the role. Source: "Execution Role Permissions" of CreateTrainingJob and CreateModel,
+#: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+BY_SAGEMAKER = {
+    "s3": {"ListBucket", "GetBucketLocation", "GetObject", "PutObject", "AbortMultipartUpload"},
+    "ecr": {"GetAuthorizationToken", "BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer"},
+    "logs": {"CreateLogGroup", "CreateLogStream", "DescribeLogStreams", "PutLogEvents"},
+    "cloudwatch": {"PutMetricData"},
+    "kms": {"Decrypt", "Encrypt", "GenerateDataKey", "DescribeKey", "CreateGrant"},
+    "ec2": {
+        "CreateNetworkInterface", "CreateNetworkInterfacePermission", "DeleteNetworkInterface",
+        "DeleteNetworkInterfacePermission", "DescribeDhcpOptions", "DescribeNetworkInterfaces",
+        "DescribeSecurityGroups", "DescribeSubnets", "DescribeVpcs",
+    },
+}  # fmt: skip
+
+#: Changing actions that AWS allows for all resources only, or SageMaker's documentation asks for on all.
+ON_ALL = {
+    "cloudwatch:PutMetricData", "ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission",
+    "ec2:DeleteNetworkInterface", "ec2:DeleteNetworkInterfacePermission",
+}  # fmt: skip
+
+#: The condition without which an action must not be allowed.
+CONDITIONS = {
+    "iam:PassRole": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+    "kms:CreateGrant": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+    "cloudwatch:PutMetricData": {
+        "StringEquals": {"cloudwatch:namespace": ["/aws/sagemaker/TrainingJobs", "/aws/sagemaker/Endpoints"]}
+    },
+}
+#: Services through which a key may be used.
+THROUGH = [{"Fn::Sub": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"} for service in ("s3", "sagemaker")]
+
+
+def statements():
+    """Each statement of the template that allows something, as the name of its resource, its actions and itself."""
+    for name, resource in cfn_yaml.load(str(stack.TEMPLATE))["Resources"].items():
+        properties = resource["Properties"]
+        documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+        documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
+        for statement in (each for document in documents for each in document["Statement"]):
+            if statement["Effect"] == "Allow":
+                actions = statement["Action"]
+                yield name, [actions] if isinstance(actions, str) else actions, statement
+
+
+def test_the_role_allows_what_sagemaker_does_with_it_and_no_more():
+    allowed = {action for name, actions, _ in statements() if name.startswith("Role") for action in actions}
+    assert allowed == {f"{service}:{action}" for service, actions in BY_SAGEMAKER.items() for action in actions}
+
+
+def test_no_statement_is_wider_than_it_has_to_be():
+    found = list(statements())
+    assert len(found) > 15
+    for name, actions, statement in found:
+        place = f"{name}: {actions}"
+        assert not any("*" in action for action in actions), place
+        assert not any(action.startswith("s3:Delete") for action in actions), place
+        for action in actions:
+            is_reading = action.split(":")[1].startswith(("Describe", "List", "Get"))
+            assert statement["Resource"] != "*" or is_reading or action in ON_ALL, place
+            if action in CONDITIONS:
+                assert statement["Condition"] == CONDITIONS[action], place
+            if action in ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"):
+                assert statement["Condition"] == {"StringEquals": {"kms:ViaService": THROUGH}}, place
+
+
+def test_services_take_the_roles_for_this_account_and_region_only():
+    resources = cfn_yaml.load(str(stack.TEMPLATE))["Resources"]
+    roles = [resource["Properties"] for resource in resources.values() if resource["Type"] == "AWS::IAM::Role"]
+    assert roles
+    for role in roles:
+        for statement in role["AssumeRolePolicyDocument"]["Statement"]:
+            service = statement["Principal"]["Service"].partition(".")[0]
+            source = {"Fn::Sub": f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:*"}
+            assert statement["Condition"] == {
+                "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+                "ArnLike": {"aws:SourceArn": source},
+            }
+
+
 def test_up_makes_all_that_a_job_needs(outputs, capsys):
     s3, bucket = boto3.client("s3"), outputs["Bucket"]
     assert bucket == f"text-classification-{ACCOUNT}-{REGION}"
@@ -75,12 +155,13 @@ def test_a_key_of_yours_encrypts_the_bucket_and_may_be_used(capsys):
     role = made["Role"].rpartition("/")[2]
     allowed = iam.get_role_policy(RoleName=role, PolicyName="key")["PolicyDocument"]["Statement"]
     assert {statement["Resource"] for statement in allowed} == {key}
-    assert allowed[1]["Action"] == "kms:CreateGrant"
+    assert allowed[2]["Action"] == "kms:CreateGrant"
     assert "ec2:CreateNetworkInterface" in str(iam.get_role_policy(RoleName=role, PolicyName="vpc"))
     policy = iam.get_policy(PolicyArn=made["PersonPolicy"])["Policy"]
     version = iam.get_policy_version(PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"])
-    [statement] = [entry for entry in version["PolicyVersion"]["Document"]["Statement"] if entry["Sid"] == "Key"]
-    assert statement["Resource"] == key
+    listed = version["PolicyVersion"]["Document"]["Statement"]
+    with_key = [entry["Resource"] for entry in listed if "kms:" in str(entry["Action"])]
+    assert with_key == [key] * 3
 
     assert run(capsys, "up")[0] == 0  # parameters not given keep their values
     [stack_now] = boto3.client("cloudformation").describe_stacks(StackName=stack.STACK)["Stacks"]

@@ -1,0 +1,1 @@
+"""The C++ of code/ with random input, compiled with AddressSanitizer and UndefinedBehaviorSanitizer."""
