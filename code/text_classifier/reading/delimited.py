@@ -13,7 +13,7 @@ from text_classifier.reading import dialect as dialects
 from text_classifier.reading import header as headers
 from text_classifier.reading.dialect import Dialect
 from text_classifier.reading.header import Record
-from text_classifier.reading.table import LONGEST_FIELD, NoHeader, OpenFile, Row
+from text_classifier.reading.table import LONGEST_FIELD, NoHeader, OpenFile, Row, TooManyColumns
 from text_classifier.reading.text_lines import LONGEST_LINE, lines
 
 #: Lines and characters from which the dialect is detected.
@@ -95,7 +95,7 @@ def _fields(file: OpenFile, records: Iterator[Record], dialect: Dialect) -> Iter
         return
     try:
         pick = file.picker(header, first[2])
-    except NoHeader:
+    except (NoHeader, TooManyColumns):
         raise
     except DataError:
         if sentence := headers.problem(file, header, itertools.chain([first], records), dialect):
@@ -136,11 +136,15 @@ class _Replay:
         self._rewound: deque[str] = deque()
         self._record: list[str] = []
         self._characters = 0
+        self._doomed = 0  # a record that starts in one of this many lines, and goes on in the next, raises `_error`
+        self._error = csv.Error()
 
     def __iter__(self) -> _Replay:
         return self
 
     def __next__(self) -> str:
+        if self._record and self._doomed:
+            raise self._error
         line = self._rewound.popleft() if self._rewound else next(self._source) + "\n"
         self._record.append(line)
         self._characters += len(line)
@@ -153,12 +157,22 @@ class _Replay:
         count = len(self._record)
         self._record.clear()
         self._characters = 0
+        self._doomed = max(0, self._doomed - count)
         return count
 
-    def rewind(self) -> None:
-        """Give up the current record, but of its lines only the first."""
-        self._rewound.extendleft(reversed(self._record[1:]))
+    def rewind(self, error: csv.Error) -> None:
+        """Give up the current record, but of its lines only the first.
+
+        A record that starts in one of the others, and goes on in the next, is within quotes there as this one was, and
+        so fails where this one failed. It is not read to that point again: with a quote opened in each line, that would
+        take time quadratic in the size of the file.
+        """
+        again = self._record[1:]
         self.end_record()
+        self._rewound.extendleft(reversed(again))
+        if again:
+            self._error = error
+            self._doomed = len(again) - (not str(error).startswith("unexpected end of data"))
 
 
 def _records(source: Iterable[str], dialect: Dialect, file: OpenFile) -> Iterator[Record]:
@@ -183,6 +197,6 @@ def _records(source: Iterable[str], dialect: Dialect, file: OpenFile) -> Iterato
             if line == 1:
                 raise DataError(f"{file.name} line 1, the header, is not CSV ({reason}); {remedy}") from None
             file.bad(number, line, f"is not CSV ({reason})", remedy)
-            replay.rewind()
+            replay.rewind(error)
             number += 1
             line += 1

@@ -14,6 +14,9 @@ from text_classifier.contract.errors import DataError
 #: Maximum length of a field, in characters: a longer one is most likely an unclosed quote.
 LONGEST_FIELD = 10_000_000
 
+#: Maximum number of columns: a header with more is most likely no header.
+MOST_COLUMNS = 10_000
+
 #: The value of a name that a JSON object lacks.
 MISSING = object()
 
@@ -27,6 +30,10 @@ Choose = Callable[[Sequence[str], Sequence[Any]], Sequence[str]]
 
 class NoHeader(DataError):
     """A file of a channel lacks the header that an earlier one has."""
+
+
+class TooManyColumns(DataError):
+    """A file has more than MOST_COLUMNS columns."""
 
 
 class Problems(Protocol):
@@ -74,8 +81,13 @@ class OpenFile:
     def picker(self, columns: Sequence[str], first: Sequence[Any] = ()) -> Callable[[Sequence[Any]], Sequence[Any]]:
         """A function that picks the chosen fields out of a row with these columns.
 
-        Raises DataError when the file lacks a column, or has a chosen one twice.
+        Raises DataError when the file lacks a column, has a chosen one twice, or has more than MOST_COLUMNS.
         """
+        if len(columns) > MOST_COLUMNS:
+            raise TooManyColumns(
+                f"{self.name} has {len(columns):,} columns, and at most {MOST_COLUMNS:,} are read; keep those of the "
+                "text and the label, or set delimiter"
+            )
         header = [column_name(column) for column in columns]
         chosen = self.choose(header, first)
         repeated = next((column for column in chosen if header.count(column) > 1), None)
