@@ -6,6 +6,8 @@ import os
 import tempfile
 from array import array
 
+import numpy as np
+
 from text_classifier.contract.errors import PlatformError
 
 
@@ -23,6 +25,14 @@ class Spool:
         except OSError as error:
             raise _not_written(error) from None
         self._offsets.append(self._offsets[-1] + len(text))
+
+    def extend(self, content: bytes, lengths: np.ndarray) -> None:
+        """Add the texts that `content` is composed of. Raises PlatformError when the disk is full."""
+        try:
+            self._file.write(content)
+        except OSError as error:
+            raise _not_written(error) from None
+        self._offsets.frombytes((np.cumsum(lengths, dtype=np.int64) + self._offsets[-1]).tobytes())
 
     def flush(self) -> None:
         """Make all texts readable. Raises PlatformError when the disk is full."""
