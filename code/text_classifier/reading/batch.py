@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from text_classifier.contract.errors import DataError
 from text_classifier.reading.columns import Chosen
 from text_classifier.reading.fields import BadRow, joined, refuse_text, string
 from text_classifier.reading.fields import text as text_of
@@ -76,12 +77,17 @@ class Batch:
         )
 
 
+class Enough(DataError):
+    """So many rows cannot be used that the reading may end."""
+
+
 class Collector:
     """Collects the rows of a file to a batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_problems: int | None) -> None:
         self.chosen = Chosen(())
         self.problems: list[Problem] = []
+        self._most = most_problems
         self._clear()
 
     def _clear(self) -> None:
@@ -98,8 +104,12 @@ class Collector:
         return len(self._contents)
 
     def add_problem(self, number: int, line: int, reason: str, remedy: str) -> None:
-        """Add a row that cannot be used."""
+        """Add a row that cannot be used. Raises Enough at the last one that is wanted."""
         self.problems.append(Problem(len(self), number, line, reason, remedy))
+        if self._most is not None:
+            self._most -= 1
+            if self._most <= 0:
+                raise Enough(reason)
 
     def add(self, number: int, line: int, fields: Sequence[Any]) -> None:
         """Add a row, or what is wrong with its text."""

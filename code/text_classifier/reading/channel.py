@@ -16,7 +16,7 @@ from text_classifier.reading.fields import text as text_of
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
 from text_classifier.reading.piece import Job
-from text_classifier.reading.pieces import read_files
+from text_classifier.reading.processes import read_files
 from text_classifier.reading.reader import open_rows, single_rows
 from text_classifier.reading.rows import Rows
 from text_classifier.reading.sources import Source, SourceFile

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+import numpy as np
+
 from text_classifier.reading.dialect import Dialect
 from text_classifier.reading.table import LONGEST_FIELD
 
@@ -46,9 +48,11 @@ def _is_utf8(block: bytes) -> bool:
 
 
 def _has_quoted_field(block: bytes, delimiter: bytes, *, escaped: bool) -> bool:
-    if b'"' not in block:
-        return False
-    return block.startswith(b'"') or b'\n"' in block or delimiter + b'"' in block or (escaped and b'\\"' in block)
+    """Whether a quote may begin a field; also true for some that do not, if the delimiter is not ASCII."""
+    characters = np.frombuffer(block, np.uint8)
+    before = characters[np.flatnonzero(characters == ord('"')) - 1]  # of the first character the last one
+    begins = bool(np.isin(before, (ord("\n"), delimiter[-1])).any()) or block.startswith(b'"')
+    return begins or (escaped and b'\\"' in block)
 
 
 def _is_blank(field: bytes) -> bool:

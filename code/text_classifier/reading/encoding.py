@@ -60,6 +60,13 @@ def as_utf8(content: Iterator[bytes], name: str, encoding: str, note: Callable[[
         yield from _chain(head, content)
 
 
+def is_utf8(head: bytes, encoding: str) -> bool:
+    """Whether `as_utf8` leaves a file that begins with `head` as it is, but for a byte order mark."""
+    if encoding.lower() == AUTO or _codec(encoding) != "utf-8":
+        return False
+    return not any(head.startswith(mark) for mark, name in _MARKS if name != "utf-8")
+
+
 def _chain(head: bytes, content: Iterator[bytes]) -> Iterator[bytes]:
     yield head
     yield from content

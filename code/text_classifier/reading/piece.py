@@ -8,7 +8,7 @@ from typing import Any
 
 from text_classifier.contract.errors import DataError, JobError, listed
 from text_classifier.reading.bad_rows import NAMED
-from text_classifier.reading.batch import Batch, Collector
+from text_classifier.reading.batch import Batch, Collector, Enough
 from text_classifier.reading.columns import Chosen, Columns
 from text_classifier.reading.reader import open_rows
 from text_classifier.reading.sources import SourceFile
@@ -50,6 +50,7 @@ class End:
     header: Header | None = None  #: the columns of the file
     records: int = 0  #: read in a part of a file
     lines: int = 0
+    cut_at: int | None = None  #: offset in the file of the record within which the part ends
 
 
 def read_piece(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End]:
@@ -83,10 +84,10 @@ class Chooser:
 
 
 def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End]:
-    collector = Collector()
+    collector = Collector(None if job.skips else NAMED)
     choose = Chooser(piece.source.name, job.columns, header, collector)
     file: OpenFile | None = None
-    most, problems, error = _ROWS if job.skips else NAMED, 0, None
+    rows_read, error = 0, None
     try:
         file, rows = open_rows(piece.source, job.options, choose, collector.add_problem, piece.part)
         for row in rows:
@@ -94,23 +95,36 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
                 collector.add_block(row)
             else:
                 collector.add(*row)
-            if len(collector) >= _ROWS or collector.size >= _BYTES or len(collector.problems) >= most:
-                problems += len(collector.problems)
+            if len(collector) >= _ROWS or collector.size >= _BYTES or len(collector.problems) >= _ROWS:
+                rows_read += len(collector)
                 yield collector.take(file.unit)
-                if problems >= NAMED and not job.skips:
-                    break
+    except Enough:
+        pass  # the last batch says why
     except JobError as caught:
         error = caught
+        if not rows_read + len(collector):  # found while the header was looked for
+            collector.problems.clear()
     if file is None:
         yield End("line", error=error)
     else:
         yield collector.take(file.unit)
-        yield End(file.unit, tuple(file.notes), error, choose.header, file.records, file.lines)
+        yield End(file.unit, tuple(file.notes), error, choose.header, file.records, file.lines, cut_at(file))
+
+
+def cut_at(file: OpenFile) -> int | None:
+    """The offset in the file of the record within which a part ends; None for a part that ends with a record."""
+    part = file.part
+    if not file.is_cut or part.end is None:
+        return None
+    with file.path.open("rb") as raw:
+        raw.seek(part.start)
+        content = raw.read(part.end - part.start)
+    return part.end - len(content.split(b"\n", file.lines)[-1])
 
 
 def _text(source: SourceFile, job: Job) -> Iterator[Batch | End]:
     """A text file as a row; its label is the name of its folder."""
-    collector = Collector()
+    collector = Collector(None)
     collector.chosen = Chosen(("text",), ("folder",))
     try:
         collector.add(1, 1, (whole_text(source, job.options), source.parts[-2]))

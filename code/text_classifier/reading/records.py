@@ -91,6 +91,7 @@ class Records:
                 return
             except csv.Error as error:
                 if _is_cut(error) and self._file.part.end is not None:
+                    self._file.is_cut = True
                     self._replay.clear()
                     return
                 reason = next((text for key, text in _CSV_REASONS.items() if key in str(error)), str(error))

@@ -111,6 +111,7 @@ class OpenFile:
     layout: Layout | None = None  #: set when it is detected
     records: int = 0  #: of a file with separated fields: records and lines read, complete with the last row
     lines: int = 0
+    is_cut: bool = False  #: whether the part ends within a record
 
     def place(self, number: int, line: int) -> str:
         """A row's place for messages: `train/a.csv line 7`, or `train/a.csv row 6 (line 7)` where these differ."""
