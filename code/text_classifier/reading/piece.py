@@ -48,6 +48,7 @@ class End:
     notes: tuple[str, ...] = ()
     error: JobError | None = None  #: what has ended the reading
     header: Header | None = None  #: the columns of the file
+    size: int = 0  #: bytes of the file that were read
     records: int = 0  #: read in a part of a file
     lines: int = 0
     cut_at: int | None = None  #: offset in the file of the record within which the part ends
@@ -108,7 +109,14 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
         yield End("line", error=error)
     else:
         yield collector.take(file.unit)
-        yield End(file.unit, tuple(file.notes), error, choose.header, file.records, file.lines, cut_at(file))
+        yield End(
+            file.unit, tuple(file.notes), error, choose.header, _size(file), file.records, file.lines, cut_at(file)
+        )
+
+
+def _size(file: OpenFile) -> int:
+    end = file.part.end
+    return (file.path.stat().st_size if end is None else end) - file.part.start
 
 
 def cut_at(file: OpenFile) -> int | None:
