@@ -121,7 +121,7 @@ def test_good_and_damaged_files_are_read_alike_by_any_number_of_workers(
 ) -> None:
     channel, chance = tmp_path / "train", random.Random(kind)
     channel.mkdir()
-    for number in range(12):
+    for number in range(6):
         content = GOOD[kind]
         for _ in range(number % 4):
             place = content.find(b"\n", chance.randrange(len(content))) + 1

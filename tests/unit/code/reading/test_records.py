@@ -34,7 +34,7 @@ def read_lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return taken
 
 
-@pytest.mark.parametrize("line", ['x","y', 'x,"y', '"', '",","', 'a,"b""', 'a,"b\n"c', 'x","y\nok,a'])
+@pytest.mark.parametrize("line", ['x","y', 'x,"y', '",","', 'a,"b""', 'a,"b\n"c', 'x","y\nok,a'])
 def test_lines_with_unbalanced_quotes_are_read_a_few_times(line: str, channel: Write, read_lines: list[str]) -> None:
     count = 2_000
     folder = channel("a.csv", GOOD + f"{line}\n" * count)
