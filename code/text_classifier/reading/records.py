@@ -21,6 +21,10 @@ _CSV_REASONS = {
 }
 
 
+#: Bytes of the pieces in which blocks are read, at least.
+_PIECE = 1 << 16
+
+
 class Records:
     """The records of a file, each with its number and that of its first line; an empty line is an empty record.
 
@@ -34,7 +38,7 @@ class Records:
     def __init__(self, file: OpenFile, blocks: Iterator[bytes], dialect: Dialect) -> None:
         self.dialect = dialect
         self._file = file
-        self._blocks = blocks
+        self._blocks = _cut(blocks)
         self._replay = _Replay(self._more_lines)
         self._records = self._in_order()
         self._clean: Callable[[bytes, int, int], Block | None] = lambda block, number, line: None
@@ -103,6 +107,16 @@ class Records:
                 self._line += 1
                 self._replay.rewind(error)
                 self._file.bad(number, line, f"is not CSV ({reason})", remedy)
+
+
+def _cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The blocks in pieces of whole lines that stay in a CPU's cache, and of which an odd line spoils but one."""
+    for block in blocks:
+        start = 0
+        while (end := block.find(b"\n", start + _PIECE)) >= 0:
+            yield block[start:end]
+            start = end + 1
+        yield block[start:]
 
 
 def _is_cut(error: csv.Error) -> bool:
