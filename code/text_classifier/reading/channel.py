@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ def read_rows(
     """
     job = Job(columns, options, bad.skips, is_text_folders(source.files, columns, options))
     rows = Assembly(columns, labels, bad, drops_unlabelled=drops_unlabelled)
-    for file, batches in read_files(source.files, job):
-        rows.add_file(file, batches)
+    with closing(read_files(source.files, job)) as files:
+        for file, batches in files:
+            rows.add_file(file, batches)
     bad.end_channel(source.name, rows.seen)
     return rows.finish(source)
 

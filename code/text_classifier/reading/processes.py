@@ -6,7 +6,7 @@ import itertools
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from queue import Queue
@@ -25,8 +25,13 @@ from text_classifier.runtime.heartbeat import progress
 SMALL = 48 << 20
 
 
-def read_files(files: Sequence[SourceFile], job: Job) -> Iterator[tuple[SourceFile, Iterable[Batch | End]]]:
-    """Yield each file with its batches, in order. All batches of a file must be taken before the next one."""
+def read_files(
+    files: Sequence[SourceFile], job: Job
+) -> Generator[tuple[SourceFile, Iterable[Batch | End]], None, None]:
+    """Yield each file with its batches, in order. All batches of a file must be taken before the next one.
+
+    Closing it ends the processes.
+    """
     processes = process_count(files)
     todo = list(tasks(files, job, processes)) if processes > 1 else []
     found = _by_processes(todo, job, min(processes, len(todo))) if len(todo) > 1 else _here(files, job)
@@ -35,6 +40,7 @@ def read_files(files: Sequence[SourceFile], job: Job) -> Iterator[tuple[SourceFi
         for index, batches in itertools.groupby(found, key=lambda pair: pair[0]):
             yield files[index], (_counted(batch) for _, batch in batches)
     finally:
+        found.close()  # ends the processes, also where a row has ended the reading
         progress.rows = progress.done = progress.total = 0
 
 
@@ -53,7 +59,7 @@ def process_count(files: Sequence[SourceFile]) -> int:
     return max(1, usable_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def _here(files: Sequence[SourceFile], job: Job) -> Iterator[tuple[int, Batch | End]]:
+def _here(files: Sequence[SourceFile], job: Job) -> Generator[tuple[int, Batch | End], None, None]:
     header: Header | None = None
     for index, file in enumerate(files):
         for batch in read_piece(Piece(file), job, header):
@@ -88,7 +94,7 @@ class _Reading:
                 yield index, batch
 
 
-def _by_processes(todo: Sequence[Task], job: Job, processes: int) -> Iterator[tuple[int, Batch | End]]:
+def _by_processes(todo: Sequence[Task], job: Job, processes: int) -> Generator[tuple[int, Batch | End], None, None]:
     workers = [Worker(job) for _ in range(processes)]
     idle: Queue[Worker] = Queue()
     for worker in workers:

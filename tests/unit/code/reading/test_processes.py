@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from support.amazon_reviews import write
-from text_classifier.contract.errors import JobError, PlatformError
+from text_classifier.contract.errors import DataError, JobError, PlatformError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.reading import pieces, processes, worker
@@ -106,10 +106,12 @@ SETTINGS: list[dict[str, str]] = [
 def divided(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Read small files as large ones are read, by so many workers."""
 
-    def read(count: int, channel: Path, **settings: str) -> Any:
+    def read(count: int, channel: Path, *, raises: bool = False, **settings: str) -> Any:
         monkeypatch.setattr(processes, "process_count", lambda files: count)
         monkeypatch.setattr(processes, "Worker", Here)
         monkeypatch.setattr(pieces, "PART", 150)
+        if raises:
+            read_data({"train": channel}, parse(settings))
         return found(channel, **settings)
 
     return read
@@ -189,6 +191,15 @@ def test_a_killed_process_is_named(tmp_path: Path) -> None:
     with (tmp_path / "texts").open("w+b") as texts, pytest.raises(PlatformError, match="was killed, most likely"):
         reader.read(Task((), None), texts)
     reader.close()
+
+
+def test_an_error_ends_the_processes_at_once(divided: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Here] = []
+    monkeypatch.setattr(Here, "close", lambda self: closed.append(self))
+    (tmp_path / "a.tsv").write_bytes(b"text\tlabel\nx\ta\n1\n2\n3\n" + b"good\ta\n" * 500)
+    with pytest.raises(DataError, match="line 3 has 1 field, the header has 2") as refused:
+        divided(3, tmp_path, raises=True)
+    assert len(closed) == 3 and refused.traceback  # which keeps the frames alive
 
 
 def test_small_files_start_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
