@@ -184,11 +184,12 @@ build/serving/packages/.installed: tests/container/serving-requirements.lock | v
 test-faults: build demo-data ## Jobs with random stops, kills and lost hosts; N=200
 	$(IN_VENV)python tests/faults/run.py --runs $(or $(N),200) $(if $(SEED),--seed '$(SEED)')
 
-bench-reading: build demo-data ## Read and tokenize made-up reviews: rows/s and memory; ROWS=3100000
+bench-reading: build demo-data ## Read and tokenize made-up reviews: rows/s, memory; ROWS=3100000 AGAINST=OTHER/code
 	docker run --rm --network none --workdir /project --volume '$(CURDIR)/code:/project/code:ro' \
 	    --volume '$(CURDIR)/benchmarks:/project/benchmarks:ro' --volume '$(CURDIR)/tests:/project/tests:ro' \
 	    --volume '$(CURDIR)/build/demo:/project/build/demo:ro' \
-	    $(IMAGE):local python benchmarks/reading.py --rows $(or $(ROWS),300000)
+	    $(if $(AGAINST),--volume '$(abspath $(AGAINST)):/against:ro') \
+	    $(IMAGE):local python benchmarks/reading.py --rows $(or $(ROWS),300000) $(if $(AGAINST),--against /against)
 
 test-push: engine venv ## Tests of the push, against a real registry and a simulated AWS
 	$(IN_VENV)pytest tests/push

@@ -1,15 +1,17 @@
-"""Reads, validates and tokenizes synthetic Amazon reviews: rows per second, peak memory, and linearity.
+"""Reads, validates and tokenizes made-up Amazon reviews of 15 columns: rows per second, CPU-seconds and memory, on one
+CPU and on two, of this code and of another commit's side by side; and linearity.
 
-    make bench-reading ROWS=3100000
+    make bench-reading ROWS=3100000 AGAINST=../main/code
 
-Needs the image's libraries and the tokenizer of the demo's model. Each size runs in a separate process; imports and
-writing the file are not timed.
+Needs the image's libraries and the tokenizer of the demo's model. Each measurement runs in a separate process; imports
+and writing the file are not timed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -18,7 +20,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
+CODE = ROOT / "code"
+sys.path.append(str(ROOT / "tests"))
 
 #: Number of rows of the reference for the time per row.
 FEW_ROWS = 30_000
@@ -27,44 +30,70 @@ FEW_ROWS = 30_000
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rows", type=int, default=300_000)
-    options.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--against", type=Path, help="the folder code/ of another commit")
+    options.add_argument("--measure", nargs=3, metavar=("CODE", "CPUS", "FILE"), help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.measure:
-        print(json.dumps(measure(chosen.measure)))
+        code, cpus, file = chosen.measure
+        print(json.dumps(measure(Path(code), int(cpus), Path(file))))
         return
-    seconds_per_row, cpu_per_row = [], []
+    print(f"{_processor()}, {len(os.sched_getaffinity(0))} CPUs; plain .tsv")
+    codes = {"this code": CODE} | ({"against": chosen.against.resolve()} if chosen.against else {})
+    cpu_per_row = {}
     for rows in (FEW_ROWS, chosen.rows):
-        found = _measure_in_process(rows)
-        seconds_per_row.append(found["seconds"] / rows)
-        cpu_per_row.append(found["cpu"] / rows)
-        print(
-            f"{rows:>9,} rows ({found['megabytes']:,.0f} MB .tsv.gz): {rows / found['seconds']:,.0f} rows/s "
-            f"({found['reading']:.1f} s reading, {found['seconds'] - found['reading']:.1f} s tokenizing, "
-            f"{found['cpu']:.1f} s of CPU), peak {found['peak_gb']:.2f} GB resident, "
-            f"mean {found['tokens']:.0f} tokens kept",
-            flush=True,
-        )
-    print(
-        f"time per row relative to {FEW_ROWS:,} rows: {seconds_per_row[1] / seconds_per_row[0]:.2f}; "
-        f"CPU time, which other processes affect less: {cpu_per_row[1] / cpu_per_row[0]:.2f}"
+        with tempfile.TemporaryDirectory() as folder:
+            path = _written(Path(folder), rows)
+            for name, code in codes.items():
+                for cpus in (1, 2):
+                    found = _in_process(code, cpus, path)
+                    cpu_per_row[name, cpus, rows] = found["cpu"] / rows
+                    print(_line(name, cpus, rows, found), flush=True)
+    for name in codes:
+        growth = cpu_per_row[name, 1, chosen.rows] / cpu_per_row[name, 1, FEW_ROWS]
+        print(f"{name}, CPU time a row relative to {FEW_ROWS:,} rows: {growth:.2f}")
+
+
+def _line(name: str, cpus: int, rows: int, found: dict[str, float]) -> str:
+    return (
+        f"{rows:>9,} rows, {cpus} CPU{'s' if cpus > 1 else ' '}, {name:9}: {rows / found['seconds']:>7,.0f} rows/s "
+        f"({found['reading']:.1f} s reading, {found['seconds'] - found['reading']:.1f} s tokenizing), "
+        f"{rows / found['cpu']:>7,.0f} rows a CPU-second ({found['reading_cpu']:.2f} and "
+        f"{found['cpu'] - found['reading_cpu']:.2f} s of CPU), peak {found['peak_gb']:.2f} GB resident, mean "
+        f"{found['tokens']:.0f} tokens kept"
     )
 
 
-def _measure_in_process(rows: int) -> dict[str, float]:
+def _processor() -> str:
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return names[0].partition(":")[2].strip() if names else "unknown processor"
+
+
+def _written(folder: Path, rows: int) -> Path:
     from support import amazon_reviews
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "reviews.tsv.gz"
-        amazon_reviews.write(path, rows)
-        done = subprocess.run(
-            [sys.executable, __file__, "--measure", str(path)], stdout=subprocess.PIPE, text=True, check=True
-        )
-        found: dict[str, float] = json.loads(done.stdout)
-        return found | {"megabytes": path.stat().st_size / 1e6}
+    path = folder / "reviews.tsv"
+    amazon_reviews.write(path, rows)
+    return path
 
 
-def measure(path: Path) -> dict[str, float]:
+def _in_process(code: Path, cpus: int, path: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, "--measure", str(code), str(cpus), str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(code)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those that it has waited for."""
+    usages = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def measure(code: Path, cpus: int, path: Path) -> dict[str, float]:
     """Seconds, CPU-seconds and peak memory of this process, from the file to the token ids of all splits."""
+    sys.path.insert(0, str(code))
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cpus])
     from transformers import AutoTokenizer
 
     from text_classifier.contract.hyperparameters import Settings
@@ -72,14 +101,15 @@ def measure(path: Path) -> dict[str, float]:
     from text_classifier.tokenization.tokens import tokenize
 
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "build" / "demo" / "model")
-    started, cpu_before = time.monotonic(), time.process_time()
+    started, cpu_before = time.monotonic(), _cpu_seconds()
     data = read_data({"train": path}, Settings())
-    reading = time.monotonic() - started
+    reading, reading_cpu = time.monotonic() - started, _cpu_seconds() - cpu_before
     tokens = [tokenize(tokenizer, rows.texts, Settings().max_sequence_length) for rows in data.splits.values()]
     return {
         "seconds": time.monotonic() - started,
         "reading": reading,
-        "cpu": time.process_time() - cpu_before,
+        "cpu": _cpu_seconds() - cpu_before,
+        "reading_cpu": reading_cpu,
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
         "tokens": sum(len(of.ids) for of in tokens) / sum(len(of) for of in tokens),
     }

@@ -92,10 +92,11 @@ def _arrow(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
 
 def _pick(file: OpenFile, schema: Any) -> list[tuple[Sequence[str], Sequence[str]]]:
     """The path of each chosen column, and the class names of its numbers if it has any."""
+    own = set(schema.names)
     paths = {name: (name,) for name in schema.names} | {
-        ".".join(path): path for field in schema for path in _nested(field) if ".".join(path) not in schema.names
+        ".".join(path): path for field in schema for path in _nested(field) if ".".join(path) not in own
     }
-    names = [*schema.names, *(name for name in paths if name not in schema.names)]
+    names = [*schema.names, *(name for name in paths if name not in own)]
     try:
         chosen = file.picker(names)(names)
     except DataError:

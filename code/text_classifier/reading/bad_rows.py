@@ -15,7 +15,7 @@ class BadRows:
     """The bad rows of a channel: counted with `skips`, else an error."""
 
     def __init__(self, *, skips: bool) -> None:
-        self._skips = skips
+        self.skips = skips
         self.count = 0
         self._first: list[tuple[str, str]] = []
         self._remedy = ""
@@ -26,12 +26,12 @@ class BadRows:
         self._remedy = self._remedy or remedy
         if len(self._first) < NAMED:
             self._first.append((place, reason))
-        if self.count == NAMED and not self._skips:
+        if self.count == NAMED and not self.skips:
             self._refuse("")
 
     def end_file(self) -> None:
         """Raise DataError when there was a bad row, unless bad rows are skipped."""
-        if self.count and not self._skips:
+        if self.count and not self.skips:
             self._refuse("")
 
     def end_channel(self, name: str, good: int) -> None:

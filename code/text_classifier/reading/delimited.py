@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import csv
+import functools
 import itertools
 import re
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from text_classifier.contract.errors import DataError
 from text_classifier.reading import dialect as dialects
 from text_classifier.reading import header as headers
+from text_classifier.reading.clean import clean_fields
 from text_classifier.reading.dialect import Dialect
-from text_classifier.reading.header import Record
-from text_classifier.reading.table import LONGEST_FIELD, NoHeader, OpenFile, Row
-from text_classifier.reading.text_lines import LONGEST_LINE, lines
+from text_classifier.reading.records import Records
+from text_classifier.reading.table import Block, Layout, NoHeader, OpenFile, Pick, Row, TooManyColumns
+from text_classifier.reading.text_lines import decoded, line_blocks, lines
 
 #: Lines and characters from which the dialect is detected.
 _SAMPLE_LINES, _SAMPLE_CHARACTERS = 1_000, 1 << 20
 
-_CSV_REASONS = {
-    "unexpected end of data": "a quote opened here is never closed",
-    "field larger than field limit": "a quote opened here is not closed within 10,000,000 characters",
-    "expected after": "a quote is closed in the middle of a field",
-    "new-line character seen": "an unquoted field contains a carriage return",
-}
-
+#: Lines that are read record by record in any case: the header, and those in which it is looked for.
+_HEAD_LINES = 20
 
 #: How fastText marks labels.
 _FASTTEXT = "__label__"
@@ -36,30 +31,42 @@ _FASTTEXT_LABEL = re.compile(rb"__label__[^\s,;|]+\s")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 
 
-def delimited_rows(file: OpenFile) -> Iterator[Row]:
+def delimited_rows(file: OpenFile) -> Iterator[Row | Block]:
     """The rows of a file with separated fields."""
-    source = lines(file.content, file.name)
-    sample = _sample(source)
-    source = itertools.chain(sample, source)
-    dialect = dialects.detect([line.removesuffix("\r") for line in sample], file.options.delimiter)
-    if dialect.is_quoted:
-        records = _records(dialects.quotes(source, dialect), dialect, file)
+    blocks = line_blocks(file.content, file.name)
+    if file.part.layout:
+        dialect = file.part.layout.dialect
     else:
-        records = _split(source, dialect.delimiter)
-    if dialect.has_sep_line:  # the first line, which is no header
-        records = itertools.dropwhile(lambda record: record[1] == 1, records)
-    return _fields(file, records, dialect)
+        head, sample = _sample(blocks)
+        dialect = dialects.detect([line.removesuffix("\r") for line in sample], file.options.delimiter)
+        blocks = itertools.chain(_without_head(head), blocks)
+    return _fields(file, Records(file, blocks, dialect))
 
 
-def _sample(source: Iterator[str]) -> list[str]:
-    """The first lines."""
-    sample, characters = [], 0
-    for line in itertools.islice(source, _SAMPLE_LINES):
-        sample.append(line)
-        characters += len(line)
-        if characters >= _SAMPLE_CHARACTERS:
-            break
-    return sample
+def _sample(blocks: Iterator[bytes]) -> tuple[list[bytes], list[str]]:
+    """The first blocks, and the first lines of them."""
+    head, sample, characters = [], list[str](), 0
+    for block in blocks:
+        head.append(block)
+        for line in decoded(block):
+            sample.append(line)
+            characters += len(line)
+            if len(sample) == _SAMPLE_LINES or characters >= _SAMPLE_CHARACTERS:
+                return head, sample
+    return head, sample
+
+
+def _without_head(blocks: Sequence[bytes]) -> Iterator[bytes]:
+    """The blocks, of which the first is read in two parts: with the header, and most of the rows."""
+    for number, block in enumerate(blocks):
+        end = -1
+        for _ in range(_HEAD_LINES if number == 0 else 0):
+            end = block.find(b"\n", end + 1)
+            if end < 0:
+                break
+        if end >= 0:
+            yield block[:end]
+        yield block[end + 1 :]
 
 
 def fasttext_rows(file: OpenFile) -> Iterator[Row]:
@@ -78,33 +85,33 @@ def is_fasttext(head: bytes) -> bool:
     return _FASTTEXT_LABEL.match(head) is not None
 
 
-def _split(source: Iterable[str], delimiter: str) -> Iterator[Record]:
-    """The records of a file without quotes: its lines."""
-    for number, line in enumerate(source, start=1):
-        line = line.removesuffix("\r")
-        yield number, number, line.split(delimiter) if line else []
-
-
-def _fields(file: OpenFile, records: Iterator[Record], dialect: Dialect) -> Iterator[Row]:
+def _fields(file: OpenFile, records: Records) -> Iterator[Row | Block]:
     """The chosen fields of the records below the header. Empty records, and those equal to the header, are no rows."""
-    header: Sequence[str] = file.options.columns
-    if file.options.has_header:
+    header: Sequence[str] = file.part.layout.header if file.part.layout else file.options.columns
+    if file.options.has_header and not file.part.start:
         header = next((fields for _, _, fields in records if fields), ())
     first = next((record for record in records if record[2]), None)
     if not header or first is None:
         return
     try:
         pick = file.picker(header, first[2])
-    except NoHeader:
+    except (NoHeader, TooManyColumns):
         raise
     except DataError:
-        if sentence := headers.problem(file, header, itertools.chain([first], records), dialect):
+        if sentence := headers.problem(file, header, itertools.chain([first], records), records.dialect):
             raise DataError(sentence) from None
         raise
+    file.layout = Layout(records.dialect, tuple(header))
     width, repeated = len(header), 0
     starts = headers.spellings(header[0])
     longest = max(map(len, starts))
-    for number, line, fields in itertools.chain([first], records):
+    encoded = frozenset(start.encode("utf-8", "surrogateescape") for start in starts)
+    clean = functools.partial(_clean, records.dialect, width, pick, encoded)
+    for item in itertools.chain([first], records.or_blocks(clean)):
+        if isinstance(item, Block):
+            yield item
+            continue
+        number, line, fields = item
         if len(fields) == width:
             start = fields[0]
             if (len(start) > longest or start not in starts) and start.strip():
@@ -114,9 +121,19 @@ def _fields(file: OpenFile, records: Iterator[Record], dialect: Dialect) -> Iter
             elif any(map(str.strip, fields)) or fields == [""]:  # in a file with one column a blank line has no fields
                 yield number, line, pick(fields)
         elif any(map(str.strip, fields)):
-            file.bad(number, line, *_wrong_width(file, len(fields), width, dialect))
+            file.bad(number, line, *_wrong_width(file, len(fields), width, records.dialect))
     if repeated:
         file.notes.append("lines that repeat the header are no rows")
+
+
+def _clean(
+    dialect: Dialect, width: int, pick: Pick, starts: Set[bytes], block: bytes, number: int, line: int
+) -> Block | None:
+    """The rows of a clean block; None for one that must be read record by record."""
+    rows = clean_fields(block, dialect, width, starts)
+    if rows is None:
+        return None
+    return Block(number, line, list(zip(*map(pick, rows), strict=True)), block.isascii())
 
 
 def _wrong_width(file: OpenFile, found: int, width: int, dialect: Dialect) -> tuple[str, str]:
@@ -126,63 +143,3 @@ def _wrong_width(file: OpenFile, found: int, width: int, dialect: Dialect) -> tu
     separator = _NAMES.get(dialect.delimiter, f"{dialect.delimiter!r}")
     remedy = f"quote texts that hold a {separator}, or fix the row" if found > width else "fix or remove the row"
     return f"has {fields}, {wanted}", remedy if dialect.is_quoted else "fix or remove the row"
-
-
-class _Replay:
-    """Lines for csv.reader that can be rewound to the second line of the current record."""
-
-    def __init__(self, source: Iterator[str]) -> None:
-        self._source = source
-        self._rewound: deque[str] = deque()
-        self._record: list[str] = []
-        self._characters = 0
-
-    def __iter__(self) -> _Replay:
-        return self
-
-    def __next__(self) -> str:
-        line = self._rewound.popleft() if self._rewound else next(self._source) + "\n"
-        self._record.append(line)
-        self._characters += len(line)
-        if self._characters > LONGEST_LINE:
-            raise csv.Error("field larger than field limit")
-        return line
-
-    def end_record(self) -> int:
-        """End the current record. Returns its number of lines."""
-        count = len(self._record)
-        self._record.clear()
-        self._characters = 0
-        return count
-
-    def rewind(self) -> None:
-        """Give up the current record, but of its lines only the first."""
-        self._rewound.extendleft(reversed(self._record[1:]))
-        self.end_record()
-
-
-def _records(source: Iterable[str], dialect: Dialect, file: OpenFile) -> Iterator[Record]:
-    """Records, each with its number and that of its first line; an empty line is an empty record.
-
-    A record that is not valid CSV is reported, and reading resumes at its second line, so that an unclosed quote spoils
-    no other row. Raises DataError when it is the first record.
-    """
-    csv.field_size_limit(LONGEST_FIELD)
-    replay = _Replay(iter(source))
-    number = line = 1
-    while True:
-        try:
-            for record in csv.reader(replay, strict=True, delimiter=dialect.delimiter):
-                yield number, line, record
-                number += 1
-                line += replay.end_record()
-            return
-        except csv.Error as error:
-            reason = next((text for key, text in _CSV_REASONS.items() if key in str(error)), str(error))
-            remedy = "quote such fields and double the quotes in them"
-            if line == 1:
-                raise DataError(f"{file.name} line 1, the header, is not CSV ({reason}); {remedy}") from None
-            file.bad(number, line, f"is not CSV ({reason})", remedy)
-            replay.rewind()
-            number += 1
-            line += 1

@@ -24,6 +24,9 @@ BINARY = (b"PAR1", b"ARROW1\x00\x00", b"\xff\xff\xff\xff")
 #: Bytes without a line feed after which a block is decoded, as in a JSON array on one line.
 _LONGEST = 1 << 22
 
+#: From Latin-1 to FALLBACK. Browsers read the five bytes that are no character of it as Latin-1's control characters.
+_WINDOWS = {byte: bytes([byte]).decode(FALLBACK, "ignore") or chr(byte) for byte in range(0x80, 0xA0)}
+
 _TO_LAST_ASCII = re.compile(rb"[\x00-\xff]*[\x00-\x7f]")
 
 #: Codecs of Python that are not encodings of files.
@@ -55,6 +58,13 @@ def as_utf8(content: Iterator[bytes], name: str, encoding: str, note: Callable[[
         yield from _utf8_else_fallback(_chain(head, content), name, note)
     else:
         yield from _chain(head, content)
+
+
+def is_utf8(head: bytes, encoding: str) -> bool:
+    """Whether `as_utf8` leaves a file that begins with `head` as it is, but for a byte order mark."""
+    if encoding.lower() == AUTO or _codec(encoding) != "utf-8":
+        return False
+    return not any(head.startswith(mark) for mark, name in _MARKS if name != "utf-8")
 
 
 def _chain(head: bytes, content: Iterator[bytes]) -> Iterator[bytes]:
@@ -148,7 +158,5 @@ def _line(line: bytes) -> tuple[bytes, bool]:
     try:
         line.decode()
     except UnicodeDecodeError:
-        # Five bytes are no character of Windows-1252; browsers read them as control characters, as Latin-1 does.
-        characters = (bytes([byte]).decode(FALLBACK, "ignore") or chr(byte) for byte in line)
-        return "".join(characters).encode(), True
+        return line.decode("latin-1").translate(_WINDOWS).encode(), True
     return line, False

@@ -10,7 +10,7 @@ from text_classifier.reading import label_map
 from text_classifier.reading.columns import is_usual
 from text_classifier.reading.dialect import SEPARATORS, Dialect
 from text_classifier.reading.fields import SET_ENCODING
-from text_classifier.reading.table import OpenFile, column_name
+from text_classifier.reading.table import MOST_COLUMNS, OpenFile, column_name
 
 #: A record: its number, the number of its first line, and its fields.
 Record = tuple[int, int, list[str]]
@@ -77,8 +77,11 @@ def _readable(records: Iterable[Record]) -> Iterator[tuple[int, list[str]]]:
 def _has_columns(file: OpenFile, line: str) -> bool:
     """Whether a line is a header with the wanted columns, whatever separates them."""
     for separator in SEPARATORS:
+        names = line.split(separator, MOST_COLUMNS)
+        if len(names) > MOST_COLUMNS:
+            continue
         try:
-            file.choose([name.strip(' "') for name in line.split(separator)], ())
+            file.choose([name.strip(' "') for name in names], ())
         except DataError:
             continue
         return True

@@ -28,10 +28,14 @@ OBJECTS_FOR_COLUMNS = 1_000
 #: Nested objects have names with dots, to this depth, and this many in all.
 DEEPEST_NAME, MOST_NAMES = 8, 10_000
 
+#: Fields of an object of columns for each value in it: its columns have about the same indices.
+MOST_GAPS = 20
+
 #: Maximum length of a column that is read as a whole, in characters of its JSON text.
 LONGEST_COLUMN = 500_000_000
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+#: A string, or one that does not end.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+("|\\?$)', re.DOTALL)
 
 
 def is_lines(head: bytes, records_key: str) -> bool:
@@ -47,7 +51,7 @@ def is_lines(head: bytes, records_key: str) -> bool:
 
 def _goes_on(line: bytes) -> bool:
     """Whether an object may follow in the next line: after `{"data": [`, `{"data": [{...},` and `{"review":`."""
-    bare = _STRING.sub(b'""', line).rstrip()
+    bare = _STRING.sub(lambda found: b'""' if found[1] == b'"' else found[0], line).rstrip()
     return bare.endswith(b":") or (bare.endswith((b"[", b",")) and bare.count(b"[") > bare.count(b"]"))
 
 
@@ -122,7 +126,7 @@ def _list_of_rows(
 
     The object's other values go to `whole`. `prefix` is the object's own key, for a `records_key` with dots.
     """
-    wanted, held = file.options.records_key, ""
+    wanted, held, is_row = file.options.records_key, "", False
     for key in text.names():
         name = prefix + key
         if wanted.startswith(name + ".") and text.peek() == "{":
@@ -130,8 +134,9 @@ def _list_of_rows(
         elif text.peek() == "[" and wanted in ("", name):
             elements = text.elements()
             first = next(elements, None)
-            is_rows = isinstance(first, dict) and not _is_one_row(file, {**whole, key: [first]})
-            if not wanted and not is_rows:
+            # Once the object is found to be a row it is one, so the columns are compared at most three times.
+            is_row = is_row or (isinstance(first, dict) and _is_one_row(file, {**whole, key: [first]}))
+            if not wanted and (is_row or not isinstance(first, dict)):
                 whole[key] = [first, *_column(text, elements)] if text.row else []
                 continue
             if held:
@@ -172,6 +177,8 @@ def _turned(file: OpenFile, whole: Mapping[str, Any]) -> Iterator[Any]:
     elif values and all(isinstance(value, dict) for value in values):
         indices = dict.fromkeys(index for value in values for index in value)
         if all(index.isdecimal() for index in indices) or _has_columns(file, whole):
+            if len(indices) * len(values) > MOST_GAPS * (1_000 + sum(map(len, values))):
+                raise DataError(f"{file.name} has columns of different indices; write one JSON object per line")
             yield from ({name: value.get(index) for name, value in whole.items()} for index in indices)
         elif _is_one_row(file, whole):
             yield whole

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from text_classifier.contract.errors import DataError
 from text_classifier.reading.text_lines import LONGEST_LINE
+
+_VISIBLE = re.compile(r"[^ \t\r\n]")
 
 #: Characters of the longest token that a window may cut, other than a string: `-Infinity`, or an escape in a string.
 _LONGEST_TOKEN = 16
@@ -34,14 +37,15 @@ class JsonText:
 
     def _grow(self) -> bool:
         """Double the window, so that reading a long element takes linear time. False at the end of the text."""
-        more = ""
+        more, missing = list[str](), len(self._text) - self._position
         for block in self._text_blocks:
-            more += block
-            if len(more) > len(self._text) - self._position:
+            more.append(block)
+            missing -= len(block)
+            if missing < 0:
                 break
         if more:
             self._before += self._position
-            self._text = self._text[self._position :] + more
+            self._text = "".join((self._text[self._position :], *more))
             self._position = 0
         return bool(more)
 
@@ -53,13 +57,10 @@ class JsonText:
     def peek(self) -> str:
         """The next character that is not white space; empty at the end."""
         while True:
-            for position in range(self._position, len(self._text)):
-                if self._text[position] not in " \t\r\n":
-                    self._position = position
-                    return self._text[position]
-            self._position = len(self._text)
-            if not self._grow():
-                return ""
+            found = _VISIBLE.search(self._text, self._position)
+            self._position = found.start() if found else len(self._text)
+            if found or not self._grow():
+                return found[0] if found else ""
 
     def expect(self, character: str) -> None:
         """Skip this character. Raises ValueError when another one comes next, EOFError at the end."""

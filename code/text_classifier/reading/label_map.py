@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from text_classifier.contract.errors import SettingsError, listed, printable
 
@@ -51,7 +52,7 @@ class LabelMap:
             index = next((span.index for span in self.ranges if value in span), None)
         return -1 if index is None else index
 
-    @property
+    @cached_property
     def label_list(self) -> str:
         """The labels of the map, listed for messages."""
         return listed(sorted(self.index_of, key=natural), most=20)
@@ -111,9 +112,12 @@ def _pairs_of_json(text: str) -> Iterator[tuple[str, str]]:
 def _require_disjoint(index_of: dict[str, int], ranges: list[Range]) -> None:
     points = [Range(n, n, index) for label, index in index_of.items() if (n := number(label)) is not None]
     spans = sorted([*points, *ranges], key=lambda span: (span.low, span.high))
-    for position, span in enumerate(spans):
-        if any(span.low in earlier and earlier.index != span.index for earlier in spans[:position]):
+    reach: list[Range] = []  # the range that goes furthest, and that which does so of the other classes
+    for span in spans:
+        if any(span.low in earlier and earlier.index != span.index for earlier in reach):
             raise SettingsError(f"label_map puts {span.low:g} into two classes; remove it from one of them")
+        by_class = {each.index: each for each in sorted([*reach, span], key=lambda each: each.high)}
+        reach = sorted(by_class.values(), key=lambda each: each.high)[-2:]
 
 
 def normalize(label: str) -> str:

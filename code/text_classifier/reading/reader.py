@@ -6,7 +6,7 @@ No row is dropped silently: each is yielded, reported to `Problems`, or ends the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from text_classifier.contract.errors import DataError
@@ -14,9 +14,9 @@ from text_classifier.reading import arrow_files, delimited, json_files
 from text_classifier.reading.content import blocks
 from text_classifier.reading.encoding import as_utf8
 from text_classifier.reading.sources import SourceFile
-from text_classifier.reading.table import Choose, FileOptions, OpenFile, Problems, Row
+from text_classifier.reading.table import WHOLE, Block, Choose, FileOptions, OpenFile, Part, Report, Row
 
-_FORMATS = {
+_FORMATS: Mapping[str, Callable[[OpenFile], Iterator[Row | Block]]] = {
     "delimited": delimited.delimited_rows,
     "fasttext": delimited.fasttext_rows,
     "json lines": json_files.line_rows,
@@ -28,19 +28,32 @@ _FORMATS = {
 
 
 def open_rows(
-    source: SourceFile, options: FileOptions, choose: Choose, problems: Problems
-) -> tuple[OpenFile, Iterator[Row]]:
-    """A file, and all its rows. Raises DataError when the file as a whole cannot be read."""
+    source: SourceFile, options: FileOptions, choose: Choose, report: Report, part: Part = WHOLE
+) -> tuple[OpenFile, Iterator[Row | Block]]:
+    """A file, and the rows of a part of it. Raises DataError when the file as a whole cannot be read."""
     notes: list[str] = []
-    content = as_utf8(blocks(source.path, source.name), source.name, options.encoding, notes.append)
+    content = blocks(source.path, source.name, part.start, part.end)
+    if part.start == 0:
+        content = as_utf8(content, source.name, options.encoding, notes.append)
     head = next(content, b"")
-    file = OpenFile(source.path, source.name, itertools.chain([head], content), options, choose, problems, notes=notes)
-    read = _FORMATS[_format(head, source.name, options.records_key)]
+    file = OpenFile(
+        source.path, source.name, itertools.chain([head], content), options, choose, report, notes=notes, part=part
+    )
+    read = delimited.delimited_rows if part.layout else _FORMATS[_format(head, source.name, options.records_key)]
     return file, _with_partition(file, source.partition, read) if source.partition else read(file)
 
 
+def single_rows(rows: Iterable[Row | Block]) -> Iterator[Row]:
+    """The rows one by one, those of blocks too."""
+    for row in rows:
+        if isinstance(row, Block):
+            yield from row.rows()
+        else:
+            yield row
+
+
 def _with_partition(
-    file: OpenFile, partition: Mapping[str, str], read: Callable[[OpenFile], Iterator[Row]]
+    file: OpenFile, partition: Mapping[str, str], read: Callable[[OpenFile], Iterator[Row | Block]]
 ) -> Iterator[Row]:
     """The rows with the chosen columns of the partition, which the file itself does not have."""
     choose, added = file.choose, list[tuple[int, str]]()
@@ -52,7 +65,7 @@ def _with_partition(
         return [column for column in chosen if column not in of_folders]
 
     file.choose = choose_own
-    for number, line, fields in read(file):
+    for number, line, fields in single_rows(read(file)):
         row = list(fields)
         for index, value in added:
             row.insert(index, value)

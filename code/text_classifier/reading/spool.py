@@ -6,6 +6,8 @@ import os
 import tempfile
 from array import array
 
+import numpy as np
+
 from text_classifier.contract.errors import PlatformError
 
 
@@ -21,15 +23,23 @@ class Spool:
         try:
             self._file.write(text)
         except OSError as error:
-            raise _not_written(error) from None
+            raise not_written(error) from None
         self._offsets.append(self._offsets[-1] + len(text))
+
+    def extend(self, content: bytes, lengths: np.ndarray) -> None:
+        """Add the texts that `content` is composed of. Raises PlatformError when the disk is full."""
+        try:
+            self._file.write(content)
+        except OSError as error:
+            raise not_written(error) from None
+        self._offsets.frombytes((np.cumsum(lengths, dtype=np.int64) + self._offsets[-1]).tobytes())
 
     def flush(self) -> None:
         """Make all texts readable. Raises PlatformError when the disk is full."""
         try:
             self._file.flush()
         except OSError as error:
-            raise _not_written(error) from None
+            raise not_written(error) from None
 
     def read(self, row: int) -> str:
         """The text of a row, read from disk."""
@@ -37,7 +47,8 @@ class Spool:
         return os.pread(self._file.fileno(), end - start, start).decode()
 
 
-def _not_written(error: OSError) -> PlatformError:
+def not_written(error: OSError) -> PlatformError:
+    """The error that the disk is full."""
     return PlatformError(
         f"the texts cannot be written to {tempfile.gettempdir()} ({error.strerror}); give the job a larger volume, or "
         "set TMPDIR to a folder with more space"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from text_classifier.contract.errors import DataError
+from text_classifier.reading.dialect import Dialect
 
 #: Maximum length of a field, in characters: a longer one is most likely an unclosed quote.
 LONGEST_FIELD = 10_000_000
+
+#: Maximum number of columns: a header with more is most likely no header.
+MOST_COLUMNS = 10_000
 
 #: The value of a name that a JSON object lacks.
 MISSING = object()
@@ -29,11 +33,52 @@ class NoHeader(DataError):
     """A file of a channel lacks the header that an earlier one has."""
 
 
-class Problems(Protocol):
-    """Receives the rows that cannot be read."""
+class TooManyColumns(DataError):
+    """A file has more than MOST_COLUMNS columns."""
 
-    def add(self, place: str, reason: str, remedy: str = ...) -> None:
-        """Report a bad row. May raise DataError."""
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows, one a line, each field UTF-8 without NUL characters."""
+
+    number: int  #: of the first row
+    line: int
+    columns: Sequence[Sequence[bytes]]  #: the fields of each chosen column
+    is_ascii: bool
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def rows(self) -> Iterator[Row]:
+        """The rows one by one."""
+        for index, fields in enumerate(zip(*self.columns, strict=True)):
+            yield self.number + index, self.line + index, [field.decode() for field in fields]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the beginning of a file with separated fields says of all its rows."""
+
+    dialect: Dialect
+    header: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the lines of a file with separated fields, or a whole file of any kind."""
+
+    start: int = 0  #: offset in bytes, at a line's start
+    end: int | None = None  #: at a line's end; None for that of the file
+    layout: Layout | None = None  #: None to detect it
+
+
+WHOLE = Part()
+
+#: Picks the chosen fields out of a row.
+Pick = Callable[[Sequence[Any]], Sequence[Any]]
+
+#: Receives the number, the line, the reason and the remedy of a row that cannot be read.
+Report = Callable[[int, int, str, str], None]
 
 
 @dataclass(frozen=True)
@@ -59,9 +104,14 @@ class OpenFile:
     content: Iterable[bytes]  #: decompressed, text as UTF-8 without a byte order mark
     options: FileOptions
     choose: Choose
-    problems: Problems
+    report: Report
     unit: str = "line"  #: what row numbers count: "line", or "row" in a file without lines
     notes: list[str] = field(default_factory=list)  #: what the user should know, one sentence each
+    part: Part = WHOLE
+    layout: Layout | None = None  #: set when it is detected
+    records: int = 0  #: of a file with separated fields: records and lines read, complete with the last row
+    lines: int = 0
+    is_cut: bool = False  #: whether the part ends within a record
 
     def place(self, number: int, line: int) -> str:
         """A row's place for messages: `train/a.csv line 7`, or `train/a.csv row 6 (line 7)` where these differ."""
@@ -69,13 +119,18 @@ class OpenFile:
 
     def bad(self, number: int, line: int, reason: str, remedy: str = "fix or remove the row") -> None:
         """Report a row that cannot be read. May raise DataError."""
-        self.problems.add(self.place(number, line), reason, remedy)
+        self.report(number, line, reason, remedy)
 
-    def picker(self, columns: Sequence[str], first: Sequence[Any] = ()) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    def picker(self, columns: Sequence[str], first: Sequence[Any] = ()) -> Pick:
         """A function that picks the chosen fields out of a row with these columns.
 
-        Raises DataError when the file lacks a column, or has a chosen one twice.
+        Raises DataError when the file lacks a column, has a chosen one twice, or has more than MOST_COLUMNS.
         """
+        if len(columns) > MOST_COLUMNS:
+            raise TooManyColumns(
+                f"{self.name} has {len(columns):,} columns, and at most {MOST_COLUMNS:,} are read; keep those of the "
+                "text and the label, or set delimiter"
+            )
         header = [column_name(column) for column in columns]
         chosen = self.choose(header, first)
         repeated = next((column for column in chosen if header.count(column) > 1), None)

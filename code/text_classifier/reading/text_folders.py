@@ -9,7 +9,7 @@ from text_classifier.reading.columns import Columns
 from text_classifier.reading.content import blocks
 from text_classifier.reading.encoding import as_utf8
 from text_classifier.reading.sources import SourceFile
-from text_classifier.reading.table import LONGEST_FIELD, FileOptions
+from text_classifier.reading.table import LONGEST_FIELD, MOST_COLUMNS, FileOptions
 
 #: Files whose first line is searched for a header.
 _TRIED = 5
@@ -33,7 +33,10 @@ def is_text_folders(files: Sequence[SourceFile], columns: Columns, options: File
 def _has_header(file: SourceFile, columns: Columns, options: FileOptions) -> bool:
     first = next(_content(file, options), b"").partition(b"\n")[0]
     for separator in ("\t", ",", ";", "|"):
-        names = [name.strip().strip('"') for name in first.decode("utf-8", "replace").split(separator)]
+        parts = first.decode("utf-8", "replace").split(separator, MOST_COLUMNS)
+        if len(parts) > MOST_COLUMNS:
+            continue
+        names = [name.strip().strip('"') for name in parts]
         try:
             columns.choose(file.name, names)
         except DataError:

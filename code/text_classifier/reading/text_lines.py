@@ -19,6 +19,17 @@ _END_OF_FILE = b"\x1a"
 
 def lines(content: Iterable[bytes], name: str) -> Iterator[str]:
     """Lines without their line feeds; the last line may lack one. Raises DataError for a line that is too long."""
+    for block in line_blocks(content, name):
+        yield from decoded(block)
+
+
+def decoded(block: bytes) -> list[str]:
+    """The lines of a block of `line_blocks`."""
+    return block.decode("utf-8", "surrogateescape").split("\n")
+
+
+def line_blocks(content: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """Blocks of whole lines, each without its last line feed. Raises DataError for a line that is too long."""
     rest = b""
     lines_before = 0
     for block in content:
@@ -26,12 +37,12 @@ def lines(content: Iterable[bytes], name: str) -> Iterator[str]:
         if end < 0:
             rest += block
         else:
-            complete = (rest + block[:end]).decode("utf-8", "surrogateescape").split("\n")
-            yield from complete
-            lines_before += len(complete)
+            complete = rest + block[:end]
+            yield complete
+            lines_before += complete.count(b"\n") + 1
             rest = block[end + 1 :]
         if len(rest) > LONGEST_LINE:
             raise DataError(f"{name} line {lines_before + 1} is longer than {LONGEST_LINE:,} bytes; fix or remove it")
     rest = rest.rstrip(_END_OF_FILE)
     if rest:
-        yield rest.decode("utf-8", "surrogateescape")
+        yield rest

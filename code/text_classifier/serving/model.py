@@ -76,7 +76,8 @@ class ServedModel:
 
     def encode(self, texts: list[str]) -> tuple[list[list[int]], int]:
         """Token ids of each text, and how many texts were truncated."""
-        return self._encode(texts)
+        encoded = self._encode(texts)
+        return encoded.lists(), encoded.truncated
 
     def encode_to(self, texts: list[str], max_length: int | None, *, truncates: bool) -> list[list[int]]:
         """Token ids of each text, of at most `max_length` tokens.

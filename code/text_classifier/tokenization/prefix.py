@@ -7,17 +7,41 @@ space. Other tokenizers get whole texts.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 #: Length of the first prefix, per token. An English token of BERT's vocabulary has 4.5 characters on average.
 CHARACTERS_PER_TOKEN = 5
 
-#: Maps texts to the ids of each, and the number of texts that were truncated.
-Encode = Callable[[list[str]], tuple[list[list[int]], int]]
+
+@dataclass(frozen=True)
+class Encoded:
+    """The token ids of several texts, one after another."""
+
+    ids: np.ndarray  #: int32 [tokens]
+    counts: np.ndarray  #: tokens of each text, int64 [texts]
+    truncated: int  #: number of truncated texts
+
+    def lists(self) -> list[list[int]]:
+        """The ids of each text."""
+        ids, ends = self.ids.tolist(), np.cumsum(self.counts).tolist()
+        return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def encoded(rows: Sequence[Sequence[int]], truncated: int) -> Encoded:
+    """Encoded texts, of which each has a sequence of ids."""
+    counts = np.fromiter(map(len, rows), np.int64, len(rows))
+    return Encoded(np.fromiter(itertools.chain.from_iterable(rows), np.int32, int(counts.sum())), counts, truncated)
+
+
+#: Maps texts to their ids.
+Encode = Callable[[list[str]], Encoded]
 
 _NORMALIZERS = ("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents")
 _PRE_TOKENIZERS = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "ByteLevel")
@@ -32,7 +56,7 @@ def prefix_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encod
     backend = tokenizer.backend_tokenizer
     limit = CHARACTERS_PER_TOKEN * max_length if splits_at_spaces(json.loads(backend.to_str())) else None
 
-    def encode(texts: list[str]) -> tuple[list[list[int]], int]:
+    def encode(texts: list[str]) -> Encoded:
         prefixes = texts if limit is None else [safe_prefix(text, limit) for text in texts]
         encodings = backend.encode_batch_fast(prefixes)
         is_cut = [len(prefix) < len(text) for prefix, text in zip(prefixes, texts, strict=True)]
@@ -44,7 +68,7 @@ def prefix_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encod
             is_cut[row] or (len(encoding) >= max_length and bool(encoding.overflowing))
             for row, encoding in enumerate(encodings)
         )
-        return [encoding.ids for encoding in encodings], truncated
+        return encoded([encoding.ids for encoding in encodings], truncated)
 
     return encode
 

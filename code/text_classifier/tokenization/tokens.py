@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from text_classifier.contract.errors import SettingsError, printable
 from text_classifier.runtime.cpus import usable_cpus
-from text_classifier.tokenization.prefix import Encode, prefix_encoder
+from text_classifier.tokenization.prefix import Encode, Encoded, encoded, prefix_encoder
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
 #: Texts per call of the tokenizer.
@@ -59,14 +58,11 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_lengt
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     row = truncated = 0
     with tempfile.TemporaryFile() as file:  # the mapping outlives the closed file
-        for rows, truncated_in_chunk in _in_order(encode, texts):
-            flat = array("i")
-            for ids in rows:
-                flat.extend(ids)
-                row += 1
-                offsets[row] = len(ids)
-            file.write(flat)
-            truncated += truncated_in_chunk
+        for chunk in _in_order(encode, texts):
+            file.write(chunk.ids.data)
+            offsets[row + 1 : row + 1 + len(chunk.counts)] = chunk.counts
+            row += len(chunk.counts)
+            truncated += chunk.truncated
         file.flush()
         np.cumsum(offsets, out=offsets)
         return Tokens(_mapped(file, int(offsets[-1])), offsets, truncated)
@@ -81,11 +77,11 @@ def encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
     )
 
 
-def _in_order(encode: Encode, texts: Sequence[str]) -> Iterator[tuple[list[list[int]], int]]:
+def _in_order(encode: Encode, texts: Sequence[str]) -> Iterator[Encoded]:
     """Encode chunks in parallel, one per CPU; yields their results in order."""
     workers = max(2, usable_cpus())
     with ThreadPoolExecutor(workers) as pool:
-        chunks: deque[Future[tuple[list[list[int]], int]]] = deque()
+        chunks: deque[Future[Encoded]] = deque()
         for start in range(0, len(texts), CHUNK):
             if len(chunks) == workers:
                 yield chunks.popleft().result()
@@ -94,7 +90,7 @@ def _in_order(encode: Encode, texts: Sequence[str]) -> Iterator[tuple[list[list[
             yield chunks.popleft().result()
 
 
-def _encode_slice(encode: Encode, texts: Sequence[str], start: int) -> tuple[list[list[int]], int]:
+def _encode_slice(encode: Encode, texts: Sequence[str], start: int) -> Encoded:
     """Raises SettingsError for whatever the model's tokenizer raises on a text."""
     chunk = list(texts[start : start + CHUNK])
     try:
@@ -120,10 +116,10 @@ def _mapped(file: IO[bytes], count: int) -> np.ndarray:
 def _plain_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
     """Any tokenizer of transformers. It does not report truncation: rows of full length count as truncated."""
 
-    def encode(texts: list[str]) -> tuple[list[list[int]], int]:
+    def encode(texts: list[str]) -> Encoded:
         ids = tokenizer(
             texts, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
         )["input_ids"]
-        return ids, sum(len(row) >= max_length for row in ids)
+        return encoded(ids, sum(len(row) >= max_length for row in ids))
 
     return encode

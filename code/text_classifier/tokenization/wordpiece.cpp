@@ -209,13 +209,14 @@ void *make_tokenizer(const char *characters, const int64_t *starts, const int32_
     return tokenizer;
 }
 
-// ids: [rows, length], of the texts in `characters`, with the sequence's first and last id. counts: ids per text, or -1
-// for a text that has an added token. truncated: whether a text had more ids.
-void encode(void *handle, const char *characters, const int64_t *starts, int64_t rows, int64_t length, int32_t *ids,
-            int32_t *counts, uint8_t *truncated) {
+// ids: of the texts in `characters`, one after another, with the sequence's first and last id; there must be space for
+// rows * length. counts: ids per text, or -1 for a text that has an added token. truncated: whether a text had more ids.
+// Returns the number of ids.
+int64_t encode(void *handle, const char *characters, const int64_t *starts, int64_t rows, int64_t length, int32_t *ids,
+               int32_t *counts, uint8_t *truncated) {
     Tokenizer &tokenizer = *static_cast<Tokenizer *>(handle);
+    int32_t *to = ids;
     for (int64_t row = 0; row < rows; row++) {
-        int32_t *to = ids + row * length;
         RowEncoder encoder(tokenizer, to + 1, length - 2);
         const int64_t count = encoder.encode(characters + starts[row], starts[row + 1] - starts[row]);
         truncated[row] = encoder.is_truncated;
@@ -223,7 +224,9 @@ void encode(void *handle, const char *characters, const int64_t *starts, int64_t
         if (count == NONE) continue;
         to[0] = tokenizer.first;
         to[count + 1] = tokenizer.last;
+        to += count + 2;
     }
+    return to - ids;
 }
 
 void delete_tokenizer(void *handle) { delete static_cast<Tokenizer *>(handle); }

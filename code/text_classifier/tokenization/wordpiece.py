@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from text_classifier.contract.errors import PlatformError
 from text_classifier.ops.choice import VARIABLE, choice, reason_of, warn_once
 from text_classifier.ops.compile import library_path
-from text_classifier.tokenization.prefix import Encode, prefix_encoder
+from text_classifier.tokenization.prefix import Encode, Encoded, prefix_encoder
 
 
 def wordpiece_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode | None:
@@ -37,14 +37,18 @@ def wordpiece_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> En
     if native is None:
         return None
 
-    def encode(texts: list[str]) -> tuple[list[list[int]], int]:
-        ascii_rows = [row for row, text in enumerate(texts) if text.isascii()]
-        native_ids, truncated = native.encode([texts[row] for row in ascii_rows], max_length)
-        encoded = {row: ids for row, ids in zip(ascii_rows, native_ids, strict=True) if ids is not None}
-        remaining = [row for row in range(len(texts)) if row not in encoded]
-        fallback_ids, truncated_by_fallback = fallback([texts[row] for row in remaining])
-        encoded |= zip(remaining, fallback_ids, strict=True)
-        return [encoded[row] for row in range(len(texts))], truncated + truncated_by_fallback
+    def encode(texts: list[str]) -> Encoded:
+        is_done = np.fromiter(map(str.isascii, texts), bool, len(texts))
+        found = native.encode(texts if is_done.all() else [text for text in texts if text.isascii()], max_length)
+        is_done[is_done] = found.counts >= 0
+        if is_done.all():
+            return found
+        others = fallback([text for text, done in zip(texts, is_done.tolist(), strict=True) if not done])
+        counts = np.empty(len(texts), np.int64)
+        counts[is_done], counts[~is_done] = found.counts[found.counts >= 0], others.counts
+        ids, is_native = np.empty(counts.sum(), np.int32), np.repeat(is_done, counts)
+        ids[is_native], ids[~is_native] = found.ids, others.ids
+        return Encoded(ids, counts, found.truncated + others.truncated)
 
     return encode
 
@@ -63,7 +67,7 @@ def _checked(backend: dict[str, Any], ends: Sequence[int], fallback: Encode, max
         return None
     try:
         native = _Native(backend, ends)
-        if native.encode(CHECKED, max_length)[0] != fallback(CHECKED)[0]:
+        if not np.array_equal(native.encode(CHECKED, max_length).ids, fallback(CHECKED).ids):
             raise ArithmeticError("its ids are not those of the tokenizers library")
     except Exception as error:  # whatever is wrong with it, the library does its work
         reason = reason_of(error)
@@ -111,15 +115,14 @@ class _Native:
         )  # fmt: skip
         weakref.finalize(self, _library().delete_tokenizer, self._tokenizer)
 
-    def encode(self, texts: list[str], max_length: int) -> tuple[list[list[int] | None], int]:
-        """The ids of each ASCII text, None for one that has an added token; and how many texts were truncated."""
-        ids = np.empty((len(texts), max_length), dtype=np.int32)
+    def encode(self, texts: list[str], max_length: int) -> Encoded:
+        """The ids of ASCII texts; one that has an added token has none, and a count of -1."""
+        ids = np.empty(len(texts) * max_length, dtype=np.int32)
         counts, truncated = np.empty(len(texts), dtype=np.int32), np.empty(len(texts), dtype=np.uint8)
         characters, starts = "".join(texts).encode("ascii"), _pointer(_starts(list(map(len, texts))))
         outputs = _pointer(ids), _pointer(counts), _pointer(truncated)
-        _library().encode(self._tokenizer, characters, starts, len(texts), max_length, *outputs)
-        rows = [None if count < 0 else row[:count].tolist() for row, count in zip(ids, counts.tolist(), strict=True)]
-        return rows, int(truncated[counts >= 0].sum())
+        total = _library().encode(self._tokenizer, characters, starts, len(texts), max_length, *outputs)
+        return Encoded(ids[:total], counts.astype(np.int64), int(truncated[counts >= 0].sum()))
 
 
 @functools.cache
@@ -128,6 +131,7 @@ def _library() -> ctypes.CDLL:
     pointer, text, integer = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64
     library.make_tokenizer.restype = pointer
     library.make_tokenizer.argtypes = [text, pointer, pointer, integer, integer, text, *[integer] * 5]
+    library.encode.restype = integer
     library.encode.argtypes = [pointer, text, pointer, integer, integer, pointer, pointer, pointer]
     library.delete_tokenizer.argtypes = [pointer]
     return library

@@ -12,7 +12,7 @@ from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import Data, read_data
-from text_classifier.reading import channel as reading
+from text_classifier.reading import assembly
 from text_classifier.runtime.folders import JobFolders
 
 
@@ -76,7 +76,7 @@ def test_only_what_is_measured_needs_the_slice_column(job: Job, monkeypatch: pyt
     job.write("train", "a.tsv", table([("a", "0"), ("b", "1")]))
     job.write("validation", "a.jsonl", '{"text": "c", "label": 0, "kind": 7}\n{"text": "d", "label": 1}\n')
     assert read(job, slice_column="kind").splits["validation"].slice_values == ("7", "")
-    monkeypatch.setattr(reading, "MOST_SLICES", 1)
+    monkeypatch.setattr(assembly, "MOST_SLICES", 1)
     with pytest.raises(DataError, match="validation/a.jsonl has more than 1 values in column 'kind'; choose another"):
         read(job, slice_column="kind")
 

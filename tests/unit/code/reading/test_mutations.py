@@ -43,6 +43,7 @@ class Counter:
     """Bad rows are counted, and end nothing."""
 
     def __init__(self) -> None:
+        self.skips = True
         self.count = 0
 
     def add(self, place: str, reason: str, remedy: str = "") -> None:

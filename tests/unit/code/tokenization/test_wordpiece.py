@@ -81,9 +81,10 @@ def without_symbol(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def wrong(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    def encode(tokenizer: Any, characters: Any, starts: Any, count: int, length: int, found: Any, *rest: Any) -> None:
-        NATIVE.encode(tokenizer, characters, starts, count, length, found, *rest)
+    def encode(tokenizer: Any, characters: Any, starts: Any, count: int, length: int, found: Any, *rest: Any) -> int:
+        total: int = NATIVE.encode(tokenizer, characters, starts, count, length, found, *rest)
         ctypes.cast(found, ctypes.POINTER(ctypes.c_int32))[1] += 1  # after [CLS] of the first text
+        return total
 
     library = SimpleNamespace(
         make_tokenizer=NATIVE.make_tokenizer, encode=encode, delete_tokenizer=NATIVE.delete_tokenizer

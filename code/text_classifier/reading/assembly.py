@@ -1,0 +1,212 @@
+"""The rows of a channel, joined from the batches of its files."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from text_classifier.contract.errors import DataError, listed
+from text_classifier.reading.bad_rows import BadRows
+from text_classifier.reading.batch import Batch
+from text_classifier.reading.columns import Columns
+from text_classifier.reading.disk import DiskCheck
+from text_classifier.reading.fields import BadRow, Unlabelled
+from text_classifier.reading.label_map import LabelMap
+from text_classifier.reading.labels import LabelReader
+from text_classifier.reading.piece import End
+from text_classifier.reading.rows import Lookup, Rows
+from text_classifier.reading.sources import Source, SourceFile
+from text_classifier.reading.spool import Spool
+from text_classifier.reading.table import place
+
+#: Maximum number of slices.
+MOST_SLICES = 10_000
+
+#: Maximum number of notes on the files of a split.
+SHOWN = 20
+
+
+class Assembly:
+    """Joins batches to the rows of a channel: what they are is independent of how its files were divided.
+
+    Files and their batches come in order.
+    """
+
+    def __init__(self, columns: Columns, labels: LabelReader, bad: BadRows, *, drops_unlabelled: bool) -> None:
+        self._columns = columns
+        self._labels = labels
+        self._bad = bad
+        self._drops_unlabelled = drops_unlabelled
+        self._spool = Spool()
+        self._ids = Spool() if columns.id else None
+        self._codes: array[Any] = array(labels.typecode)
+        self._numbers, self._lines, self._characters = array("I"), array("I"), array("I")
+        self._exact, self._near, self._groups = array("Q"), array("Q"), array("Q")
+        self._slices = array("q")
+        self._slice_values: dict[str, int] = {}
+        self._files: list[str] = []  # name and unit, as in `train/a.tsv line`
+        self._starts: list[int] = []  # index of each file's first row
+        self._empty: list[str] = []  # names of files without rows
+        self._notes: dict[str, int] = {}  # in order, and in how many files
+        self._disk = DiskCheck()
+        self.dropped = 0
+        self.unlabelled = 0
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @property
+    def seen(self) -> int:
+        """The rows that could be read, those that were dropped included."""
+        return len(self) + self.dropped + self.unlabelled
+
+    def add_file(self, source: SourceFile, batches: Iterable[Batch | End]) -> None:
+        """Add the rows of a file, of which the batches may come in several parts. Raises DataError."""
+        self._files.append(f"{source.name} line")
+        self._starts.append(len(self))
+        rows_before = self.seen + self._bad.count
+        number = line = 0  # before the part
+        notes: dict[str, None] = {}
+        for batch in batches:
+            self._files[-1] = f"{source.name} {batch.unit or 'line'}"
+            if isinstance(batch, Batch):
+                self._add(batch, source.name, number, line)
+                continue
+            if batch.error:
+                raise batch.error
+            number, line = number + batch.records, line + batch.lines
+            notes |= dict.fromkeys(batch.notes)
+        for note in notes:
+            self._notes[note] = self._notes.get(note, 0) + 1
+        self._bad.end_file()
+        if len(self._slice_values) > MOST_SLICES:
+            column = self._columns.slice
+            raise DataError(
+                f"{source.name} has more than {MOST_SLICES:,} values in column {column!r}; choose another slice_column"
+            )
+        if self.seen + self._bad.count == rows_before:
+            self._empty.append(source.name)  # Spark leaves such parts
+
+    def _add(self, batch: Batch, name: str, number: int, line: int) -> None:
+        """Add the rows of a batch; `number` and `line` come before the part that it is of."""
+        codes = [self._code(value, batch.label_column) for value in batch.labels]
+        if batch.problems or any(map(_is_odd, codes)) or any(isinstance(each, BadRow) for each in batch.more):
+            batch = batch.take(self._good(batch, codes, name, number, line))
+        self._disk.require(len(batch.content))
+        self._spool.extend(batch.content, batch.lengths)
+        code_of = np.array([0 if _is_odd(code) else code for code in codes], self._codes.typecode)
+        self._codes.frombytes(code_of[batch.label_of].tobytes())
+        for whole, column in (
+            (self._numbers, batch.numbers + number), (self._lines, batch.lines + line),
+            (self._characters, batch.characters), (self._exact, batch.exact), (self._near, batch.near),
+        ):  # fmt: skip
+            whole.frombytes(column.astype(whole.typecode).tobytes())
+        for more in batch.more:
+            assert not isinstance(more, BadRow)
+            group, value, identity = more
+            if self._columns.group:
+                self._groups.append(group)
+            if self._columns.slice:
+                self._slices.append(self._slice_values.setdefault(value, len(self._slice_values)))
+            if self._ids is not None:
+                self._ids.append(identity)
+
+    def _good(self, batch: Batch, codes: Sequence[Any], name: str, number: int, line: int) -> np.ndarray:
+        """The indices of the rows to keep. Reports the others in order. Raises DataError."""
+        keeps = np.ones(len(batch), dtype=bool)
+        odd = np.array([_is_odd(code) for code in codes], dtype=bool)[batch.label_of]
+        odd |= np.array([isinstance(each, BadRow) for each in batch.more] or False)
+        problems = iter([*batch.problems, None])
+        problem = next(problems)
+        for row in [*np.flatnonzero(odd).tolist(), len(batch)]:
+            while problem and problem.index <= row:
+                self._bad.add(
+                    _where(name, batch.unit, number + problem.number, line + problem.line), problem.reason,
+                    problem.remedy,
+                )  # fmt: skip
+                problem = next(problems)
+            if row < len(batch):
+                where = _where(name, batch.unit, number + int(batch.numbers[row]), line + int(batch.lines[row]))
+                keeps[row] = False
+                self._leave_out(codes[batch.label_of[row]], batch.more[row] if batch.more else None, where, batch.unit)
+        return np.flatnonzero(keeps)
+
+    def _leave_out(self, code: Any, more: Any, where: str, unit: str) -> None:
+        """Count or report a row that is not kept, because of its label, or else of its group, slice or id."""
+        if code is None:
+            self.dropped += 1
+        elif isinstance(code, Unlabelled) and self._drops_unlabelled:
+            self.unlabelled += 1
+        elif isinstance(code, DataError):  # too many labels: not the fault of a single row
+            raise DataError(f"{where}: {code}") if unit else code
+        else:
+            problem = code if isinstance(code, BadRow) else more
+            self._bad.add(where, str(problem), problem.remedy)
+
+    def _code(self, value: Any, column: str) -> int | float | Exception | None:
+        """The code of a label; None for a row to drop, and an exception for one that cannot be used."""
+        if type(value) is str and (code := self._labels.codes.get(value)) is not None:
+            return code
+        try:
+            return self._labels.read(value, column)
+        except (BadRow, DataError) as error:
+            return error
+
+    def finish(self, source: Source) -> tuple[Rows, LabelMap]:
+        """All rows of the split and the label map, after the last file. Raises DataError."""
+        name = source.name
+        if not self.seen:
+            raise DataError(f"{self._empty[0] if self._empty else name} has no rows; add a header and at least one row")
+        if not len(self) and not self.dropped:
+            raise DataError(f"no row of {name} has a label; set label_column to the column of the labels")
+        if not len(self):
+            raise DataError(
+                f"no row of {name} has a label that is in label_map; its labels are {self._labels.label_list}"
+            )
+        if not any(self._characters):
+            raise DataError(f"all texts of {name} are empty; set text_columns to the columns of the text")
+        self._spool.flush()
+        if self._ids is not None:
+            self._ids.flush()
+        rows = np.arange(len(self))
+        label_map, targets = self._labels.targets(np.asarray(self._codes))
+        return Rows(
+            texts=Lookup(self._spool.read, rows),
+            places=Lookup(self._place, rows),
+            ids=Lookup(self._ids.read, rows) if self._ids is not None else None,
+            targets=targets,
+            characters=np.asarray(self._characters),
+            exact=np.asarray(self._exact),
+            near=np.asarray(self._near),
+            groups=np.asarray(self._groups),
+            slices=np.asarray(self._slices),
+            slice_values=tuple(self._slice_values),
+            dropped=self.dropped,
+            unlabelled=self.unlabelled,
+            notes=(*source.notes, *self._all_notes(name), *self._labels.notes),
+        ), label_map
+
+    def _all_notes(self, channel: str) -> list[str]:
+        """The notes on the files, equal ones once."""
+        notes = [f"{note} (in {files:,} files)" if files > 1 else note for note, files in self._notes.items()]
+        if self._empty:
+            notes.append(f"WARNING: {channel} has files without rows: {listed(self._empty)}")
+        more = [f"and {len(notes) - SHOWN:,} more notes on the files of {channel}"] if len(notes) > SHOWN else []
+        return [*notes[:SHOWN], *more]
+
+    def _place(self, row: int) -> str:
+        return place(self._files[bisect_right(self._starts, row) - 1], self._numbers[row], self._lines[row])
+
+
+def _is_odd(code: Any) -> bool:
+    """Whether a label has no code."""
+    return code is None or isinstance(code, Exception)
+
+
+def _where(name: str, unit: str, number: int, line: int) -> str:
+    """A row's place for messages. A text file is a row."""
+    return place(f"{name} {unit}", number, line) if unit else name

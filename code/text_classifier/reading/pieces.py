@@ -1,0 +1,122 @@
+"""The files of a channel, divided into pieces: each process reads some, in any order, and they are joined in theirs.
+
+A large plain file with separated fields is divided where a record seems to start. Whether one does is known when the
+piece before has been read: if that one ends within a record, the rest of the file is read anew as one piece.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from text_classifier.contract.errors import JobError
+from text_classifier.reading import dialect as dialects
+from text_classifier.reading.bad_rows import NAMED
+from text_classifier.reading.batch import Collector
+from text_classifier.reading.content import is_compressed
+from text_classifier.reading.encoding import is_utf8
+from text_classifier.reading.piece import Chooser, Header, Job, Piece
+from text_classifier.reading.reader import open_rows
+from text_classifier.reading.sources import SourceFile
+from text_classifier.reading.table import WHOLE, Layout, Part
+from text_classifier.reading.text_lines import decoded
+
+#: Bytes of a part of a file, and of the small files that one process reads in one go.
+PART = 8 << 20
+
+#: A file is divided if it is this share of what a process has to read.
+_LARGE_SHARE = 0.25
+
+#: Bytes after a part's end within which a record must start, lines tried, and records that must have all fields.
+_WINDOW, _TRIED, _RECORDS = 1 << 18, 200, 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """Pieces that a process reads one after another."""
+
+    pieces: tuple[tuple[int, Piece], ...]  #: each with the index of its file
+    header: Header | None  #: of the channel's first file with rows, if an earlier one
+
+
+def tasks(files: Sequence[SourceFile], job: Job, processes: int) -> Iterator[Task]:
+    """All pieces of the files, in order."""
+    sizes = [file.path.stat().st_size for file in files]
+    large = max(2 * PART, int(sum(sizes) / processes * _LARGE_SHARE))
+    header: Header | None = None
+    is_known = job.is_text_folders
+    small: list[tuple[int, Piece]] = []
+    small_bytes = 0
+    for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
+        layout, header_before = None, header
+        if not job.is_text_folders and (size >= large or not is_known):
+            header, layout, is_known = _look(file, job, header)
+        parts = _parts(file, size, layout) if size >= large and layout else [WHOLE]
+        if small and (len(parts) > 1 or small_bytes + size > PART or header_before != header):
+            yield Task(tuple(small), header_before)
+            small, small_bytes = [], 0
+        if len(parts) > 1 or header_before != header:
+            yield from (Task(((index, Piece(file, part)),), header_before) for part in parts)
+        else:
+            small.append((index, Piece(file)))
+            small_bytes += size
+    if small:
+        yield Task(tuple(small), header)
+
+
+def _look(file: SourceFile, job: Job, header: Header | None) -> tuple[Header | None, Layout | None, bool]:
+    """The channel's header after a file, the layout of one that may be divided, and whether the header is known now."""
+    choose = Chooser(file.name, job.columns, header, collector := Collector(None if job.skips else NAMED))
+    try:
+        opened, rows = open_rows(file, job.options, choose, collector.add_problem)
+        next(rows, None)
+    except JobError:
+        return header, None, True  # whoever reads the file says what is wrong, and later ones are not needed
+    with file.path.open("rb") as raw:
+        may_divide = not is_compressed(file.path) and is_utf8(raw.read(4), job.options.encoding)
+    return choose.header, opened.layout if may_divide else None, choose.header is not None
+
+
+def _parts(file: SourceFile, size: int, layout: Layout) -> list[Part]:
+    """The parts of a file. Each but the first seems to start with a record."""
+    starts = [0]
+    with file.path.open("rb") as raw:
+        for target in range(PART, size - PART // 2, PART):
+            raw.seek(max(target, starts[-1]))
+            start = raw.tell()
+            offset = record_start(raw.read(_WINDOW), layout)
+            if offset is not None:
+                starts.append(start + offset)
+    ends = [*starts[1:], None]
+    return [Part(start, end, layout) for start, end in zip(starts, ends, strict=True)]
+
+
+def record_start(window: bytes, layout: Layout) -> int | None:
+    """The offset of the first line below the first one with which a record seems to start; None if there is none."""
+    lines = decoded(window)[:-1]
+    offset = 0
+    for number in range(1, min(len(lines), _TRIED)):
+        offset += len(lines[number - 1].encode("utf-8", "surrogateescape")) + 1
+        if not layout.dialect.is_quoted or _is_start(lines[number:], layout):
+            return offset
+    return None
+
+
+def _is_start(lines: Sequence[str], layout: Layout) -> bool:
+    """Whether these lines begin with records of all fields, in which quotes come in pairs."""
+    fed: list[str] = []
+
+    def feed() -> Iterator[str]:
+        for line in dialects.quotes(lines, layout.dialect):
+            fed.append(line)
+            yield line + "\n"
+
+    try:
+        for record in itertools.islice(csv.reader(feed(), strict=True, delimiter=layout.dialect.delimiter), _RECORDS):
+            if len(record) != len(layout.header) or sum(line.count('"') for line in fed) % 2:
+                return False
+    except csv.Error:
+        return False
+    return True

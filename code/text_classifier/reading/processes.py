@@ -1,0 +1,125 @@
+"""Reads the files of a channel with all CPUs, or in this process if they are small."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from queue import Queue
+from typing import IO
+
+from text_classifier.reading.batch import Batch
+from text_classifier.reading.piece import End, Header, Job, Piece, read_piece
+from text_classifier.reading.pieces import Task, tasks
+from text_classifier.reading.sources import SourceFile
+from text_classifier.reading.table import Part
+from text_classifier.reading.worker import Found, Worker
+from text_classifier.runtime.cpus import usable_cpus
+from text_classifier.runtime.heartbeat import progress
+
+#: Bytes of files up to which no processes are started.
+SMALL = 48 << 20
+
+
+def read_files(
+    files: Sequence[SourceFile], job: Job
+) -> Generator[tuple[SourceFile, Iterable[Batch | End]], None, None]:
+    """Yield each file with its batches, in order. All batches of a file must be taken before the next one.
+
+    Closing it ends the processes.
+    """
+    processes = process_count(files)
+    todo = list(tasks(files, job, processes)) if processes > 1 else []
+    found = _by_processes(todo, job, min(processes, len(todo))) if len(todo) > 1 else _here(files, job)
+    progress.total = sum(file.path.stat().st_size for file in files)
+    try:
+        for index, batches in itertools.groupby(found, key=lambda pair: pair[0]):
+            yield files[index], (_counted(batch) for _, batch in batches)
+    finally:
+        found.close()  # ends the processes, also where a row has ended the reading
+        progress.rows = progress.done = progress.total = 0
+
+
+def _counted(batch: Batch | End) -> Batch | End:
+    if isinstance(batch, Batch):
+        progress.rows += len(batch)
+    else:
+        progress.done += batch.size
+    return batch
+
+
+def process_count(files: Sequence[SourceFile]) -> int:
+    """The processes that read: one for each CPU of this process's share, or this one alone."""
+    if sum(file.path.stat().st_size for file in files) < SMALL:
+        return 1
+    return max(1, usable_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _here(files: Sequence[SourceFile], job: Job) -> Generator[tuple[int, Batch | End], None, None]:
+    header: Header | None = None
+    for index, file in enumerate(files):
+        for batch in read_piece(Piece(file), job, header):
+            if isinstance(batch, End):
+                header = header or batch.header
+            yield index, batch
+
+
+class _Reading:
+    """A task that a process works on, which writes the texts to a file of this process's."""
+
+    def __init__(self, threads: ThreadPoolExecutor, idle: Queue[Worker], task: Task) -> None:
+        self.task = task
+        self._texts: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when they are taken
+        self._future: Future[Found] = threads.submit(self._read, idle)
+
+    def _read(self, idle: Queue[Worker]) -> Found:
+        worker = idle.get()
+        try:
+            return worker.read(self.task, self._texts)
+        finally:
+            idle.put(worker)
+
+    def found(self) -> Iterator[tuple[int, Batch | End]]:
+        """What was read. Raises PlatformError when the process was killed."""
+        found = self._future.result()
+        with self._texts:
+            self._texts.seek(0)
+            for index, batch in found:
+                if isinstance(batch, Batch):
+                    batch = replace(batch, content=self._texts.read(int(batch.lengths.sum())))
+                yield index, batch
+
+
+def _by_processes(todo: Sequence[Task], job: Job, processes: int) -> Generator[tuple[int, Batch | End], None, None]:
+    workers = [Worker(job) for _ in range(processes)]
+    idle: Queue[Worker] = Queue()
+    for worker in workers:
+        idle.put(worker)
+    threads = ThreadPoolExecutor(processes)  # each waits for a worker
+    try:
+        readings: deque[_Reading] = deque()
+        waiting = iter(todo)
+        divided_wrongly = None  # index of a file
+        while True:
+            while len(readings) < 2 * processes + 1 and (task := next(waiting, None)):
+                readings.append(_Reading(threads, idle, task))
+            if not readings:
+                return
+            reading = readings.popleft()
+            if reading.task.pieces[0][0] == divided_wrongly:
+                continue
+            for index, batch in reading.found():
+                yield index, batch
+                if isinstance(batch, End) and batch.cut_at is not None:
+                    divided_wrongly = index
+                    piece = reading.task.pieces[0][1]
+                    rest = replace(piece, part=Part(batch.cut_at, None, piece.part.layout))
+                    yield from _Reading(threads, idle, Task(((index, rest),), reading.task.header)).found()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.close()
