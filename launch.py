@@ -10,12 +10,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from launcher.cli import arguments
 from launcher.cli.commands import COMMANDS
 from launcher.errors import COMPLETED, FAILED, LOST_CONTACT, REFUSED, SIGNAL, WRONG_USE, JobFailed, LostContact, Refused
-from launcher.local import image_commands, local_job, server
+from launcher.local import comparison, comparison_page, image_commands, local_job, server
 from launcher.plan import bill, checks, inputs, search, submission
 from launcher.signals import Aborted, Interrupted
 
@@ -108,6 +109,30 @@ def serve(options: argparse.Namespace) -> int:
     return COMPLETED
 
 
+def compare(options: argparse.Namespace) -> int:
+    """`launch.py compare`: two runs side by side."""
+    runs = [comparison.load(_metrics_of(name, options)) for name in (options.first, options.second)]
+    tables = comparison.tables(*runs)
+    page = options.output or comparison.PAGES / comparison_page.file_name(*runs)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(comparison_page.as_page(tables, *runs), encoding="utf-8", errors="backslashreplace")
+    print(comparison_page.as_text(tables))
+    print(f"\npage  {local_job.relative(page)}")
+    return COMPLETED
+
+
+def _metrics_of(run: str, options: argparse.Namespace) -> Path:
+    """The metrics.json of a run; a job whose results are not here is downloaded."""
+    if found := comparison.find(run):
+        return found
+    from launcher.aws import commands
+
+    commands.download(argparse.Namespace(job=run, to=None, region=options.region, json=False))
+    if found := comparison.find(run):
+        return found
+    raise Refused(f"job {run} left no metrics; see `launch.py logs {run}`")
+
+
 def plan(options: argparse.Namespace) -> int:
     """`launch.py plan`: print what the job reads, writes and costs and, unless skipped, the findings of doctor."""
     if inputs.s3_sources(options) and not options.skip_checks:
@@ -173,6 +198,7 @@ FUNCTIONS = dict.fromkeys(COMMANDS, run_on_aws) | {
     "check": check,
     "predict": predict,
     "serve": serve,
+    "compare": compare,
     "plan": plan,
 }
 

@@ -22,7 +22,7 @@ from text_classifier.modeling.layers import freeze
 from text_classifier.modeling.load import load_model, make_classifier
 from text_classifier.modeling.precision import Precision
 from text_classifier.results import artifact
-from text_classifier.results.evaluated import Evaluated, Measured
+from text_classifier.results.evaluated import MEASURED, MOST_JUDGED, Evaluated
 from text_classifier.results.write import Results, Stage, report_stages
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
@@ -136,15 +136,15 @@ class Job:
         return trained
 
     def evaluate(self, trained: Training) -> Evaluated:
-        """The logits of the validation rows and, with a test channel, of the test rows; none after a stop.
+        """The logits of the validation rows, of the test rows and of few training rows; none after a stop.
 
         The model is whole by now: in a single process an error here (long test texts and little memory) costs the
         metrics of the split and not the model.
         """
-        logits: dict[Measured, np.ndarray] = {}
-        names: tuple[Measured, ...] = ("validation", "test")
-        for name in names:
-            if name in self.splits and not trained.is_stopped:
+        logits: dict[str, np.ndarray] = {}
+        judged = {name: split for name, split in self.splits.items() if name != "train" or len(split) <= MOST_JUDGED}
+        for name in ("validation", "test", "train"):
+            if name in judged and not trained.is_stopped:
                 split = self.splits[name]
                 try:
                     with working(f"evaluating the {name} rows"):
@@ -164,20 +164,23 @@ class Job:
             classes=self.classes,
             rows=self.data.splits,
             lengths={name: split.tokens.lengths for name, split in self.splits.items()},
-            logits=logits,
+            logits={name: logits[name] for name in MEASURED if name in logits},
+            training_logits=logits.get("train"),
+            seed=self.settings.seed,
             full_lengths=self.full_lengths,
         )
 
     def save(self, trained: Training, evaluated: Evaluated) -> Results:
         """Write the model, on rank 0 only. Returns the input of the report's stages."""
         model, output = self.folders.model, self.folders.output_data
+        judged = evaluated.temperature
         manifest = artifact.manifest(
             self.folders,
             self.settings,
             self.model,
             self.classes,
             trained,
-            evaluated.temperature,
+            judged.recommended if judged else None,
             evaluated.thresholds if self.settings.thresholds == "fitted" else None,
         )
         artifact.write_model(model, self.model, self.tokenizer, manifest)

@@ -201,6 +201,18 @@ COMMANDS: Mapping[str, Command] = {
         extra=(Option("to", "folder to create (default: build/jobs/JOB)", Path, "FOLDER", in_file=False),),
         arguments=(JOB_NAME,),
     ),
+    "compare": Command(
+        "compare two runs: the settings that differ and the metrics, on the terminal and as one HTML page",
+        ("compare my-job other-job", "compare build/local/demo results/metrics.json --output comparison.html"),
+        extra=(
+            Option("output", "page to write (default: build/compare/FIRST-SECOND.html)", Path, "FILE", in_file=False),
+        ),
+        arguments=(
+            Argument("first", "name of a job, a metrics.json or a folder with one; a job is downloaded if need be"),
+            Argument("second", "what to compare it with"),
+        ),
+        prints_json=False,
+    ),
     "deploy": Command(
         "create an endpoint for the model of a job, or for a model.tar.gz in S3, and wait until it is in service",
         (

@@ -22,6 +22,7 @@ from text_classifier.contract.errors import SettingsError
 SCHEMA_VERSION = 1
 
 METRICS, MANIFEST, DATA_REPORT = "metrics.json", "training_manifest.json", "data_report.json"
+LABEL_ISSUES = "label_issues.csv"
 
 #: Keys of objects; the second part is the placeholder in a documented path.
 Split = Annotated[str, "split"]
@@ -124,8 +125,23 @@ class CalibrationBin(TypedDict):
     accuracy: Annotated[float, "Share of the bin's rows with the right class"]
 
 
+class CrossFit(TypedDict):
+    """Each row judged by a temperature that was fitted on the other folds."""
+
+    rows: Annotated[int, "Validation rows judged; of many, a sample"]
+    log_loss_difference: Annotated[float, "Log loss with the temperature minus log loss without it"]
+    log_loss_difference_interval: Interval
+    error: Annotated[float, "ECE without the temperature"]
+    error_at_temperature: Annotated[float, "ECE with the temperature"]
+    error_difference_interval: Interval
+
+
 class Calibration(TypedDict):
-    temperature: Annotated[float, "Fitted on the validation rows"]
+    temperature: Annotated[float, "Fitted on the validation rows; `recommended_temperature` says whether it helps"]
+    recommended_temperature: NotRequired[Annotated[float, "As `temperature` of the manifest; validation rows only"]]
+    cross_fitted: NotRequired[
+        Annotated[CrossFit, "What a temperature brings, by cross-fitting; only of 20 or more validation rows"]
+    ]
     error: Annotated[float, "Expected calibration error (ECE)"]
     error_at_temperature: Annotated[float, "ECE with the logits divided by the temperature"]
     log_loss_at_temperature: Annotated[float, "Log loss with the logits divided by the temperature"]
@@ -191,6 +207,12 @@ class SplitMetrics(Part):
             "test rows judge them; only with `thresholds=fitted`",
         ]
     ]
+    class_thresholds: NotRequired[
+        Annotated[
+            dict[Class, list[Threshold]],
+            "Thresholds for each of 3 to 200 classes, or of at most 200 labels, against all others",
+        ]
+    ]
     by_length: Annotated[list[LengthSlice], "Up to four slices by length, of about equally many rows"]
     by_slice: NotRequired[Annotated[list[ColumnSlice], "Slices by `slice_column`, largest first; only if it is set"]]
 
@@ -242,9 +264,25 @@ class OnnxFailure(TypedDict):
 
 
 class BaseModel(TypedDict):
-    name: Annotated[str, "`model_name`, or `model channel`"]
+    name: Annotated[str, "`model_name`; of a model channel the name that its files give, else `model channel`"]
     architecture: Annotated[str, "transformers' model_type"]
     revision: Annotated[str | None, "Commit on the Hub; null for a model channel"]
+    source: NotRequired[
+        Annotated[
+            Literal["hub", "config.json", "model card", "unknown"],
+            "Where the name is from; all but `hub`: model channel",
+        ]
+    ]
+
+
+class Run(TypedDict):
+    finished: Annotated[str, "When the model was saved: date and time (UTC, ISO 8601)"]
+    minutes: Annotated[float, "Until then, since the job last started"]
+    instance_type: Annotated[str | None, "Instance type; null if it is not known"]
+    hosts: Annotated[int, "Hosts"]
+    processor: Annotated[str | None, "Name of the processor"]
+    gpu: Annotated[str | None, "Name of the first GPU; null without one"]
+    gpus: Annotated[int, "GPUs of a host"]
 
 
 class InputFile(TypedDict):
@@ -265,7 +303,9 @@ class Manifest(TypedDict):
     epoch: Annotated[int, "The epoch whose weights these are, from 1; 0 if nothing was evaluated"]
     stopped_early_after: NotRequired[Annotated[int, "Evaluation after which `early_stopping_patience` ended training"]]
     classes: Annotated[list[str], "Class names in the order of the model's outputs"]
-    temperature: Annotated[float | None, "Divide the logits by it for calibrated probabilities; null if not fitted"]
+    temperature: Annotated[
+        float | None, "Divide the logits by it for calibrated probabilities; 1 if none is needed, null if not fitted"
+    ]
     thresholds: NotRequired[
         Annotated[
             dict[Class, float] | None,
@@ -280,6 +320,7 @@ class Manifest(TypedDict):
     code_revision: Annotated[str | None, "Git commit that the image was built from"]
     image_digest: Annotated[str | None, "Digest of the image, if whoever started the job passed it on"]
     training_job: Annotated[str | None, "Name of the SageMaker training job"]
+    run: NotRequired[Annotated[Run, "Time and machine"]]
     versions: Annotated[Versions, "Versions of the main libraries"]
     operations: NotRequired[Operations]
 
@@ -349,12 +390,35 @@ Prediction = TypedDict(
     },
 )
 
+
+class LabelIssue(TypedDict):
+    row: Annotated[str, "File and line (or row) of the text"]
+    id: NotRequired[Annotated[str, "Value of `id_column`, if it is set"]]
+    basis: Annotated[
+        Literal["out-of-sample", "in-sample"],
+        "Training rows are in-sample: the model has learned them, which hides some of their mistakes",
+    ]
+    label: Annotated[str, "The given class, labels or number"]
+    predicted: Annotated[str, "The predicted class, labels or number"]
+    doubted_label: NotRequired[Annotated[str, "The label that is furthest off; multi_label only"]]
+    probability_of_label: NotRequired[
+        Annotated[
+            float, "Probability of the given class (multi_label: that `doubted_label` is as given); not with regression"
+        ]
+    ]
+    error: NotRequired[Annotated[float, "Predicted minus given number; regression only"]]
+    standardized_error: NotRequired[
+        Annotated[float, "The error's size in root mean squared errors of the split; regression only"]
+    ]
+
+
 FILES: Mapping[str, Any] = {
     METRICS: Metrics,
     "metrics by name": Scores,
     MANIFEST: Manifest,
     DATA_REPORT: DataReport,
     "predictions_*.csv and the output of predict": Prediction,
+    LABEL_ISSUES: LabelIssue,
 }
 
 Content = TypeVar("Content")
@@ -396,3 +460,9 @@ def csv_header(classes: Sequence[str], *, has_ids: bool, has_labels: bool, ranks
         elif name not in absent:
             columns.append(name)
     return columns
+
+
+def issue_header(doubt_columns: Sequence[str], *, has_ids: bool) -> list[str]:
+    """The columns of label_issues.csv; `doubt_columns` are those of the task."""
+    optional = LabelIssue.__optional_keys__ - set(doubt_columns) - ({"id"} if has_ids else set())
+    return [name for name in LabelIssue.__annotations__ if name not in optional]

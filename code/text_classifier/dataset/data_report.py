@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from text_classifier.contract.errors import printable
+from text_classifier.contract.errors import listed, printable
 from text_classifier.contract.schema import (
     DATA_REPORT,
     ChannelReport,
@@ -21,6 +21,10 @@ from text_classifier.contract.schema import (
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.rows import Rows
 from text_classifier.tasks.base import Task
+
+#: Training rows of a class below which it is named, and classes that are named.
+FEW_ROWS = 32
+RARE_SHOWN = 20
 
 #: Share of unknown tokens above which the log warns.
 UNKNOWN_WARNED = 0.05
@@ -102,6 +106,19 @@ def table(report: DataReport, task: Task) -> str:
                 f"label that is not in label_map{without}"
             )
     return "\n".join(map(printable, [*lines, *map(_note, report["notes"])]))
+
+
+def rare_notes(training: SplitReport) -> list[str]:
+    """A note on the classes or labels with fewer than FEW_ROWS training rows; those without any have their own."""
+    counts = training.get("classes", {})
+    rare = sorted((count, name) for name, count in counts.items() if 0 < count < FEW_ROWS)
+    if not rare:
+        return []
+    named = listed([f"{name} ({count})" for count, name in rare], RARE_SHOWN)
+    return [
+        f"fewer than {FEW_ROWS} training rows: {named}; the model may never predict such a class, and its metrics are "
+        "uncertain: add rows of it, merge it with another class (label_map), or give it more weight (class_weights)"
+    ]
 
 
 def _note(note: str) -> str:

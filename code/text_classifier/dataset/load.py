@@ -80,14 +80,16 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
             f"metric_for_best_model={metric} is undefined for the validation rows, because {reason}; choose another "
             "metric, or other validation rows"
         )
+    described = {name: data_report.describe_split(rows, task, classes) for name, rows in splits.items()}
     report: DataReport = {
         "schema_version": SCHEMA_VERSION,
         "channels": counts,
-        "splits": {name: data_report.describe_split(rows, task, classes) for name, rows in splits.items()},
+        "splits": described,
         "notes": [
             *dict.fromkeys(note for rows in splits.values() for note in rows.notes),
             *notes,
             *task.notes({name: rows.targets for name, rows in splits.items()}, classes),
+            *data_report.rare_notes(described["train"]),
         ],
     }
     return Data(task, classes, splits, report)

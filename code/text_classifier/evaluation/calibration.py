@@ -63,12 +63,17 @@ def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
     return float(np.exp(minimum.x))
 
 
+def bins_of(confidence: np.ndarray) -> np.ndarray:
+    """The bin of equal width of each probability, int64 [rows]."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
 def reliability(confidence: np.ndarray, is_correct: np.ndarray) -> list[CalibrationBin]:
     """Rows binned by the probability of the predicted class, in bins of equal width; empty bins are left out.
 
     confidence float64 [rows], is_correct bool [rows].
     """
-    bin_of = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    bin_of = bins_of(confidence)
     rows = np.bincount(bin_of, minlength=BINS)
     confidences, correct = (
         np.bincount(bin_of, weights=w, minlength=BINS) for w in (confidence, is_correct.astype(np.float64))

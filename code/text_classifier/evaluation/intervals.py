@@ -6,7 +6,7 @@ scikit-learn computes one resample at a time; the tests compare each metric with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -164,13 +164,18 @@ def of_rows(losses: np.ndarray, ranking: Ranking | None, random: np.random.Gener
     """Intervals of log loss and, given a ranking, of ROC AUC and AUPRC. losses float64 [rows]."""
     rows = len(losses)
     drawn: dict[str, list[float]] = {"log_loss": []}
-    for _ in range(resamples(rows)):
-        times = np.bincount(random.integers(0, rows, rows), minlength=rows)
+    for times in resampled_rows(rows, random):
         drawn["log_loss"].append(float(times @ losses) / rows)
         if ranking:
             for name, value in ranking.metrics(times).items():
                 drawn.setdefault(name, []).append(value)
     return {name: of_resamples(np.array(values)) for name, values in drawn.items()}
+
+
+def resampled_rows(rows: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each resample draws each row, int64 [rows]."""
+    for _ in range(resamples(rows)):
+        yield np.bincount(random.integers(0, rows, rows), minlength=rows)
 
 
 def resamples(rows: int) -> int:

@@ -15,8 +15,13 @@ STEEPEST = 15.0
 
 def losses(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Binary cross-entropy of each row, the mean over its labels, float64 [rows]."""
+    return losses_of_labels(logits, targets).mean(axis=1)
+
+
+def losses_of_labels(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Binary cross-entropy of each label of each row, float64 [rows, labels]."""
     scores = logits.astype(np.float64)
-    return (np.logaddexp(0, scores) - scores * targets).mean(axis=1)
+    return np.logaddexp(0, scores) - scores * targets
 
 
 def counts(predicted: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from text_classifier.contract.schema import Calibration, Threshold
-from text_classifier.evaluation import calibration, intervals
+from text_classifier.contract.schema import Calibration
+from text_classifier.evaluation import calibration, intervals, operating_points
 from text_classifier.evaluation.intervals import MANY_CLASSES, Confusion, Interval, Ranking
 
 #: Kinds of mistakes in metrics.json where the confusion matrix would be large.
 MOST_CELLS = 1_000
-
-#: Precisions, and recalls, of the threshold table.
-WANTED = (0.8, 0.9, 0.95, 0.99)
 
 
 def details(
@@ -40,11 +37,13 @@ def details(
         worst = confusion.mistakes(MOST_CELLS)
         cells = zip(worst.true.tolist(), worst.predicted.tolist(), worst.rows.tolist(), strict=True)
         table = {"mistakes": [{"class": names[t], "predicted": names[p], "rows": rows} for t, p, rows in cells]}
+    if 2 < confusion.classes <= MANY_CLASSES:
+        table["class_thresholds"] = operating_points.of_classes(names, rankings)
     tables = {
         "per_class": intervals.class_table(names, *confusion.counts(), metrics),
         **table,
         "calibration": _calibration(logits, classes, temperature),
-        "thresholds": _thresholds(positive) if positive else [],
+        "thresholds": operating_points.table(positive) if positive else [],
     }
     values = {"log_loss": float(losses.mean()), **(metrics[1] if positive else {})}
     return values, intervals.of_rows(losses, positive, random), tables
@@ -94,30 +93,3 @@ def _calibration(logits: np.ndarray, classes: np.ndarray, temperature: float) ->
         "reliability": bins["before"],
         "reliability_at_temperature": bins["after"],
     }
-
-
-def _thresholds(ranking: Ranking) -> list[Threshold]:
-    """The threshold with the highest recall for each wanted precision, and vice versa.
-
-    Rows at or above the threshold count as positive. All None where no threshold reaches the wanted value.
-    """
-    from scipy.special import expit
-
-    positives, negatives = ranking.cumulative_counts()
-    measured = {"precision": positives / (positives + negatives), "recall": positives / positives[-1]}
-    table: list[Threshold] = []
-    for wanted, other in (("precision", "recall"), ("recall", "precision")):
-        for at_least in WANTED:
-            good = np.flatnonzero(measured[wanted] >= at_least)
-            entry: dict[str, Any] = {
-                "wanted": wanted,
-                "at_least": at_least,
-                "threshold": None,
-                **dict.fromkeys(measured),
-            }
-            if len(good):
-                best = good[measured[other][good].argmax()]
-                entry |= {name: float(values[best]) for name, values in measured.items()}
-                entry["threshold"] = float(expit(ranking.scores[best]))
-            table.append(cast(Threshold, entry))
-    return table

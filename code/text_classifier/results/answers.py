@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from text_classifier.contract import schema
 from text_classifier.contract.errors import listed
 from text_classifier.contract.schema import Metrics
 from text_classifier.evaluation import calibration
+from text_classifier.evaluation import multi_label as measures
 from text_classifier.evaluation.intervals import MANY_CLASSES, Ranking
 from text_classifier.evaluation.single_label import log_odds
 from text_classifier.tasks.base import Task
@@ -25,13 +27,27 @@ TITLED = 6
 #: Most probable classes in predictions where there are too many for a column each.
 RANKS = 5
 
+#: Errors of a regression from which a label is doubted, in root mean squared errors of the split.
+FAR_OFF = 2.0
+
 AnyTask = TypeVar("AnyTask", bound=Task)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Validation rows worth a look: their indices, the most interesting first, and a cell of each row of the split."""
+
+    explanation: str
+    rows: np.ndarray
+    column: str
+    cells: list[str]
 
 
 class Answers(ABC, Generic[AnyTask]):
     """How one task shows its predictions. `logits` are float32 [rows, outputs], `targets` those of the task."""
 
     kind: str  #: what the model is
+    doubt_columns: tuple[str, ...]  #: what label_issues.csv says of a doubted label
 
     def __init__(self, task: AnyTask) -> None:
         self.task = task
@@ -53,12 +69,16 @@ class Answers(ABC, Generic[AnyTask]):
         """A target as text."""
 
     @abstractmethod
-    def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-        """Tables of rows worth a look: heading, explanation, row indices with the most interesting first."""
+    def doubts(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """How suspicious the label of each row is, float64 [rows]; NaN where the model agrees with it."""
 
     @abstractmethod
-    def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
-        """The last column of these tables: its heading, and its cell for each row."""
+    def doubt_cells(self, doubt: float, logits: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        """The cells of `doubt_columns` of a row; logits and target are those of this row alone."""
+
+    def least_certain(self, logits: np.ndarray, classes: Sequence[str]) -> Examples | None:
+        """The rows whose prediction is least certain; None if the task knows no certainty."""
+        return None
 
     @abstractmethod
     def plots(
@@ -87,8 +107,22 @@ def _probabilities(values: np.ndarray, classes: Sequence[str]) -> list[str]:
     return [*(classes[index] for index in best), *(format(values[index], ".6g") for index in best)]
 
 
+def _worst(metrics: Metrics) -> tuple[list[int], str]:
+    """The classes with the lowest AUPRC, as many as a plot has room for, and the title of their curves."""
+    from text_classifier.results import plots
+
+    scores = np.array([row["auprc"] for row in metrics["validation"]["per_class"]])
+    known = [int(index) for index in np.argsort(scores, kind="stable") if not np.isnan(scores[index])]
+    shown = known[: plots.MOST_CURVES]
+    title = "Precision-recall curves"
+    if len(shown) < len(known):
+        title += f" of the worst {len(shown)} of {len(known)}\n(lowest AUPRC)"
+    return shown, title
+
+
 class _SingleLabelAnswers(Answers[SingleLabel]):
     kind = "Text classifier"
+    doubt_columns = ("probability_of_label",)
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
         return _header(classes, has_ids=has_ids, has_labels=has_labels)
@@ -101,25 +135,21 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
     def label(self, target: Any, classes: Sequence[str]) -> str:
         return classes[target]
 
-    def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-        probabilities = calibration.confidences(logits)
-        wrong = np.flatnonzero(self.task.predict(logits) != targets)
-        second, best = np.partition(logits, -2, axis=1)[:, -2:].T
-        return [
-            (
-                "Most confident mistakes",
-                "Wrongly classified validation texts, most confident first. Some of them may be labeled wrongly.",
-                wrong[np.argsort(-probabilities[wrong], kind="stable")],
-            ),
-            (
-                "Least certain predictions",
-                "Validation texts with the smallest margin between the two most probable classes.",
-                np.argsort(best - second, kind="stable"),
-            ),
-        ]
+    def doubts(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The loss of the rows with another prediction."""
+        return np.where(self.task.predict(logits) != targets, calibration.losses(logits, targets), np.nan)
 
-    def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
-        return "Probability", [f"{100 * value:.1f} %" for value in calibration.confidences(logits)]
+    def doubt_cells(self, doubt: float, logits: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        return [format(np.exp(-doubt), ".6g")]
+
+    def least_certain(self, logits: np.ndarray, classes: Sequence[str]) -> Examples | None:
+        second, best = np.partition(logits, -2, axis=1)[:, -2:].T
+        return Examples(
+            "Validation texts with the smallest margin between the two most probable classes.",
+            np.argsort(best - second, kind="stable"),
+            "Probability",
+            [f"{100 * value:.1f} %" for value in calibration.confidences(logits)],
+        )
 
     def plots(
         self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Metrics
@@ -134,14 +164,17 @@ class _SingleLabelAnswers(Answers[SingleLabel]):
         if len(classes) > MANY_CLASSES:
             return drawn
         drawn["confusion"] = plots.confusion(np.array(metrics["validation"]["confusion_matrix"]), classes)
-        shown = [1] if len(classes) == 2 else range(len(classes))
         odds = log_odds(logits)
+        shown, title = [1], f"Precision-recall curve of {classes[1][:30]}"
+        if len(classes) > 2:
+            shown, title = _worst(metrics)
         rankings = {classes[i]: Ranking.of(odds[:, i], targets == i) for i in shown if np.any(targets == i)}
-        return drawn | ({"precision_recall": plots.precision_recall(rankings)} if rankings else {})
+        return drawn | ({"precision_recall": plots.precision_recall(rankings, title)} if rankings else {})
 
 
 class _MultiLabelAnswers(Answers[MultiLabel]):
     kind = "Multi-label text classifier"
+    doubt_columns = ("doubted_label", "probability_of_label")
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
         return _header(classes, has_ids=has_ids, has_labels=has_labels)
@@ -153,29 +186,23 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
     def label(self, target: Any, classes: Sequence[str]) -> str:
         return self.task.separator.join(classes[index] for index in np.flatnonzero(target).tolist())
 
-    def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-        wrong = np.flatnonzero((self.task.predict(logits) != targets).any(axis=1))
-        off = np.abs(probabilities(logits) - targets).max(axis=1)
-        return [
-            (
-                "Most confident mistakes",
-                "Validation texts with a wrong label, most confident first, and the probability of the label that is "
-                "furthest off. Some of them may be labeled wrongly.",
-                wrong[np.argsort(-off[wrong], kind="stable")],
-            ),
-            (
-                "Least certain predictions",
-                "Validation texts with a label whose probability is closest to 50 %.",
-                np.argsort(np.abs(logits).min(axis=1), kind="stable"),
-            ),
-        ]
+    def doubts(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The loss of the label that is furthest off, of the rows with another prediction."""
+        doubts = measures.losses_of_labels(logits, targets).max(axis=1)
+        return np.where((self.task.predict(logits) != targets).any(axis=1), doubts, np.nan)
 
-    def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
-        furthest = np.abs(probabilities(logits) - targets).argmax(axis=1)
-        values = probabilities(logits)[np.arange(len(targets)), furthest]
-        return "Furthest off", [
-            f"{classes[at]} {100 * value:.1f} %" for at, value in zip(furthest, values, strict=True)
-        ]
+    def doubt_cells(self, doubt: float, logits: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        return [classes[int(measures.losses_of_labels(logits, target).argmax())], format(np.exp(-doubt), ".6g")]
+
+    def least_certain(self, logits: np.ndarray, classes: Sequence[str]) -> Examples | None:
+        closest = np.abs(logits).argmin(axis=1)
+        values = probabilities(logits)[np.arange(len(logits)), closest]
+        return Examples(
+            "Validation texts with a label whose probability is closest to 50 %.",
+            np.argsort(np.abs(logits).min(axis=1), kind="stable"),
+            "Closest to 50 %",
+            [f"{classes[label]} {100 * value:.1f} %" for label, value in zip(closest, values, strict=True)],
+        )
 
     def plots(
         self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Metrics
@@ -184,14 +211,14 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
 
         names = {"f1_micro": "F1 (micro)", "f1_macro": "F1 (macro)", "exact_match": "exact match"}
         drawn = {"quality": plots.curves(metrics, names, "Validation")}
-        counts = targets.sum(axis=0, dtype=np.int64)
-        shown = [index for index in np.argsort(-counts, kind="stable")[: plots.MOST_CURVES] if counts[index]]
+        shown, title = _worst(metrics)
         rankings = {classes[i]: Ranking.of(logits[:, i], targets[:, i] == 1) for i in shown}
-        return drawn | ({"precision_recall": plots.precision_recall(rankings)} if rankings else {})
+        return drawn | ({"precision_recall": plots.precision_recall(rankings, title)} if rankings else {})
 
 
 class _RegressionAnswers(Answers[Regression]):
     kind = "Text regression model"
+    doubt_columns = ("error", "standardized_error")
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
         return schema.csv_header((), has_ids=has_ids, has_labels=has_labels)
@@ -202,17 +229,14 @@ class _RegressionAnswers(Answers[Regression]):
     def label(self, target: Any, classes: Sequence[str]) -> str:
         return format(target, ".6g")
 
-    def examples(self, logits: np.ndarray, targets: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-        return [
-            (
-                "Largest errors",
-                "Validation texts, largest error first. Some of them may be labeled wrongly.",
-                np.argsort(-np.abs(self.task.predict(logits) - targets), kind="stable"),
-            )
-        ]
+    def doubts(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The error in root mean squared errors, of the rows that are far off."""
+        errors = np.abs(self.task.predict(logits).astype(np.float64) - targets)
+        usual = np.sqrt(np.mean(errors**2))
+        return np.where(errors > FAR_OFF * usual, errors / max(usual, np.finfo(np.float64).tiny), np.nan)
 
-    def confidence(self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> tuple[str, list[str]]:
-        return "Error", [f"{value:+.2f}" for value in self.task.predict(logits) - targets]
+    def doubt_cells(self, doubt: float, logits: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        return [format(float(self.task.predict(logits)[0] - target[0]), ".6g"), format(doubt, ".3g")]
 
     def plots(
         self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str], metrics: Metrics

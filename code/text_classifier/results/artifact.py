@@ -26,6 +26,7 @@ from text_classifier.contract.errors import PlatformError, printable
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.sagemaker import CHANNELS, image_digest
 from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, InputFile, Manifest, Metrics
+from text_classifier.results import origin
 from text_classifier.results.answers import TITLED, answers
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.registry import task_of
@@ -116,7 +117,6 @@ def manifest(
     thresholds: dict[str, float] | None,
 ) -> Manifest:
     """The content of training_manifest.json. After a stop, which has to be quick, no input file is hashed."""
-    channel = folders.channel("model")
     found: Manifest = {
         "schema_version": SCHEMA_VERSION,
         "status": "stopped" if trained.is_stopped else "completed",
@@ -127,16 +127,12 @@ def manifest(
         "thresholds": thresholds,
         "onnx": None,
         "hyperparameters": asdict(settings),
-        "base_model": {
-            "name": "model channel" if channel else settings.model_name,
-            "architecture": model.config.model_type,
-            # A folder's config.json may claim any.
-            "revision": None if channel else getattr(model.config, "_commit_hash", None),
-        },
+        "base_model": origin.base_model(settings, model.config, folders.channel("model")),
         "files": None if trained.is_stopped else _files(folders),
         "code_revision": os.environ.get("IMAGE_REVISION"),
         "image_digest": image_digest(),
-        "training_job": os.environ.get("TRAINING_JOB_NAME"),
+        "training_job": origin.job_name(folders.configuration),
+        "run": origin.run_of(folders),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -182,6 +178,7 @@ def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
         manifest=manifest,
         kind=shown.kind,
         titled=TITLED,
+        run_line=code(line) if (line := origin.line(manifest)) else "",
         chosen_by=settings["metric_for_best_model"],
     )
     path.write_text(card, encoding="utf-8", errors=SURROGATES)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from text_classifier.evaluation.temperature import Temperature
 from text_classifier.reading.rows import Rows
+from text_classifier.runtime.seeds import SeedStream
 from text_classifier.tasks.base import Task
 
 Measured = Literal["validation", "test"]
+MEASURED: tuple[Measured, ...] = ("validation", "test")
+
+#: Training rows whose labels are judged (label_issues.py). More are not: it takes the model another pass over them.
+MOST_JUDGED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +30,17 @@ class Evaluated:
     rows: Mapping[str, Rows]
     lengths: Mapping[str, np.ndarray]  #: tokens of each row after truncation, int64 [rows]
     logits: Mapping[Measured, np.ndarray]  #: float32 [rows, outputs]
+    training_logits: np.ndarray | None  #: of the training rows, if they were evaluated too
+    seed: int
     full_lengths: Callable[[Sequence[str]], np.ndarray]  #: tokens of these texts without truncation, int64 [texts]
 
-    @property
-    def temperature(self) -> float | None:
-        """Fitted on the validation rows; None if they were not evaluated, or if the task has no temperature."""
+    @cached_property
+    def temperature(self) -> Temperature | None:
+        """Judged on the validation rows; None if they were not evaluated, or if the task has no temperature."""
         if "validation" not in self.logits:
             return None
-        return self.task.temperature(self.logits["validation"], self.rows["validation"].targets)
+        random = np.random.default_rng((self.seed, SeedStream.CALIBRATION_FOLDS))
+        return self.task.temperature(self.logits["validation"], self.rows["validation"].targets, random)
 
     @property
     def thresholds(self) -> dict[str, float] | None:

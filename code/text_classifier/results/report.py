@@ -13,14 +13,24 @@ import numpy as np
 
 from text_classifier.contract.metric_names import ERRORS
 from text_classifier.contract.schema import Baseline, Manifest, Metrics
-from text_classifier.results import artifact, plots
+from text_classifier.dataset import data_report
+from text_classifier.evaluation import calibration
+from text_classifier.evaluation.intervals import Confusion
+from text_classifier.reading.rows import Rows
+from text_classifier.results import artifact, origin, plots
 from text_classifier.results.answers import answers
 from text_classifier.results.evaluated import Evaluated
+from text_classifier.results.label_issues import Issue
 from text_classifier.runtime.seeds import SeedStream
+from text_classifier.tasks.single_label import SingleLabel
 
 #: Rows of a table of examples, and characters shown of each text.
 EXAMPLES = 20
 SHOWN_CHARACTERS = 300
+
+#: Pairs of classes that are confused, and examples of each.
+MOST_PAIRS = 10
+PAIR_EXAMPLES = 3
 
 #: Training rows whose length before truncation is measured.
 ROWS_MEASURED = 2_000
@@ -63,7 +73,7 @@ HEADLINES = {
 }
 
 
-def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest) -> None:
+def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest, issues: Sequence[Issue]) -> None:
     """Write the page."""
     task, headline, shown = evaluated.task, evaluated.task.headline, answers(evaluated.task)
     logits, targets = evaluated.logits["validation"], evaluated.rows["validation"].targets
@@ -77,17 +87,25 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         "report.html.j2",
         metrics=metrics,
         manifest=manifest,
+        run_line=origin.line(manifest),
         headline=headline,
         sliced=task.sliced,
         headline_sentence=HEADLINES[headline],
         title=shown.title(evaluated.classes),
         gain=_gain(metrics["baselines"], headline),
-        examples=examples(evaluated),
+        pairs=confused_pairs(evaluated),
+        is_matrix_beside=len(evaluated.classes) <= plots.MOST_CLASSES_BESIDE,
+        issues=issue_rows(evaluated, issues[:EXAMPLES]),
+        issues_count=len(issues),
+        issues_column=" · ".join(shown.doubt_columns).replace("_", " ").capitalize(),
+        are_training_rows_judged=evaluated.training_logits is not None,
+        least_certain=least_certain(evaluated),
         plots=drawn | shown.plots(logits, targets, evaluated.classes, metrics),
         measured_rows=len(lengths),
         truncated=float(np.mean(lengths > limit)),
         padding_to_limit=1 - float(np.mean(evaluated.lengths["train"])) / limit,
         labels=[task.describe(rows.targets, evaluated.classes) for rows in evaluated.rows.values()],
+        few_rows=data_report.FEW_ROWS,
         splits=list(evaluated.rows),
         most_classes=MOST_CLASSES,
         metric_titles=METRIC_TITLES,
@@ -103,37 +121,69 @@ def _gain(baselines: Sequence[Baseline], headline: str) -> dict[str, float]:
     return {"value": sign * best["model_minus_baseline"], "low": low, "high": high}
 
 
-def examples(evaluated: Evaluated) -> list[dict[str, Any]]:
-    """The first `EXAMPLES` rows of each table of examples of the task."""
-    shown = answers(evaluated.task)
-    logits, truth = evaluated.logits["validation"], evaluated.rows["validation"].targets
-    column, confidence = shown.confidence(logits, truth, evaluated.classes)
-    return [
-        {
-            "heading": heading,
-            "explanation": explanation,
-            "column": column,
-            "rows": _example_rows(evaluated, rows[:EXAMPLES], confidence),
-        }
-        for heading, explanation, rows in shown.examples(logits, truth)
-    ]
-
-
-def _example_rows(evaluated: Evaluated, rows: np.ndarray, confidence: Sequence[str]) -> list[dict[str, str]]:
-    shown, classes = answers(evaluated.task), evaluated.classes
-    predicted, some = evaluated.task.predict(evaluated.logits["validation"]), evaluated.rows["validation"].take(rows)
-    return [
-        {
-            "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
-            "place": place if some.ids is None else f"{some.ids[index]} ({place})",
-            "label": shown.label(target, classes),
-            "predicted": shown.label(predicted[row], classes),
-            "confidence": confidence[row],
-        }
-        for index, (row, text, place, target) in enumerate(
-            zip(rows, some.texts, some.places, some.targets, strict=True)
+def confused_pairs(evaluated: Evaluated) -> list[dict[str, Any]]:
+    """The pairs of classes with the most mistakes on the validation rows, each with its most confident ones."""
+    logits, rows = evaluated.logits["validation"], evaluated.rows["validation"]
+    if not isinstance(evaluated.task, SingleLabel):
+        return []
+    predicted, confidence = evaluated.task.predict(logits), calibration.confidences(logits)
+    cells = Confusion.of(rows.targets, predicted, len(evaluated.classes)).mistakes(MOST_PAIRS)
+    pairs = []
+    for label, guess, count in zip(cells.true, cells.predicted, cells.rows, strict=True):
+        found = np.flatnonzero((rows.targets == label) & (predicted == guess))
+        best = found[np.argsort(-confidence[found], kind="stable")][:PAIR_EXAMPLES]
+        pairs.append(
+            {
+                "label": evaluated.classes[label],
+                "predicted": evaluated.classes[guess],
+                "rows": int(count),
+                "share": count / np.sum(rows.targets == label),
+                "examples": [_text_of(rows, row) for row in best.tolist()],
+            }
         )
+    return pairs
+
+
+def issue_rows(evaluated: Evaluated, issues: Sequence[Issue]) -> list[dict[str, str]]:
+    """The rows of the table of label issues."""
+    return [
+        {
+            **_text_of(evaluated.rows[issue.split], issue.row, issue.basis),
+            "label": issue.label,
+            "predicted": issue.predicted,
+            "last": " · ".join(issue.doubt),
+        }
+        for issue in issues
     ]
+
+
+def least_certain(evaluated: Evaluated) -> dict[str, Any] | None:
+    """The table of the least certain predictions, if the task knows certainty."""
+    shown, classes = answers(evaluated.task), evaluated.classes
+    logits, rows = evaluated.logits["validation"], evaluated.rows["validation"]
+    found = shown.least_certain(logits, classes)
+    if found is None:
+        return None
+    predicted = evaluated.task.predict(logits)
+    table = [
+        {
+            **_text_of(rows, row),
+            "label": shown.label(rows.targets[row], classes),
+            "predicted": shown.label(predicted[row], classes),
+            "last": found.cells[row],
+        }
+        for row in found.rows[:EXAMPLES].tolist()
+    ]
+    return {"explanation": found.explanation, "column": found.column, "rows": table}
+
+
+def _text_of(rows: Rows, row: int, note: str = "") -> dict[str, str]:
+    """The shown part of a row's text, and where it is from."""
+    text, place = rows.texts[row], rows.places[row] + (f", {note}" if note else "")
+    return {
+        "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
+        "place": place if rows.ids is None else f"{rows.ids[row]} ({place})",
+    }
 
 
 def _full_lengths(evaluated: Evaluated, seed: int) -> np.ndarray:

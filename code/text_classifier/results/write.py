@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from text_classifier.contract import schema
 from text_classifier.contract.errors import print_traceback
 from text_classifier.contract.metric_names import without_metrics
-from text_classifier.contract.schema import AtThresholds, Baseline, ColumnSlice, Manifest, Metrics
+from text_classifier.contract.schema import (
+    AtThresholds,
+    Baseline,
+    ColumnSlice,
+    Manifest,
+    Metrics,
+    SplitMetrics,
+)
 from text_classifier.evaluation.slices import by_slice
-from text_classifier.results import artifact, baselines
+from text_classifier.evaluation.temperature import Temperature
+from text_classifier.results import artifact, baselines, label_issues
 from text_classifier.results.answers import answers
 from text_classifier.results.cautions import cautions
 from text_classifier.results.cells import inert
 from text_classifier.results.evaluated import Evaluated, Measured
+from text_classifier.results.label_issues import Issue
 from text_classifier.runtime.seeds import SeedStream
 
 
@@ -33,6 +42,7 @@ class Results:
     evaluated: Evaluated
     metrics: Metrics  #: at first those of the epochs; the stages add theirs
     manifest: Manifest
+    issues: Sequence[Issue] = ()  #: labels that the model doubts
 
     @property
     def seed(self) -> int:
@@ -54,19 +64,9 @@ class Results:
 
     def measure_split(self, name: Measured) -> None:
         """Add the metrics of a split."""
-        evaluated, rows = self.evaluated, self.evaluated.rows[name]
-        measured = evaluated.task.assess(
-            evaluated.logits[name],
-            rows.targets,
-            evaluated.classes,
-            evaluated.lengths[name],
-            self.manifest["temperature"],
-            self.seed,
-        )
-        if rows.slice_values:
-            measured["by_slice"] = _by_slice(evaluated, name, self.seed)
+        measured = measure(self.evaluated, name, self.seed)
         if thresholds := self.manifest.get("thresholds"):
-            measured["at_fitted_thresholds"] = _at_thresholds(evaluated, name, thresholds, self.seed)
+            measured["at_fitted_thresholds"] = _at_thresholds(self.evaluated, name, thresholds, self.seed)
         self.metrics[name] = measured
         self.write_metrics()
 
@@ -84,11 +84,17 @@ class Results:
             _write_predictions(self.output / f"predictions_{name}.csv", name, self.evaluated)
         _write_events(self.output / "tensorboard", self.metrics)
 
+    def write_label_issues(self) -> None:
+        """Write label_issues.csv."""
+        path = self.output / schema.LABEL_ISSUES
+        self.issues = label_issues.find(self.evaluated)
+        label_issues.write(path, self.evaluated, self.issues, artifact.SURROGATES)
+
     def write_report(self) -> None:
         """Write report.html."""
         from text_classifier.results import report  # matplotlib comes with it
 
-        report.write(self.output / "report.html", self.evaluated, self.metrics, self.manifest)
+        report.write(self.output / "report.html", self.evaluated, self.metrics, self.manifest, self.issues)
 
 
 #: The name of a part of the report, and the function that writes it, in seconds.
@@ -105,8 +111,33 @@ def report_stages(evaluated: Evaluated) -> list[Stage]:
         *((f"metrics of {name}", partial(Results.measure_split, name=name)) for name in evaluated.logits),
         ("baselines", Results.measure_baselines),
         ("predictions", Results.write_predictions),
+        ("label issues", Results.write_label_issues),
         ("report", Results.write_report),
     ]
+
+
+def measure(evaluated: Evaluated, name: Measured, seed: int) -> SplitMetrics:
+    """The metrics of a split."""
+    rows, temperature = evaluated.rows[name], evaluated.temperature
+    measured = evaluated.task.assess(
+        evaluated.logits[name],
+        rows.targets,
+        evaluated.classes,
+        evaluated.lengths[name],
+        temperature.fitted if temperature else None,
+        seed,
+    )
+    if name == "validation" and temperature:
+        measured["calibration"] |= _judged(temperature)
+    if rows.slice_values:
+        measured["by_slice"] = _by_slice(evaluated, name, seed)
+    return measured
+
+
+def _judged(temperature: Temperature) -> Any:
+    """The keys of schema.Calibration that say whether the temperature helps."""
+    judged = {"recommended_temperature": temperature.recommended}
+    return judged | ({"cross_fitted": temperature.cross_fitted} if temperature.cross_fitted else {})
 
 
 def _by_slice(evaluated: Evaluated, name: Measured, seed: int) -> list[ColumnSlice]:

@@ -15,3 +15,4 @@ class SeedStream(IntEnum):
     SLICE_INTERVALS = 4
     BASELINE_INTERVALS = 5
     LENGTH_SAMPLE = 6  #: rows whose untruncated length the report shows
+    CALIBRATION_FOLDS = 20  #: rows of each fold by which a temperature is judged

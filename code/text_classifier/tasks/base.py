@@ -15,6 +15,7 @@ from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation.intervals import Interval
 from text_classifier.evaluation.slices import by_length
+from text_classifier.evaluation.temperature import Temperature
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
 from text_classifier.runtime.seeds import SeedStream
@@ -87,8 +88,8 @@ class Task(ABC):
     def measure(self, logits: np.ndarray, targets: np.ndarray) -> Values:
         """The metrics of an epoch, with the names of `metric_names.BY_TASK`, and the mean loss as `loss`."""
 
-    def temperature(self, logits: np.ndarray, targets: np.ndarray) -> float | None:
-        """The divisor of the logits that calibrates the probabilities; None if the task has none."""
+    def temperature(self, logits: np.ndarray, targets: np.ndarray, random: np.random.Generator) -> Temperature | None:
+        """The divisor of the logits that calibrates the probabilities, if any helps; None if the task has none."""
         return None
 
     def fit_thresholds(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray | None:

@@ -13,9 +13,9 @@ import numpy as np
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import SplitMetrics
-from text_classifier.evaluation import intervals
+from text_classifier.evaluation import intervals, operating_points
 from text_classifier.evaluation import multi_label as measures
-from text_classifier.evaluation.intervals import Interval
+from text_classifier.evaluation.intervals import MANY_CLASSES, Interval, Ranking
 from text_classifier.reading.columns import names_of
 from text_classifier.reading.label_map import LabelMap, normalize
 from text_classifier.reading.label_sets import LabelColumns, LabelSets
@@ -157,7 +157,11 @@ class MultiLabel(Task):
         losses, rankings = measures.losses(logits, targets), measures.rankings(logits, targets)
         values = {"log_loss": float(losses.mean()), **measures.ranking_means(rankings)}
         table = intervals.class_table(classes, *measures.counts(self.predict(logits), targets), rankings)
-        return values, intervals.of_rows(losses, None, random), {"per_class": table}
+        tables: dict[str, Any] = {"per_class": table}
+        if len(classes) <= MANY_CLASSES:
+            ranked = [Ranking.of(scores, has == 1) for scores, has in zip(logits.T, targets.T, strict=True)]
+            tables["class_thresholds"] = operating_points.of_classes(classes, ranked)
+        return values, intervals.of_rows(losses, None, random), tables
 
     def cautions(self, measured: SplitMetrics) -> list[str]:
         """Labels that are never predicted."""

@@ -10,9 +10,10 @@ import numpy as np
 
 from text_classifier.contract.errors import SettingsError, printable
 from text_classifier.contract.hyperparameters import Settings
-from text_classifier.evaluation import calibration, intervals
+from text_classifier.evaluation import calibration, intervals, temperature
 from text_classifier.evaluation import single_label as assessment
 from text_classifier.evaluation.intervals import MANY_CLASSES, Interval
+from text_classifier.evaluation.temperature import Temperature
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import Labels
 from text_classifier.tasks.base import Intervals, Task, Values
@@ -98,8 +99,8 @@ class SingleLabel(Task):
             values["auprc"] = float(average_precision_score(targets, positive))
         return values
 
-    def temperature(self, logits: np.ndarray, targets: np.ndarray) -> float:
-        return calibration.fit_temperature(logits, targets)
+    def temperature(self, logits: np.ndarray, targets: np.ndarray, random: np.random.Generator) -> Temperature:
+        return temperature.judge(logits, targets, random)
 
     def score(
         self, predicted: np.ndarray, targets: np.ndarray, count: int, random: np.random.Generator

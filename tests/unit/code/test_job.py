@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from text_classifier.job import Job
+from text_classifier.results.evaluated import MOST_JUDGED
 from text_classifier.results.write import Stage
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
@@ -70,17 +71,32 @@ def test_a_job_without_its_metrics_has_failed(tmp_path: Path) -> None:
         end(Ending(tmp_path, OSError(28, "No space left on device")))
 
 
+class FakeSplit:
+    """As many rows as are wanted, of one token each."""
+
+    def __init__(self, rows: int) -> None:
+        self.tokens = SimpleNamespace(lengths=np.ones(rows))
+
+    def __len__(self) -> int:
+        return len(self.tokens.lengths)
+
+
+def evaluation(training_rows: int, world_size: int = 1) -> Any:
+    """A job that is ready to evaluate."""
+    job: Any = object.__new__(Job)
+    job.splits = {"train": FakeSplit(training_rows), "validation": FakeSplit(1), "test": FakeSplit(1)}
+    job.data = SimpleNamespace(splits={})
+    job.settings = SimpleNamespace(eval_batch_size=8, seed=1)
+    job.cluster = SimpleNamespace(world_size=world_size)
+    job.task = job.classes = job.classifier = job.stop = None
+    return job
+
+
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_an_error_in_the_evaluation_costs_the_metrics_and_not_the_model(
     world_size: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job: Any = object.__new__(Job)
-    split = SimpleNamespace(tokens=SimpleNamespace(lengths=np.ones(1)))
-    job.splits = {"train": split, "validation": split, "test": split}
-    job.data = SimpleNamespace(splits={})
-    job.settings = SimpleNamespace(eval_batch_size=8)
-    job.cluster = SimpleNamespace(world_size=world_size)
-    job.task = job.classes = job.classifier = job.stop = None
+    job = evaluation(1, world_size)
     answers = iter([np.zeros((1, 2)), RuntimeError("out of memory")])
 
     def predict(*_: Any, **__: Any) -> Any:
@@ -95,5 +111,16 @@ def test_an_error_in_the_evaluation_costs_the_metrics_and_not_the_model(
             job.evaluate(SimpleNamespace(is_stopped=False, evaluation_limit=None))
         return
     evaluated = job.evaluate(SimpleNamespace(is_stopped=False, evaluation_limit=None))
-    assert list(evaluated.logits) == ["validation"]
+    assert list(evaluated.logits) == ["validation"] and evaluated.training_logits is None
     assert "WARNING: the test rows were not evaluated: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("training_rows", [MOST_JUDGED, MOST_JUDGED + 1])
+def test_few_training_rows_are_evaluated_too(training_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def predict(classifier: Any, split: FakeSplit, *_: Any, **__: Any) -> np.ndarray:
+        return np.zeros((len(split), 2))
+
+    monkeypatch.setattr("text_classifier.job.predict", predict)
+    evaluated = evaluation(training_rows).evaluate(SimpleNamespace(is_stopped=False, evaluation_limit=None))
+    assert list(evaluated.logits) == ["validation", "test"]
+    assert (evaluated.training_logits is not None) == (training_rows == MOST_JUDGED)

@@ -140,7 +140,8 @@ def test_the_events_have_the_metrics_as_tags(done: tuple[list[str], Job, str]) -
 def test_a_folder_does_not_say_from_where_it_is(done: tuple[list[str], Job, str]) -> None:
     _, job, _ = done
     manifest = json.loads((job.base / "model" / "training_manifest.json").read_text())
-    assert manifest["base_model"] == {"name": "model channel", "architecture": "bert", "revision": None}
+    base = {"name": "model channel", "architecture": "bert", "revision": None, "source": "unknown"}
+    assert manifest["base_model"] == base
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import json
@@ -22,10 +23,10 @@ from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.evaluation import calibration
 from text_classifier.reading.rows import Lookup, Rows
-from text_classifier.results import artifact, baselines, report
+from text_classifier.results import artifact, baselines, label_issues, report
 from text_classifier.results.answers import answers
 from text_classifier.results.evaluated import Evaluated
-from text_classifier.results.write import Results, _by_slice
+from text_classifier.results.write import Results, measure
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.multi_label import MultiLabel
 from text_classifier.tasks.single_label import SingleLabel
@@ -69,8 +70,8 @@ def predictions(path: Path) -> list[dict[str, str]]:
 def test_the_output_is_for_people_and_for_machines(done: Job) -> None:
     output = done.base / "output" / "data"
     assert {path.name for path in output.iterdir()} == {
-        "data_report.json", "metrics.json", "report.html", "predictions_validation.csv", "predictions_test.csv",
-        "tensorboard",
+        "data_report.json", "metrics.json", "report.html", "label_issues.csv", "tensorboard",
+        "predictions_validation.csv", "predictions_test.csv",
     }  # fmt: skip
     metrics: Any = done.metrics
     best = metrics["epochs"][metrics["best_epoch"] - 1]
@@ -129,8 +130,9 @@ def test_the_manifest_says_how_the_model_came_to_be(done: Job) -> None:
     metrics: Any = done.metrics
     assert (manifest["status"], manifest["steps"], manifest["code_revision"]) == ("completed", 24, "0123abc")
     assert manifest["image_digest"] == "sha256:4d"
-    assert manifest["temperature"] == metrics["validation"]["calibration"]["temperature"]
-    assert manifest["base_model"] == {"name": "model channel", "architecture": "bert", "revision": None}
+    assert manifest["temperature"] == metrics["validation"]["calibration"]["recommended_temperature"]
+    base = {"name": "model channel", "architecture": "bert", "revision": None, "source": "unknown"}
+    assert manifest["base_model"] == base
     data = (done.base / "input" / "data" / "train" / "reviews.tsv").read_bytes()
     assert manifest["files"]["train/reviews.tsv"] == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     assert {name.partition("/")[0] for name in manifest["files"]} == {"train", "validation", "test", "model"}
@@ -352,6 +354,8 @@ def evaluated(rows: int, classes: tuple[str, ...], text: str) -> Evaluated:
         rows={"train": of_split, "validation": of_split},
         lengths={"train": lengths, "validation": lengths},
         logits={"validation": logits},
+        training_logits=None,
+        seed=1,
         full_lengths=lambda texts: random.integers(3, 400, len(texts)),
     )
 
@@ -359,9 +363,7 @@ def evaluated(rows: int, classes: tuple[str, ...], text: str) -> Evaluated:
 def write_report(path: Path, given: Evaluated, done: Job) -> str:
     manifest = json.loads((done.base / "model" / "training_manifest.json").read_text())
     logits, rows = given.logits["validation"], given.rows["validation"]
-    measured = given.task.assess(logits, rows.targets, given.classes, given.lengths["validation"], 1.2, seed=1)
-    if rows.slice_values:
-        measured["by_slice"] = _by_slice(given, "validation", seed=1)
+    measured = measure(given, "validation", 1)
     predicted = given.task.constant(rows.targets, len(rows))
     compared = baselines.compare(
         given.task, "baseline", predicted, logits.argmax(axis=1), rows.targets, len(given.classes), len(rows), seed=1
@@ -371,7 +373,7 @@ def write_report(path: Path, given: Evaluated, done: Job) -> str:
         "epochs": done.metrics["epochs"], "loss_curve": done.metrics["loss_curve"], "throughput": {}, "best_epoch": 1,
         "validation": measured, "baselines": [compared],
     }  # fmt: skip
-    report.write(path, given, metrics, manifest)
+    report.write(path, given, metrics, manifest, label_issues.find(given))
     return path.read_text()
 
 
@@ -388,6 +390,46 @@ def test_the_report_takes_classes_of_any_name_and_number(done: Job, tmp_path: Pa
     assert "<b>&" in page.text and "The first 50 of 63 classes" in page.text
 
 
+def svg(page: Page, alt: str) -> str:
+    """The picture of the page with this description."""
+    [source] = [a["src"] for tag, a in page.elements if tag == "img" and a["alt"] == alt]
+    assert source is not None
+    return base64.b64decode(source.partition("base64,")[2]).decode()
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(12, 12), (77, 77), (120, 80)])
+def test_the_confusion_matrix_names_its_classes_and_counts_their_rows(
+    done: Job, tmp_path: Path, count: int, drawn: int
+) -> None:
+    given = evaluated(900, tuple(f"class-{index}" for index in range(count)), "text")
+    page = Page(write_report(tmp_path / "report.html", given, done))
+    picture = svg(page, "Confusion matrix of the validation rows")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", picture)
+    assert sum(text.startswith("class-") for text in texts) == 2 * drawn
+    assert ("the 80 classes with the most mistakes" in picture) == (count > 80)
+    truth, predicted = given.rows["validation"].targets, given.logits["validation"].argmax(axis=1)
+    cells = len(set(zip(truth.tolist(), predicted.tolist(), strict=True)))
+    assert sum(text.isdigit() for text in texts) == cells or count > 80
+    curves = svg(page, "Precision-recall curve of the validation rows")
+    assert f"of the worst 6 of {count}" in curves and len(re.findall(">class-", curves)) == 6
+    assert "Threshold for precision 90 %" in page.text
+
+
+def test_the_most_confused_classes_have_their_most_confident_examples(done: Job) -> None:
+    given = evaluated(300, ("a", "b", "c"), "text")
+    truth, logits = given.rows["validation"].targets, given.logits["validation"]
+    predicted, confidence = logits.argmax(axis=1), calibration.confidences(logits)
+    counts = {(t, p): int(np.sum((truth == t) & (predicted == p))) for t in range(3) for p in range(3) if t != p}
+    pairs = report.confused_pairs(given)
+    assert [pair["rows"] for pair in pairs] == sorted(filter(None, counts.values()), reverse=True)
+    for pair in pairs:
+        label, guess = "abc".index(pair["label"]), "abc".index(pair["predicted"])
+        assert pair["rows"] == counts[label, guess]
+        found = [row for row in range(300) if truth[row] == label and predicted[row] == guess]
+        best = sorted(found, key=lambda row: -confidence[row])[:3]
+        assert [example["place"].split()[-1] for example in pair["examples"]] == [str(row) for row in best]
+
+
 def test_the_report_has_the_slices_with_their_values_escaped(done: Job, tmp_path: Path) -> None:
     given = evaluated(500, ("no", "yes"), "text")
     names = ("<b>toys</b>", "", "rare")
@@ -399,16 +441,13 @@ def test_the_report_has_the_slices_with_their_values_escaped(done: Job, tmp_path
     assert "(empty)" in page.text and "1 other value" in page.text
 
 
-def test_examples_are_the_most_confident_mistakes_and_the_least_certain_rows(done: Job) -> None:
+def test_the_least_certain_rows_are_shown(done: Job) -> None:
     given = evaluated(200, ("no", "yes"), "text")
-    found = report.examples(given)
-    truth, logits = given.rows["validation"].targets, given.logits["validation"]
-    probabilities = np.exp(calibration.log_probabilities(logits))
-    wrong = [row for row in range(200) if logits[row].argmax() != truth[row]]
-    confident = sorted(wrong, key=lambda row: -probabilities[row].max())[:20]
+    found = report.least_certain(given)
+    probabilities = np.exp(calibration.log_probabilities(given.logits["validation"]))
     uncertain = sorted(range(200), key=lambda row: probabilities[row].max())[:20]
-    for shown, rows in zip(found, (confident, uncertain), strict=True):
-        assert [entry["place"].split()[-1] for entry in shown["rows"]] == [str(row) for row in rows]
+    assert found is not None
+    assert [entry["place"].split()[-1] for entry in found["rows"]] == [str(row) for row in uncertain]
 
 
 def test_words_beat_the_majority_where_words_tell() -> None:

@@ -83,7 +83,7 @@ def test_the_public_files_keep_to_the_schema(done: tuple[Job, str]) -> None:
 def test_the_report_and_the_card_hold_what_there_is(done: tuple[Job, str]) -> None:
     job, _ = done
     html = (job.base / "output" / "data" / "report.html").read_text()
-    assert "Fine-tuning was worth it" in html and "Largest errors" in html and "Spearman correlation" in html
+    assert "Fine-tuning was worth it" in html and "Possible label errors" in html and "Spearman correlation" in html
     for absent in ("Confusion", "Reliability", "threshold", "Precision", "class"):
         assert absent not in html.partition("</style>")[2].partition("<h2>Settings")[0].replace('class="', ""), absent
     card = (job.base / "model" / "README.md").read_text()

@@ -13,6 +13,7 @@ from botocore.exceptions import EndpointConnectionError
 import launch
 from launcher import ROOT
 from launcher.aws import commands, storage
+from launcher.local import comparison
 from support.launching import ACCOUNT, BUCKET, JOB, REGION, assert_one_sentence, keys, refuse
 
 pytestmark = pytest.mark.usefixtures("aws_stub", "clock")
@@ -99,6 +100,19 @@ def test_download_of_a_job_without_results(command, artifacts, aws_stub, tmp_pat
     )
     aws_stub.jobs[JOB]["TrainingJobStatus"] = "InProgress"
     assert_one_sentence(command("download", JOB), launch.REFUSED, "is still InProgress", "launch.py attach")
+
+
+def test_compare_downloads_a_job_once(command, artifacts, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "DOWNLOADS", tmp_path / "jobs")
+    monkeypatch.setattr(comparison, "RESULTS", (tmp_path / "jobs",))
+    artifacts("model", archive(**{"config.json": b"{}"}))
+    metrics = json.dumps({"schema_version": 1, "rows": {"validation": 9}, "epochs": [], "accuracy": 0.5}).encode()
+    artifacts("output", archive(**{"data/metrics.json": metrics}))
+    page = tmp_path / "pages" / "page.html"
+    for downloads in (True, False):
+        code, out, err = command("compare", JOB, JOB, "--output", page)
+        assert (code, err) == (0, "") and ("jobs/" in out.partition("Runs")[0]) == downloads
+        assert "accuracy  0.5000" in out and page.is_file()
 
 
 def test_downloads_lie_in_build_by_default():
