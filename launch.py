@@ -160,9 +160,10 @@ def plan(options: argparse.Namespace) -> int:
 
 def run_on_aws(options: argparse.Namespace) -> int:
     """All other commands. They use AWS, and only they import boto3."""
-    from launcher.aws import commands, endpoint_commands
+    from launcher.aws import commands, endpoint_commands, transform_command
 
-    return {**commands.COMMANDS, **endpoint_commands.COMMANDS}[options.command](options)
+    functions = {**commands.COMMANDS, **endpoint_commands.COMMANDS, **transform_command.COMMANDS}
+    return functions[options.command](options)
 
 
 def _shortened(text: str, most: int = 30) -> str:

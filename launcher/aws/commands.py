@@ -247,11 +247,11 @@ def logs(options: argparse.Namespace) -> int:
 def stop(options: argparse.Namespace) -> int:
     """Stop a job and wait until it has saved its state."""
     sagemaker = sagemaker_of(options)
-    kind, _ = jobs.find(sagemaker, options.job)
+    kind, _ = jobs.find(sagemaker, options.job, (jobs.TRAINING, jobs.TUNING, jobs.TRANSFORM))
     jobs.stop(sagemaker, options.job, kind)
     print(f"Stop requested for {kind.noun} {options.job}", flush=True)
     while not options.no_wait:
-        state = jobs.find(sagemaker, options.job)[1][kind.status]
+        state = jobs.find(sagemaker, options.job, [kind])[1][kind.status]
         if state in jobs.ENDED:
             print(f"{kind.noun.capitalize()} {options.job} is {state}")
             break

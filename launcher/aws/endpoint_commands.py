@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from launcher.aws import client, endpoints
+from launcher.aws import client, endpoints, scaling
 from launcher.aws import invoke as requests
 from launcher.aws.commands import confirm, messages_to_stderr, print_result, sagemaker_of
 from launcher.errors import COMPLETED, LostContact
@@ -33,6 +34,9 @@ def deploy(options: argparse.Namespace) -> int:
             print(f"Endpoint {name} {'is being created' if is_new else 'already exists'}", flush=True)
             found = endpoints.wait(sagemaker, name)
             endpoints.require_in_service(client.create("logs", region), found, region)
+            if deployment.scaling:
+                scaling.apply(client.create("application-autoscaling", region), name, deployment.scaling)
+                print(f"Endpoint {name} scales to at most {deployment.most_instances} instances")
             with client.one_sentence():
                 summary = endpoints.summary(sagemaker, found, region, options.price)
         print_result(summary, options)
@@ -42,6 +46,15 @@ def deploy(options: argparse.Namespace) -> int:
 
 def _deployment(options: argparse.Namespace) -> Deployment:
     """The requests for a job's model, or for a model.tar.gz in S3. Raises UserError or Refused."""
+    source, job = source_of(options)
+    name = options.name or job
+    if not name:
+        raise UserError("the endpoint needs a name; give --name")
+    return endpoint.create(options, source, name)
+
+
+def source_of(options: argparse.Namespace) -> tuple[Source, str | None]:
+    """The model of a job, or a model.tar.gz in S3, and the name of its job. Raises UserError or Refused."""
     try:
         place = location(options.model)
     except ValueError as error:
@@ -52,25 +65,15 @@ def _deployment(options: argparse.Namespace) -> Deployment:
             raise UserError(f"a model in S3 needs {' and '.join(missing)}; a job's name needs neither")
         if not place.key.endswith(".tar.gz"):
             raise UserError(f"{place} is not a model.tar.gz; give the URI of the archive")
-        source, name = Source(str(place), options.image, options.role), options.name or endpoint.name_for(place)
-        if not name:
-            raise UserError("the endpoint needs a name; give --name")
-        return endpoint.create(options, source, name)
+        return Source(str(place), options.image, options.role), endpoint.name_for(place)
     found = endpoints.source_of(sagemaker_of(options), options.model)
-    source = Source(
-        found.model_data,
-        options.image or found.image,
-        options.role or found.role,
-        found.vpc,
-        found.is_network_isolated,
-    )
-    return endpoint.create(options, source, options.name or options.model)
+    given = {key: value for key in ("image", "role") if (value := getattr(options, key))}
+    return dataclasses.replace(found, **given), options.model
 
 
 def _print_plan(deployment: Deployment, options: argparse.Namespace) -> int:
     if options.json:
-        [variant] = deployment.config["ProductionVariants"]
-        plan = {"requests": deployment.requests, "bill": endpoint.bill(variant, deployment.region, options.price)}
+        plan = {"requests": deployment.requests, "bill": deployment.bill(options.price)}
         print(json.dumps(plan, indent=2), file=options.result)
     else:
         print(f"{deployment.summary(options.price)}\n\n{json.dumps(deployment.requests, indent=2)}")
@@ -143,7 +146,7 @@ def undeploy(options: argparse.Namespace) -> int:
     print(f"Deleting endpoint {options.name} in {region}", flush=True)
     try:
         with StopSignals(Aborted):
-            kinds = endpoints.delete(sagemaker, options.name, region)
+            nouns = endpoints.delete(sagemaker, client.create("application-autoscaling", region), options.name)
     except Aborted:
         print(f"launch.py: interrupted; `launch.py undeploy {options.name}` deletes the rest", file=sys.stderr)
         raise
@@ -151,8 +154,8 @@ def undeploy(options: argparse.Namespace) -> int:
         raise LostContact(
             f"endpoint {options.name} may still exist and be billed: {error}; run the command again"
         ) from None
-    for kind in reversed(kinds):
-        print(f"Deleted {kind.noun} {options.name}")
+    for noun in nouns:
+        print(f"Deleted {noun} {options.name}")
     return COMPLETED
 
 

@@ -5,13 +5,12 @@ All three have the same name.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from launcher.aws import client, follow, jobs
+from launcher.aws import client, follow, jobs, scaling
 from launcher.aws.jobs import Kind, iso_time
 from launcher.errors import JobFailed, Refused
 from launcher.plan import endpoint
@@ -33,14 +32,18 @@ MODEL = Kind(
     flag="--name",
 )
 CONFIG = Kind(
-    "endpoint configuration", "endpoint_config", "EndpointConfigName", "", ("ProductionVariants",), flag="--name"
+    "endpoint configuration",
+    "endpoint_config",
+    "EndpointConfigName",
+    "",
+    ("ProductionVariants", "DataCaptureConfig"),
+    flag="--name",
 )
 ENDPOINT = Kind("endpoint", "endpoint", "EndpointName", "EndpointStatus", ("EndpointConfigName",), flag="--name")
 _KINDS = (MODEL, CONFIG, ENDPOINT)
 
 IN_SERVICE = "InService"
 _CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
-_LOG_LINES = 20
 
 
 def source_of(sagemaker: Any, job: str) -> Source:
@@ -67,7 +70,7 @@ def create(sagemaker: Any, deployment: Deployment) -> bool:
     """
     made = []
     try:
-        for kind, wanted in zip(_KINDS, deployment.requests.values(), strict=True):
+        for kind, wanted in ((MODEL, deployment.model), (CONFIG, deployment.config), (ENDPOINT, deployment.endpoint)):
             if jobs.start(sagemaker, wanted, kind):
                 made.append(kind)
             if kind is not ENDPOINT:
@@ -105,42 +108,50 @@ def require_in_service(logs: Any, description: Mapping[str, Any], region: str) -
     status, name = description["EndpointStatus"], description["EndpointName"]
     if status == IN_SERVICE:
         return
-    try:
-        group = f"{follow.ENDPOINTS}/{name}"
-        lines = deque(follow.Log(logs, endpoint.VARIANT, group).new_lines(), maxlen=_LOG_LINES)
-        print(*lines or [f"The log {group} is empty: the container did not start."], sep="\n", flush=True)
-    except client.FAILURES as error:
-        print(f"The log cannot be read: {client.explain(error)}", flush=True)
+    follow.print_tail(follow.Log(logs, endpoint.VARIANT, f"{follow.ENDPOINTS}/{name}"))
     reason = description.get("FailureReason", "AWS gives no reason.")
     raise JobFailed(
         f"endpoint {name} is {status}. {reason.rstrip('.')}; `launch.py undeploy {name} --region {region}` deletes it"
     )
 
 
-def delete(sagemaker: Any, name: str, region: str) -> list[Kind]:
-    """Delete the endpoint, then its configuration and model. Returns the kinds that existed.
+def delete(sagemaker: Any, autoscaling: Any, name: str) -> list[str]:
+    """Delete the endpoint's scaling, the endpoint, its configuration and its model. Returns what existed, in words.
 
-    Raises Refused if there are none, or if one was not created by `deploy`: then nothing is deleted. Raises
-    LostContact.
+    Raises Refused if there are none, or if one was not created by `deploy`: then nothing is deleted. A scaling that
+    cannot be removed does not keep the rest, which costs more; it is raised at the end. Raises LostContact.
     """
     with client.one_sentence():
-        existing = {kind: found for kind in _KINDS if (found := _description(sagemaker, name, kind))}
-        if not existing:
-            raise Refused(
-                f"there is no endpoint {name} in {region}; `launch.py endpoints` shows existing ones, --region selects "
-                "another region"
-            )
-        for kind, found in existing.items():
-            if not _is_ours(sagemaker, _arn(found, kind)):
-                raise Refused(
-                    f"{kind.noun} {name} lacks the tag {endpoint.TAG['Key']} of `launch.py deploy`; "
-                    "delete it in the console"
-                )
+        existing = _ours(sagemaker, name)
+    nouns, refusal = [], None
+    try:  # first, so that nothing scales an endpoint that is being deleted
+        nouns += ["scaling of endpoint"] if scaling.remove(autoscaling, name) else []
+    except Refused as error:
+        refusal = error
+    if not existing and not nouns and not refusal:
+        raise Refused(
+            f"there is no endpoint {name} in {sagemaker.meta.region_name}; `launch.py endpoints` shows existing ones, "
+            "--region selects another region"
+        )
     if ENDPOINT in existing:
         _delete_endpoint(sagemaker, name)
     for kind in (CONFIG, MODEL):  # AWS: not before the endpoint is gone
         if kind in existing:
             _delete(sagemaker, name, kind)
+    if refusal:
+        raise refusal
+    return [*nouns, *(kind.noun for kind in reversed(existing))]
+
+
+def _ours(sagemaker: Any, name: str) -> list[Kind]:
+    """The kinds of what exists with this name. Raises Refused if one was not created by `deploy`."""
+    existing = {kind: found for kind in _KINDS if (found := _description(sagemaker, name, kind))}
+    for kind, found in existing.items():
+        if not _is_ours(sagemaker, _arn(found, kind)):
+            raise Refused(
+                f"{kind.noun} {name} lacks the tag {endpoint.TAG['Key']} of `launch.py deploy`; "
+                "delete it in the console"
+            )
     return list(existing)
 
 
@@ -159,6 +170,11 @@ def _delete_endpoint(sagemaker: Any, name: str) -> None:
         return None
 
     follow.until_ended(poll)
+
+
+def delete_model(sagemaker: Any, name: str) -> None:
+    """Delete a model; that it is gone already is no error. Raises Refused."""
+    _delete(sagemaker, name, MODEL)
 
 
 def _delete(sagemaker: Any, name: str, kind: Kind) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,10 @@ PATIENCE_SECONDS = 600
 #: Groups of logs in CloudWatch; each endpoint has one of its own.
 TRAINING_JOBS = "/aws/sagemaker/TrainingJobs"
 ENDPOINTS = "/aws/sagemaker/Endpoints"
+TRANSFORM_JOBS = "/aws/sagemaker/TransformJobs"
+
+#: Lines of the log of what failed.
+_TAIL_LINES = 20
 
 #: What SageMaker appends to the name of a host in the name of a training job's log stream.
 _STAMP = re.compile(r"-\d{10,13}")
@@ -35,7 +40,7 @@ class Log:
     def __init__(self, logs: Any, name: str, group: str = TRAINING_JOBS) -> None:
         self._logs = logs
         self._name = name
-        self._group = group
+        self.group = group
         self._tokens: dict[str, str] = {}
 
     def new_lines(self) -> Iterator[str]:
@@ -50,7 +55,7 @@ class Log:
     def _streams(self) -> list[str]:
         try:
             pages = self._logs.get_paginator("describe_log_streams").paginate(
-                logGroupName=self._group, logStreamNamePrefix=f"{self._name}/"
+                logGroupName=self.group, logStreamNamePrefix=f"{self._name}/"
             )
             return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
         except ClientError as error:
@@ -64,12 +69,21 @@ class Log:
             token = self._tokens.get(stream)
             position = {"nextToken": token} if token else {}
             page = self._logs.get_log_events(
-                logGroupName=self._group, logStreamName=stream, startFromHead=True, **position
+                logGroupName=self.group, logStreamName=stream, startFromHead=True, **position
             )
             yield from (event["message"] for event in page["events"])
             self._tokens[stream] = page["nextForwardToken"]
             if page["nextForwardToken"] == token:
                 return
+
+
+def print_tail(log: Log) -> None:
+    """Print the end of the log of what failed; that it is empty or cannot be read is printed, too."""
+    try:
+        lines = deque(log.new_lines(), maxlen=_TAIL_LINES)
+        print(*lines or [f"The log {log.group} is empty: the container did not start."], sep="\n", flush=True)
+    except client.FAILURES as error:
+        print(f"The log cannot be read: {client.explain(error)}", flush=True)
 
 
 def follow(sagemaker: Any, logs: Any, name: str) -> dict[str, Any]:

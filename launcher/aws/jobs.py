@@ -1,4 +1,4 @@
-"""Training and tuning jobs on SageMaker: start exactly once, describe, list and stop."""
+"""Jobs on SageMaker, of training, tuning and transform: start exactly once, describe, list and stop."""
 
 from __future__ import annotations
 
@@ -60,6 +60,23 @@ TUNING = Kind(
         "TrainingJobDefinition.HyperParameterTuningResourceConfig",
         *(f"TrainingJobDefinition.{path}" for path in _IDENTITY if path not in ("HyperParameters", "ResourceConfig")),
     ),
+)
+
+TRANSFORM = Kind(
+    "transform job",
+    "transform_job",
+    "TransformJobName",
+    "TransformJobStatus",
+    (
+        "ModelName",
+        "TransformInput",
+        "TransformOutput",
+        "TransformResources",
+        "BatchStrategy",
+        "MaxPayloadInMB",
+        "Environment",
+    ),
+    flag="--name",
 )
 
 
@@ -139,9 +156,11 @@ def _matches(existing: Any, requested: Any) -> bool:
     return existing == requested or not (existing or requested)
 
 
-def find(sagemaker: Any, name: str) -> tuple[Kind, dict[str, Any]]:
-    """The description of the training job or, if there is none, of the tuning job with this name. Raises Refused."""
-    for kind in (TRAINING, TUNING) if len(name) <= MAX_TUNING_NAME else (TRAINING,):
+def find(sagemaker: Any, name: str, kinds: Sequence[Kind] = (TRAINING, TUNING)) -> tuple[Kind, dict[str, Any]]:
+    """The kind and the description of the job with this name, of the first kind that has one. Raises Refused."""
+    for kind in kinds:
+        if kind is TUNING and len(name) > MAX_TUNING_NAME:
+            continue
         try:
             return kind, description(sagemaker, name, kind)
         except (BotoCoreError, ClientError) as error:
@@ -166,7 +185,7 @@ def stop(sagemaker: Any, name: str, kind: Kind = TRAINING) -> None:
     try:
         getattr(sagemaker, f"stop_{kind.operation}")(**{kind.name: name})
     except (BotoCoreError, ClientError) as error:
-        status = find(sagemaker, name)[1][kind.status]
+        status = find(sagemaker, name, [kind])[1][kind.status]
         if status in ENDED:
             raise Refused(f"{kind.noun} {name} cannot be stopped: it is already {status}") from None
         raise Refused(client.explain(error)) from None

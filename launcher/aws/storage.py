@@ -97,7 +97,7 @@ def download(s3: Any, job: Mapping[str, Any], directory: Path) -> dict[str, str]
     directory.mkdir(parents=True, exist_ok=True)
     unfinished.write_text(name)
     for part, size in sizes.items():
-        _fetch(s3, archives[part], directory / f"{part}.tar.gz", size)
+        fetch(s3, archives[part], directory / f"{part}.tar.gz", size)
         _unpack(archives[part], directory, part)
     unfinished.unlink()
     return {part: str(directory / part) for part in sizes}
@@ -140,7 +140,7 @@ def _size(s3: Any, uri: str) -> int | None:
         raise
 
 
-def _fetch(s3: Any, uri: str, file: Path, size: int) -> None:
+def fetch(s3: Any, uri: str, file: Path, size: int) -> None:
     """Download an object, unless the whole of it is there: download_file renames a temporary file at its end."""
     if file.is_file() and file.stat().st_size == size:
         return

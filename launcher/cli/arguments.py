@@ -52,7 +52,7 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
             setattr(options, option.name, option.default)
     missing = [f"--{name}" for name in command.required if not getattr(options, name)]
     if missing:
-        where = f" here or in {DEFAULT_FILE}" if command.options else ""
+        where = f" here or in {DEFAULT_FILE}" if set(command.required) & set(command.options) else ""
         raise UserError(
             f"{options.command} needs {', '.join(missing)}; give {'it' if len(missing) == 1 else 'them'}{where}, "
             f"see launch.py {options.command} --help"

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.cli.options import AWS_JOB, JOB, OPTIONS, TUNING, Option, port, positive_int
+from launcher.cli.options import AWS_JOB, JOB, OPTIONS, TUNING, Option, percent, port, positive_int
 from launcher.local.engine import LOCAL_IMAGE
 from launcher.plan.checks import parse_assignment
+from launcher.plan.s3 import location
+from launcher.plan.scaling import scale
+from launcher.plan.transform import DEFAULT_MAX_PAYLOAD
 
 _ON_AWS = "--image URI --role ARN --data my.tsv --region eu-west-1"
 
@@ -73,20 +76,57 @@ SWITCHES = {
 
 _LOCAL_IMAGE = Option("image", "image on this machine", metavar="IMAGE", default=LOCAL_IMAGE, in_file=False)
 
-_DEPLOYING = (
-    Option("name", "name of endpoint, configuration and model (default: the job's)", metavar="NAME", in_file=False),
+#: The options of what runs a model on AWS: `deploy` and `transform`.
+_SERVING = (
     Option("instance_type", "instance type to serve on (default: ml.c5.xlarge)", metavar="TYPE", in_file=False),
     Option("count", "number of instances (default: 1)", positive_int, "N", in_file=False),
-    SWITCHES["serverless"],
-    Option("memory", "with --serverless: memory, 1024 to 6144 (default: 3072)", positive_int, "MB", in_file=False),
-    Option("concurrency", "with --serverless: requests at a time (default: 5)", positive_int, "N", in_file=False),
     Option("image", "image in ECR (default: the job's; needed for a model in S3)", metavar="URI", in_file=False),
-    Option("role", "role of the endpoint (default: the job's; needed for a model in S3)", metavar="ARN", in_file=False),
+    Option("role", "role that serves (default: the job's; needed for a model in S3)", metavar="ARN", in_file=False),
     Option("environment", "setting of the server", parse_assignment, "NAME=VALUE", repeatable=True, in_file=False),
-    Option("tag", "tag of the endpoint", parse_assignment, "NAME=VALUE", repeatable=True, in_file=False),
+    Option("tag", "tag of all that is created", parse_assignment, "NAME=VALUE", repeatable=True, in_file=False),
     Option("price", OPTIONS["price"].help, OPTIONS["price"].parse, "AMOUNT", in_file=False),
     SWITCHES["yes"],
     SWITCHES["plan"],
+)
+
+_DEPLOYING = (
+    Option("name", "name of endpoint, configuration and model (default: the job's)", metavar="NAME", in_file=False),
+    *_SERVING,
+    SWITCHES["serverless"],
+    Option("memory", "with --serverless: memory, 1024 to 6144 (default: 3072)", positive_int, "MB", in_file=False),
+    Option("concurrency", "with --serverless: requests at a time (default: 5)", positive_int, "N", in_file=False),
+    Option(
+        "scale", "scale between these numbers of instances, by requests per minute", scale, "MIN-MAX", in_file=False
+    ),
+    Option(
+        "scale_requests",
+        "with --scale: requests per minute and instance to aim at (default: 600)",
+        positive_int,
+        "N",
+        in_file=False,
+    ),
+    Option("capture", "folder in S3 in which requests and answers are stored", location, "S3URI", in_file=False),
+    Option("capture_percent", "with --capture: share of the requests (default: 100)", percent, "N", in_file=False),
+)
+
+_TRANSFORMING = (
+    Option(
+        "data",
+        "records: .csv, .jsonl or .txt, a file or folder here, or a prefix in S3",
+        location,
+        "PATH",
+        in_file=False,
+    ),
+    Option("output", "folder in S3 for the scores (default: in the model's bucket)", location, "S3URI", in_file=False),
+    Option("download", "folder on this machine into which the scores are downloaded", Path, "FOLDER", in_file=False),
+    Option("name", "name of the job (default: that of the model's job and time)", metavar="NAME", in_file=False),
+    Option("format", "csv, jsonl or txt (default: by the names of the files)", metavar="NAME", in_file=False),
+    Option(
+        "max_payload", "most MB per request, and per record", positive_int, "MB", DEFAULT_MAX_PAYLOAD, in_file=False
+    ),
+    Option("kms_key", "KMS key for the uploaded data and the scores", metavar="KEY", in_file=False),
+    Option("volume_kms_key", OPTIONS["volume_kms_key"].help, metavar="KEY", in_file=False),
+    *_SERVING,
 )
 
 _SUBMITTING = tuple(SWITCHES[name] for name in ("yes", "stop_on_interrupt", "skip_checks", "skip_data_check"))
@@ -219,6 +259,7 @@ COMMANDS: Mapping[str, Command] = {
             "deploy my-job",
             "deploy my-job --serverless --memory 3072 --concurrency 5",
             "deploy s3://my-bucket/model.tar.gz --name reviews --image URI --role ARN --instance-type ml.m5.large",
+            "deploy my-job --scale 1-4 --capture s3://my-bucket/captured/ --capture-percent 10",
             "deploy my-job --plan",
         ),
         extra=_DEPLOYING,
@@ -238,12 +279,23 @@ COMMANDS: Mapping[str, Command] = {
         ),
         arguments=(ENDPOINT_NAME, Argument("text", "text to classify", repeatable=True)),
     ),
+    "transform": Command(
+        "classify a file, a folder or objects in S3 with batch transform: scores in S3, downloaded on request",
+        (
+            "transform my-job --data new.csv --download scores",
+            "transform my-job --data s3://my-bucket/new/ --output s3://my-bucket/scores/ --count 2",
+            "transform my-job --data new.jsonl --plan",
+        ),
+        required=("data",),
+        extra=_TRANSFORMING,
+        arguments=(Argument("model", "name of a job, or URI of a model.tar.gz in S3"),),
+    ),
     "endpoints": Command(
         "list the endpoints that `deploy` created, with their cost per hour",
         ("endpoints", "endpoints --region eu-west-1 --json"),
     ),
     "undeploy": Command(
-        "delete an endpoint with its configuration and model, so that nothing is billed any more",
+        "delete an endpoint with its scaling, configuration and model, so that nothing is billed any more",
         ("undeploy my-job",),
         arguments=(ENDPOINT_NAME,),
         prints_json=False,

@@ -27,6 +27,13 @@ def port(text: str) -> int:
     return int(text)
 
 
+def percent(text: str) -> int:
+    """Parse a share from 1 to 100. Raises ValueError."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise ValueError(f"{text!r} is not a percentage; give a number from 1 to 100")
+    return int(text)
+
+
 def price(text: str) -> float:
     """Parse an amount of money above 0. Raises ValueError."""
     if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) == 0:

@@ -1,14 +1,14 @@
-"""An endpoint to create: three requests as plain data, and what it costs. No SDK, no network, no credentials."""
+"""An endpoint to create: its requests as plain data, and what it costs. No SDK, no network, no credentials."""
 
 from __future__ import annotations
 
 import argparse
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from launcher.plan import checks, prices
+from launcher.plan import checks, limits, prices, scaling
 from launcher.plan.prices import Price
 from launcher.plan.s3 import S3Uri
 from launcher.plan.submission import region_of
@@ -44,31 +44,51 @@ class Source:
 
 @dataclass(frozen=True)
 class Deployment:
-    """The requests that create a model, an endpoint configuration and an endpoint, all with the same name."""
+    """The requests that create a model, an endpoint configuration and an endpoint, all with the same name.
+
+    `scaling` has those that scale the endpoint when it is in service.
+    """
 
     name: str
     region: str
     model: dict[str, Any]
     config: dict[str, Any]
     endpoint: dict[str, Any]
+    scaling: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def requests(self) -> dict[str, dict[str, Any]]:
         """The requests by operation, in order."""
-        return {"CreateModel": self.model, "CreateEndpointConfig": self.config, "CreateEndpoint": self.endpoint}
+        create = {"CreateModel": self.model, "CreateEndpointConfig": self.config, "CreateEndpoint": self.endpoint}
+        return {**create, **self.scaling}
+
+    @property
+    def most_instances(self) -> int | None:
+        """The number of instances to which the endpoint may scale; None if it does not."""
+        return self.scaling["RegisterScalableTarget"]["MaxCapacity"] if self.scaling else None
 
     def summary(self, price: float | None) -> str:
         """Lines with what is served, as whom, and what it costs."""
         [variant] = self.config["ProductionVariants"]
+        capture = self.config.get("DataCaptureConfig")
         return "\n".join(
             [
                 f"endpoint  {self.name} in {self.region}, as {self.model['ExecutionRoleArn']}",
                 f"model     {self.model['PrimaryContainer']['ModelDataUrl']}",
                 f"image     {self.model['PrimaryContainer']['Image']}",
-                f"runs on   {capacity(variant)}",
-                f"bill      {bill(variant, self.region, price)}",
+                f"runs on   {capacity(variant, self.most_instances)}",
+                *([f"captures  {_captured(capture)}"] if capture else []),
+                f"bill      {self.bill(price)}",
             ]
         )
+
+    def bill(self, price: float | None) -> str:
+        """What the endpoint costs, in words."""
+        return bill(self.config["ProductionVariants"][0], self.region, price, self.most_instances)
+
+
+def _captured(capture: Mapping[str, Any]) -> str:
+    return f"{capture['InitialSamplingPercentage']} % of requests and answers to {capture['DestinationS3Uri']}"
 
 
 def create(options: argparse.Namespace, source: Source, name: str) -> Deployment:
@@ -76,6 +96,23 @@ def create(options: argparse.Namespace, source: Source, name: str) -> Deployment
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html
     """
+    model = model_request(options, source, name)
+    variant = {"VariantName": VARIANT, "ModelName": name, **_hosting(options, source)}
+    config = {"EndpointConfigName": name, "ProductionVariants": [variant], **_capture(options), "Tags": model["Tags"]}
+    deployment = Deployment(
+        name=name,
+        region=region_of(options),
+        model=model,
+        config=config,
+        endpoint={"EndpointName": name, "EndpointConfigName": name, "Tags": model["Tags"]},
+        scaling=_scaling(options, name),
+    )
+    limits.check_all(deployment.requests)
+    return deployment
+
+
+def model_request(options: argparse.Namespace, source: Source, name: str) -> dict[str, Any]:
+    """The request that creates a model, for an endpoint or a transform job. Raises UserError."""
     checks.job_name(name)
     checks.pinned_image(source.image)
     checks.role(source.role)
@@ -83,7 +120,6 @@ def create(options: argparse.Namespace, source: Source, name: str) -> Deployment
     checks.no_duplicates("--environment", options.environment or ())
     checks.no_duplicates("--tag", options.tag or ())
     tags = [{"Key": key, "Value": value} for key, value in options.tag or () if key != TAG["Key"]]
-    tags.append(TAG)
     container: dict[str, Any] = {"Image": source.image, "ModelDataUrl": source.model_data}
     if options.environment:
         container["Environment"] = dict(options.environment)
@@ -91,20 +127,49 @@ def create(options: argparse.Namespace, source: Source, name: str) -> Deployment
         "ModelName": name,
         "ExecutionRoleArn": source.role,
         "PrimaryContainer": container,
-        "Tags": tags,
+        "Tags": [*tags, TAG],
     }
     if source.vpc:
         model["VpcConfig"] = source.vpc
     if source.is_network_isolated:
         model["EnableNetworkIsolation"] = True
-    variant = {"VariantName": VARIANT, "ModelName": name, **_hosting(options, source)}
-    return Deployment(
-        name=name,
-        region=region_of(options),
-        model=model,
-        config={"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": tags},
-        endpoint={"EndpointName": name, "EndpointConfigName": name, "Tags": tags},
-    )
+    return model
+
+
+def _scaling(options: argparse.Namespace, name: str) -> dict[str, dict[str, Any]]:
+    if not options.scale:
+        if options.scale_requests:
+            raise UserError("--scale-requests needs --scale; give the range of instances, as in --scale 1-4")
+        return {}
+    per_minute = options.scale_requests or scaling.DEFAULT_REQUESTS_PER_MINUTE
+    return scaling.requests(name, VARIANT, options.scale, per_minute)
+
+
+def _capture(options: argparse.Namespace) -> dict[str, Any]:
+    """The part of an endpoint configuration that stores requests and answers in S3. Raises UserError."""
+    if not options.capture:
+        if options.capture_percent:
+            raise UserError("--capture-percent needs --capture; give the folder in S3 that receives the requests")
+        return {}
+    if not isinstance(options.capture, S3Uri):
+        raise UserError(f"--capture {options.capture} is not in S3; write it like s3://bucket/folder/")
+    if options.serverless:
+        raise UserError(
+            "--capture cannot be combined with --serverless, which AWS does not support; remove one of both"
+        )
+    return {
+        "DataCaptureConfig": {
+            "EnableCapture": True,
+            "InitialSamplingPercentage": options.capture_percent or 100,
+            "DestinationS3Uri": str(options.capture),
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            # Bodies of other types are stored in base64.
+            "CaptureContentTypeHeader": {
+                "CsvContentTypes": ["text/csv"],
+                "JsonContentTypes": ["application/json", "application/jsonlines"],
+            },
+        }
+    }
 
 
 def _hosting(options: argparse.Namespace, source: Source) -> dict[str, Any]:
@@ -113,17 +178,19 @@ def _hosting(options: argparse.Namespace, source: Source) -> dict[str, Any]:
         if options.memory or options.concurrency:
             flag = "--memory" if options.memory else "--concurrency"
             raise UserError(f"{flag} applies to serverless endpoints only; add --serverless, or remove it")
-        instance_type = options.instance_type or DEFAULT_INSTANCE_TYPE
-        checks.instance_type(instance_type)
+        if options.scale and options.count:
+            raise UserError(
+                "--count cannot be combined with --scale, whose minimum is the count; remove one of the two"
+            )
         return {
-            "InstanceType": instance_type,
-            "InitialInstanceCount": options.count or 1,
+            "InstanceType": instance_type_of(options),
+            "InitialInstanceCount": options.scale[0] if options.scale else options.count or 1,
             "InitialVariantWeight": 1.0,
             "ContainerStartupHealthCheckTimeoutInSeconds": _STARTUP_SECONDS,
         }
-    if options.instance_type or options.count:
-        flag = "--instance-type" if options.instance_type else "--count"
-        raise UserError(f"{flag} cannot be combined with --serverless; remove one of the two")
+    flags = {"--instance-type": options.instance_type, "--count": options.count, "--scale": options.scale}
+    if other := next((name for name, value in flags.items() if value), None):
+        raise UserError(f"{other} cannot be combined with --serverless; remove one of the two")
     if source.vpc or source.is_network_isolated:
         raise UserError(
             "the job ran in a VPC or without network access, which serverless endpoints do not support; deploy to "
@@ -137,17 +204,25 @@ def _hosting(options: argparse.Namespace, source: Source) -> dict[str, Any]:
     return {"ServerlessConfig": {"MemorySizeInMB": memory, "MaxConcurrency": concurrency}}
 
 
+def instance_type_of(options: argparse.Namespace) -> str:
+    """The instance type to serve on. Raises UserError."""
+    instance_type: str = options.instance_type or DEFAULT_INSTANCE_TYPE
+    checks.instance_type(instance_type)
+    return instance_type
+
+
 def name_for(uri: S3Uri) -> str | None:
     """The name of the job that wrote this model.tar.gz, by the path that SageMaker gives it; None for other paths."""
     found = _ARTIFACT.fullmatch(uri.key)
     return found[1] if found else None
 
 
-def capacity(variant: Mapping[str, Any]) -> str:
+def capacity(variant: Mapping[str, Any], most: int | None = None) -> str:
     """Where a production variant runs, in words."""
     if serverless := variant.get("ServerlessConfig"):
         return f"serverless, {serverless['MemorySizeInMB']} MB, at most {serverless['MaxConcurrency']} at a time"
-    return f"{variant['InitialInstanceCount']} x {variant['InstanceType']}"
+    count = variant["InitialInstanceCount"]
+    return f"{f'{count} to {most}' if most else count} x {variant['InstanceType']}"
 
 
 def price_of(variant: Mapping[str, Any], region: str, given: float | None) -> Price | None:
@@ -155,13 +230,19 @@ def price_of(variant: Mapping[str, Any], region: str, given: float | None) -> Pr
     return None if "ServerlessConfig" in variant else prices.find(variant["InstanceType"], region, given)
 
 
-def bill(variant: Mapping[str, Any], region: str, given: float | None) -> str:
-    """The cost of a production variant, in words."""
+def bill(variant: Mapping[str, Any], region: str, given: float | None, most: int | None = None) -> str:
+    """The cost of a production variant, which may scale to `most` instances, in words."""
     if "ServerlessConfig" in variant:
         return "by the request (memory x time); nothing while there are no requests"
     price = price_of(variant, region, given)
     if price is None:
-        return f"price unknown ({capacity(variant)}, around the clock); give that of one instance per hour with --price"
-    per_hour = price.per_hour * variant["InitialInstanceCount"]
-    amount = f"{price.currency or ''} {per_hour:g} per hour, {per_hour * HOURS_PER_MONTH:.0f} per month".strip()
+        return (
+            f"price unknown ({capacity(variant, most)}, around the clock); give that of one instance per hour with "
+            "--price"
+        )
+    counts = [count for count in (variant["InitialInstanceCount"], most) if count]
+    hourly = [price.per_hour * count for count in counts]
+    per_hour = " to ".join(f"{each:g}" for each in hourly)
+    per_month = " to ".join(f"{each * HOURS_PER_MONTH:.0f}" for each in hourly)
+    amount = f"{price.currency or ''} {per_hour} per hour, {per_month} per month".strip()
     return f"{amount}, with or without requests; price from {price.source}"

@@ -1,4 +1,4 @@
-"""The limits of the SageMaker API: a request that AWS would refuse is refused before anything is uploaded.
+"""The limits of AWS's API: a request that AWS would refuse is refused before anything is uploaded or created.
 
 Patterns, allowed values and sizes are those of botocore's service model; DOCUMENTED has what is in the API's
 documentation only.
@@ -42,13 +42,35 @@ _WRITTEN = {
     "HyperParameterTuningJobConfig.ResourceLimits.MaxNumberOfTrainingJobs": "--max-jobs",
     "HyperParameterTuningJobConfig.ResourceLimits.MaxParallelTrainingJobs": "--max-parallel-jobs",
     "HyperParameterTuningJobConfig.ParameterRanges": "ranges",
+    "ModelName": "--name",
+    "TransformJobName": "--name",
+    "ExecutionRoleArn": "--role",
+    "PrimaryContainer.Image": "--image",
+    "PrimaryContainer.ModelDataUrl": "the URI of the model",
+    "PrimaryContainer.Environment": "--environment {}",
+    "ProductionVariants.0.InstanceType": "--instance-type",
+    "ProductionVariants.0.InitialInstanceCount": "--count",
+    "DataCaptureConfig.DestinationS3Uri": "--capture",
+    "DataCaptureConfig.InitialSamplingPercentage": "--capture-percent",
+    "TransformInput": "--data",
+    "TransformOutput.KmsKeyId": "--kms-key",
+    "TransformOutput": "--output",
+    "TransformResources.InstanceType": "--instance-type",
+    "TransformResources.InstanceCount": "--count",
+    "TransformResources.VolumeKmsKeyId": "--volume-kms-key",
+    "MaxPayloadInMB": "--max-payload",
 }
 #: A tuning job has a training job inside, with one key renamed.
 _INSIDE = "TrainingJobDefinition."
 _RENAMED = "HyperParameterTuningResourceConfig"
 
 #: Python's re has no Unicode classes for letters, separators and numbers.
-_CLASSES = {r"\p{L}\p{Z}\p{N}": r"\w\s", r"[\P{M}\p{M}]": r"[\s\S]"}
+_CLASSES = {
+    r"\uD800\uDC00-\uDBFF\uDFFF": r"\U00010000-\U0010FFFF",  # pairs of surrogates
+    r"\p{Print}": r"[^\x00-\x1f\x7f]",
+    r"\p{L}\p{Z}\p{N}": r"\w\s",
+    r"[\P{M}\p{M}]": r"[\s\S]",
+}
 _SHOWN_CHARACTERS = 60
 
 
@@ -62,7 +84,19 @@ def check(request: Mapping[str, Any]) -> None:
         raise UserError(f"{_written(path)} {problem}")
 
 
-def violations(request: Mapping[str, Any], operation: str) -> Iterator[tuple[str, str]]:
+def check_all(requests: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise UserError for the first value of these requests, by operation, that AWS would refuse."""
+    for operation, request in requests.items():
+        service = "application-autoscaling" if operation in _OF_AUTOSCALING else "sagemaker"
+        for path, problem in (*_reserved_tags(request), *violations(request, operation, service)):
+            raise UserError(f"{_written(path)} {problem}")
+
+
+#: All other operations are those of SageMaker.
+_OF_AUTOSCALING = ("RegisterScalableTarget", "PutScalingPolicy")
+
+
+def violations(request: Mapping[str, Any], operation: str, service: str = "sagemaker") -> Iterator[tuple[str, str]]:
     """The path and the problem of each value that the service model does not allow."""
     try:
         from botocore.loaders import Loader
@@ -74,7 +108,7 @@ def violations(request: Mapping[str, Any], operation: str) -> Iterator[tuple[str
             file=sys.stderr,
         )
         return
-    model = ServiceModel(Loader().load_service_model("sagemaker", "service-2"))
+    model = ServiceModel(Loader().load_service_model(service, "service-2"))
     yield from _walk(request, model.operation_model(operation).input_shape, "")
 
 
@@ -138,6 +172,10 @@ def _documented(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 f"StoppingCondition.{key}",
                 f"{seconds} is out of range; AWS allows 28 days ({MAX_RUN_SECONDS})",
             )
+    yield from _reserved_tags(request)
+
+
+def _reserved_tags(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for tag in request.get("Tags", ()):
         if tag["Key"].lower().startswith("aws:"):
             yield "Tags", f"{tag['Key']!r} begins with aws:, which AWS keeps for itself; give it another name"

@@ -101,7 +101,8 @@ def assert_one_sentence(result, code, *parts):
 def aws_stub(monkeypatch, tmp_path):
     """An empty account with credentials in the environment; every job completes at once."""
     monkeypatch.chdir(tmp_path)
-    with sagemaker_stub.account(monkeypatch, REGION, "SAGEMAKER", "SAGEMAKER_RUNTIME", "CLOUDWATCH_LOGS") as running:
+    services = ("SAGEMAKER", "SAGEMAKER_RUNTIME", "APPLICATION_AUTO_SCALING", "CLOUDWATCH_LOGS")
+    with sagemaker_stub.account(monkeypatch, REGION, *services) as running:
         running.describe_hook = lambda job: job.update(
             TrainingJobStatus="Completed",
             SecondaryStatus="Completed",

@@ -1,4 +1,4 @@
-"""SageMaker, CloudWatch Logs, Service Quotas and ECR on loopback, with faults that moto does not have.
+"""SageMaker, Application Auto Scaling, CloudWatch Logs, Service Quotas and ECR on loopback, with faults moto lacks.
 
 Implements the JSON protocol. `faults` lists, per operation, the faults of the next calls: `throttle`, `500`, `503`,
 `expired` and `denied` are error responses, `reset` closes the connection before the request is processed, `lost` closes
@@ -50,6 +50,12 @@ class Stub:
         #: Models, endpoint configurations and endpoints by kind and name; `tags` by ARN.
         self.hosting: dict[str, dict[str, dict[str, Any]]] = {"Model": {}, "EndpointConfig": {}, "Endpoint": {}}
         self.tags: dict[str, list[dict[str, str]]] = {}
+        #: The range and the policies of what is scaled, by resource. moto neither refuses missing endpoints nor answers
+        #: as AWS when there is no target.
+        self.scaling: dict[str, dict[str, Any]] = {}
+        self.transform_jobs: dict[str, dict[str, Any]] = {}
+        #: The statuses of the next descriptions of transform jobs; the last one stays.
+        self.transform_statuses: list[str] = ["InProgress", "Completed"]
         #: The statuses of the next descriptions of endpoints; the last one stays.
         self.endpoint_statuses: list[str] = ["Creating", "InService"]
         #: Answers requests to endpoints: the body and the content type of a request to status and body.
@@ -201,6 +207,60 @@ class Stub:
             for name, each in self.hosting["Endpoint"].items()
         ]  # fmt: skip
         return {"Endpoints": found[::-1]}
+
+    def _RegisterScalableTarget(self, ResourceId: str, **request: Any) -> dict[str, Any]:
+        name = ResourceId.split("/")[1]
+        if self.hosting["Endpoint"].get(name, {}).get("statuses") != ["InService"]:
+            raise Refusal("ValidationException", f"The endpoint {name} does not exist, or is not InService.")
+        target = self.scaling.setdefault(ResourceId, {"policies": {}})
+        target |= {key: request[key] for key in ("MinCapacity", "MaxCapacity")}
+        return {"ScalableTargetARN": "arn:aws:application-autoscaling:eu-west-1:123456789012:scalable-target/x"}
+
+    def _PutScalingPolicy(self, ResourceId: str, PolicyName: str, **request: Any) -> dict[str, Any]:
+        self._scaled(ResourceId)["policies"][PolicyName] = request["TargetTrackingScalingPolicyConfiguration"]
+        return {"PolicyARN": "arn:aws:autoscaling:eu-west-1:123456789012:scalingPolicy:x", "Alarms": []}
+
+    def _DeregisterScalableTarget(self, ResourceId: str, **request: Any) -> dict[str, Any]:
+        self._scaled(ResourceId)
+        del self.scaling[ResourceId]
+        return {}
+
+    def _scaled(self, resource: str) -> dict[str, Any]:
+        if resource not in self.scaling:
+            raise Refusal("ObjectNotFoundException", f"No scalable target found for {resource}.")
+        return self.scaling[resource]
+
+    def _CreateTransformJob(self, TransformJobName: str, **request: Any) -> dict[str, Any]:
+        self._described("Model", "model", request["ModelName"])
+        if TransformJobName in self.transform_jobs:
+            raise Refusal("ResourceInUse", "Job name must be unique within an AWS account and region")
+        arn = f"arn:aws:sagemaker:eu-west-1:123456789012:transform-job/{TransformJobName}"
+        self.tags[arn] = request.pop("Tags", [])
+        self.transform_jobs[TransformJobName] = {
+            "TransformJobName": TransformJobName, "TransformJobArn": arn, "CreationTime": 1795377797,
+            "statuses": list(self.transform_statuses), **request,
+        }  # fmt: skip
+        return {"TransformJobArn": arn}
+
+    def _DescribeTransformJob(self, TransformJobName: str) -> dict[str, Any]:
+        if TransformJobName not in self.transform_jobs:
+            raise Refusal("ResourceNotFound", f"Could not find requested job with name: {TransformJobName}.")
+        found = self.transform_jobs[TransformJobName]
+        statuses = found["statuses"]
+        status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
+        reason = {"FailureReason": self.failure_reason} if status == "Failed" else {}
+        return {
+            **{key: value for key, value in found.items() if key != "statuses"},
+            "TransformJobStatus": status,
+            **reason,
+        }
+
+    def _StopTransformJob(self, TransformJobName: str) -> dict[str, Any]:
+        job = self._DescribeTransformJob(TransformJobName)
+        if job["TransformJobStatus"] != "InProgress":
+            raise Refusal("ValidationException", f"The request was rejected: status {job['TransformJobStatus']}.")
+        self.transform_jobs[TransformJobName]["statuses"] = ["Stopping", "Stopped"]
+        return {}
 
     def _StopTrainingJob(self, TrainingJobName: str) -> dict[str, Any]:
         job = self._DescribeTrainingJob(TrainingJobName)

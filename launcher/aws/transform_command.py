@@ -1,0 +1,104 @@
+"""launch.py transform: classify a file, or objects in S3, with batch transform."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from launcher.aws import client, transforms
+from launcher.aws.commands import confirm, messages_to_stderr, print_result, sagemaker_of
+from launcher.aws.endpoint_commands import source_of
+from launcher.errors import COMPLETED, LostContact
+from launcher.plan import checks, request, submission
+from launcher.plan import transform as plan
+from launcher.plan.channels import Channel, needed_files
+from launcher.plan.endpoint import Source
+from launcher.plan.s3 import S3Uri
+from launcher.plan.transform import Transform
+from launcher.signals import Aborted, StopSignals
+
+
+def transform(options: argparse.Namespace) -> int:
+    """Start the job exactly once, wait until it has ended, and download the scores on request."""
+    with messages_to_stderr(options):
+        source, job = source_of(options)
+        name = options.name or request.job_name(f"{(job or 'model')[:_LONGEST_BASE].rstrip('-')}", datetime.now(UTC))
+        channel = None if isinstance(options.data, S3Uri) else _files(options)
+        wanted = _wanted(options, source, name, channel)
+        if options.plan:
+            return _print_plan(wanted, options)
+        confirm(wanted.summary(options.price), options)
+        region = wanted.region
+        with StopSignals(Aborted), _report_detaching(name, region):
+            if channel:
+                transforms.upload(client.create("s3", region), channel, _uploaded(source, channel), options.kms_key)
+            is_new = transforms.start(sagemaker_of(options), wanted)
+            print(f"Transform job {name} {'started' if is_new else 'was already started'}", flush=True)
+            transforms.wait(sagemaker_of(options), client.create("logs", region), name)
+            result = {"transform": name, "status": "Completed", "scores": wanted.output}
+            if options.download:
+                found = transforms.download(client.create("s3", region), wanted, options.download)
+                result |= {"files": [str(file) for file in found.files], "records": found.records}
+                result |= {"errors": found.errors}
+        print_result(result, options)
+    return COMPLETED
+
+
+#: The name has a time stamp of 24 characters, and at most 63 in all.
+_LONGEST_BASE = 39
+
+
+def _files(options: argparse.Namespace) -> Channel:
+    """The files of --data on this machine, after a check. Raises UserError."""
+    checks.channel("--data", options.data)
+    files = needed_files(options.data)
+    plan.check_files(files, plan.type_of(files, options.format), options.max_payload)
+    return Channel.from_files(files)
+
+
+def _wanted(options: argparse.Namespace, source: Source, name: str, channel: Channel | None) -> Transform:
+    if channel:
+        data, names = _uploaded(source, channel), list(channel.files)
+    else:
+        data = options.data
+        names = (
+            [] if options.format else transforms.names_below(client.create("s3", submission.region_of(options)), data)
+        )
+    return plan.create(options, source, name, data, plan.type_of(names, options.format))
+
+
+def _uploaded(source: Source, channel: Channel) -> S3Uri:
+    """Where files of this content are, for all jobs."""
+    return S3Uri(plan.bucket_of(source), f"transform/data/{channel.content_hash}/")
+
+
+def _print_plan(wanted: Transform, options: argparse.Namespace) -> int:
+    if options.json:
+        print(
+            json.dumps({"requests": wanted.requests, "bill": wanted.bill(options.price)}, indent=2), file=options.result
+        )
+    else:
+        print(f"{wanted.summary(options.price)}\n\n{json.dumps(wanted.requests, indent=2)}")
+    return COMPLETED
+
+
+@contextlib.contextmanager
+def _report_detaching(name: str, region: str) -> Iterator[None]:
+    """Tell the user what happens to the job when this command ends before it."""
+    rest = f"the same command with --name={name} goes on, `launch.py stop {name} --region {region}` stops it"
+    try:
+        yield
+    except LostContact as error:
+        raise LostContact(
+            f"lost contact with transform job {name}, which keeps running if it was started: {error}; {rest}"
+        ) from None
+    except Aborted:
+        print(f"launch.py: transform job {name} keeps running if it was started; {rest}", file=sys.stderr)
+        raise
+
+
+COMMANDS = {"transform": transform}
