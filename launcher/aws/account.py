@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote
@@ -234,6 +234,18 @@ def check_quotas(region: str, options: argparse.Namespace, needed: int) -> Itera
             )
         else:
             yield Finding("quota", OK, f"{name!r} is {values[name]:g}")
+
+
+def check_serving_quotas(region: str, instance_types: Iterable[str]) -> Iterator[Finding]:
+    """The quotas of `deploy` and `transform` for these instance types. That of an idle account is often 0."""
+    wanted = [f"{name} for {use} usage" for name in instance_types for use in ("endpoint", "transform job")]
+    values = _values_of_quotas(region, set(wanted))
+    for name in wanted:
+        if not values.get(name):
+            known = f"{name!r} is 0 in {region}" if name in values else f"there is no quota {name!r} in {region}"
+            yield Finding("serving", WARNING, f"{known}; request an increase in Service Quotas before you serve on it")
+        else:
+            yield Finding("serving", OK, f"{name!r} is {values[name]:g}")
 
 
 def _values_of_quotas(region: str, names: set[str]) -> dict[str, float]:

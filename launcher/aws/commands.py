@@ -18,7 +18,7 @@ from launcher.aws import client, doctor, finding, follow, jobs, sample, sources,
 from launcher.errors import COMPLETED, JobFailed, LostContact, Refused
 from launcher.local import image_commands
 from launcher.local.engine import LOCAL_IMAGE
-from launcher.plan import inputs, prices, search, submission
+from launcher.plan import endpoint, inputs, prices, search, submission
 from launcher.plan.prices import Price
 from launcher.plan.submission import Submission
 from launcher.signals import Aborted, StopSignals
@@ -105,7 +105,8 @@ def _check(options: argparse.Namespace, parallel_jobs: int) -> None:
 
 def examine(options: argparse.Namespace) -> int:
     """Run all checks and print one line per finding. Raises Refused if a check failed."""
-    findings = doctor.report(options, prints=not options.json)
+    serving_types = list(dict.fromkeys((endpoint.DEFAULT_INSTANCE_TYPE, options.instance_type)))
+    findings = doctor.report(options, prints=not options.json, serving_types=serving_types)
     if options.json:
         print(json.dumps([dataclasses.asdict(found) for found in findings], indent=2))
     doctor.require_health(findings)

@@ -22,17 +22,21 @@ from text_classifier.contract.errors import UserError
 _FREE_BYTES = 15 * 10**9
 
 
-def examine(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator[Finding]:
-    """All checks: settings, AWS, and this machine."""
+def examine(
+    options: argparse.Namespace, parallel_jobs: int = 1, serving_types: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """All checks: settings, AWS, and this machine. `serving_types` are instance types for endpoints and transform."""
     here = _start("local mode", _local_mode)
-    yield from examine_aws(options, parallel_jobs)
+    yield from examine_aws(options, parallel_jobs, serving_types)
     yield from here.result()
 
 
-def report(options: argparse.Namespace, prints: bool, parallel_jobs: int = 1) -> list[Finding]:
+def report(
+    options: argparse.Namespace, prints: bool, parallel_jobs: int = 1, serving_types: Sequence[str] = ()
+) -> list[Finding]:
     """All findings; with `prints`, each is printed as a line as soon as it is known."""
     findings = []
-    for finding in examine(options, parallel_jobs):
+    for finding in examine(options, parallel_jobs, serving_types):
         findings.append(finding)
         if prints:
             print(f"{finding.level:7}  {finding.check:13}  {finding.text}", flush=True)
@@ -46,7 +50,9 @@ def require_health(findings: Sequence[Finding]) -> None:
         raise Refused(f"{failed} of {len(findings)} checks failed; see the remedy in each line")
 
 
-def examine_aws(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator[Finding]:
+def examine_aws(
+    options: argparse.Namespace, parallel_jobs: int = 1, serving_types: Sequence[str] = ()
+) -> Iterator[Finding]:
     """The checks for `parallel_jobs` jobs on SageMaker. Without credentials it ends after the first checks."""
     yield from _findings("settings", lambda: _settings(options))
     try:
@@ -70,6 +76,8 @@ def examine_aws(options: argparse.Namespace, parallel_jobs: int = 1) -> Iterator
         _start("instance type", lambda: account.check_instance_type(region, options.instance_type)),
         _start("quota", lambda: account.check_quotas(region, options, parallel_jobs * options.instance_count)),
     ]
+    if serving_types:
+        running.append(_start("serving", lambda: account.check_serving_quotas(region, serving_types)))
     if options.subnet and options.security_group:
         network = functools.partial(security.check_network, region, options.subnet, options.security_group)
         running.append(_start("network", network))

@@ -16,8 +16,6 @@ from launcher.plan.transform import CSV, Transform
 
 #: What SageMaker appends to the name of a file of records in that of its scores.
 _SUFFIX = ".out"
-#: How the server marks a record that it cannot read, by the start of its line.
-_MARKS = {CSV: b"ERROR", "": b'{"error":'}
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def wait(sagemaker: Any, logs: Any, name: str) -> dict[str, Any]:
 def download(s3: Any, transform: Transform, folder: Path) -> Downloaded:
     """Download the scores into a folder; what it has already is not loaded again. Raises Refused."""
     uri = S3Uri(*transform.output.removeprefix("s3://").split("/", 1))
-    mark = _MARKS.get(transform.job["TransformOutput"]["Accept"], _MARKS[""])
+    is_csv = transform.job["TransformOutput"]["Accept"] == CSV
     with client.one_sentence():
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=uri.bucket, Prefix=uri.key)
         sizes = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
@@ -119,5 +117,7 @@ def download(s3: Any, transform: Transform, folder: Path) -> Downloaded:
         with file.open("rb") as lines:
             for line in lines:
                 records += 1
-                errors += line.startswith(mark)
+                errors += (
+                    line.rstrip() == b"ERROR" if is_csv else line.startswith(b'{"error":')
+                )  # as the server marks them
     return Downloaded(tuple(files.values()), records, errors)

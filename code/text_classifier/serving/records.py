@@ -72,22 +72,38 @@ def _names(record: dict[str, Any], columns: Sequence[str]) -> Sequence[str]:
     raise BadRecord(f"has neither 'inputs' nor {printable(expected)!r}")
 
 
-def of_csv(content: str, columns: Sequence[str]) -> tuple[Iterator[Record], bool]:
+def of_csv(content: str, columns: Sequence[str], *, is_by_line: bool = False) -> tuple[Iterator[Record], bool]:
     """The records, and whether the first one named the columns and was left out.
 
-    Raises ValueError."""
+    `is_by_line`: each line is a record, as for batch transform, and one that is not CSV is a bad record alone. Without
+    it raises ValueError for a body that is not CSV.
+    """
     csv.field_size_limit(LONGEST_FIELD)
-    try:
-        records = list(csv.reader(io.StringIO(content, newline=""), strict=True))
-    except csv.Error as error:
-        raise ValueError(error) from None
+    records: Sequence[list[str] | None]
+    if is_by_line:
+        records = [_cells(line) for line in _lines(content)]
+    else:
+        try:
+            records = list(csv.reader(io.StringIO(content, newline=""), strict=True))
+        except csv.Error as error:
+            raise ValueError(error) from None
     known = {"inputs", "text", *columns}
-    has_header = bool(records) and bool(records[0]) and all(cell.strip() in known for cell in records[0])
+    has_header = bool(records) and bool(first := records[0]) and all(cell.strip() in known for cell in first)
     return map(_csv_record, records[1:] if has_header else records), has_header
 
 
-def _csv_record(cells: list[str]) -> Record:
+def _cells(line: str) -> list[str] | None:
+    """The cells of a line; None if it is not CSV."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return None
+
+
+def _csv_record(cells: list[str] | None) -> Record:
     def read(columns: Sequence[str]) -> str:
+        if cells is None:
+            raise BadRecord("is not CSV")
         if not cells:
             raise BadRecord("is an empty line")
         return joined(cells, [str(number) for number in range(1, len(cells) + 1)])

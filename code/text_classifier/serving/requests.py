@@ -79,9 +79,13 @@ def content_type(header: str | None) -> str:
 
 
 def read_request(body: bytes, type: str, settings: ServeSettings, columns: Sequence[str]) -> Request:
-    """The request of a body. `columns` are the model's text columns. Raises RequestError."""
+    """The request of a body. `columns` are the model's text columns. Raises RequestError.
+
+    When bad records are marked, each line is a record, also of CSV, and one that cannot be read is bad alone.
+    """
+    is_by_line = settings.marks_bad_records and type != JSON
     try:
-        content = body.decode("utf-8-sig")
+        content = body.decode("utf-8-sig", "surrogateescape" if is_by_line else "strict")
     except UnicodeDecodeError as error:
         raise RequestError(400, f"the body is not UTF-8 (byte {error.start}); send UTF-8") from None
     defaults = Parameters(
@@ -92,7 +96,7 @@ def read_request(body: bytes, type: str, settings: ServeSettings, columns: Seque
     has_header = False
     if type == CSV:
         try:
-            found, has_header = records.of_csv(content, columns)
+            found, has_header = records.of_csv(content, columns, is_by_line=is_by_line)
         except ValueError as error:
             raise RequestError(400, f"the body is not CSV ({error}); quote fields as in RFC 4180") from None
     else:
@@ -101,7 +105,10 @@ def read_request(body: bytes, type: str, settings: ServeSettings, columns: Seque
     bad: dict[int, str] = {}
     for number, record in enumerate(found):
         try:
-            texts.append(record(columns))
+            text = record(columns)
+            if is_by_line and not _is_encodable(text):
+                raise BadRecord("is not UTF-8")
+            texts.append(text)
         except (BadRow, BadRecord) as error:
             reason = f"record {number + 1} {printable(str(error))}"
             if not settings.marks_bad_records:

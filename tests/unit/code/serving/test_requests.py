@@ -133,6 +133,27 @@ def test_a_bad_record_is_named_or_marked() -> None:
     assert (marked.texts, marked.bad) == (["a", "", "b"], {1: "record 2 is neither a text nor an object"})
 
 
+@pytest.mark.parametrize(
+    ("type", "body", "bad"),
+    [
+        (CSV, b'"a"\n"b\nc "quoted" d\n\n\xff\n"e"\n', {1: "not CSV", 3: "an empty line", 4: "not UTF-8"}),
+        (JSON_LINES, b'"a"\n{"inputs": \n{"inputs": "\xff"}\n[]\n"e"\n', {1: "not JSON", 2: "", 3: "neither a text"}),
+        (PLAIN, b"a\n\xff\xfe\n\ne\n", {1: "not UTF-8"}),
+    ],
+)
+def test_a_marked_record_spoils_no_other(type: str, body: bytes, bad: dict[int, str]) -> None:
+    marked = read(body, type, ServeSettings(marks_bad_records=True))
+    assert len(marked.texts) == body.count(b"\n")
+    assert (marked.texts[0], marked.texts[-1], set(marked.bad)) == ("a", "e", set(bad))
+    assert all(f"record {number + 1} " in marked.bad[number] and bad[number] in marked.bad[number] for number in bad)
+
+
+@given(st.lists(st.binary(max_size=20).filter(lambda line: b"\n" not in line), min_size=1), st.sampled_from(TYPES[1:]))
+def test_when_bad_records_are_marked_no_line_is_lost(lines: list[bytes], type: str) -> None:
+    found = read(b"".join(line + b"\n" for line in lines), type, ServeSettings(marks_bad_records=True))
+    assert len(found.texts) + found.has_header == len(lines)
+
+
 def outcome(body: bytes, type: str) -> Request | RequestError:
     try:
         return read(body, type)

@@ -60,6 +60,12 @@ def needed(service, operation, arguments):
         if operation.startswith("Create"):
             yield "iam:PassRole", arguments.get("TrainingJobDefinition", arguments)["RoleArn"]
             yield "sagemaker:AddTags", resource
+    elif service == "application-autoscaling":
+        yield action, f"{arn}scalable-target/x"
+    elif service == "sagemaker" and "TransformJobName" in arguments:
+        yield action, f"{arn}transform-job/x"
+        if operation.startswith("Create"):
+            yield "sagemaker:AddTags", f"{arn}transform-job/x"
     elif service == "sagemaker" and (names := [key for key in HOSTING if key in arguments]):
         # CreateEndpoint needs the configuration too; other calls that name two resources need the first only.
         for name in names if operation == "CreateEndpoint" else names[:1]:
@@ -89,8 +95,9 @@ def allows(policy, action, resource):
 def stub(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with sagemaker_stub.account(
-        monkeypatch, REGION, "SAGEMAKER", "SAGEMAKER_RUNTIME", "CLOUDWATCH_LOGS", "SERVICE_QUOTAS", "ECR"
-    ) as running:
+        monkeypatch, REGION, "SAGEMAKER", "SAGEMAKER_RUNTIME", "APPLICATION_AUTO_SCALING", "CLOUDWATCH_LOGS",
+        "SERVICE_QUOTAS", "ECR",
+    ) as running:  # fmt: skip
         monkeypatch.setattr(doctor, "_local_mode", lambda: iter(()))
         for module in (follow, commands):
             monkeypatch.setattr(module, "time", type("NoTime", (), {"sleep": lambda s: None, "monotonic": lambda: 0}))
@@ -160,10 +167,24 @@ def live(stub, monkeypatch, tmp_path, outputs):
     assert launch.main(["deploy", "job-1"]) == 1
     assert launch.main(["undeploy", "job-1"]) == 0
     stub.endpoint_statuses = ["InService"]
-    assert launch.main(["deploy", "job-1"]) == 0
+    assert launch.main(["deploy", "job-1", "--scale=1-2", f"--capture=s3://{outputs['Bucket']}/captured/"]) == 0
     assert launch.main(["endpoints"]) == 0
     stub.model = lambda body, type: (200, b'[{"label": "a", "score": 1.0}]')
     assert launch.main(["invoke", "job-1", "a text"]) == 0
+    assert launch.main(["undeploy", "job-1"]) == 0
+
+    boto3.client("s3").put_object(Bucket=outputs["Bucket"], Key="scores/reviews.tsv.out", Body=b"a,1\n")
+    transform = [
+        "transform",
+        "job-1",
+        "--data=reviews.tsv",
+        "--format=csv",
+        f"--output=s3://{outputs['Bucket']}/scores/",
+    ]
+    assert launch.main([*transform, "--name=scores-1", "--download=scores"]) == 0
+    stub.transform_statuses = ["Failed"]
+    assert launch.main([*transform, "--name=scores-2"]) == 1
+    assert launch.main(["stop", "scores-1"]) == 3  # refused: it has ended
 
     monkeypatch.delenv("AWS_ENDPOINT_URL_ECR")  # moto's ECR from here on
     for repository in (REPOSITORY, "another"):
@@ -195,8 +216,10 @@ def test_every_call_is_allowed(stub, calls, monkeypatch, tmp_path, capsys):
 
     used = {action for action, _ in made}
     unused = {action for statement in policy["Statement"] for action in actions(statement)} - used
-    # Needed by AWS itself for multipart uploads and encryption with a customer's key.
+    # Needed by AWS itself for multipart uploads, encryption with a customer's key, and the alarms of autoscaling.
     assert unused == {
+        "cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm",
+        "iam:CreateServiceLinkedRole", "sagemaker:UpdateEndpointWeightsAndCapacities",
         "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey",
         "s3:AbortMultipartUpload",
     }  # fmt: skip
