@@ -32,6 +32,8 @@ _TIMEOUT_SECONDS = 3600
 _RETRIES = 3
 #: Two requests at a time: the texts of one are tokenized while those of the other are classified.
 _CONCURRENT = 2
+#: AWS: at most 100 MB for all requests at a time.
+_MOST_PAYLOAD = 100 // _CONCURRENT
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def create(options: argparse.Namespace, source: Source, name: str, data: S3Uri, 
     model = endpoint.model_request(options, source, name)
     instance_type = endpoint.instance_type_of(options)
     checks.volume_key(options.volume_kms_key, instance_type)
+    if options.max_payload > _MOST_PAYLOAD:
+        raise UserError(f"--max-payload {options.max_payload} is too high; the maximum is {_MOST_PAYLOAD} MB")
     given = dict(options.environment or ())
     # Overload is none here: SageMaker sends two requests at a time, and the second may wait for the first.
     settings = {"SERVE_BAD_RECORDS": "mark", "SERVE_MAX_WAIT_SECONDS": str(_TIMEOUT_SECONDS)}

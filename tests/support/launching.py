@@ -138,6 +138,16 @@ def job(aws_stub):
     return aws_stub.jobs[JOB]
 
 
+@pytest.fixture
+def completed(aws_stub):
+    """A completed job with its bucket, without the time that `train` takes."""
+    boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    aws_stub.answer(
+        "CreateTrainingJob",
+        {"TrainingJobName": JOB, "RoleArn": ROLE, "AlgorithmSpecification": {"TrainingImage": IMAGE}},
+    )
+
+
 def keys(bucket=BUCKET):
     """The keys of all objects in a bucket."""
     return [entry["Key"] for entry in boto3.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])]

@@ -4,6 +4,6 @@ import pytest
 
 pytest.register_assert_rewrite("support.launching")
 
-from support.launching import aws_stub, clock, command, docker_log, job, no_aws, plan, reviews, train  # noqa: E402
+from support.launching import aws_stub, clock, command, completed, docker_log, job, no_aws, plan, reviews, train  # noqa: E402
 
-__all__ = ["aws_stub", "clock", "command", "docker_log", "job", "no_aws", "plan", "reviews", "train"]
+__all__ = ["aws_stub", "clock", "command", "completed", "docker_log", "job", "no_aws", "plan", "reviews", "train"]

@@ -17,6 +17,7 @@ IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/name@{DIGEST}"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/training"
 BUCKET = "my-bucket"
 QUOTA = "ml.g5.xlarge for training job usage"
+SERVING, USES = ("ml.c5.xlarge", "ml.g5.xlarge"), ("endpoint", "transform job")
 
 
 def trust(service):
@@ -30,7 +31,7 @@ def stub(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with sagemaker_stub.account(monkeypatch, REGION, "ECR", "SERVICE_QUOTAS") as running:
         running.images[DIGEST] = {"mediaType": manifest.DOCKER_V2, "architecture": "amd64"}
-        running.quotas[QUOTA] = 2
+        running.quotas |= {QUOTA: 2, **{f"{name} for {use} usage": 1 for name in SERVING for use in USES}}
         boto3.client("iam").create_role(RoleName="training", AssumeRolePolicyDocument=trust("sagemaker.amazonaws.com"))
         s3 = boto3.client("s3")
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -62,11 +63,22 @@ def test_a_good_account_passes(examine, capsys):
     assert code == 0
     assert {level for check, (level, _) in findings.items() if check != "disk"} == {"ok"}
     assert list(findings) == [
-        "settings", "credentials", "region", "role", "bucket", "image", "instance type", "quota", "docker", "disk",
+        "settings", "credentials", "region", "role", "bucket", "image", "instance type", "quota", "serving", "docker",
+        "disk",
     ]  # fmt: skip
     assert f"in account {ACCOUNT}" in findings["credentials"][1]
     launch.main(["doctor"])
     assert "ok       region         eu-west-1\n" in capsys.readouterr().out
+
+
+def test_a_quota_for_serving_that_is_0_or_unknown_is_a_warning(stub, capsys):
+    stub.quotas["ml.c5.xlarge for endpoint usage"] = 0
+    del stub.quotas["ml.g5.xlarge for transform job usage"]
+    assert launch.main(["doctor", f"--image={IMAGE}", f"--role={ROLE}", f"--bucket={BUCKET}"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "  serving  " in line]
+    assert [line.split()[0] for line in lines] == ["warning", "ok", "ok", "warning"]
+    assert f"'ml.c5.xlarge for endpoint usage' is 0 in {REGION}; request an increase in Service Quotas" in lines[0]
+    assert f"there is no quota 'ml.g5.xlarge for transform job usage' in {REGION}" in lines[3]
 
 
 def test_nothing_given_is_a_warning(examine):
