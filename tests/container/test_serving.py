@@ -13,6 +13,7 @@ import pytest
 
 from support import ROOT
 from support.containers import IMAGE
+from support.endpoint import endpoint
 
 PACKAGES = ROOT / "build" / "serving" / "packages"
 
@@ -23,6 +24,44 @@ classify = transformers.pipeline("text-classification", model="/model", truncati
 answers = classify(json.load(sys.stdin), top_k=None, function_to_apply="none")
 json.dump([transformers.__version__, answers], sys.stdout)
 """
+
+
+#: What the toolkit and `serve` answer alike, refusals included.
+ALIKE: list[Any] = [
+    {"inputs": "good great fine"},
+    {"inputs": ""},
+    {"inputs": ["good"]},
+    {"inputs": ["good", "bad awful"]},
+    {"inputs": []},
+    {"inputs": {"text": "good"}},
+    {"inputs": [{"text": "good"}, {"text": "bad"}]},
+    {"inputs": "good", "parameters": None},
+    {"inputs": "good", "parameters": {}},
+    {"inputs": "good", "options": {"wait_for_model": True}},
+    *({"inputs": inputs, "parameters": {"top_k": top_k}} for inputs in ("good", ["good", "bad"]) for top_k in (None, 1, 9)),
+    *({"inputs": "good", "parameters": {"function_to_apply": name}} for name in ("softmax", "sigmoid", "none")),
+    {"inputs": "good " * 300, "parameters": {"truncation": True}},
+    {"inputs": "good bad good", "parameters": {"truncation": True, "max_length": 4}},
+    {"inputs": ["good", "bad"], "parameters": {"padding": True, "batch_size": 2}},
+    # Refused by both, each in its own words:
+    {"inputs": 5},
+    {"inputs": ["good", 5]},
+    {"inputs": None},
+    {},
+    {"inputs": [["good", "bad"]]},
+    {"inputs": "good", "parameters": {"topk": 1}},
+    {"inputs": "good", "parameters": {"function_to_apply": "tanh"}},
+]  # fmt: skip
+#: What they answer differently, with the statuses of the toolkit and of `serve`; listed in docs/serving.md.
+DIFFERENT: list[tuple[Any, int, int]] = [
+    ({"inputs": "good " * 300}, 400, 200),
+    ("good", 400, 200),
+    (["good", "bad"], 400, 200),
+    ({"text": "good"}, 200, 400),
+    ({"inputs": {"text": "good", "text_pair": "bad"}}, 200, 400),
+    ({"inputs": "good", "parameters": {"top_k": 0}}, 200, 400),
+    ({"inputs": "good", "parameters": {"return_all_scores": True}}, 200, 200),
+]
 
 
 def run(trained: Path, command: list[str], sent: Any, *, packages: Path | None = None) -> Any:
@@ -72,6 +111,36 @@ def test_a_pipeline_gives_the_logits_of_the_trainer(
 def test_the_sagemaker_toolkit_serves_it(trained: Path, measured: dict[str, float]) -> None:
     parameters = {"top_k": None, "function_to_apply": "none", "truncation": True, "max_length": 128}
     requests = [{"inputs": "good great fine"}, {"inputs": list(measured), "parameters": parameters}]
-    plain, logits = run(trained, ["/tests/support/serve.py", "/model"], requests, packages=PACKAGES)
+    (_, plain), (_, logits) = run(trained, ["/tests/support/serve.py", "/model"], requests, packages=PACKAGES)
     assert [answer["label"] for answer in plain] == ["positive"]
     assert [margin(answer) for answer in logits] == pytest.approx(list(measured.values()), abs=1e-5)
+
+
+def test_the_toolkit_and_serve_answer_alike(trained: Path) -> None:
+    requests = [*ALIKE, *(body for body, _, _ in DIFFERENT)]
+    theirs = run(trained, ["/tests/support/serve.py", "/model"], requests, packages=PACKAGES)
+    with endpoint(trained) as server:
+        server.wait_until_ready()
+        ours = [(status, json.loads(body)) for status, body in map(server.respond, map(encoded, requests))]
+    for body, (their_status, their_answer), (status, answer) in zip(ALIKE, theirs, ours, strict=False):
+        assert their_status == status, body
+        if status == 200:
+            assert rounded(answer) == rounded(their_answer), body
+    statuses = [(they, we) for (they, _), (we, _) in zip(theirs, ours, strict=True)]
+    assert statuses[len(ALIKE) :] == [(they, we) for _, they, we in DIFFERENT]
+    [all_scores], flat = theirs[-1][1], ours[-1][1]
+    assert rounded(sorted(all_scores, key=by_score)) == rounded(sorted(flat, key=by_score))
+
+
+def encoded(body: Any) -> bytes:
+    return json.dumps(body).encode()
+
+
+def by_score(entry: dict[str, Any]) -> float:
+    return float(entry["score"])
+
+
+def rounded(answer: Any) -> Any:
+    if isinstance(answer, list):
+        return [rounded(each) for each in answer]
+    return {"label": answer["label"], "score": pytest.approx(answer["score"], abs=1e-5)}

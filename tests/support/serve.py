@@ -28,7 +28,15 @@ def request(body: bytes) -> dict[str, Any]:
 
 
 def answer(service: Service, body: Any) -> Any:
-    """The response of the service to one request. Raises RuntimeError for an error.
+    """The response of the service to one request. Raises RuntimeError for an error."""
+    status, response = respond(service, body)
+    if status != 200:
+        raise RuntimeError(f"{status} {response}")
+    return response
+
+
+def respond(service: Service, body: Any) -> tuple[int, Any]:
+    """The status and the response of the service to one request.
 
     The frame has the format of mms.protocol: code, message, then for each response the request, content type, code,
     phrase, headers and value. Numbers have four bytes, and each text is preceded by its length.
@@ -43,18 +51,19 @@ def answer(service: Service, body: Any) -> Any:
 
     code, message = number(), text()
     if code != 200:
-        raise RuntimeError(f"{code} {message}")
-    assert (text(), text(), number(), text()) == ("1", JSON, 200, "")
+        return code, message
+    identity, _, status, _ = text(), text(), number(), text()
+    assert identity == "1"
     for _ in range(number()):
         text(), text()
-    return json.loads(text())
+    return status, json.loads(text())
 
 
 def main() -> None:
-    """Load the model once and respond to the list of requests with a list of responses."""
+    """Load the model once and respond to the list of requests with a list of statuses and responses."""
     assert transformers.__version__.startswith("4."), transformers.__version__
     service = ModelLoaderFactory.get_model_loader("").load("model", sys.argv[1], HANDLER, None, 1)
-    json.dump([answer(service, body) for body in json.load(sys.stdin)], sys.stdout)
+    json.dump([respond(service, body) for body in json.load(sys.stdin)], sys.stdout)
 
 
 if __name__ == "__main__":
