@@ -38,7 +38,8 @@ ALIKE: list[Any] = [
     {"inputs": "good", "parameters": None},
     {"inputs": "good", "parameters": {}},
     {"inputs": "good", "options": {"wait_for_model": True}},
-    *({"inputs": inputs, "parameters": {"top_k": top_k}} for inputs in ("good", ["good", "bad"]) for top_k in (None, 1, 9)),
+    *({"inputs": "good", "parameters": {"top_k": top_k}} for top_k in (None, 1, 9)),
+    *({"inputs": ["good", "bad"], "parameters": {"top_k": top_k}} for top_k in (None, 1, 9)),
     *({"inputs": "good", "parameters": {"function_to_apply": name}} for name in ("softmax", "sigmoid", "none")),
     {"inputs": "good " * 300, "parameters": {"truncation": True}},
     {"inputs": "good bad good", "parameters": {"truncation": True, "max_length": 4}},
@@ -125,22 +126,19 @@ def test_the_toolkit_and_serve_answer_alike(trained: Path) -> None:
     for body, (their_status, their_answer), (status, answer) in zip(ALIKE, theirs, ours, strict=False):
         assert their_status == status, body
         if status == 200:
-            assert rounded(answer) == rounded(their_answer), body
+            assert answer == about(their_answer), body
     statuses = [(they, we) for (they, _), (we, _) in zip(theirs, ours, strict=True)]
     assert statuses[len(ALIKE) :] == [(they, we) for _, they, we in DIFFERENT]
     [all_scores], flat = theirs[-1][1], ours[-1][1]
-    assert rounded(sorted(all_scores, key=by_score)) == rounded(sorted(flat, key=by_score))
+    assert flat == about(sorted(all_scores, key=lambda entry: -entry["score"]))
 
 
 def encoded(body: Any) -> bytes:
     return json.dumps(body).encode()
 
 
-def by_score(entry: dict[str, Any]) -> float:
-    return float(entry["score"])
-
-
-def rounded(answer: Any) -> Any:
+def about(answer: Any) -> Any:
+    """What is equal to all answers with these labels and about these scores."""
     if isinstance(answer, list):
-        return [rounded(each) for each in answer]
+        return [about(each) for each in answer]
     return {"label": answer["label"], "score": pytest.approx(answer["score"], abs=1e-5)}
