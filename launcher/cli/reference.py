@@ -19,11 +19,13 @@ TEMPLATE = ROOT / "aws" / "template.yaml"
 
 #: What the actions of PersonPolicy apply to, by service, in the order of the table.
 _RESOURCES = {
-    "sagemaker": "jobs, tuning jobs, models, endpoints and their configurations",
-    "iam": "the role",
+    "sagemaker": "jobs, tuning and transform jobs, models, endpoints and their configurations",
+    "iam": "the role, and that of autoscaling",
     "s3": "the bucket",
     "ecr": "the repository",
-    "logs": "`/aws/sagemaker/TrainingJobs`, `/aws/sagemaker/Endpoints`",
+    "logs": "`/aws/sagemaker/TrainingJobs`, `/aws/sagemaker/Endpoints`, `/aws/sagemaker/TransformJobs`",
+    "application-autoscaling": "the instances of endpoints",
+    "cloudwatch": "the alarms of autoscaling",
     "servicequotas": "all",
     "ec2": "all",
     "kms": "the key, if there is one",
