@@ -94,5 +94,5 @@ def test_an_endpoint_and_a_transform_job_answer_alike(session: LocalSession, mod
         f"file://{data}", content_type="application/jsonlines", split_type="Line", logs=False
     )  # its logs are those of the real CloudWatch
     found = [json.loads(line) for line in (scores / "new.jsonl.out").read_text().splitlines()]
-    assert [found[0], found[2]] == pytest.approx(answers)
+    assert [found[0], found[2]] == [pytest.approx(answer) for answer in answers]
     assert found[1] == {"error": "record 2 is not JSON"}
