@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from launcher.aws import client, transforms
 from launcher.aws.commands import confirm, messages_to_stderr, print_result, sagemaker_of
@@ -26,7 +27,7 @@ def transform(options: argparse.Namespace) -> int:
     """Start the job exactly once, wait until it has ended, and download the scores on request."""
     with messages_to_stderr(options):
         source, job = source_of(options)
-        name = options.name or request.job_name(f"{(job or 'model')[:_LONGEST_BASE].rstrip('-')}", datetime.now(UTC))
+        name = options.name or request.job_name((job or "model")[:_LONGEST_BASE].rstrip("-"), datetime.now(UTC))
         channel = None if isinstance(options.data, S3Uri) else _files(options)
         wanted = _wanted(options, source, name, channel)
         if options.plan:
@@ -39,11 +40,11 @@ def transform(options: argparse.Namespace) -> int:
             is_new = transforms.start(sagemaker_of(options), wanted)
             print(f"Transform job {name} {'started' if is_new else 'was already started'}", flush=True)
             transforms.wait(sagemaker_of(options), client.create("logs", region), name)
-            result = {"transform": name, "status": "Completed", "scores": wanted.output}
+            result: dict[str, Any] = {"transform": name, "status": "Completed", "scores": wanted.output}
             if options.download:
                 found = transforms.download(client.create("s3", region), wanted, options.download)
-                result |= {"files": [str(file) for file in found.files], "records": found.records}
-                result |= {"errors": found.errors}
+                result |= {"folder": str(options.download), "files": len(found.files)}
+                result |= {"lines": found.lines, "errors": found.errors}
         print_result(result, options)
     return COMPLETED
 

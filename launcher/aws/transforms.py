@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,10 @@ _SUFFIX = ".out"
 
 @dataclass(frozen=True)
 class Downloaded:
-    """Files of scores with their lines, and how many of them are errors."""
+    """Files of scores, with the number of their lines, and how many of these are errors."""
 
     files: tuple[Path, ...]
-    records: int
+    lines: int
     errors: int
 
 
@@ -74,7 +75,7 @@ def _adding(reason: Refused) -> Iterator[None]:
 def wait(sagemaker: Any, logs: Any, name: str) -> dict[str, Any]:
     """Print each status of the job until it has ended, and delete its model. Returns its description.
 
-    Raises JobFailed, after printing the end of its log, Refused or LostContact.
+    Raises JobFailed, after printing the end of its log, or LostContact.
     """
     shown = None
 
@@ -88,7 +89,10 @@ def wait(sagemaker: Any, logs: Any, name: str) -> dict[str, Any]:
         return found if status in jobs.ENDED else None
 
     job = follow.until_ended(poll)
-    endpoints.delete_model(sagemaker, name)
+    try:
+        endpoints.delete_model(sagemaker, name)
+    except Refused as error:  # it costs nothing
+        print(f"WARNING: {error}; `launch.py undeploy {name}` deletes it", file=sys.stderr)
     if job["TransformJobStatus"] != "Completed":
         follow.print_tail(follow.Log(logs, name, follow.TRANSFORM_JOBS))
         reason = job.get("FailureReason", "AWS gives no reason").rstrip(".")
@@ -107,17 +111,21 @@ def download(s3: Any, transform: Transform, folder: Path) -> Downloaded:
         sizes = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
         files = {key: folder / key.removeprefix(uri.key) for key in sorted(sizes) if key.endswith(_SUFFIX)}
         for key, file in files.items():
+            if ".." in file.relative_to(folder).parts:
+                raise Refused(f"s3://{uri.bucket}/{key} would be written outside of {folder}; give another --output")
             if file.exists() and file.stat().st_size != sizes[key]:
                 raise Refused(f"{file} exists with other content; give another folder with --download")
         for key, file in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
             storage.fetch(s3, f"s3://{uri.bucket}/{key}", file, sizes[key])
-    records = errors = 0
+    lines = errors = 0
     for file in files.values():
-        with file.open("rb") as lines:
-            for line in lines:
-                records += 1
-                errors += (
-                    line.rstrip() == b"ERROR" if is_csv else line.startswith(b'{"error":')
-                )  # as the server marks them
-    return Downloaded(tuple(files.values()), records, errors)
+        with file.open("rb") as content:
+            for line in content:
+                lines, errors = lines + 1, errors + _is_error(line, is_csv)
+    return Downloaded(tuple(files.values()), lines, errors)
+
+
+def _is_error(line: bytes, is_csv: bool) -> bool:
+    """Whether the server marks a bad record by this line."""
+    return line.rstrip() == b"ERROR" if is_csv else line.startswith(b'{"error":')

@@ -59,7 +59,7 @@ def test_a_file_is_classified_and_downloaded_and_no_model_is_left(transform, aws
     assert aws_stub.hosting["Model"] == {}
     assert "--- InProgress\n--- Completed\n" in out
     assert (tmp_path / "scores" / "new.csv.out").read_bytes().endswith(b"ERROR\n")
-    assert "records    3\nerrors     1\n" in out
+    assert "lines      3\nerrors     1\n" in out
 
 
 def test_the_same_command_again_finds_the_job(transform, aws_stub):
@@ -154,6 +154,24 @@ def test_an_interrupt_says_how_to_go_on_and_stop_stops_it(transform, command, aw
     assert_one_sentence(command("stop", "scores-1"), launch.REFUSED, "cannot be stopped: it is already Stopped")
 
 
+def test_a_model_that_is_not_deleted_does_not_keep_the_scores(transform, monkeypatch, tmp_path):
+    put("transform/scores-1/new.csv.out", b"a,0.9\n")
+    launching.refuse(monkeypatch, "DeleteModel", "AccessDeniedException", "no")
+    code, _, err = transform(f"--download={tmp_path / 'scores'}")
+    assert (code, err.count("\n")) == (0, 1)
+    assert (
+        err.startswith("WARNING: model scores-1 is not deleted") and "`launch.py undeploy scores-1` deletes it" in err
+    )
+    assert (tmp_path / "scores" / "new.csv.out").read_bytes() == b"a,0.9\n"
+
+
+def test_nothing_is_written_outside_of_the_folder(transform, tmp_path):
+    put("transform/scores-1/../../x.out", b"a,0.9\n")
+    result = transform(f"--download={tmp_path / 'scores'}")
+    assert_one_sentence(result, launch.REFUSED, "would be written outside of")
+    assert not list(tmp_path.rglob("x.out"))
+
+
 def test_files_that_are_there_are_kept(transform, tmp_path):
     put("transform/scores-1/new.csv.out", b"a,0.9\n")
     (tmp_path / "scores").mkdir()
@@ -178,6 +196,7 @@ MISTAKES = [
     ("lines.csv", [], "line 2 of lines.csv has a field that goes on in the next line"),
     ("long.txt", [], "line 2 of long.txt is longer than 1 MB; raise --max-payload"),
     ("missing.csv", [], "missing.csv"),
+    ("folder", [], "folder"),
     ("new.csv", ["--output=folder"], "--output folder is not in S3"),
     ("new.csv", ["--max-payload=101"], "--max-payload 101 is too high; the maximum is 50 MB"),
     ("new.csv", ["--instance-type=ml.c5.xlage"], "did you mean ml.c5.xlarge?"),
@@ -187,6 +206,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("file", "words", "sentence"), MISTAKES, ids=[f"{a} {' '.join(b)}" for a, b, _ in MISTAKES])
 def test_a_mistake_is_one_sentence(transform, aws_stub, tmp_path, file, words, sentence):
+    (tmp_path / "folder").mkdir()
     if file in FILES:
         (tmp_path / file).write_bytes(FILES[file])
     assert_one_sentence(transform(*words, data=tmp_path / file), launch.WRONG_USE, sentence)
