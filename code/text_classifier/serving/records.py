@@ -88,7 +88,8 @@ def of_csv(content: str, columns: Sequence[str], *, is_by_line: bool = False) ->
         except csv.Error as error:
             raise ValueError(error) from None
     known = {"inputs", "text", *columns}
-    has_header = bool(records) and bool(first := records[0]) and all(cell.strip() in known for cell in first)
+    first = (records[0] if records else None) or []
+    has_header = bool(first) and all(cell.strip() in known for cell in first)
     return map(_csv_record, records[1:] if has_header else records), has_header
 
 
