@@ -74,7 +74,13 @@ CONDITIONS = {
     "iam:PassRole": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
     "kms:CreateGrant": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
     "cloudwatch:PutMetricData": {
-        "StringEquals": {"cloudwatch:namespace": ["/aws/sagemaker/TrainingJobs", "/aws/sagemaker/Endpoints"]}
+        "StringEquals": {
+            "cloudwatch:namespace": [
+                "/aws/sagemaker/TrainingJobs",
+                "/aws/sagemaker/Endpoints",
+                "/aws/sagemaker/TransformJobs",
+            ]
+        }
     },
 }
 #: Services through which a key may be used.
