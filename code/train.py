@@ -3,27 +3,26 @@
     python train.py --epochs 3 --learning_rate 1e-4
     python train.py --check reviews.tsv --label_map "1-3=negative;4-5=positive"    # only checks the data
 
-Input and output folders are SageMaker's (text_classifier/runtime/folders.py). Settings and data are checked before
-torch is imported, so that a user's mistake shows within seconds.
+Input and output folders are SageMaker's (text_classifier/runtime/folders.py). The hook starts one process per GPU, and
+prepare.py for all of them; this process then imports torch while the data is read. Without the hook it prepares the
+data itself, before torch is imported, so that a user's mistake shows within seconds.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import check
 from text_classifier.contract import redaction
-from text_classifier.contract.errors import JobError, describe, print_traceback
 from text_classifier.contract.parsing import from_arguments
-from text_classifier.dataset import data_report
-from text_classifier.dataset.load import read_data
-from text_classifier.modeling import hub
-from text_classifier.runtime.folders import job_folders
-from text_classifier.runtime.heartbeat import working
-from text_classifier.runtime.stop import Stopped
+from text_classifier.preparation.rows import prepare_rows
+from text_classifier.runtime.folders import PREPARED, JobFolders, job_folders
+from text_classifier.runtime.owner import new_folder
 
 
 def main(arguments: list[str]) -> int:
@@ -31,30 +30,22 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--check"]:
         return check.main(arguments[1:])
     folders = job_folders()
+    return folders.exit_code(lambda: _train(folders, arguments))
+
+
+def _train(folders: JobFolders, arguments: list[str]) -> None:
+    settings = from_arguments(arguments)
+    if folders.channel("model") is not None:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
+    if PREPARED in os.environ:
+        import_job().run(folders, settings, Path(os.environ[PREPARED]), tokenizes=False)
+        return
+    own = new_folder("prepared-")  # without the hook, this process prepares its data itself
     try:
-        settings = from_arguments(arguments)
-        folders.require_writable_outputs()
-        with working("reading the data"):
-            data = read_data(folders.data_channels(), settings)
-        if os.environ.get("RANK", "0") == "0":
-            print(data_report.table(data.report, data.task), flush=True)
-            data_report.write(folders.output_data, data.report)
-        if folders.channel("model") is None:
-            hub.require_answer(settings.model_name)
-        else:
-            os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
-        import_job().run(folders, settings, data)
-    except Stopped as end:
-        print(end, flush=True)
-    except JobError as error:
-        print(describe(error), file=sys.stderr, flush=True)
-        folders.write_failure(error)
-        return 1
-    except Exception as error:
-        print_traceback()
-        folders.write_failure(error)
-        return 1
-    return 0
+        prepare_rows(folders, settings, own)
+        import_job().run(folders, settings, own, tokenizes=True)
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def import_job() -> ModuleType:

@@ -13,14 +13,15 @@ import numpy as np
 import torch
 
 from text_classifier.contract import metric_names
-from text_classifier.contract.errors import SettingsError, explain, first_line, listed, print_traceback
+from text_classifier.contract.errors import DataError, SettingsError, explain, first_line, listed, print_traceback
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, LossCurve, Metrics, Scores, Throughput
 from text_classifier.dataset import data_report
-from text_classifier.dataset.load import Data
 from text_classifier.modeling.layers import freeze
 from text_classifier.modeling.load import load_model, make_classifier
 from text_classifier.modeling.precision import Precision
+from text_classifier.preparation.rows import map_rows
+from text_classifier.preparation.tokens import map_tokens, prepare_tokens
 from text_classifier.results import artifact
 from text_classifier.results.evaluated import MEASURED, MOST_JUDGED, Evaluated
 from text_classifier.results.write import Results, Stage, report_stages
@@ -29,8 +30,7 @@ from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import Stopped, StopSignal
 from text_classifier.tasks.single_label import CLASSES_SHOWN
-from text_classifier.tokenization.tokens import tokenize
-from text_classifier.tokenization.unknown import require_known_tokens, unknown_share
+from text_classifier.tokenization.unknown import require_known_tokens
 from text_classifier.training.batches import Split
 from text_classifier.training.checkpoint import Checkpoints
 from text_classifier.training.cluster import Cluster
@@ -40,13 +40,19 @@ from text_classifier.training.loss_tracking import LossNotFinite
 from text_classifier.training.resume import Saver, Training, fingerprint
 
 
-def run(folders: JobFolders, settings: Settings, data: Data) -> None:
-    """Tokenize, train, evaluate, save. Raises JobError or Stopped; any other exception is a bug."""
-    cluster = Cluster(Hosts.from_resources(folders.configuration.resources()), settings.collective_timeout_seconds)
+def run(folders: JobFolders, settings: Settings, prepared: Path, *, tokenizes: bool) -> None:
+    """Train, evaluate, save. Raises JobError or Stopped; any other exception is a bug.
+
+    `prepared`: the folder in which the rows are published, or will be. Their tokens are published by another process,
+    or by this one with `tokenizes`.
+    """
+    hosts = Hosts.from_resources(folders.configuration.resources())
+    cluster = Cluster(hosts, settings.collective_timeout_seconds)
     stop = StopSignal()
     try:
-        job = Job(folders, settings, data, cluster, stop)
+        job = Job(folders, settings, prepared, cluster, stop, tokenizes=tokenizes)
         cluster.join()
+        job.require_equal_data(hosts)
         stop.listen()
         job.finish(job.train())
         cluster.leave()
@@ -61,10 +67,19 @@ def run(folders: JobFolders, settings: Settings, data: Data) -> None:
 class Job:
     """The model, the tokenized rows, and the steps from them to the artifact."""
 
-    def __init__(self, folders: JobFolders, settings: Settings, data: Data, cluster: Cluster, stop: StopSignal) -> None:
+    def __init__(
+        self,
+        folders: JobFolders,
+        settings: Settings,
+        prepared: Path,
+        cluster: Cluster,
+        stop: StopSignal,
+        *,
+        tokenizes: bool,
+    ) -> None:
         self.folders = folders
         self.settings = settings
-        self.data = data
+        self.data = data = map_rows(settings, prepared)
         self.cluster = cluster
         self.stop = stop
         self.task, self.classes = data.task, data.classes
@@ -82,17 +97,18 @@ class Job:
         freeze(self.model, settings.freeze_layers)
         self.model.to(cluster.device)  # type: ignore[arg-type]  # a decorator of transformers hides self
         torch.manual_seed(settings.seed + cluster.rank)  # a different dropout on each rank
-        with working("tokenizing"):
-            self.splits = {
-                name: Split(tokenize(self.tokenizer, rows.texts, settings.max_sequence_length), rows.targets)
-                for name, rows in data.splits.items()
-            }
+        if tokenizes:
+            prepare_tokens(settings, self.tokenizer, prepared)
+        tokenized = map_tokens(prepared)
+        # The tokenizer is saved with the truncation of its last call. Another process may have tokenized the rows.
+        self.tokenizer("", truncation=True, max_length=settings.max_sequence_length)
+        self._digest = tokenized.digest
+        self.splits = {name: Split(tokenized.tokens[name], rows.targets) for name, rows in data.splits.items()}
         training = self.splits["train"]
         weights = self.task.class_weights(training.targets, self.classes, settings)
         self.splits["train"] = replace(training, class_weights=weights)
-        unknown = {name: unknown_share(split.tokens.ids, self.tokenizer) for name, split in self.splits.items()}
-        self._report_tokens(unknown)
-        require_known_tokens(unknown)
+        self._report_tokens(tokenized.unknown)
+        require_known_tokens(tokenized.unknown)
         precision = Precision(settings.precision, cluster.device)
         max_seqlens = [split.tokens.max_seqlen for split in self.splits.values()]
         self.classifier = make_classifier(self.model, self.tokenizer.pad_token_id or 0, precision, max_seqlens)
@@ -112,6 +128,17 @@ class Job:
             }
             print(data_report.tokens_table(tokens, length), flush=True)
             data_report.write(self.folders.output_data, {**self.data.report, "tokens": tokens})
+
+    def require_equal_data(self, hosts: Hosts) -> None:
+        """Raise DataError on every rank if a host has prepared other data than the first one."""
+        digests = self.cluster.all_gather(torch.tensor(self._digest)).tolist()
+        names = [hosts.of_rank(rank, len(digests)) for rank in range(len(digests))]
+        different = {name: None for name, digest in zip(names, digests, strict=True) if digest != digests[0]}
+        if different:
+            raise DataError(
+                f"{listed(list(different))} read other rows, classes or tokens than {names[0]}; give all hosts the same "
+                "files and the same model"
+            )
 
     def train(self) -> Training:
         """Train. The model then has the weights of the best epoch, or the last ones if no epoch was finished."""

@@ -64,6 +64,14 @@ class PeerError(JobError):
         super().__init__(f"{sentence} [reported by {host}]")
 
 
+class PreparationError(JobError):
+    """The process that prepares the data refused the model. `reason`: as `describe` returns it."""
+
+    def __init__(self, reason: str) -> None:
+        self.cause, _, sentence = reason.partition(": ")
+        super().__init__(sentence)
+
+
 def describe(error: BaseException) -> str:
     """The failure reason, at most FAILURE_BYTES of UTF-8, without secrets. Its first line is enough to act on."""
     if not isinstance(error, JobError):
@@ -172,6 +180,14 @@ def out_of_host_memory() -> PlatformError:
     return PlatformError(
         f"the host ran out of memory, so training was killed; use an instance with more than {gigabytes()} GB, or a "
         "smaller train_batch_size or max_data_rows"
+    )
+
+
+def out_of_memory_preparing() -> PlatformError:
+    """The error for a host without enough memory to prepare the data."""
+    return PlatformError(
+        "the host ran out of memory while the data was read and tokenized; use an instance with more than "
+        f"{gigabytes()} GB, or fewer or shorter rows"
     )
 
 

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from text_classifier.contract.archives import members
 from text_classifier.contract.errors import SettingsError, listed, printable
 from text_classifier.reading.sources import MOST_NESTED
@@ -149,6 +147,8 @@ def no_pickles() -> Iterator[None]:
     Despite `use_safetensors`, transformers calls torch.load for .bin files named by a safetensors index, and for the
     file named by `transformers_weights` in config.json.
     """
+    import torch  # not at the top: the data is prepared without it
+
     original = torch.load  # noqa: TID251
     torch.load = _refuse  # noqa: TID251
     try:

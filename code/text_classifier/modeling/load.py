@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,12 @@ from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
-from text_classifier.contract.errors import JobError, SettingsError, printable, scarce
+from text_classifier.contract.errors import printable
 from text_classifier.modeling.bounds import bounded
 from text_classifier.modeling.checks import (
     new_weights,
@@ -39,8 +36,9 @@ from text_classifier.modeling.head import fit_head
 from text_classifier.modeling.packed import PackedClassifier, encoder
 from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
-from text_classifier.modeling.refusal import SAVE_AGAIN
+from text_classifier.modeling.refusal import refusing
 from text_classifier.modeling.tensors import Tensor, declared_tensors
+from text_classifier.modeling.tokenizer import read_tokenizer
 from text_classifier.ops.selftest import LONGEST
 
 
@@ -68,24 +66,24 @@ def load_model(
     source = str(model_directory(channel, say)) if channel else name
     tensors = _require_folder(Path(source), say) if channel else None
     common: dict[str, Any] = {"local_files_only": channel is not None, "trust_remote_code": False}
-    with _refusing(source, channel, "config.json"):
+    with refusing(source, channel, "config.json"):
         config = AutoConfig.from_pretrained(source, **common)
         has_classifier = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     require_trainable_config(config, has_classifier)
     if tensors is not None:
         require_sizes(config, tensors)
-    with _refusing(source, channel, "config.json"):
+    with refusing(source, channel, "config.json"):
         _set_options(config, say)
         old_names = dict(config.id2label)
         config.id2label = dict(enumerate(classes))
         config.label2id = {label: index for index, label in enumerate(classes)}
         config.problem_type = problem_type
-    with _refusing(source, channel, "its tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+    tokenizer = read_tokenizer(source, channel)
+    with refusing(source, channel, "its tokenizer"):
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
     most = None if tensors is None else len(tensors)
-    with _refusing(source, channel, "its weights"), no_pickles(), bounded(most):
+    with refusing(source, channel, "its weights"), no_pickles(), bounded(most):
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             source,
             config=config,
@@ -96,12 +94,12 @@ def load_model(
             **common,
         )
     require_weights(model, loaded)
-    with _refusing(source, channel, "its tokenizer"):
+    with refusing(source, channel, "its tokenizer"):
         require_tokenizer(tokenizer, model)
     if hasattr(model, "score"):  # generative models classify by the last token that is not config.pad_token_id
         model.config.pad_token_id = tokenizer.pad_token_id
     require_positions(model, max_sequence_length)
-    with _refusing(source, channel, "a trial"):
+    with refusing(source, channel, "a trial"):
         require_trial(tokenizer, model)
     new = new_weights(loaded)
     if is_trained:
@@ -143,23 +141,6 @@ def _set_options(config: Any, say: Callable[[str], None]) -> None:
     config.return_dict = True
 
 
-@contextmanager
-def _refusing(source: str, channel: Path | None, part: str) -> Iterator[None]:
-    """Whatever a library raises while it loads this part of a model, the model is the cause, unless the
-    machine lacks something."""
-    try:
-        yield
-    except (MemoryError, JobError):
-        raise
-    except BaseException as error:
-        if lacking := scarce(error):
-            raise lacking from None
-        # A panic in the tokenizers library is no Exception, so that nobody catches it by accident.
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise SettingsError(_no_model(source, channel, part, error)) from None
-        raise
-
-
 def _set_head_bias(model: PreTrainedModel, value: float, new: set[str]) -> None:
     """Set the bias of a last layer with one output if it is among the `new` weights: it starts at about `value`."""
     for name, module in model.named_modules():
@@ -181,17 +162,3 @@ def make_classifier(
     if parts is None:
         return PaddedClassifier(model, pad_id, precision)
     return PackedClassifier(model, parts, precision, max_seqlens)
-
-
-def _no_model(source: str, channel: Path | None, part: str, error: BaseException) -> str:
-    # The first line of huggingface_hub's validation names the key, the second says what is wrong with it.
-    reason = printable(" ".join((str(error).strip() or type(error).__name__).split("\n")[:2]))[:300]
-    if isinstance(error, KeyError | AttributeError | TypeError):  # these name a key or a type, and nothing else
-        reason = f"{type(error).__name__}: {reason}"
-    if channel:
-        return f"the model in the channel 'model' cannot be loaded ({part}: {reason}); {SAVE_AGAIN}"
-    offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-    return (
-        f"model_name={source!r} cannot be loaded from the hub{offline}: {reason}; check the spelling, or give the job "
-        "a `model` channel if it has no network"
-    )

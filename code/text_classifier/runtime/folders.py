@@ -8,18 +8,31 @@ Source: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from text_classifier.contract.data_files import split_name
-from text_classifier.contract.errors import PlatformError, SettingsError, describe, nearest
+from text_classifier.contract.errors import (
+    JobError,
+    PlatformError,
+    SettingsError,
+    describe,
+    nearest,
+    print_traceback,
+)
 from text_classifier.contract.sagemaker import BASE, CHANNEL_ALIASES, CHANNELS, FOREIGN_CHANNELS
 from text_classifier.runtime.configuration import Configuration
 from text_classifier.runtime.owner import give
+from text_classifier.runtime.stop import Stopped
 
 #: Environment variable with the folder of the channels that shards.py has completed.
 GATHERED = "GATHERED_CHANNELS"
+
+#: Environment variable with the folder of the prepared data. hook.py sets it for training.
+PREPARED = "PREPARED_DATA"
 
 
 @dataclass(frozen=True)
@@ -163,6 +176,25 @@ class JobFolders:
         """Give the toolkit's success file to the owner of the model folder."""
         if self._success_file.exists():
             give(self._success_file, self.model)
+
+    def exit_code(self, work: Callable[[], None]) -> int:
+        """Run the work of a process to its end. Prints why it failed or was stopped, and writes the failure file.
+
+        Returns the exit code of the process.
+        """
+        try:
+            work()
+        except Stopped as end:
+            print(end, flush=True)
+        except JobError as error:
+            print(describe(error), file=sys.stderr, flush=True)
+            self.write_failure(error)
+            return 1
+        except Exception as error:
+            print_traceback()
+            self.write_failure(error)
+            return 1
+        return 0
 
     def failure(self) -> str | None:
         """The content of the failure file, if there is one."""

@@ -70,7 +70,7 @@ def provide_home(owner: Owner | None) -> None:
     home = os.environ.get("HOME", "/")
     writable = not _refused(owner, "-w", [home]) if owner else os.access(home, os.W_OK)
     if not writable:
-        os.environ["HOME"] = _new_home(owner)
+        os.environ["HOME"] = str(new_folder("home-", owner))
     uid = owner.uid if owner else os.getuid()
     try:
         pwd.getpwuid(uid)
@@ -78,14 +78,15 @@ def provide_home(owner: Owner | None) -> None:
         os.environ.setdefault("USER", str(uid))
 
 
-def _new_home(owner: Owner | None) -> str:
+def new_folder(prefix: str, owner: Owner | None = None) -> Path:
+    """A new temporary folder of this user. Raises PlatformError when there is no writable temporary folder."""
     try:
-        home = tempfile.mkdtemp(prefix="home-")
+        folder = tempfile.mkdtemp(prefix=prefix)
     except OSError as error:
         raise PlatformError(f"no temporary folder can be created ({error.strerror}); mount /tmp writable") from None
     if owner:
-        os.chown(home, owner.uid, owner.gid)
-    return home
+        os.chown(folder, owner.uid, owner.gid)
+    return Path(folder)
 
 
 def _missing_capabilities() -> str | None:

@@ -48,16 +48,18 @@ class Tokens:
         return np.concatenate([self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows])
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Tokens:
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, file: IO[bytes] | None = None
+) -> Tokens:
     """Tokenize and truncate to `max_length` tokens. The ids are those of `tokenizer(text, truncation=True)`.
 
-    Neither texts nor ids are held in memory: `texts` is read in chunks, and the ids are mapped from a temporary file,
-    which vanishes when the process ends.
+    Neither texts nor ids are held in memory: `texts` is read in chunks, and the ids are written to `file` and mapped
+    from it; without one, from a temporary file, which vanishes when the process ends.
     """
     encode = encoder(tokenizer, max_length)
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     row = truncated = 0
-    with tempfile.TemporaryFile() as file:  # the mapping outlives the closed file
+    with file or tempfile.TemporaryFile() as file:  # the mapping outlives the closed file
         for chunk in _in_order(encode, texts):
             file.write(chunk.ids.data)
             offsets[row + 1 : row + 1 + len(chunk.counts)] = chunk.counts
@@ -65,7 +67,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_lengt
             truncated += chunk.truncated
         file.flush()
         np.cumsum(offsets, out=offsets)
-        return Tokens(_mapped(file, int(offsets[-1])), offsets, truncated)
+        return Tokens(mapped_ids(file, int(offsets[-1])), offsets, truncated)
 
 
 def encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
@@ -107,7 +109,8 @@ def _encode_slice(encode: Encode, texts: Sequence[str], start: int) -> Encoded:
         ) from None
 
 
-def _mapped(file: IO[bytes], count: int) -> np.ndarray:
+def mapped_ids(file: IO[bytes], count: int) -> np.ndarray:
+    """Map the ids that `tokenize` has written, int32 [count]."""
     if not count:
         return np.zeros(0, dtype=np.int32)
     return np.asarray(np.memmap(file, dtype=np.int32, mode="r", shape=(count,)))

@@ -58,7 +58,7 @@ def test_the_top_of_code_holds_what_is_run_by_name_and_one_package() -> None:
     """PYTHONPATH puts it before the libraries, which probe for packages that are not installed (`kernels`)."""
     names = {path.name for path in (ROOT / "code").iterdir()} - {"__pycache__"}
     commands = {"check.py", "predict.py", "serve.py", "start.py", "version.py"}
-    assert names == commands | {"hook.py", "text_classifier", "train.py"}
+    assert names == commands | {"hook.py", "prepare.py", "text_classifier", "train.py"}
 
 
 def test_the_top_of_code_shadows_nothing() -> None:

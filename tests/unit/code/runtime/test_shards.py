@@ -173,7 +173,7 @@ HOST = """
     hook.gpu.capabilities = lambda: []
     hosts = Hosts.from_resources(job_folders().configuration.resources())
     hosts_module.MASTER_PORT = int(sys.argv[3])
-    sys.exit(hook._train(job_folders(), hosts, None))
+    sys.exit(hook._train(job_folders(), hosts) is not None)
 """
 
 

@@ -1,0 +1,103 @@
+"""Arrays and strings in files that are mapped into memory, in folders that are published whole or not at all.
+
+All processes that map a file share one copy of it: the page cache.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from text_classifier.contract.errors import PlatformError
+
+MANIFEST = "manifest.json"
+
+#: Strings written at a time.
+CHUNK = 4_096
+
+#: Seconds between two looks at a folder that is not there yet.
+LOOK_SECONDS = 0.02
+
+
+@contextmanager
+def published(folder: Path) -> Iterator[Path]:
+    """A new folder to write to, which becomes `folder` when the context ends without an error.
+
+    Raises PlatformError when it cannot be written, such as on a full disk.
+    """
+    aside = folder.with_name(f"{folder.name}.writing")
+    try:
+        aside.mkdir()
+        yield aside
+        aside.rename(folder)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise PlatformError(
+            f"the prepared data cannot be written to {folder.parent.parent} ({error.strerror}); give the job a larger "
+            "volume, or set TMPDIR to a folder with more space"
+        ) from None
+
+
+def wait_for(folder: Path) -> Path:
+    """The folder, as soon as it is published. If that never happens, hook.py ends this process."""
+    while not folder.exists():
+        time.sleep(LOOK_SECONDS)
+    return folder
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file. numpy.save would not say why it failed."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
+
+
+def map_array(path: Path) -> np.ndarray:
+    """Map a .npy file, read-only."""
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def write_strings(path: Path, strings: Sequence[str]) -> None:
+    """Write strings as UTF-8, and beside them the offsets of each."""
+    offsets = np.zeros(len(strings) + 1, dtype=np.int64)
+    with path.open("wb") as file:
+        for start in range(0, len(strings), CHUNK):
+            encoded = [string.encode() for string in strings[start : start + CHUNK]]
+            file.write(b"".join(encoded))
+            offsets[start + 1 : start + 1 + len(encoded)] = [len(string) for string in encoded]
+    np.cumsum(offsets, out=offsets)
+    write_array(_offsets(path), offsets)
+
+
+def map_strings(path: Path) -> Callable[[int], str]:
+    """Map strings. Returns the function from the index of a string to the string."""
+    offsets = map_array(_offsets(path))
+    content = memoryview(b"")
+    if offsets[-1]:  # an empty file cannot be mapped
+        with path.open("rb") as file:
+            content = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+    return lambda index: str(content[offsets[index] : offsets[index + 1]], "utf-8")
+
+
+def _offsets(path: Path) -> Path:
+    return path.with_name(f"{path.name}.offsets.npy")
+
+
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the manifest of a folder, which is JSON."""
+    (folder / MANIFEST).write_text(json.dumps(content), encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a published folder."""
+    content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return content

@@ -1,0 +1,96 @@
+"""The first part of the prepared data: the rows of all splits. A model can be loaded when they are there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from text_classifier.contract.errors import out_of_memory_preparing
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.dataset import data_report
+from text_classifier.dataset.load import Data, read_data
+from text_classifier.modeling import hub
+from text_classifier.preparation.files import (
+    map_array,
+    map_strings,
+    published,
+    read_manifest,
+    wait_for,
+    write_array,
+    write_manifest,
+    write_strings,
+)
+from text_classifier.reading.rows import Lookup, Rows
+from text_classifier.runtime.folders import JobFolders
+from text_classifier.runtime.heartbeat import working
+from text_classifier.tasks.registry import task_of
+
+#: The folder of this part.
+ROWS = "rows"
+
+#: What `Rows` has as arrays, and what as other values.
+_ARRAYS = ("targets", "characters", "exact", "near", "groups", "slices")
+_FACTS = ("slice_values", "dropped", "unlabelled", "notes")
+
+
+def prepare_rows(folders: JobFolders, settings: Settings, folder: Path) -> None:
+    """Read and check the data, report on it on the first host, and publish the rows in `folder`. Raises JobError."""
+    folders.require_writable_outputs()
+    try:
+        with working("reading the data"):
+            data = read_data(folders.data_channels(), settings)
+        if os.environ.get("RANK", "0") == "0":
+            print(data_report.table(data.report, data.task), flush=True)
+            data_report.write(folders.output_data, data.report)
+        if folders.channel("model") is None:
+            hub.require_answer(settings.model_name)
+        write_rows(data, folder)
+    except MemoryError:
+        raise out_of_memory_preparing() from None
+
+
+def write_rows(data: Data, folder: Path) -> None:
+    """Publish the rows of all splits in `folder`. Raises PlatformError when the disk is full."""
+    with published(folder / ROWS) as part:
+        splits: dict[str, dict[str, Any]] = {}
+        for name, rows in data.splits.items():
+            for field in _ARRAYS:
+                write_array(part / f"{name}.{field}.npy", getattr(rows, field))
+            write_strings(part / f"{name}.texts", rows.texts)
+            write_strings(part / f"{name}.places", rows.places)
+            if rows.ids is not None:
+                write_strings(part / f"{name}.ids", rows.ids)
+            splits[name] = {field: getattr(rows, field) for field in _FACTS}
+        write_manifest(part, {"classes": data.classes, "report": data.report, "splits": splits})
+
+
+def map_rows(settings: Settings, folder: Path) -> Data:
+    """The rows in `folder`, as soon as they are published. Texts, places and ids are looked up in the files."""
+    part = wait_for(folder / ROWS)
+    manifest = read_manifest(part)
+    splits = {name: _map_split(part, name, facts) for name, facts in manifest["splits"].items()}
+    return Data(task_of(asdict(settings)), tuple(manifest["classes"]), splits, manifest["report"])
+
+
+def _map_split(part: Path, name: str, facts: Mapping[str, Any]) -> Rows:
+    arrays = {field: map_array(part / f"{name}.{field}.npy") for field in _ARRAYS}
+    every = np.arange(len(arrays["targets"]))
+
+    def strings(field: str) -> Lookup:
+        return Lookup(map_strings(part / f"{name}.{field}"), every)
+
+    return Rows(
+        **arrays,
+        texts=strings("texts"),
+        places=strings("places"),
+        ids=strings("ids") if (part / f"{name}.ids").exists() else None,
+        slice_values=tuple(facts["slice_values"]),
+        dropped=facts["dropped"],
+        unlabelled=facts["unlabelled"],
+        notes=tuple(facts["notes"]),
+    )

@@ -1,0 +1,88 @@
+"""The second part of the prepared data: the tokens of all splits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from text_classifier.contract.errors import PreparationError, SettingsError, describe, out_of_memory_preparing
+from text_classifier.contract.hyperparameters import Settings
+from text_classifier.dataset.load import Data
+from text_classifier.preparation.files import (
+    map_array,
+    published,
+    read_manifest,
+    wait_for,
+    write_array,
+    write_manifest,
+)
+from text_classifier.preparation.rows import map_rows
+from text_classifier.runtime.heartbeat import working
+from text_classifier.tokenization.tokens import Tokens, mapped_ids, tokenize
+from text_classifier.tokenization.unknown import unknown_share
+
+#: The folder of this part.
+TOKENS = "tokens"
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """The tokens of each split. `digest`: of token ids, targets and classes; equal on hosts with equal data."""
+
+    tokens: Mapping[str, Tokens]
+    unknown: Mapping[str, float]  #: share of unknown tokens
+    digest: int  #: int64
+
+
+def prepare_tokens(settings: Settings, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Tokenize the rows that are published in `folder`, and publish their tokens there. Raises JobError."""
+    try:
+        with working("tokenizing"):
+            write_tokens(map_rows(settings, folder), tokenizer, settings.max_sequence_length, folder)
+    except MemoryError:
+        raise out_of_memory_preparing() from None
+
+
+def write_tokens(data: Data, tokenizer: PreTrainedTokenizerBase, max_length: int, folder: Path) -> None:
+    """Tokenize the texts of all splits, and publish the tokens in `folder`.
+
+    Raises SettingsError for a tokenizer that fails, PlatformError when the disk is full.
+    """
+    digest = hashlib.blake2b(json.dumps(data.classes).encode(), digest_size=8)
+    with published(folder / TOKENS) as part:
+        splits = {}
+        for name, rows in data.splits.items():
+            with (part / f"{name}.ids").open("w+b") as file:
+                tokens = tokenize(tokenizer, rows.texts, max_length, file)
+            write_array(part / f"{name}.offsets.npy", tokens.offsets)
+            for array in (tokens.ids, tokens.offsets, rows.targets):
+                digest.update(np.ascontiguousarray(array).data)
+            splits[name] = {"truncated": tokens.truncated, "unknown": unknown_share(tokens.ids, tokenizer)}
+        write_manifest(part, {"splits": splits, "digest": int.from_bytes(digest.digest(), "little", signed=True)})
+
+
+def refuse_tokens(error: SettingsError, folder: Path) -> None:
+    """Publish why there are no tokens, in their place."""
+    with published(folder / TOKENS) as part:
+        write_manifest(part, {"refusal": describe(error)})
+
+
+def map_tokens(folder: Path) -> Tokenized:
+    """The tokens in `folder`, as soon as they are published. Raises PreparationError if they were refused."""
+    part = wait_for(folder / TOKENS)
+    manifest = read_manifest(part)
+    if "refusal" in manifest:
+        raise PreparationError(manifest["refusal"])
+    tokens, unknown = {}, {}
+    for name, facts in manifest["splits"].items():
+        offsets = map_array(part / f"{name}.offsets.npy")
+        with (part / f"{name}.ids").open("rb") as file:
+            tokens[name] = Tokens(mapped_ids(file, int(offsets[-1])), offsets, facts["truncated"])
+        unknown[name] = facts["unknown"]
+    return Tokenized(tokens, unknown, manifest["digest"])
