@@ -39,11 +39,12 @@ def published(folder: Path) -> Iterator[Path]:
         yield aside
         aside.rename(folder)
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise PlatformError(
             f"the prepared data cannot be written to {folder.parent.parent} ({error.strerror}); give the job a larger "
             "volume, or set TMPDIR to a folder with more space"
         ) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)  # it is there after an error only
 
 
 def wait_for(folder: Path) -> Path:

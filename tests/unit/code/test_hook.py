@@ -29,9 +29,12 @@ def _handlers() -> Iterator[None]:
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Takes the place of train.py, in a job without any configuration."""
+    """Takes the place of train.py, in a job without any configuration whose data is prepared at once."""
     path = tmp_path / "train.py"
     monkeypatch.setattr(hook, "SCRIPT", path)
+    monkeypatch.setattr(hook, "PREPARATION", tmp_path / "prepare.py")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "prepare.py").write_text("")
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
     return path
 
@@ -118,6 +121,86 @@ def test_an_end_without_a_word_is_given_a_reason(script: Path, code: str, senten
     with pytest.raises(ClientError, match=sentence):
         hook.run()
     assert (script.parent / "output" / "failure").read_text().startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "The platform: the host ran out of memory while the data was read and"),
+        ("import os; os.kill(os.getpid(), 11)", "The platform: data preparation was killed by SIGSEGV; look at the"),
+        ("raise SystemExit(3)", "The platform: data preparation ended with exit code 3; look at the end of"),
+    ],
+)
+def test_when_the_preparation_fails_training_is_ended_at_once(script: Path, code: str, sentence: str) -> None:
+    script.write_text("import time; time.sleep(60)")
+    script.with_name("prepare.py").write_text(code)
+    started = time.monotonic()
+    with pytest.raises(ClientError, match=sentence):
+        hook.run()
+    assert time.monotonic() - started < hook.GRACE_SECONDS
+    assert not list(script.parent.glob("prepared-*"))
+
+
+def test_when_training_fails_the_preparation_is_ended_at_once(script: Path) -> None:
+    script.write_text("raise SystemExit(3)")
+    script.with_name("prepare.py").write_text("import time; time.sleep(60)")
+    started = time.monotonic()
+    with pytest.raises(ClientError, match="training ended with exit code 3"):
+        hook.run()
+    assert time.monotonic() - started < hook.GRACE_SECONDS
+
+
+def test_a_killed_preparation_leaves_no_workers(script: Path) -> None:
+    script.write_text("import time; time.sleep(60)")
+    pid = script.with_name("pid")
+    worker = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    script.with_name("prepare.py").write_text(
+        f"import os, subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {worker!r}])\n"
+        f"while not os.path.exists({str(pid)!r}) or not open({str(pid)!r}).read(): time.sleep(0.01)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    with pytest.raises(ClientError, match="the host ran out of memory"):
+        hook.run()
+    deadline = time.monotonic() + 10
+    while not has_ended(int(pid.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert has_ended(int(pid.read_text()))
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_a_stop_while_the_data_is_prepared_is_a_clean_end(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script.write_text("import time; time.sleep(60)")
+    script.with_name("prepare.py").write_text("import time; time.sleep(60)")
+    send_after(0.5)
+    hook.run()
+    assert capsys.readouterr().out == "Stopped before the first step: there is nothing to save.\n"
+    assert not (script.parent / "output" / "failure").exists()
+    assert not list(script.parent.glob("prepared-*"))
+
+
+def test_a_stop_after_the_preparation_is_a_clean_end_too(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script.write_text("import os, time; os.kill(os.getppid(), 15); time.sleep(60)")
+    script.with_name("prepare.py").write_text("")
+    hook.run()
+    assert capsys.readouterr().out == "Stopped before the first step: there is nothing to save.\n"
+
+
+def test_training_finds_the_folder_of_the_prepared_data(script: Path) -> None:
+    seen = script.with_name("seen")
+    script.with_name("prepare.py").write_text("import os, sys; os.mkdir(sys.argv[1] + '/rows')")
+    script.write_text(
+        "import os, time\nfolder = os.environ['PREPARED_DATA']\n"
+        f"while not os.path.exists(folder + '/rows'): time.sleep(0.01)\nopen({str(seen)!r}, 'w').write(folder)"
+    )
+    hook.run()
+    assert Path(seen.read_text()).parent == script.parent
+    assert not Path(seen.read_text()).exists()
 
 
 def test_the_scripts_own_reason_stays(script: Path) -> None:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from text_classifier.contract.errors import PlatformError, SettingsError
+from text_classifier.preparation.files import (
+    CHUNK,
+    map_array,
+    map_strings,
+    published,
+    wait_for,
+    write_array,
+    write_strings,
+)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A context in which writing more than `size` bytes to a file fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(7, dtype=np.int64),
+        np.zeros(0, dtype=np.uint64),
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.arange(6, dtype=np.uint32)[::2],
+    ],
+)
+def test_an_array_is_mapped_as_it_was_written(tmp_path: Path, array: np.ndarray) -> None:
+    write_array(tmp_path / "a.npy", array)
+    mapped = map_array(tmp_path / "a.npy")
+    assert mapped.dtype == array.dtype and not mapped.flags.writeable
+    np.testing.assert_array_equal(mapped, array)
+
+
+@pytest.mark.parametrize(
+    "strings",
+    [
+        ["a", "", "gr\u00fcn\u2028\n\U0001f600", "\0"],
+        [],
+        ["", ""],
+        [str(number) for number in range(2 * CHUNK + 1)],
+    ],
+    ids=["some", "none", "empty", "chunks"],
+)
+def test_strings_are_looked_up_as_they_were_written(tmp_path: Path, strings: list[str]) -> None:
+    write_strings(tmp_path / "s", strings)
+    find = map_strings(tmp_path / "s")
+    assert [find(index) for index in range(len(strings))] == strings
+
+
+def test_a_folder_is_published_whole(tmp_path: Path) -> None:
+    with published(tmp_path / "rows") as folder:
+        (folder / "a").write_text("a")
+        assert not (tmp_path / "rows").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+    assert (tmp_path / "rows" / "a").read_text() == "a"
+
+
+def test_after_an_error_nothing_is_published(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError), published(tmp_path / "rows") as folder:
+        (folder / "a").write_text("a")
+        raise SettingsError("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("writes", ["array", "strings"])
+def test_a_full_disk_is_one_sentence_and_publishes_nothing(tmp_path: Path, writes: str) -> None:
+    sentence = rf"the prepared data cannot be written to {tmp_path.parent} \(File too large\); give the job a larger"
+    with pytest.raises(PlatformError, match=sentence), largest_file(1_000), published(tmp_path / "rows") as folder:
+        if writes == "array":
+            write_array(folder / "a.npy", np.zeros(1_000))
+        else:
+            write_strings(folder / "s", ["text"] * 1_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_waits_until_a_folder_is_published(tmp_path: Path) -> None:
+    found: list[Path] = []
+    reader = threading.Thread(target=lambda: found.append(wait_for(tmp_path / "rows")))
+    with published(tmp_path / "rows"):
+        reader.start()
+        reader.join(timeout=0.1)
+        assert found == []
+    reader.join()
+    assert found == [tmp_path / "rows"]

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.jobs import Job
+from text_classifier.contract.errors import PreparationError, SettingsError, describe
+from text_classifier.contract.parsing import parse
+from text_classifier.dataset.load import Data, read_data
+from text_classifier.modeling.tokenizer import load_tokenizer
+from text_classifier.preparation.rows import write_rows
+from text_classifier.preparation.tokens import map_tokens, prepare_tokens, refuse_tokens, write_tokens
+from text_classifier.runtime.folders import JobFolders
+from text_classifier.tokenization.tokens import tokenize
+from text_classifier.tokenization.unknown import unknown_share
+
+
+@pytest.fixture
+def data(ready_job: Job) -> Data:
+    return read_data(JobFolders(ready_job.base).data_channels(), parse({}))
+
+
+@pytest.fixture
+def tokenizer(tiny_model: Path) -> Any:
+    return load_tokenizer(tiny_model, "")
+
+
+def test_tokens_are_mapped_as_they_were_made(data: Data, tokenizer: Any, tmp_path: Path) -> None:
+    write_rows(data, tmp_path)
+    prepare_tokens(parse({"max_sequence_length": "6"}), tokenizer, tmp_path)
+    mapped = map_tokens(tmp_path)
+    assert list(mapped.tokens) == list(data.splits)
+    for name, rows in data.splits.items():
+        made = tokenize(tokenizer, rows.texts, 6)
+        assert made.truncated == mapped.tokens[name].truncated > 0
+        np.testing.assert_array_equal(mapped.tokens[name].ids, made.ids)
+        np.testing.assert_array_equal(mapped.tokens[name].offsets, made.offsets)
+        assert mapped.unknown[name] == unknown_share(made.ids, tokenizer)
+
+
+def test_the_digest_is_that_of_tokens_targets_and_classes(data: Data, tokenizer: Any, tmp_path: Path) -> None:
+    training = data.splits["train"]
+    changes = [
+        data,
+        replace(data, classes=("a", "b")),
+        replace(data, splits=data.splits | {"train": replace(training, targets=1 - training.targets)}),
+        replace(data, splits=data.splits | {"train": training.take(np.arange(len(training))[::-1])}),
+        data,
+    ]
+    digests = []
+    for number, changed in enumerate(changes):
+        (tmp_path / str(number)).mkdir()
+        write_tokens(changed, tokenizer, 16, tmp_path / str(number))
+        digests.append(map_tokens(tmp_path / str(number)).digest)
+    assert len(set(digests)) == 4 and digests[0] == digests[-1]
+
+
+def test_a_tokenizer_that_fails_can_be_refused(data: Data, tmp_path: Path) -> None:
+    class Failing:
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            raise ValueError("no such token")
+
+    with pytest.raises(SettingsError, match="the model's tokenizer fails on a text") as refused:
+        write_tokens(data, Failing(), 16, tmp_path)  # type: ignore[arg-type]
+    refuse_tokens(refused.value, tmp_path)
+    with pytest.raises(PreparationError) as read:
+        map_tokens(tmp_path)
+    assert describe(read.value) == describe(refused.value)
