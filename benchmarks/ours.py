@@ -16,6 +16,7 @@ from benchmarks.corpus import Rows
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.job import Job
+from text_classifier.preparation.rows import write_rows
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import StopSignal
@@ -50,7 +51,8 @@ def job_of(task: Task, rows: Rows, validation: Rows, stop: StopSignal, **more: A
         folders.require_writable_outputs()
         settings = parse(hyperparameters(task) | {name: str(value) for name, value in more.items()})
         cluster = Cluster(Hosts.from_resources({}), settings.collective_timeout_seconds)
-        yield Job(folders, settings, read_data(folders.data_channels(), settings), cluster, stop)
+        write_rows(read_data(folders.data_channels(), settings), base)
+        yield Job(folders, settings, base, cluster, stop, tokenizes=True)
 
 
 @contextlib.contextmanager

@@ -136,8 +136,8 @@ class Job:
         different = {name: None for name, digest in zip(names, digests, strict=True) if digest != digests[0]}
         if different:
             raise DataError(
-                f"{listed(list(different))} read other rows, classes or tokens than {names[0]}; give all hosts the same "
-                "files and the same model"
+                f"{listed(list(different))} read other rows, classes or tokens than {names[0]}; give all hosts the "
+                "same files and the same model"
             )
 
     def train(self) -> Training:

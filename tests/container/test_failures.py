@@ -113,7 +113,7 @@ def test_a_full_disk_while_saving(ready_job: Make) -> None:
 
 
 def test_too_little_memory(ready_job: Make) -> None:
-    fails(ready_job(), "The platform: the host ran out of memory, so training was killed", mem_limit="250m",
+    fails(ready_job(), "The platform: the host ran out of memory", mem_limit="250m",
           memswap_limit="250m")  # fmt: skip
 
 

@@ -156,4 +156,3 @@ def test_a_stop_while_the_data_is_read_is_a_clean_end(ready_job: Job) -> None:
     assert end(process) == (0, "Stopped before the first step: there is nothing to save.\n")
     assert remains(ready_job) == []
     assert not (ready_job.base / "output" / "failure").exists()
-

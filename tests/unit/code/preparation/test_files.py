@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from text_classifier.contract.errors import PlatformError, SettingsError
+from text_classifier.contract.errors import JobError, PlatformError, SettingsError
 from text_classifier.preparation.files import (
     CHUNK,
     map_array,
@@ -72,21 +72,35 @@ def test_a_folder_is_published_whole(tmp_path: Path) -> None:
     assert (tmp_path / "rows" / "a").read_text() == "a"
 
 
-def test_after_an_error_nothing_is_published(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError), published(tmp_path / "rows") as folder:
-        (folder / "a").write_text("a")
-        raise SettingsError("x")
+def write(folder: Path, *steps: Callable[[Path], None]) -> None:
+    with published(folder) as aside:
+        for step in steps:
+            step(aside)
+
+
+def fail(folder: Path) -> None:
+    raise SettingsError("x")
+
+
+@pytest.mark.parametrize("error", [fail, lambda folder: (folder / "none" / "b").write_text("b")])
+def test_after_an_error_nothing_is_published(tmp_path: Path, error: Callable[[Path], None]) -> None:
+    with pytest.raises(JobError):
+        write(tmp_path / "rows", lambda folder: write_array(folder / "a", np.zeros(3)), error)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("writes", ["array", "strings"])
-def test_a_full_disk_is_one_sentence_and_publishes_nothing(tmp_path: Path, writes: str) -> None:
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda folder: write_array(folder / "a.npy", np.zeros(1_000)),
+        lambda folder: write_strings(folder / "s", ["text"] * 1_000),
+    ],
+    ids=["array", "strings"],
+)
+def test_a_full_disk_is_one_sentence_and_publishes_nothing(tmp_path: Path, step: Callable[[Path], None]) -> None:
     sentence = rf"the prepared data cannot be written to {tmp_path.parent} \(File too large\); give the job a larger"
-    with pytest.raises(PlatformError, match=sentence), largest_file(1_000), published(tmp_path / "rows") as folder:
-        if writes == "array":
-            write_array(folder / "a.npy", np.zeros(1_000))
-        else:
-            write_strings(folder / "s", ["text"] * 1_000)
+    with largest_file(1_000), pytest.raises(PlatformError, match=sentence):
+        write(tmp_path / "rows", step)
     assert list(tmp_path.iterdir()) == []
 
 

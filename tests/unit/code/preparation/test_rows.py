@@ -65,9 +65,7 @@ def test_the_report_is_that_of_the_first_host(
         assert bool(capsys.readouterr().out) == report.exists() == bool(number)
 
 
-def test_running_out_of_memory_is_one_sentence(
-    ready_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_running_out_of_memory_is_one_sentence(ready_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(*_: object) -> None:
         raise MemoryError
 
