@@ -14,6 +14,7 @@ from pathlib import Path
 from text_classifier.contract import redaction
 from text_classifier.contract.errors import SettingsError
 from text_classifier.contract.parsing import from_arguments
+from text_classifier.modeling import hub
 from text_classifier.preparation.rows import prepare_rows
 from text_classifier.runtime.folders import JobFolders, job_folders
 
@@ -26,6 +27,7 @@ def main(arguments: list[str]) -> int:
 
 def _prepare(folders: JobFolders, folder: Path, arguments: list[str]) -> None:
     settings = from_arguments(arguments)
+    hub.stay_offline_with(folders.channel("model"))
     prepare_rows(folders, settings, folder)
     from text_classifier.modeling.tokenizer import load_tokenizer  # transformers, which reading does not wait for
     from text_classifier.preparation.tokens import prepare_tokens, refuse_tokens

@@ -20,6 +20,7 @@ from types import ModuleType
 import check
 from text_classifier.contract import redaction
 from text_classifier.contract.parsing import from_arguments
+from text_classifier.modeling import hub
 from text_classifier.preparation.rows import prepare_rows
 from text_classifier.runtime.folders import PREPARED, JobFolders, job_folders
 from text_classifier.runtime.owner import new_folder
@@ -35,8 +36,7 @@ def main(arguments: list[str]) -> int:
 
 def _train(folders: JobFolders, arguments: list[str]) -> None:
     settings = from_arguments(arguments)
-    if folders.channel("model") is not None:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
+    hub.stay_offline_with(folders.channel("model"))
     if PREPARED in os.environ:
         import_job().run(folders, settings, Path(os.environ[PREPARED]), tokenizes=False)
         return

@@ -1,7 +1,8 @@
-"""Checks early, before torch is imported, that the Hugging Face hub answers if the job needs it."""
+"""Checks early, before a model is loaded, that the Hugging Face hub answers if the job needs it."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from text_classifier.contract.errors import SettingsError
@@ -9,6 +10,12 @@ from text_classifier.contract.errors import SettingsError
 #: Per attempt. huggingface_hub makes six with pauses: it takes half a minute to report that there is no network.
 ANSWER_SECONDS = 3.0
 ATTEMPTS = 2
+
+
+def stay_offline_with(channel: Path | None) -> None:
+    """With a `model` channel, keep the hub's library off the network. Call it before that library is imported."""
+    if channel is not None:
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def require_answer(model_name: str) -> None:

@@ -138,6 +138,7 @@ def test_a_mistake_in_the_tokenizer_is_left_to_who_checks_the_model(
         ready_job.write("model", path.name, "{" if path.name == "tokenizer.json" else path.read_bytes())
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(ready_job.base))
     monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # as it will be, and no longer after this test
     assert prepare.main([str(tmp_path), "--train_size=0.5"]) == 0
     assert not (ready_job.base / "output" / "failure").exists()
     with pytest.raises(PreparationError, match=r"the model in the channel 'model' cannot be loaded \(its tokenizer: "):
