@@ -32,8 +32,7 @@ HOST = """
     from sagemaker_training.errors import ClientError
     from text_classifier.runtime import hosts
     hosts.MASTER_PORT = int(sys.argv[2])
-    hook.gpu.capabilities = lambda: []
-    hook.gpu.count = lambda gpus: int(sys.argv[1])
+    hook.gpu.prepare = lambda: int(sys.argv[1])
     if len(sys.argv) > 3:
         hook.SCRIPT = sys.argv[3]
     try:
