@@ -119,7 +119,7 @@ class Job:
         )
 
     def _report_tokens(self, unknown: Mapping[str, float]) -> None:
-        """Add the token lengths to the data report, which train.py has written before torch was imported."""
+        """Add the token lengths to the data report, which was written when the data had been read."""
         if self.cluster.is_rank_zero:
             length = self.settings.max_sequence_length
             tokens = {
