@@ -5,6 +5,7 @@ All processes that map a file share one copy of it: the page cache.
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import shutil
@@ -39,6 +40,8 @@ def published(folder: Path) -> Iterator[Path]:
         yield aside
         aside.rename(folder)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         raise PlatformError(
             f"the prepared data cannot be written to {folder.parent.parent} ({error.strerror}); give the job a larger "
             "volume, or set TMPDIR to a folder with more space"
