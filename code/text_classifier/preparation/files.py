@@ -5,9 +5,11 @@ All processes that map a file share one copy of it: the page cache.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import mmap
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,7 +69,11 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 def map_array(path: Path) -> np.ndarray:
     """Map a .npy file, read-only."""
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    return np.frombuffer(map_file(path)[start:], dtype).reshape(shape)
 
 
 def write_strings(path: Path, strings: Sequence[str]) -> None:
@@ -85,11 +91,29 @@ def write_strings(path: Path, strings: Sequence[str]) -> None:
 def map_strings(path: Path) -> Callable[[int], str]:
     """Map strings. Returns the function from the index of a string to the string."""
     offsets = map_array(_offsets(path))
-    content = memoryview(b"")
-    if offsets[-1]:  # an empty file cannot be mapped
-        with path.open("rb") as file:
-            content = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+    content = map_file(path)
     return lambda index: str(content[offsets[index] : offsets[index + 1]], "utf-8")
+
+
+def map_file(path: Path) -> memoryview:
+    """Map a file, read-only, for the rest of the process's life.
+
+    Each mapping of Python's own mmap keeps a file open, and there are dozens.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:  # an empty file cannot be mapped
+            return memoryview(b"")
+        address = _mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
+        if address == ctypes.c_void_p(-1).value:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B").toreadonly()
+
+
+_mmap = ctypes.CDLL(None, use_errno=True).mmap
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 
 
 def _offsets(path: Path) -> Path:

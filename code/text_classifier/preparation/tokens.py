@@ -16,6 +16,7 @@ from text_classifier.contract.hyperparameters import Settings
 from text_classifier.dataset.load import Data
 from text_classifier.preparation.files import (
     map_array,
+    map_file,
     published,
     read_manifest,
     wait_for,
@@ -24,7 +25,7 @@ from text_classifier.preparation.files import (
 )
 from text_classifier.preparation.rows import map_rows
 from text_classifier.runtime.heartbeat import working
-from text_classifier.tokenization.tokens import Tokens, mapped_ids, tokenize
+from text_classifier.tokenization.tokens import Tokens, tokenize
 from text_classifier.tokenization.unknown import unknown_share
 
 #: The folder of this part.
@@ -82,7 +83,7 @@ def map_tokens(folder: Path) -> Tokenized:
     tokens, unknown = {}, {}
     for name, facts in manifest["splits"].items():
         offsets = map_array(part / f"{name}.offsets.npy")
-        with (part / f"{name}.ids").open("rb") as file:
-            tokens[name] = Tokens(mapped_ids(file, int(offsets[-1])), offsets, facts["truncated"])
+        ids = np.frombuffer(map_file(part / f"{name}.ids"), dtype=np.int32)
+        tokens[name] = Tokens(ids, offsets, facts["truncated"])
         unknown[name] = facts["unknown"]
     return Tokenized(tokens, unknown, manifest["digest"])

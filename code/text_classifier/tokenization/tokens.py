@@ -67,7 +67,7 @@ def tokenize(
             truncated += chunk.truncated
         file.flush()
         np.cumsum(offsets, out=offsets)
-        return Tokens(mapped_ids(file, int(offsets[-1])), offsets, truncated)
+        return Tokens(_mapped(file, int(offsets[-1])), offsets, truncated)
 
 
 def encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
@@ -109,8 +109,7 @@ def _encode_slice(encode: Encode, texts: Sequence[str], start: int) -> Encoded:
         ) from None
 
 
-def mapped_ids(file: IO[bytes], count: int) -> np.ndarray:
-    """Map the ids that `tokenize` has written, int32 [count]."""
+def _mapped(file: IO[bytes], count: int) -> np.ndarray:
     if not count:
         return np.zeros(0, dtype=np.int32)
     return np.asarray(np.memmap(file, dtype=np.int32, mode="r", shape=(count,)))

@@ -64,6 +64,17 @@ def test_strings_are_looked_up_as_they_were_written(tmp_path: Path, strings: lis
     assert [find(index) for index in range(len(strings))] == strings
 
 
+def test_what_is_mapped_keeps_no_file_open(tmp_path: Path) -> None:
+    write_array(tmp_path / "a.npy", np.arange(3))
+    write_strings(tmp_path / "s", ["a", "b"])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    mapped, find = map_array(tmp_path / "a.npy"), map_strings(tmp_path / "s")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert mapped.tolist() == [0, 1, 2] and find(1) == "b"
+
+
 def test_a_folder_is_published_whole(tmp_path: Path) -> None:
     with published(tmp_path / "rows") as folder:
         (folder / "a").write_text("a")
