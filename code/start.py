@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
 def _require_no_arguments(arguments: Sequence[str]) -> None:
     """Raise SettingsError for arguments, which nobody would read.
 
-    `train` alone is what SageMaker adds behind an ENTRYPOINT that a derived image may have.
+    `train` alone is what SageMaker appends to an ENTRYPOINT that a derived image may have.
     """
     if arguments and list(arguments) != ["train"]:
         raise SettingsError(

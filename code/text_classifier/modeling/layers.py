@@ -1,4 +1,4 @@
-"""Where in a model a parameter is: its embeddings, one of its encoder layers, or behind them."""
+"""Where in a model a parameter is: its embeddings, one of its encoder layers, or after them."""
 
 from __future__ import annotations
 

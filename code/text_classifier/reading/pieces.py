@@ -73,7 +73,7 @@ def _look(file: SourceFile, job: Job, header: Header | None) -> tuple[Header | N
         opened, rows = open_rows(file, job.options, choose, collector.add_problem)
         next(rows, None)
     except JobError:
-        return header, None, True  # whoever reads the file says what is wrong, and later ones are not needed
+        return header, None, True  # the error is raised when the file is read, and later files are not needed
     with file.path.open("rb") as raw:
         may_divide = not is_compressed(file.path) and is_utf8(raw.read(4), job.options.encoding)
     return choose.header, opened.layout if may_divide else None, choose.header is not None

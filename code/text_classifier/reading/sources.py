@@ -15,7 +15,7 @@ from text_classifier.reading.table_logs import removed_files
 #: How Hive and Spark write the folder of rows without a value in the partition column.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
-#: Behind the name of a file of 0 bytes, which should perhaps not be one.
+#: After the name of an empty file, which may have been meant to have rows.
 _EMPTY = " (empty)"
 
 

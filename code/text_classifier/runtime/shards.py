@@ -1,7 +1,7 @@
 """Channels sharded across hosts by S3 key: every host fetches the files of all others over HTTP.
 
 Training then reads the same rows in the same order as with fully replicated channels, however uneven the shards are.
-Whoever does not have the job's key gets no answer. Standard library only: the hook uses it before any training process
+Without the job's key there is no answer. Standard library only: the hook uses it before any training process
 starts.
 """
 
@@ -43,7 +43,7 @@ Address = tuple[str, int]
 def key(configuration: Configuration) -> str:
     """What the hosts of a job know and a stranger in their network does not: a digest of the job's request.
 
-    Hosts share no better secret before their processes have met. Whoever may read the request in SageMaker has it too.
+    Hosts share no better secret before their processes have met. Everybody who may read the request in SageMaker has it too.
     """
     name = [os.environ.get(variable) for variable in ("TRAINING_JOB_ARN", "TRAINING_JOB_NAME")]
     request = [name, configuration.all_hyperparameters(), sorted(configuration.resources().get("hosts", []))]
@@ -51,7 +51,7 @@ def key(configuration: Configuration) -> str:
 
 
 def serve(folder: Path, channels: Sequence[str], key: str, host: str, port: int = PORT) -> ThreadingHTTPServer:
-    """Serve the files that these channels have now under `folder`, from a daemon thread: to whoever has the key.
+    """Serve the files that these channels have now under `folder`, from a daemon thread, to hosts that have the key.
 
     Listens on the address `host`, or on all when it is empty.
     """
