@@ -1,8 +1,7 @@
 """Channels sharded across hosts by S3 key: every host fetches the files of all others over HTTP.
 
 Training then reads the same rows in the same order as with fully replicated channels, however uneven the shards are.
-Without the job's key there is no answer. Standard library only: the hook uses it before any training process
-starts.
+Without the job's key there is no answer. Standard library only: the hook uses it before any training process starts.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ Address = tuple[str, int]
 def key(configuration: Configuration) -> str:
     """What the hosts of a job know and a stranger in their network does not: a digest of the job's request.
 
-    Hosts share no better secret before their processes have met. Everybody who may read the request in SageMaker has it too.
+    Hosts share no better secret before their processes have met. Who may read the request in SageMaker has it too.
     """
     name = [os.environ.get(variable) for variable in ("TRAINING_JOB_ARN", "TRAINING_JOB_NAME")]
     request = [name, configuration.all_hyperparameters(), sorted(configuration.resources().get("hosts", []))]
