@@ -25,30 +25,39 @@ def row_losses(
 
 
 def _cross_entropy(settings: Settings, weights: Tensor | None) -> RowLosses:
-    """As torch: the loss of a row has the weight of its class, the part spread by smoothing those of all classes."""
+    """The loss of a row has the weight of its class.
+
+    torch would weight the part that smoothing spreads by the classes that it falls on: with a rare class this part
+    outweighs the targets, and the model predicts that class for every row.
+    """
     smoothing, gamma = settings.label_smoothing, settings.focal_gamma
 
     def losses(logits: Tensor, targets: Tensor) -> Tensor:
-        found = functional.cross_entropy(logits, targets, weights, label_smoothing=smoothing, reduction="none")
-        if not gamma:
-            return found
-        return found * _focus(functional.cross_entropy(logits, targets, reduction="none"), gamma)
+        found = functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+        if gamma:
+            found = found * _focus(found, gamma)
+        return found if weights is None else found * weights[targets]
 
     return losses
 
 
 def _binary_cross_entropy(settings: Settings, weights: Tensor | None) -> RowLosses:
-    """The mean over the labels. Smoothing moves targets from 0 and 1 towards 0.5."""
+    """The mean over the labels, in which a label that a row has counts by its weight.
+
+    That is torch's pos_weight, but for smoothing, which moves targets from 0 and 1 towards 0.5: pos_weight would also
+    weight what it adds to the labels that a row does not have, as in `_cross_entropy`.
+    """
     smoothing, gamma = settings.label_smoothing, settings.focal_gamma
-    entropy = functional.binary_cross_entropy_with_logits
 
     def losses(logits: Tensor, targets: Tensor) -> Tensor:
         wanted = targets.float()
         if smoothing:
             wanted = wanted * (1 - smoothing) + smoothing / 2
-        found = entropy(logits, wanted, pos_weight=weights, reduction="none")
+        found = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         if gamma:
-            found = found * _focus(entropy(logits, wanted, reduction="none"), gamma)
+            found = found * _focus(found, gamma)
+        if weights is not None:
+            found = found * torch.where(targets == 1, weights, 1.0)
         return found.mean(dim=1)
 
     return losses

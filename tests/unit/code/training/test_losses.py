@@ -55,16 +55,35 @@ def test_label_smoothing_spreads_a_share_of_each_target(weights: Any) -> None:
     of_class = torch.ones(3) if weights is None else torch.from_numpy(weights)
     logits, targets = inputs(are_sets=False)
     wanted = functional.one_hot(targets, 3) * (1 - smoothing) + smoothing / 3
-    expected = -(wanted * of_class * logits.log_softmax(1)).sum(1)
+    expected = -of_class[targets] * (wanted * logits.log_softmax(1)).sum(1)
     found = row_losses(CLASSES, Settings(label_smoothing=smoothing), weights)(logits, targets)
     torch.testing.assert_close(found, expected)
 
     logits, targets = inputs(are_sets=True)
     wanted = targets * (1 - smoothing) + smoothing / 2
     p = logits.sigmoid()
-    expected = -(of_class * wanted * p.log() + (1 - wanted) * (1 - p).log()).mean(1)
+    weight = torch.where(targets == 1, of_class, 1.0)
+    expected = -(weight * (wanted * p.log() + (1 - wanted) * (1 - p).log())).mean(1)
     found = row_losses(LABELS, Settings(label_smoothing=smoothing), weights)(logits, targets)
     torch.testing.assert_close(found, expected)
+
+
+def test_smoothing_does_not_favor_rare_classes() -> None:
+    # Rows that tell nothing of their class: the best answer is the same probability for each.
+    rows = [66, 33, 1]
+    targets = torch.arange(3).repeat_interleave(torch.tensor(rows))
+    weights = np.array([100 / (3 * count) for count in rows], dtype=np.float32)
+    losses = row_losses(CLASSES, Settings(label_smoothing=0.1), weights)
+    logits = torch.zeros(1, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(losses(logits.expand(100, 3), targets).sum(), logits)
+    torch.testing.assert_close(gradient, torch.zeros(1, 3), rtol=0, atol=1e-4)
+
+    has = torch.zeros(100, 1, dtype=torch.uint8)
+    has[0] = 1
+    losses = row_losses(LABELS, Settings(label_smoothing=0.1), np.array([99], dtype=np.float32))
+    logits = torch.zeros(1, 1, requires_grad=True)
+    (gradient,) = torch.autograd.grad(losses(logits.expand(100, 1), has).sum(), logits)
+    torch.testing.assert_close(gradient, torch.zeros(1, 1), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
