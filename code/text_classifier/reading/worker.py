@@ -5,6 +5,7 @@ It is a new interpreter: neither a fork of one whose threads hold locks, nor one
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -78,16 +79,14 @@ def _read(task: Task, job: Job, texts: str) -> Found:
 def main(pipe: Connection) -> None:
     """Read tasks until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    while True:
-        try:
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended
+        while True:
             task, job, texts = pipe.recv()
-        except EOFError:
-            return
-        try:
-            answer: Any = _read(task, job, texts)
-        except Exception as error:
-            answer = error
-        pipe.send(answer)
+            try:
+                answer: Any = _read(task, job, texts)
+            except Exception as error:
+                answer = error
+            pipe.send(answer)
 
 
 if __name__ == "__main__":

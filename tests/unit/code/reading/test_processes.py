@@ -8,6 +8,9 @@ import io
 import json
 import os
 import random
+import subprocess
+import sys
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +194,16 @@ def test_a_killed_process_is_named(tmp_path: Path) -> None:
     with (tmp_path / "texts").open("w+b") as texts, pytest.raises(PlatformError, match="was killed, most likely"):
         reader.read(Task((), None), texts)
     reader.close()
+
+
+def test_a_process_whose_parent_was_killed_ends_silently() -> None:
+    own, other = Pipe()
+    command = [sys.executable, "-m", worker.__name__, str(other.fileno())]
+    process = subprocess.Popen(command, pass_fds=[other.fileno()], stderr=subprocess.PIPE)
+    other.close()
+    own.send((Task((), None), Job(Columns(), DEFAULT_OPTIONS, skips=False), "/nowhere/texts"))
+    own.close()
+    assert process.communicate(timeout=60) == (None, b"") and process.returncode == 0
 
 
 def test_an_error_ends_the_processes_at_once(divided: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
