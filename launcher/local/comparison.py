@@ -20,6 +20,9 @@ RESULTS = (ROOT / "build" / "jobs", ROOT / "build" / "local")
 #: Where pages are written.
 PAGES = ROOT / "build" / "compare"
 
+#: Settings that decide which rows are split off for validation.
+_SPLIT_BY = ("seed", "train_size", "max_data_rows", "group_column")
+
 #: Metrics of which less is better.
 _LESS = ERRORS | {"log_loss", "train_loss", "validation_loss"}
 
@@ -94,6 +97,7 @@ def tables(first: Run, second: Run) -> list[Table]:
     """The comparison."""
     runs = (first, second)
     names = (first.name, second.name)
+    is_alike = _measured(first) == _measured(second)
     found = [Table("Runs", ("", *names), list(_facts(runs)), _caution(first, second))]
     if first.manifest and second.manifest:
         settings = [run.manifest["hyperparameters"] for run in runs if run.manifest]
@@ -112,10 +116,10 @@ def tables(first: Run, second: Run) -> list[Table]:
     for split in ("test", "validation"):
         parts = [run.metrics.get(split) for run in runs]
         if all(parts):
-            found.append(_metrics_table(f"Metrics on the {split} rows", names, parts))
+            found.append(_metrics_table(f"Metrics on the {split} rows", names, parts, is_alike=is_alike))
     if len(found) == 2:  # of jobs that were stopped
         parts = [{name: run.metrics.get(name) for name in Scores.__annotations__} for run in runs]
-        found.append(_metrics_table("Metrics of the best epoch", names, parts))
+        found.append(_metrics_table("Metrics of the best epoch", names, parts, is_alike=is_alike))
     return found
 
 
@@ -141,13 +145,18 @@ def _facts(runs: Sequence[Run]) -> Iterator[tuple[str, ...]]:
 
 def _caution(first: Run, second: Run) -> str:
     """Why the metrics may not be comparable; empty if nothing speaks against it."""
-    if first.metrics.get("classes") != second.metrics.get("classes"):
-        return "CAUTION: the runs have different classes, so their metrics cannot be compared."
+    if _measured(first) != _measured(second):
+        return "CAUTION: the runs have different tasks or classes, so their metrics cannot be compared."
     files = [_evaluated_files(run) for run in (first, second)]
     rows = [{name: count for name, count in run.metrics["rows"].items() if name != "train"} for run in (first, second)]
     if rows[0] != rows[1] or (None not in files and files[0] != files[1]):
         return "CAUTION: the runs were evaluated on different rows, so a difference may be that of the rows."
     return ""
+
+
+def _measured(run: Run) -> tuple[Any, ...]:
+    """What the metrics are of: the task, by its main metric, and the classes."""
+    return run.metrics.get("headline"), run.metrics.get("classes")
 
 
 def _evaluated_files(run: Run) -> list[Any] | None:
@@ -159,12 +168,13 @@ def _evaluated_files(run: Run) -> list[Any] | None:
         return None
     has_channel = any(name.startswith("validation/") for name in hashes)
     settings = run.manifest["hyperparameters"]
-    split_by = [] if has_channel else [settings.get(name) for name in ("seed", "train_size", "max_data_rows")]
+    split_by = [] if has_channel else [settings.get(name) for name in _SPLIT_BY]
     splits = ("validation/", "test/") if has_channel else ("train/", "test/")
     return [*split_by, *sorted(value or "" for name, value in hashes.items() if name.startswith(splits))]
 
 
-def _metrics_table(title: str, names: tuple[str, str], parts: Sequence[Any]) -> Table:
+def _metrics_table(title: str, names: tuple[str, str], parts: Sequence[Any], *, is_alike: bool) -> Table:
+    """Both values of each metric; of runs that are alike also which is better."""
     rows, apart = [], set()
     for metric in Scores.__annotations__:
         values = [part.get(metric) for part in parts]
@@ -172,8 +182,8 @@ def _metrics_table(title: str, names: tuple[str, str], parts: Sequence[Any]) -> 
             continue
         intervals = [_interval(part, metric) for part in parts]
         cells = [_with_interval(value, interval) for value, interval in zip(values, intervals, strict=True)]
-        if None in values:
-            rows.append((metric, *cells, "", ""))
+        if None in values or not is_alike:
+            rows.append((metric, *cells, *([""] * 2 if is_alike else [])))
             continue
         difference = values[1] - values[0]
         better = "" if not difference else names[int((difference > 0) != (metric in _LESS))]
@@ -184,6 +194,8 @@ def _metrics_table(title: str, names: tuple[str, str], parts: Sequence[Any]) -> 
         "With 95 % intervals where there are any. Marked *: the intervals do not overlap, so the difference is "
         "unlikely to be chance. Where they overlap, it may be."
     )
+    if not is_alike:
+        return Table(title, ("metric", *names), rows)
     return Table(title, ("metric", *names, "difference", "better"), rows, note, frozenset(apart))
 
 

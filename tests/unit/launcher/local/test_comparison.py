@@ -83,11 +83,17 @@ def test_other_rows_and_other_classes_are_cautioned_of(write):
     rows = metrics_of(0.8, 0.7, 0.9, rows={"validation": 7})
     assert "different rows" in compared(first, write("c", rows, manifest_of("c")))["Runs"].note
     classes = metrics_of(0.8, 0.7, 0.9, classes=["yes", "no"])
-    assert "different classes" in compared(first, write("d", classes, manifest_of("d")))["Runs"].note
+    found = compared(first, write("d", classes, manifest_of("d")))
+    assert "different tasks or classes" in found["Runs"].note
+    table = found["Metrics on the validation rows"]
+    assert table.header == ("metric", "a", "d") and not table.note and not table.apart
+    assert table.rows[1] == ("log_loss", "0.5000", "0.5000")
+    grouped = write("g", metrics_of(0.8, 0.75, 0.85), manifest_of("g", group_column="user"))
+    assert "different rows" in compared(first, grouped)["Runs"].note
 
 
 def test_without_manifest_and_without_evaluation_the_rest_is_compared(write):
-    stopped = {"schema_version": 1, "rows": {"validation": 9}, "epochs": [], "accuracy": 0.5}
+    stopped = {"schema_version": 1, "rows": {"validation": 9}, "epochs": [], "classes": ["no", "yes"], "accuracy": 0.5}
     found = compared(write("a", stopped), write("b", metrics_of(0.8, 0.7, 0.9) | {"accuracy": None}))
     assert found["Settings that differ"].note == "Not known: there is no training_manifest.json of a and b."
     assert found["Metrics of the best epoch"].rows == [("accuracy", "0.5000", "undefined", "", "")]
