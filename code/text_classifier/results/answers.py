@@ -54,7 +54,7 @@ class Answers(ABC, Generic[AnyTask]):
 
     def title(self, classes: Sequence[str]) -> str:
         """The heading of the report: what the model is, and its classes."""
-        return f"{self.kind}: {listed(classes, TITLED)}" if classes else self.kind
+        return f"{self.kind}: {listed(classes, TITLED)}"
 
     @abstractmethod
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
@@ -219,6 +219,9 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
 class _RegressionAnswers(Answers[Regression]):
     kind = "Text regression model"
     doubt_columns = ("error", "standardized_error")
+
+    def title(self, classes: Sequence[str]) -> str:
+        return self.kind  # its output is no class
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
         return schema.csv_header((), has_ids=has_ids, has_labels=has_labels)

@@ -5,12 +5,14 @@ The page has no script and loads nothing, its content security policy forbids bo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.metric_names import ERRORS
 from text_classifier.contract.schema import Baseline, Manifest, Metrics
 from text_classifier.dataset import data_report
@@ -100,6 +102,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         issues_column=" · ".join(shown.doubt_columns).replace("_", " ").capitalize(),
         are_training_rows_judged=evaluated.training_logits is not None,
         least_certain=least_certain(evaluated),
+        changed_loss=_changed_loss(manifest["hyperparameters"]),
         plots=drawn | shown.plots(logits, targets, evaluated.classes, metrics),
         measured_rows=len(lengths),
         truncated=float(np.mean(lengths > limit)),
@@ -111,6 +114,16 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         metric_titles=METRIC_TITLES,
     )
     path.write_text(page, encoding="utf-8", errors=artifact.SURROGATES)
+
+
+def _changed_loss(settings: Mapping[str, Any]) -> list[str]:
+    """The settings that make the training loss another one than the validation loss."""
+    default = asdict(Settings())
+    return [
+        f"{name}={settings[name]}"
+        for name in ("class_weights", "label_smoothing", "focal_gamma")
+        if settings[name] != default[name]
+    ]
 
 
 def _gain(baselines: Sequence[Baseline], headline: str) -> dict[str, float]:

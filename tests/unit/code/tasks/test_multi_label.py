@@ -167,19 +167,22 @@ def test_a_model_that_learned_nothing_gets_warnings_in_log_report_and_card(
     job.write("train", "reviews.tsv", table(labelled_rows(80)))
     (job.base / "input" / "data" / "model").mkdir()
     write_tiny_model(job.base / "input" / "data" / "model")
-    code, log = job.run("--task=multi_label", "--epochs=1", "--learning_rate=0", "--precision=fp32")
+    code, log = job.run("--task=multi_label", "--epochs=1", "--learning_rate=0", "--precision=fp32", "--focal_gamma=2")
     assert code == 0, log
+    html = (job.base / "output" / "data" / "report.html").read_text()
+    assert "the training loss is that of focal_gamma=2.0, the validation loss the plain one" in html
     sentences: Any = job.metrics["warnings"]
     assert sentences[-1].startswith("the model is no better than the baseline (most frequent set of labels) on 8 valid")
     for sentence in sentences:
         assert f"\nWARNING: {sentence}\n" in log
-        assert f"<p><strong>WARNING:</strong> {sentence}.</p>" in (job.base / "output/data/report.html").read_text()
+        assert f"<p><strong>WARNING:</strong> {sentence}.</p>" in html
         assert f"**WARNING:** `{sentence}`" in (job.base / "model" / "README.md").read_text()
     assert problems_of_job(job.base) == []
     config = json.loads((job.base / "model" / "config.json").read_text())
     assert "thresholds" not in config
     data = job.write("other", "a.tsv", table([("good", "good")]))
     given = [f"--model={job.base / 'model'}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]
+    capsys.readouterr()
     assert predict.main([*given, "--fitted-thresholds"]) == 1
     assert capsys.readouterr().err == (
         "Your settings: the model has no fitted thresholds (training was stopped, or was not asked to fit any); train "

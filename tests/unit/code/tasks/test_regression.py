@@ -88,6 +88,8 @@ def test_the_report_and_the_card_hold_what_there_is(done: tuple[Job, str]) -> No
         assert absent not in html.partition("</style>")[2].partition("<h2>Settings")[0].replace('class="', ""), absent
     card = (job.base / "model" / "README.md").read_text()
     assert "| mae | " in card and "the classes above" not in card and "temperature" not in card
+    assert "Classes" not in card and "name: Text regression model\n" in card and "cannot be compared" not in html
+    assert "<h1>Text regression model</h1>" in html and "in mean absolute error (95 % interval" in html
 
 
 def test_the_model_serves_the_numbers_that_were_measured(
