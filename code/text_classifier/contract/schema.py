@@ -51,7 +51,7 @@ class Scores(TypedDict, total=False):
     """Each metric of the epoch, under its name"""
 
     train_loss: Annotated[
-        Number, "Mean training loss per row of the epoch, with the weights and smoothing that are set"
+        Number, "Mean training loss per row since the last evaluation, with the weights and smoothing that are set"
     ]
     validation_loss: Annotated[Number, "Mean plain loss per validation row, whatever the training loss is"]
     accuracy: Annotated[Number, "Share of the rows with the right class"]

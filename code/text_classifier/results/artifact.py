@@ -180,9 +180,16 @@ def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
         titled=TITLED,
         run_line=code(line) if (line := origin.line(manifest)) else "",
         chosen_by=settings["metric_for_best_model"],
+        epochs_at_best=epochs_at_best(metrics),
     )
     path.write_text(card, encoding="utf-8", errors=SURROGATES)
     path.chmod(0o644)
+
+
+def epochs_at_best(metrics: Metrics) -> str:
+    """The epochs that had passed at the evaluation whose weights were saved, as in "0.33"."""
+    passed = metrics.get("best_evaluation", metrics["best_epoch"]) / metrics.get("evaluations_per_epoch", 1)
+    return format(round(passed, 2), "g")
 
 
 def _front_matter(title: str, metrics: Metrics, manifest: Manifest) -> str:

@@ -104,6 +104,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         least_certain=least_certain(evaluated),
         changed_loss=_changed_loss(manifest["hyperparameters"]),
         plots=drawn | shown.plots(logits, targets, evaluated.classes, metrics),
+        epochs_at_best=artifact.epochs_at_best(metrics),
         measured_rows=len(lengths),
         truncated=float(np.mean(lengths > limit)),
         padding_to_limit=1 - float(np.mean(evaluated.lengths["train"])) / limit,
