@@ -99,6 +99,11 @@ def _resolve(settings: Settings) -> Settings:
             f"metric_for_best_model={metric} does not exist for task={task}; choose one of {', '.join(BY_TASK[task])}"
         )
     _require_losses(settings)
+    if settings.early_stopping_min_delta and not settings.early_stopping_patience:
+        raise SettingsError(
+            "early_stopping_min_delta does nothing without early_stopping_patience; set it too, or remove "
+            "early_stopping_min_delta"
+        )
     if settings.thresholds != "0.5" and task != "multi_label":
         raise SettingsError(
             f"thresholds={settings.thresholds} only applies to task=multi_label; remove it with task={task}"

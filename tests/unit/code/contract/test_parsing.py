@@ -33,6 +33,10 @@ def test_arguments_in_both_spellings() -> None:
     ("arguments", "sentence"),
     [
         (["--epocs=3"], "unknown hyperparameter 'epocs'; did you mean epochs?"),
+        (
+            ["--early_stopping_min_delta=0.1"],
+            "early_stopping_min_delta does nothing without early_stopping_patience; set it too, or remove",
+        ),
         (["--epocs", "3"], "unknown hyperparameter 'epocs'; did you mean epochs?"),
         (["--qqq=3"], "unknown hyperparameter 'qqq'; valid names are model_name,"),
         (
