@@ -153,6 +153,7 @@ def test_the_model_card_has_the_metrics_and_the_data(done: Job) -> None:
     assert (
         "| learning_rate | 0.01 |" in card and "| `train/reviews.tsv` |" in card and SingleLabel.tfidf_baseline in card
     )
+    assert "No temperature is recommended for the probabilities: there are too few validation rows" in card
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
@@ -385,9 +386,12 @@ def test_the_report_of_100_000_rows_stays_small(done: Job, tmp_path: Path) -> No
 
 def test_the_report_takes_classes_of_any_name_and_number(done: Job, tmp_path: Path) -> None:
     names = ("$x_$", "<b>&", "中文", *(f"class number {index}" for index in range(60)))
-    page = Page(write_report(tmp_path / "report.html", evaluated(500, names, "text"), done))
+    given = evaluated(500, names, "text")
+    page = Page(write_report(tmp_path / "report.html", given, done))
     page.require_self_contained()
     assert "<b>&" in page.text and "The first 50 of 63 classes" in page.text
+    assert given.temperature is not None and given.temperature.recommended == 1
+    assert "No temperature is recommended: fitted on four fifths of the validation texts" in page.text
 
 
 def svg(page: Page, alt: str) -> str:
