@@ -304,7 +304,7 @@ class Manifest(TypedDict):
     stopped_early_after: NotRequired[Annotated[int, "Evaluation after which `early_stopping_patience` ended training"]]
     classes: Annotated[list[str], "Class names in the order of the model's outputs"]
     temperature: Annotated[
-        float | None, "Divide the logits by it for calibrated probabilities; 1 if none is recommended, null if not fitted"
+        float | None, "Divide the logits by it for calibrated probabilities; 1: none is recommended; null: not fitted"
     ]
     thresholds: NotRequired[
         Annotated[
