@@ -156,7 +156,7 @@ def test_a_download_that_was_cut_off_goes_on(command, artifacts, tmp_path, monke
     artifacts("model", archive(**{"config.json": b"{}"}))
     artifacts("output", archive(**{"data/metrics.json": b"{}"}))
     fetched = []
-    fetch = storage._fetch
+    fetch = storage.fetch
 
     def fetch_one(s3, uri, file, size):
         if not file.exists():
@@ -165,7 +165,7 @@ def test_a_download_that_was_cut_off_goes_on(command, artifacts, tmp_path, monke
             raise error
         fetch(s3, uri, file, size)
 
-    monkeypatch.setattr(storage, "_fetch", fetch_one)
+    monkeypatch.setattr(storage, "fetch", fetch_one)
     folder = tmp_path / "x"
     assert_one_sentence(
         command("download", JOB, "--to", folder), launch.REFUSED, "the same command goes on where it was"
