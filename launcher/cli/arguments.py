@@ -12,11 +12,12 @@ from launcher.cli.commands import COMMANDS, SWITCHES, Command
 from launcher.cli.options import AWS_JOB, OPTIONS, Option
 from launcher.errors import EXIT_CODES, WRONG_USE
 from launcher.plan import checks
+from launcher.plan.s3 import path
 from launcher.plan.search import DEFAULT_FILE
 from text_classifier.contract import hyperparameters, parsing
 from text_classifier.contract.errors import UserError, nearest
 
-CONFIG_OPTION = Option("config", f"YAML file with options and hyperparameters (default: {DEFAULT_FILE})", Path, "FILE")
+CONFIG_OPTION = Option("config", f"YAML file with options and hyperparameters (default: {DEFAULT_FILE})", path, "FILE")
 JSON_OPTION = Option("json", "print JSON on stdout and everything else on stderr", in_file=False)
 
 
@@ -154,7 +155,7 @@ def _add_options(parser: argparse.ArgumentParser, command: Command) -> None:
         else:
             action = "append" if option.repeatable else "store"
             parser.add_argument(
-                option.flag, type=_with_message(option.parse), action=action, metavar=option.metavar, **settings
+                option.flag, type=_with_message(option.read), action=action, metavar=option.metavar, **settings
             )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from launcher.cli.options import AWS_JOB, JOB, OPTIONS, TUNING, Option, percent, port, positive_int
 from launcher.local.engine import LOCAL_IMAGE
 from launcher.plan.checks import parse_assignment
-from launcher.plan.s3 import location
+from launcher.plan.s3 import location, path
 from launcher.plan.scaling import scale
 from launcher.plan.transform import DEFAULT_MAX_PAYLOAD
 
@@ -155,9 +154,9 @@ COMMANDS: Mapping[str, Command] = {
         (),
         required=("model", "data", "output"),
         extra=(
-            Option("model", "folder of an unpacked model.tar.gz", Path, "FOLDER", in_file=False),
-            Option("data", "file with unlabeled rows", Path, "PATH", in_file=False),
-            Option("output", "CSV file to write: row, class, one probability per class", Path, "PATH", in_file=False),
+            Option("model", "folder of an unpacked model.tar.gz", path, "FOLDER", in_file=False),
+            Option("data", "file with unlabeled rows", path, "PATH", in_file=False),
+            Option("output", "CSV file to write: row, class, one probability per class", path, "PATH", in_file=False),
             SWITCHES["calibrated"],
             SWITCHES["fitted_thresholds"],
             _LOCAL_IMAGE,
@@ -169,7 +168,7 @@ COMMANDS: Mapping[str, Command] = {
         ("serve build/jobs/my-job/model", "serve model --port 9000"),
         (),
         extra=(Option("port", "port on this machine", port, "N", 8080, in_file=False), _LOCAL_IMAGE),
-        arguments=(Argument("model", "folder of an unpacked model.tar.gz", parse=Path),),
+        arguments=(Argument("model", "folder of an unpacked model.tar.gz", parse=path),),
         prints_json=False,
     ),
     "plan": Command(
@@ -238,7 +237,7 @@ COMMANDS: Mapping[str, Command] = {
     "download": Command(
         "download and unpack a job's model and report",
         ("download my-job", "download my-job --to results"),
-        extra=(Option("to", "folder to create (default: build/jobs/JOB)", Path, "FOLDER", in_file=False),),
+        extra=(Option("to", "folder to create (default: build/jobs/JOB)", path, "FOLDER", in_file=False),),
         arguments=(JOB_NAME,),
     ),
     "compare": Command(
@@ -273,7 +272,7 @@ COMMANDS: Mapping[str, Command] = {
             "invoke my-job --top-k 3 < texts.txt",
         ),
         extra=(
-            Option("data", "UTF-8 file with one text per line", Path, "FILE", in_file=False),
+            Option("data", "UTF-8 file with one text per line", path, "FILE", in_file=False),
             Option("top_k", "number of classes per text (default: the server's)", positive_int, "N", in_file=False),
             SWITCHES["calibrated"],
         ),

@@ -113,7 +113,7 @@ def _value(file: Path, option: Option, value: Any) -> Any:
 def _parse(file: Path, option: Option, value: Any) -> Any:
     text = _text(file, option.name, value)
     try:
-        result = option.parse(text)
+        result = option.read(text)
     except ValueError as error:
         raise UserError(f"{file}: {option.name}: {error}") from None
     return file.parent / result if isinstance(result, Path) else result

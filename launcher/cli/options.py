@@ -68,6 +68,12 @@ class Option:
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
+    def read(self, text: str) -> Any:
+        """Parse one value. Raises ValueError, also for an empty one, which an unset variable of the shell leaves."""
+        if not text.strip():
+            raise ValueError("the value is empty; give one, or leave it out")
+        return self.parse(text)
+
     @property
     def is_switch(self) -> bool:
         return self.parse is boolean

@@ -1,17 +1,27 @@
-"""Data that is in S3 already: its URI, and what lies there."""
+"""Where data is: a path on this machine, or a URI in S3, and what lies there."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from text_classifier.contract.data_files import is_needed
 
-BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_S3 = re.compile(r"s3[an]?:/", re.IGNORECASE)
-_ELSEWHERE = re.compile(r"(https?|gs|abfss?|hdfs|ftp)://|arn:", re.IGNORECASE)
+BUCKET = re.compile(r"(?!.*\.\.)(?!\d+(\.\d+){3}$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+#: `s3a` and `s3n` are Hadoop's names for the same place.
+_S3 = re.compile(r"s3[an]?://(?P<bucket>[^/]+)/?(?P<key>.*)", re.IGNORECASE | re.DOTALL)
+_FILE = re.compile(r"file:(//localhost(?=/)|//|(?=/))", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]+://|s3[an]?:/|arn:", re.IGNORECASE)
+#: Other ways to name an object in S3: the URI with too few or too many slashes, an ARN, and the URLs of a browser.
+_ALSO_S3 = re.compile(
+    r"(s3[an]?:/+|arn:aws[a-z-]*:s3:::|https?://s3[.-][a-z0-9.-]*amazonaws\.[a-z.]+/(?=.)"
+    r"|https?://(?P<host>[a-z0-9.-]+?)\.s3[.-][a-z0-9.-]*amazonaws\.[a-z.]+/)(?P<rest>[^?#]*)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -59,17 +69,35 @@ class Listing:
         return f"{least}{len(self.objects):,} object(s), {self.size:,} bytes"
 
 
+def path(text: str) -> Path:
+    """A path on this machine, in which `~` is the home folder."""
+    return Path(os.path.expanduser(text))
+
+
 def location(text: str) -> Path | S3Uri:
     """A path on this machine, or an S3 URI. Raises ValueError for the URI of anything else."""
-    if _S3.match(text):
-        scheme, _, rest = text.partition("://")
-        bucket, _, key = rest.partition("/")
-        if scheme != "s3" or not BUCKET.fullmatch(bucket):
-            raise ValueError(f"{text!r} is not the URI of a folder or object in S3; write it like s3://bucket/folder/")
-        return S3Uri(bucket, key)
-    if _ELSEWHERE.match(text):
-        raise ValueError(f"{text!r} cannot be read; give a path on this machine, or a URI like s3://bucket/folder/")
-    return Path(text)
+    uri = text.strip(" \t\r\n'\"")
+    if (found := _S3.fullmatch(uri)) and BUCKET.fullmatch(found["bucket"]):
+        return S3Uri(found["bucket"], found["key"])
+    if found := _FILE.match(uri):
+        rest = uri[found.end() :]
+        return path(rest if os.path.exists(rest) else unquote(rest))
+    if not _ELSEWHERE.match(uri):
+        return path(text)
+    raise ValueError(f"{text!r} {_instead(uri)}")
+
+
+def _instead(uri: str) -> str:
+    """What to write instead of a URI that cannot be read."""
+    if ":accesspoint/" in uri:
+        return "is an access point; give its alias, as in s3://my-access-point-abc123-s3alias/folder/"
+    if found := _ALSO_S3.fullmatch(uri.partition("?")[0]):
+        meant = unquote("/".join(filter(None, (found["host"], found["rest"]))))
+        if BUCKET.fullmatch(meant.partition("/")[0]):
+            return f"is not an S3 URI; write s3://{meant}"
+    if uri.lower().startswith("s3"):
+        return "is not the URI of a folder or object in S3; write it like s3://bucket/folder/"
+    return "cannot be read; give a path on this machine, or a URI like s3://bucket/folder/"
 
 
 def needed(uri: S3Uri, sizes: Mapping[str, int]) -> dict[str, int]:

@@ -49,3 +49,17 @@ def test_missing_flags_are_named():
     assert done.stderr == (
         "launch.py: plan needs --data, --role; give them here or in train.yaml, see launch.py plan --help\n"
     )
+
+
+@pytest.mark.parametrize("flag", ["data", "model", "kms-key", "bucket", "region", "job-name", "config"])
+def test_an_empty_value_is_refused(command, flag):
+    """As --kms-key "$KEY" without the variable: it would be no key at all, and --data the current folder."""
+    code, _, err = command("plan", "--skip-checks", f"--{flag}=")
+    assert code == 2
+    assert f"argument --{flag}: the value is empty; give one, or leave it out" in err
+
+
+def test_an_empty_value_of_the_file_is_refused(command, tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_text("kms_key: ''\n")
+    assert f"{file}: kms_key: the value is empty; give one, or leave it out" in command("plan", f"--config={file}")[2]

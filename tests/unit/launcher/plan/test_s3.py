@@ -20,6 +20,10 @@ pytestmark = pytest.mark.usefixtures("no_aws")
         ("s3://my-bucket/a b/ä:1.csv", "s3://my-bucket/a b/ä:1.csv"),
         ("s3://my-bucket/", "s3://my-bucket/"),
         ("s3://my-bucket", "s3://my-bucket/"),
+        ("S3://my-bucket/Reviews/", "s3://my-bucket/Reviews/"),
+        ("s3a://my-bucket/x.csv", "s3://my-bucket/x.csv"),
+        (" s3://my-bucket/x/\r", "s3://my-bucket/x/"),
+        ("'s3://my-bucket/x/'", "s3://my-bucket/x/"),
     ],
 )
 def test_a_uri_names_an_object_or_a_folder(text, guess):
@@ -34,14 +38,61 @@ def test_a_path_is_a_path(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["s3:/my-bucket/x", "S3://my-bucket/x", "s3a://my-bucket/x", "s3://My_Bucket/x", "s3:///x", "s3://"]
+    "text", ["s3:/x", "s3://My_Bucket/x", "s3://a..b/x", "s3://10.0.0.1/x", "s3:///x", "s3://", "s3://b"]
 )
 def test_a_mistyped_uri_is_one_sentence_that_shows_it_as_typed(plan, text):
     sentence = f"{text!r} is not the URI of a folder or object in S3; write it like s3://bucket/folder/"
     assert_one_sentence(plan(data=text), 2, "argument --data", sentence)
 
 
-@pytest.mark.parametrize("text", ["https://my-bucket.s3.amazonaws.com/x", "arn:aws:s3:::my-bucket/x", "gs://b/x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3:/my-bucket/a b.csv",
+        "s3:///my-bucket/a b.csv",
+        "arn:aws:s3:::my-bucket/a b.csv",
+        "arn:aws-cn:s3:::my-bucket/a b.csv",
+        "https://my-bucket.s3.amazonaws.com/a%20b.csv",
+        "https://my-bucket.s3.eu-west-1.amazonaws.com/a%20b.csv?versionId=1",
+        "https://my-bucket.s3.cn-north-1.amazonaws.com.cn/a%20b.csv",
+        "https://s3.eu-west-1.amazonaws.com/my-bucket/a%20b.csv",
+        "http://s3-eu-west-1.amazonaws.com/my-bucket/a%20b.csv",
+    ],
+)
+def test_another_way_to_name_an_object_is_answered_with_its_uri(plan, text):
+    sentence = f"{text!r} is not an S3 URI; write s3://my-bucket/a b.csv;"
+    assert_one_sentence(plan(data=text), 2, "argument --data", sentence)
+
+
+@pytest.mark.parametrize(
+    "text", ["arn:aws:s3:eu-west-1:123456789012:accesspoint/one", "s3://arn:aws:s3:eu-west-1:1:accesspoint/one/x/"]
+)
+def test_an_access_point_goes_by_its_alias(plan, text):
+    assert_one_sentence(plan(data=text), 2, f"{text!r} is an access point; give its alias, as in s3://my-access-point-")
+
+
+@pytest.mark.parametrize("text", ["file://{}", "file:{}", "FILE://localhost{}"])
+def test_the_uri_of_a_file_is_its_path(text, tmp_path):
+    assert location(text.format(tmp_path)) == tmp_path
+    assert location(text.format(f"{tmp_path}/a%20b")) == tmp_path / "a b"
+    (tmp_path / "c%20d").touch()
+    assert location(text.format(f"{tmp_path}/c%20d")) == tmp_path / "c%20d"
+    assert location("file://reviews.tsv") == Path("reviews.tsv")
+
+
+def test_a_tilde_is_the_home_folder(command, plan, tmp_path, monkeypatch):
+    """A shell expands it neither in --data=~/x nor in train.yaml."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert location("~/x.tsv") == tmp_path / "x.tsv"
+    (tmp_path / "x.tsv").write_text("label\ttext\n1\tgood\n")
+    (tmp_path / "job.yaml").write_text("validation: ~/x.tsv\n")
+    assert plan("--config=~/job.yaml", data="~/x.tsv")[0] == 0
+    assert_one_sentence(command("serve", "~/model"), 2, f"MODEL {tmp_path}/model is not an unpacked model")
+
+
+@pytest.mark.parametrize(
+    "text", ["https://example.com/x.csv", "https://my-bucket.example.com/x", "gs://b/x", "azure://b/x", "hf://x/y"]
+)
 def test_other_places_are_one_sentence(plan, text):
     assert_one_sentence(
         plan(data=text), 2, f"{text!r} cannot be read; give a path on this machine, or a URI like s3://"
