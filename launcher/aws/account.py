@@ -70,11 +70,12 @@ def check_role(region: str, role: str | None, account: str) -> Iterator[Finding]
         raise UserError(f"{role} does not exist; create it (`make aws-up`), or correct --role") from None
     if found["Arn"] != role:
         raise UserError(f"{role} does not exist, but {found['Arn']} does; correct --role")
-    trust = _trust(found["AssumeRolePolicyDocument"])
+    trust = _trust(found["AssumeRolePolicyDocument"], account)
     if trust is None:
         raise UserError(f"{role} does not trust sagemaker.amazonaws.com; add it to the trust policy")
     if trust == _EVERYONE:
-        yield Finding("role", WARNING, f"{role} trusts everyone (Principal *); name sagemaker.amazonaws.com instead")
+        how = "trusts everyone (Principal *, or NotPrincipal)"
+        yield Finding("role", WARNING, f"{role} {how}; name sagemaker.amazonaws.com instead")
     else:
         yield Finding("role", OK, f"{role} trusts SageMaker")
 
@@ -82,26 +83,48 @@ def check_role(region: str, role: str | None, account: str) -> Iterator[Finding]
 _EVERYONE, _SAGEMAKER = "*", "sagemaker.amazonaws.com"
 
 
-def _trust(policy: Any) -> str | None:
-    """The principal by which the trust policy lets SageMaker assume the role; None if it does not.
+def _trust(policy: Any, account: str) -> str | None:
+    """The principal by which the trust policy lets SageMaker in this account assume the role; None if it does not.
 
-    A policy's statements, principals and actions are each one value or a list, and a principal may be `*`. Conditions
-    are not evaluated.
+    A policy's statements, principals and actions are each one value or a list, a principal may be `*`, and NotPrincipal
+    and NotAction stand for all others. Of conditions only that on the account is evaluated.
     """
     document = json.loads(unquote(policy)) if isinstance(policy, str) else policy
     trusted = None
     for statement in _listed(document.get("Statement", [])):
-        principals = _principals(statement.get("Principal", {}))
-        actions = [str(action) for action in _listed(statement.get("Action", []))]
-        assumes = any(fnmatchcase("sts:assumerole", action.lower()) for action in actions)
-        found = next((name for name in (_SAGEMAKER, _EVERYONE) if name in principals), None)
-        if not (assumes and found):
+        found = _trusted(statement)
+        if not (_assumes(statement) and found):
             continue
         if statement.get("Effect") == "Deny" and not statement.get("Condition"):
             return None
-        if statement.get("Effect") == "Allow" and trusted != _SAGEMAKER:
+        if statement.get("Effect") == "Allow" and trusted != _SAGEMAKER and account in _accounts(statement, account):
             trusted = found
     return trusted
+
+
+def _trusted(statement: Any) -> str | None:
+    """The principal of a statement that SageMaker is, or is among."""
+    if "NotPrincipal" in statement:
+        excluded = _principals(statement["NotPrincipal"])
+        return None if _SAGEMAKER in excluded or _EVERYONE in excluded else _EVERYONE
+    principals = _principals(statement.get("Principal", {}))
+    return next((name for name in (_SAGEMAKER, _EVERYONE) if name in principals), None)
+
+
+def _assumes(statement: Any) -> bool:
+    """Whether a statement is about sts:AssumeRole."""
+    is_inverted = "NotAction" in statement
+    actions = [str(action) for action in _listed(statement.get("NotAction" if is_inverted else "Action", []))]
+    return is_inverted != any(fnmatchcase("sts:assumerole", action.lower()) for action in actions)
+
+
+def _accounts(statement: Any, account: str) -> list[Any]:
+    """The accounts that the statement's conditions allow; `account` without such a condition."""
+    for operator, test in statement.get("Condition", {}).items():
+        for key, value in test.items():
+            if operator == "StringEquals" and key.lower() == "aws:sourceaccount":
+                return _listed(value)
+    return [account]
 
 
 def _principals(principal: Any) -> list[Any]:

@@ -279,8 +279,16 @@ def test_keys_are_looked_at(examine):
     assert (level, text) == ("failed", f"--kms-key alias/none does not exist in {REGION}; correct it, or --region")
 
 
+SAGEMAKER = {"Service": "sagemaker.amazonaws.com"}
+
+
+def allow(**more):
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole"} | more
+    return {key: value for key, value in statement.items() if value is not None}
+
+
 def principal(value, **more):
-    return {"Effect": "Allow", "Principal": value, "Action": "sts:AssumeRole"} | more
+    return allow(Principal=value, **more)
 
 
 CONDITION = {"Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}}}
@@ -300,12 +308,21 @@ CONDITION = {"Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}}}
         (principal({"Service": "sagemaker.amazonaws.com"}, Effect="Deny"), "failed"),
         (principal({"AWS": f"arn:aws:iam::{ACCOUNT}:root"}), "failed"),
         (principal({"Federated": "cognito-identity.amazonaws.com"}), "failed"),
-        ({"Effect": "Allow", "NotPrincipal": {"AWS": "x"}, "Action": "sts:AssumeRole"}, "failed"),
+        (allow(NotPrincipal={"AWS": "x"}), "warning"),
+        (allow(NotPrincipal={"Service": ["ec2.amazonaws.com", "sagemaker.amazonaws.com"]}), "failed"),
+        (allow(NotPrincipal="*"), "failed"),
+        (allow(Principal=SAGEMAKER, Action=None, NotAction="s3:*"), "ok"),
+        (allow(Principal=SAGEMAKER, Action=None, NotAction=["s3:*", "sts:Assume*"]), "failed"),
+        ([principal(SAGEMAKER), allow(Effect="Deny", NotPrincipal=SAGEMAKER)], "ok"),
+        ([principal(SAGEMAKER), allow(Effect="Deny", NotPrincipal={"AWS": "x"})], "failed"),
+        (principal(SAGEMAKER, **CONDITION), "ok"),
+        (principal(SAGEMAKER, Condition={"StringEquals": {"AWS:SourceAccount": ["1" * 12]}}), "failed"),
         ([], "failed"),
     ],
 )
 def test_every_legal_trust_policy_is_read(examine, statements, level, monkeypatch):
     policy = {"Version": "2012-10-17", "Statement": statements}
     trust_of = account._trust
-    monkeypatch.setattr(account, "_trust", lambda document: trust_of(policy))  # moto refuses some legal ones
+    # moto refuses some legal ones
+    monkeypatch.setattr(account, "_trust", lambda document, account: trust_of(policy, account))
     assert examine()[1]["role"][0] == level
