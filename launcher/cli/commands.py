@@ -244,7 +244,7 @@ COMMANDS: Mapping[str, Command] = {
         "compare two runs: the settings that differ and the metrics, on the terminal and as one HTML page",
         ("compare my-job other-job", "compare build/local/demo results/metrics.json --output comparison.html"),
         extra=(
-            Option("output", "page to write (default: build/compare/FIRST-SECOND.html)", Path, "FILE", in_file=False),
+            Option("output", "page to write (default: build/compare/FIRST-SECOND.html)", path, "FILE", in_file=False),
         ),
         arguments=(
             Argument("first", "name of a job, a metrics.json or a folder with one; a job is downloaded if need be"),

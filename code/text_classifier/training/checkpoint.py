@@ -7,6 +7,7 @@ SageMaker copies the files to S3 and back in any order: there only the manifest 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -113,6 +114,14 @@ class Checkpoints:
                 "empty that folder to start from the beginning"
             )
         return None
+
+    def newest_state(self) -> Mapping[str, Any]:
+        """The state of the newest complete checkpoint, whether it fits or not; empty if there is none."""
+        for _, folder in self._folders():
+            with contextlib.suppress(_Damaged):
+                _complete(folder)
+                return _json(folder / STATE)
+        return {}
 
     def _folders(self) -> list[tuple[int, Path]]:
         """Newest first. Other entries (SageMaker's markers, lost+found, links) are ignored."""

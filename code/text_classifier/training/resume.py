@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import transformers
 
-from text_classifier.contract.errors import PlatformError, SettingsError
+from text_classifier.contract.errors import PlatformError, SettingsError, printable
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.modeling.precision import LossScale
 from text_classifier.training.batches import Split
@@ -197,7 +197,11 @@ class Saver:
         Raises SettingsError if it is from a job whose result would differ, PlatformError if none is complete.
         """
         expected = Expected(training.headers(self._cluster.world_size), self._plan)
-        newest = self._checkpoints.newest(expected)
+        try:
+            newest = self._checkpoints.newest(expected)
+        except PlatformError:
+            self._require_same_job(self._checkpoints.newest_state())  # the reason why none fits
+            raise
         step = newest[0] if newest else 0
         steps = self._cluster.all_gather(torch.tensor(step)).tolist()
         if len(set(steps)) > 1:
@@ -208,13 +212,7 @@ class Saver:
         if newest is None:
             return
         content = newest[1]
-        for name, value in self._origin.items():
-            previous = content.state["origin"].get(name, DEFAULTS.get(name))  # older checkpoints lack new settings
-            if previous != value:
-                raise SettingsError(
-                    f"the checkpoints in {self._checkpoints.directory} are from a job with {name}={previous}, this one "
-                    f"has {value}; use another checkpoint folder, or the previous settings"
-                )
+        self._require_same_job(content.state)
         training.restore(content, self._cluster)
         self._cluster.print0(f"Resuming from the checkpoint of step {step}")
         now = training.operations
@@ -225,6 +223,18 @@ class Saver:
                 f"WARNING: operations are computed in another way than until step {step}, so the weights will not be "
                 f"bit-identical to those of an uninterrupted run: {', '.join(changed)}"
             )
+
+    def _require_same_job(self, state: Mapping[str, Any]) -> None:
+        """Raise SettingsError if a checkpoint with this state is from a job whose result would differ."""
+        origin = state.get("origin")
+        for name, value in self._origin.items() if isinstance(origin, dict) else ():
+            previous = origin.get(name, DEFAULTS.get(name))  # older checkpoints lack new settings
+            if previous != value:
+                raise SettingsError(
+                    f"the checkpoints in {self._checkpoints.directory} are from a job with "
+                    f"{name}={printable(str(previous))}, this one has {value}; use another checkpoint folder, or the "
+                    "previous settings"
+                )
 
     def require_space(self, training: Training) -> None:
         """Raise PlatformError if the disk has no room for the checkpoints; called before the first step."""

@@ -116,7 +116,7 @@ def test_kills_at_random_moments_lose_nothing(dropout_job: Job) -> None:
     [
         ("--learning_rate=0.02", "learning_rate=0.01, this one has 0.02"),
         ("--seed=7", "seed=42, this one has 7"),
-        ("--train_batch_size=16", "train_batch_size * processes=8, this one has 16"),
+        ("--train_batch_size=2", "train_batch_size * processes=8, this one has 2"),
         ("--max_data_rows=100", "max_data_rows=0, this one has 100"),
     ],
 )
@@ -128,9 +128,11 @@ def test_a_setting_that_changes_the_result_refuses_to_resume(ready_job: Job, cha
     assert "use another checkpoint folder, or the previous settings" in ready_job.failure
 
 
-def test_other_data_refuses_to_resume(ready_job: Job) -> None:
+@pytest.mark.parametrize("rows", [66, 640])
+def test_other_data_refuses_to_resume(ready_job: Job, rows: int) -> None:
+    """Also where no step of the earlier job is one of this job."""
     assert ready_job.run(*OPTIONS, "--epochs=1")[0] == 0
-    ready_job.write("train", "reviews.tsv", table(easy_rows(66)))
+    ready_job.write("train", "reviews.tsv", table(easy_rows(rows)))
     code, _ = ready_job.run(*OPTIONS, "--epochs=1")
     assert code == 1
     assert "are from a job with train rows=" in ready_job.failure
