@@ -37,12 +37,34 @@ def require_engine() -> None:
         answer = None
     if answer and answer.returncode == 0:
         return
-    if answer and "permission denied" in answer.stderr:
-        raise UserError(
+    raise UserError(_unreachable(answer.stderr if answer else ""))
+
+
+def _unreachable(message: str) -> str:
+    """The sentence for an engine that cannot be used, from the docker command's message; empty if it gave none."""
+    if re.search(r"permission denied while trying to connect|\.sock: connect: permission denied", message):
+        return (
             "the Docker engine denies access to this user: join the group docker "
             f"(sudo usermod -aG docker {getpass.getuser()}) and log in again"
         )
-    raise UserError("the Docker engine does not respond; start it (on Debian and Ubuntu: docker/ensure-engine.sh)")
+    reason = f" ({_reason(message)})" if message.strip() else ""
+    if host := os.environ.get("DOCKER_HOST"):
+        return f"the Docker engine of DOCKER_HOST={host} does not respond{reason}; correct or unset DOCKER_HOST"
+    if re.search(r"context|tcp://|ssh://|error during connect", message):
+        return (
+            f"the Docker engine of the docker command's context does not respond{reason}; choose another context: "
+            "`docker context ls`, `docker context use default`"
+        )
+    if message.strip() and "Is the docker daemon running?" not in message:
+        return f"the Docker engine does not respond{reason}; correct that, and check `docker version`"
+    return "the Docker engine does not respond; start it (on Debian and Ubuntu: docker/ensure-engine.sh)"
+
+
+def _reason(message: str) -> str:
+    """The line of docker's message that names the cause; later lines name its --help."""
+    lines = [line for line in message.strip().splitlines() if line.strip() and "--help" not in line] or ["no message"]
+    named = [line for line in lines if line.startswith("docker: ")]
+    return (named or lines[-1:])[0].removeprefix("docker: ").removeprefix("Error response from daemon: ").rstrip(".")
 
 
 def has_image(image: str) -> bool:
@@ -136,9 +158,16 @@ def require_shared(folder: Path, image: str) -> None:
         return
     if seen.returncode == 0 or any(text in seen.stderr for text in _NOT_SEEN):
         raise UserError(not_seen(folder))
-    reason = (seen.stderr.strip().splitlines() or ["no message"])[-1]
-    raise UserError(
-        f"a container of {image} cannot be started ({reason}); fix that, and check `docker run {image} true`"
+    raise UserError(not_started(image, seen.stderr))
+
+
+def not_started(image: str, message: str) -> str:
+    """The sentence for a container that could not be started, from docker's message."""
+    if "no space left on device" in message:
+        return "the Docker engine has no disk space left; free some (`docker system df` shows what Docker keeps)"
+    return (
+        f"a container of {image} cannot be started ({_reason(message)}); fix that, and check `docker run --rm {image} "
+        "true`"
     )
 
 

@@ -95,6 +95,8 @@ def _run(
     done = subprocess.run(words, check=False, stderr=stderr, text=True)
     if done.returncode == NOT_STARTED and (sentence := engine.unseen_mount(done.stderr or "")):
         raise UserError(sentence)
+    if done.returncode == NOT_STARTED and done.stderr and _NOT_ATTACHED not in done.stderr:
+        raise UserError(engine.not_started(image, done.stderr))
     if done.returncode != 0 and _NOT_ATTACHED in (done.stderr or ""):
         raise UserError(
             f"Podman could not start a container of {image}; `podman run --rm {image} true` names the reason"

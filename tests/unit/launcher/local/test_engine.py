@@ -62,7 +62,12 @@ def test_a_mount_takes_every_legal_name(name):
         ("exit 0", "does not see this machine's folder"),  # an empty folder of this name, and a `cat` that says nothing
         ("echo 'cat: /probe/probe: No such file or directory' >&2; exit 1", "does not see this machine's folder"),
         ("echo 'docker: invalid mount config: bind source path does not exist: /x.' >&2; exit 125", "does not see"),
-        ("echo 'docker: Error response from daemon: OCI runtime' >&2; exit 125", "cannot be started (docker: Error"),
+        ("echo 'docker: Error response from daemon: OCI runtime' >&2; exit 125", "cannot be started (OCI runtime)"),
+        ("printf 'docker: x.\\n\\nRun docker run --help for more\\n' >&2; exit 125", "cannot be started (x); fix that"),
+        (
+            "echo 'docker: write /x: no space left on device.' >&2; exit 125",
+            "`docker system df` shows what Docker keeps",
+        ),
     ],
 )
 def test_an_engine_that_does_not_see_the_folder_is_found_before_training(monkeypatch, tmp_path, run, sentence):
@@ -89,6 +94,38 @@ def test_a_user_whom_the_engine_refuses_is_told_the_group(monkeypatch, tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     with pytest.raises(UserError, match=r"join the group docker \(sudo usermod -aG docker \w+\) and log in again"):
         engine.require_engine()
+
+
+@pytest.mark.parametrize(
+    ("host", "message", "sentence"),
+    [
+        ("", "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", "respond; start it"),
+        ("", "", "respond; start it"),
+        ("", 'context "x": context not found', 'context does not respond (context "x": context not found); choose'),
+        ("", "error during connect: dial tcp 10.0.0.1:2375: i/o timeout", "i/o timeout); choose another context"),
+        (
+            "",
+            "Cannot connect to the Docker daemon at tcp://h:1. Is the docker daemon running?",
+            "choose another context",
+        ),
+        (
+            "tcp://h:1",
+            "Cannot connect to the Docker daemon at tcp://h:1.",
+            "of DOCKER_HOST=tcp://h:1 does not respond (",
+        ),
+        ("tcp://h:1", "", "the Docker engine of DOCKER_HOST=tcp://h:1 does not respond; correct or unset DOCKER_HOST"),
+        ("", "client version 1.52 is too new", "(client version 1.52 is too new); correct that, and check"),
+        ("", "dial unix /var/run/docker.sock: connect: permission denied", "join the group docker"),
+        ("", "open /root/.docker/config.json: permission denied", "config.json: permission denied); correct that"),
+    ],
+)
+def test_the_cause_of_an_engine_that_does_not_respond_is_named(monkeypatch, tmp_path, host, message, sentence):
+    fake_docker(tmp_path, f"version*) echo '{message}' >&2; exit 1 ;;")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(UserError) as error:
+        engine.require_engine()
+    assert sentence in str(error.value)
 
 
 def test_a_mount_that_the_engine_does_not_see_is_named():
