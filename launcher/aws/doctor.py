@@ -117,11 +117,7 @@ def _findings(check: str, run_check: Callable[[], Iterator[Finding]]) -> Iterato
 
 def _settings(options: argparse.Namespace) -> Iterator[Finding]:
     submission.check_settings(options)
-    spot = (
-        f"spot, at most {options.max_wait or 2 * options.max_run} s of waiting plus running"
-        if options.spot
-        else "on demand"
-    )
+    spot = f"spot, at most {submission.max_wait(options)} s of waiting plus running" if options.spot else "on demand"
     yield Finding("settings", OK, f"{spot}, at most {options.max_run} s of running")
 
 

@@ -117,7 +117,7 @@ _TRANSFORMING = (
         in_file=False,
     ),
     Option("output", "folder in S3 for the scores (default: in the model's bucket)", location, "S3URI", in_file=False),
-    Option("download", "folder on this machine into which the scores are downloaded", Path, "FOLDER", in_file=False),
+    Option("download", "folder on this machine into which the scores are downloaded", path, "FOLDER", in_file=False),
     Option("name", "name of the job (default: that of the model's job and time)", metavar="NAME", in_file=False),
     Option("format", "csv, jsonl or txt (default: by the names of the files)", metavar="NAME", in_file=False),
     Option(

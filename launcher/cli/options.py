@@ -72,7 +72,7 @@ class Option:
         """Parse one value. Raises ValueError, also for an empty one, which an unset variable of the shell leaves."""
         if not text.strip():
             raise ValueError("the value is empty; give one, or leave it out")
-        return self.parse(text)
+        return self.parse(text.strip() if self.parse is str else text)
 
     @property
     def is_switch(self) -> bool:

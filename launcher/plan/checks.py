@@ -9,13 +9,15 @@ from pathlib import Path
 
 from launcher.plan import instances
 from launcher.plan.channels import files_of, needed_files
-from launcher.plan.request import MAX_TUNING_NAME
+from launcher.plan.request import MAX_TUNING_NAME, partition_of, region_of_image
 from launcher.plan.s3 import BUCKET
 from text_classifier.contract.errors import UserError
 from text_classifier.contract.sagemaker import GPU_FAMILIES
 
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
-_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9+=,.@_/-]+")
+_BASE_JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,38}-*")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/([A-Za-z0-9+=,.@_-]+/)*[A-Za-z0-9+=,.@_-]+")
+_ASSUMED_ROLE = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.*")
 _IMAGE = re.compile(r"(?P<name>[^\s@]+?)(:(?P<tag>[\w][\w.-]{0,127})|@sha256:[0-9a-f]{64})")
 _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-\d+")
 _INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9]+")
@@ -39,6 +41,15 @@ def job_name(name: str) -> None:
         )
 
 
+def base_job_name(name: str) -> None:
+    """Reject what would make no job name together with the time, of 24 characters."""
+    if not _BASE_JOB_NAME.fullmatch(name) or len(name) > 39:
+        raise UserError(
+            f"--base-job-name {name!r} is not allowed; use up to 39 letters, digits and hyphens, and begin with a "
+            "letter or a digit"
+        )
+
+
 def tuning_job_name(name: str) -> None:
     """Reject what CreateHyperParameterTuningJob rejects as HyperParameterTuningJobName."""
     job_name(name)
@@ -49,14 +60,32 @@ def tuning_job_name(name: str) -> None:
 def role(arn: str) -> None:
     """Reject anything but the ARN of a role."""
     if not _ROLE.fullmatch(arn):
+        found = _ASSUMED_ROLE.fullmatch(arn)
+        meant = "arn:{}:iam::{}:role/{}".format(*found.groups()) if found else "arn:aws:iam::123456789012:role/my-role"
+        raise UserError(f"--role {arn!r} is not the ARN of a role; give the full ARN, as in {meant}")
+
+
+def places(image: str, role: str, region: str) -> None:
+    """Reject an image in another region, and a role in another partition of AWS: SageMaker takes neither."""
+    there = region_of_image(image)
+    if there and there != region:
         raise UserError(
-            f"--role {arn!r} is not the ARN of a role; give the full ARN, as in arn:aws:iam::123456789012:role/my-role"
+            f"--image is in {there}, but the job runs in {region}, and SageMaker pulls images from its own region "
+            f"only; push it to {region}, or train with --region {there}"
+        )
+    partition = role.split(":")[1]
+    if partition != partition_of(region):
+        raise UserError(
+            f"--role {role} is in the partition {partition}, but {region} is in {partition_of(region)}; give a role "
+            "there, or correct --region"
         )
 
 
 def pinned_image(image: str) -> None:
     """Reject an image with neither tag nor digest, and one that is not in a registry."""
     match = _IMAGE.fullmatch(image)
+    if problem := _misspelled(image):
+        raise UserError(f"--image {image!r} {problem}; use the URI that `./build_and_push.sh push` prints")
     if match is None or match["tag"] == "latest":
         raise UserError(
             f"--image {image!r} has no tag or digest (`latest` does not count); use the "
@@ -67,6 +96,21 @@ def pinned_image(image: str) -> None:
         raise UserError(
             f"--image {image!r} exists on this machine only; push it with `make push` and use the URI that it prints"
         )
+
+
+def _misspelled(image: str) -> str | None:
+    """What is wrong with an image's name or digest."""
+    name, at, digest = image.partition("@")
+    host, _, path = name.partition("/")
+    if "://" in image:
+        return "is a URL, and an image is named without https://"
+    if at and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        return "has a digest that is not sha256: and 64 hexadecimal digits"
+    if at and ":" in path:
+        return "has a tag and a digest, of which SageMaker takes one"
+    if re.search(r"[A-Z]", host + path.partition(":")[0]):
+        return "has capital letters in its name, which registries refuse"
+    return None
 
 
 def region(name: str) -> None:
@@ -86,7 +130,13 @@ def bucket(name: str) -> None:
 def instance_type(name: str) -> None:
     """Reject what is not a SageMaker instance type, and GPUs that the image's CUDA does not support."""
     if not _INSTANCE_TYPE.fullmatch(name):
-        raise UserError(f"--instance-type {name!r} is not a SageMaker instance type; write it like ml.g5.xlarge")
+        here = "; to train on this machine, use `launch.py local`" if name.startswith("local") else ""
+        raise UserError(f"--instance-type {name!r} is not a SageMaker instance type; write it like ml.g5.xlarge{here}")
+    if name.startswith(("ml.trn", "ml.inf")):
+        raise UserError(
+            f"--instance-type {name} has AWS's own accelerators, which the image cannot use; use an instance of "
+            f"{GPU_FAMILIES}"
+        )
     family = instances.family(name)
     if family and not family.is_supported:
         raise UserError(
@@ -169,7 +219,10 @@ def parse_hyperparameters(words: Iterable[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
-            raise UserError(f"{word!r} is neither a flag nor a hyperparameter; write hyperparameters as name=value")
+            several = "; --data takes one path: put several files into a folder" if Path(word).exists() else ""
+            raise UserError(
+                f"{word!r} is neither a flag nor a hyperparameter; write hyperparameters as name=value{several}"
+            )
         if name in values:
             raise UserError(f"hyperparameter {name!r} is given twice; remove one of the two")
         values[name] = value

@@ -68,7 +68,7 @@ _RENAMED = "HyperParameterTuningResourceConfig"
 _CLASSES = {
     r"\uD800\uDC00-\uDBFF\uDFFF": r"\U00010000-\U0010FFFF",  # pairs of surrogates
     r"\p{Print}": r"[^\x00-\x1f\x7f]",
-    r"\p{L}\p{Z}\p{N}": r"\w\s",
+    r"\p{L}\p{Z}\p{N}": r"\w \xa0\u1680\u2000-\u200a\u202f\u205f\u3000",
     r"[\P{M}\p{M}]": r"[\s\S]",
 }
 _SHOWN_CHARACTERS = 60
@@ -137,7 +137,9 @@ def _text(value: str, shape: Any) -> Iterator[str]:
     pattern = shape.metadata.get("pattern", "")
     for written, python in _CLASSES.items():
         pattern = pattern.replace(written, python)
-    if pattern and not re.fullmatch(pattern, value):
+    if pattern and not re.fullmatch(pattern, value) and re.search(r"[\r\n\t]", value):
+        yield f"{shown} has a line break or a tab, which AWS does not allow here; remove it"
+    elif pattern and not re.fullmatch(pattern, value):
         several = "; give each with a flag of its own" if "," in value else "; correct it"
         yield f"{shown} has characters that AWS does not allow here, it must match {shape.metadata['pattern']}{several}"
     if shape.enum and value not in shape.enum:

@@ -31,6 +31,12 @@ ECR_HOST = re.compile(
     r"|dkr-ecr(?:-fips)?\.(?P<dual_stack_region>[a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.(?:com\.cn|eu)))"
 )
 
+#: The partitions of AWS other than `aws`, by the beginning of their regions' names.
+_PARTITIONS = {
+    "cn-": "aws-cn", "eusc-": "aws-eusc", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b",
+    "eu-isoe-": "aws-iso-e", "us-isof-": "aws-iso-f",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Spot:
@@ -192,6 +198,11 @@ def region_of_image(image: str) -> str | None:
     """The region in an ECR image URI; None for other registries."""
     host, slash, _ = image.partition("/")
     return region_of_host(host) if slash else None
+
+
+def partition_of(region: str) -> str:
+    """The partition of AWS that a region is in, as in the ARNs there."""
+    return next((name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws")
 
 
 def account_of_role(role: str) -> str:

@@ -131,7 +131,7 @@ def bucket_of(options: argparse.Namespace) -> str:
 def request_of(options: argparse.Namespace, name: str, uris: Mapping[str, str]) -> dict[str, Any]:
     """The CreateTrainingJob request of checked options for these URIs by channel."""
     bucket, base = bucket_of(options), options.base_job_name
-    spot = request.Spot(_max_wait(options), request.checkpoints_uri(bucket, base, name)) if options.spot else None
+    spot = request.Spot(max_wait(options), request.checkpoints_uri(bucket, base, name)) if options.spot else None
     return request.create_training_job(
         name=name,
         image=options.image,
@@ -172,12 +172,13 @@ def check(options: argparse.Namespace) -> None:
     checks.role(options.role)
     checks.instance_type(options.instance_type)
     check_settings(options)
+    checks.places(options.image, options.role, region_of(options))
 
 
 def check_settings(options: argparse.Namespace) -> None:
     """Reject settings that cannot be combined."""
     if options.spot:
-        checks.spot_wait(_max_wait(options), options.max_run)
+        checks.spot_wait(max_wait(options), options.max_run)
     elif options.max_wait:
         raise UserError("--max-wait applies to spot instances only; add --spot, or remove it")
     if options.keep_alive:
@@ -192,8 +193,10 @@ def check_settings(options: argparse.Namespace) -> None:
     checks.no_duplicates("--tag", options.tag or ())
 
 
-def _max_wait(options: argparse.Namespace) -> int:
-    return options.max_wait or 2 * options.max_run
+def max_wait(options: argparse.Namespace) -> int:
+    """Seconds of waiting plus running on spot instances; by default twice --max-run, where AWS allows that."""
+    longest: int = options.max_wait or max(options.max_run, min(2 * options.max_run, limits.MAX_RUN_SECONDS))
+    return longest
 
 
 def region_of(options: argparse.Namespace) -> str:
@@ -225,6 +228,8 @@ def region_of_profile() -> str | None:
 
 def job_name(options: argparse.Namespace) -> str:
     """The name of the job; retries of the submission keep it. Raises UserError."""
+    if not options.job_name:
+        checks.base_job_name(options.base_job_name)
     name = options.job_name or request.job_name(options.base_job_name, datetime.now(UTC))
     checks.job_name(name)
     return name
@@ -232,6 +237,8 @@ def job_name(options: argparse.Namespace) -> str:
 
 def tuning_job_name(options: argparse.Namespace) -> str:
     """The name of the tuning job; retries of the submission keep it. Raises UserError."""
+    if not options.job_name:
+        checks.base_job_name(options.base_job_name)
     name = options.job_name or request.tuning_job_name(options.base_job_name, datetime.now(UTC))
     checks.tuning_job_name(name)
     return name

@@ -242,6 +242,8 @@ class Hyperparameter:
             return _boolean(text)
         if self.type is int and re.fullmatch(r"[+-]?\d+\.0*", text):  # what a float in Python or a spreadsheet becomes
             return int(text.partition(".")[0])
+        if self.type is int and re.fullmatch(r"[+-]?\d+(\.\d+)?[eE][+-]?\d+", text) and float(text).is_integer():
+            return int(float(text))
         return self.type(text)
 
     @property

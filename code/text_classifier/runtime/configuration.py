@@ -151,11 +151,17 @@ def _problem(resources: Mapping[str, Any]) -> str | None:
         if not isinstance(resources.get(name, ""), str):
             return f"no text under {name!r}"
     groups = resources.get("instance_groups", [])
-    is_complete = isinstance(groups, list) and all(
-        isinstance(group, dict) and isinstance(group.get("instance_group_name"), str) and _are_names(group.get("hosts"))
-        for group in groups
-    )
+    is_complete = isinstance(groups, list) and all(map(_is_group, groups))
     return None if is_complete else "no list of groups, each with a name and hosts, under 'instance_groups'"
+
+
+def _is_group(group: object) -> bool:
+    return (
+        isinstance(group, dict)
+        and isinstance(group.get("instance_group_name"), str)
+        and isinstance(group.get("instance_type"), str | None)
+        and _are_names(group.get("hosts"))
+    )
 
 
 def _are_names(value: object) -> bool:

@@ -24,6 +24,17 @@ def test_values_are_read_plain_and_json_encoded(text: str) -> None:
     assert parse({"learning_rate": text}).learning_rate == 0.1
 
 
+@pytest.mark.parametrize("text", ["1000", "1000.0", "1e3", "1.0E+3", '"1e3"'])
+def test_an_integer_may_be_written_as_a_float_is(text: str) -> None:
+    assert parse({"max_data_rows": text}).max_data_rows == 1000
+
+
+@pytest.mark.parametrize("text", ["15e-1", "1e400", "1e", "e3", "1.5"])
+def test_a_float_that_is_no_integer_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="is not an integer"):
+        parse({"max_data_rows": text})
+
+
 def test_arguments_in_both_spellings() -> None:
     settings = from_arguments(["--epochs", "2", "--label_map=1,2=bad;5=good"])
     assert (settings.epochs, settings.label_map) == (2, "1,2=bad;5=good")

@@ -76,6 +76,10 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, name: str, content: bytes
         ({"instance_groups": ["x"]}, "no list of groups"),
         ({"instance_groups": [{"instance_group_name": "gpu"}]}, "no list of groups"),
         ({"instance_groups": [{"hosts": ["algo-1"]}]}, "no list of groups"),
+        (
+            {"instance_groups": [{"instance_group_name": "a", "hosts": ["b"], "instance_type": [1]}]},
+            "no list of groups",
+        ),
     ],
 )
 def test_a_resourceconfig_of_another_shape_is_one_sentence(

@@ -4,6 +4,8 @@ import pytest
 
 import launch
 
+ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name"
+
 pytestmark = pytest.mark.usefixtures("no_aws")
 
 
@@ -42,7 +44,11 @@ pytestmark = pytest.mark.usefixtures("no_aws")
         (["--max-wait=99"], "--max-wait applies to spot instances only; add --spot, or remove it"),
         (["--job-name=under_score"], "job name 'under_score' is not allowed"),
         (["--job-name=" + "x" * 64], "use up to 63 letters, digits and hyphens"),
-        (["--base-job-name=" + "x" * 60], "use up to 63 letters, digits and hyphens"),
+        (["--base-job-name=" + "x" * 40], "use up to 39 letters, digits and hyphens, and begin with a letter"),
+        (["--base-job-name=my_jobs"], "--base-job-name 'my_jobs' is not allowed; use up to 39 letters"),
+        (["--instance-type=local"], "write it like ml.g5.xlarge; to train on this machine, use `launch.py local`"),
+        (["--instance-type=ml.trn1.2xlarge"], "has AWS's own accelerators, which the image cannot use; use an inst"),
+        ([__file__], "write hyperparameters as name=value; --data takes one path: put several files into a folder"),
         (["--region=Frankfurt"], "region 'Frankfurt' is not the name of an AWS region"),
         (["--bucket=s3://my-bucket/x"], "is not the name of a bucket; give the name only"),
         (["--validation=nowhere.tsv"], "--validation nowhere.tsv does not exist"),
@@ -67,7 +73,13 @@ def test_mistakes_end_in_one_sentence(plan, words, sentence):
             "registry.example.com:443/name:tag",
             "the AWS region is unknown; give --region, set AWS_REGION, or set the region of the profile",
         ),
+        ("image", f"https://{ECR}:v1", "is a URL, and an image is named without https://; use the URI that"),
+        ("image", f"{ECR}@sha256:abc", "has a digest that is not sha256: and 64 hexadecimal digits"),
+        ("image", f"{ECR}:v1@sha256:{'0' * 64}", "has a tag and a digest, of which SageMaker takes one"),
+        ("image", f"{ECR.upper()}:v1", "has capital letters in its name, which registries refuse"),
         ("role", "my-role", "--role 'my-role' is not the ARN of a role"),
+        ("role", "arn:aws:iam::123456789012:role/my/", "is not the ARN of a role"),
+        ("role", "arn:aws-cn:sts::123456789012:assumed-role/a/b", "as in arn:aws-cn:iam::123456789012:role/a\n"),
         ("data", "nowhere.tsv", "--data nowhere.tsv does not exist"),
     ],
 )

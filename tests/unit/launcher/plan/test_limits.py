@@ -32,7 +32,8 @@ LONG_MAP = ";".join(f"{number}=label-{number}" for number in range(250))
         (["--instance-type=ml.g4.xlarge"], "--instance-type 'ml.g4.xlarge' is unknown to AWS; did you mean ml.g"),
         (["--max-run=8640000"], "--max-run 8640000 is out of range; AWS allows 28 days (2419200)"),
         (["--spot", "--max-run=2419200", "--max-wait=2419201"], "--max-wait 2419201 is out of range"),
-        (["label_column=a\nb"], "hyperparameter label_column 'a\\nb' has characters that AWS does not allow here"),
+        (["label_column=a\nb"], "hyperparameter label_column 'a\\nb' has a line break or a tab, which AWS"),
+        (["--tag=a=b\tc"], "--tag 'b\\tc' has a line break or a tab, which AWS does not allow here; remove it"),
     ],
 )  # fmt: skip
 def test_a_limit_is_one_sentence(plan, words, sentence):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from launcher.plan.channels import Channel
+from support.launching import assert_one_sentence
 
 pytestmark = pytest.mark.usefixtures("no_aws")
 
@@ -50,8 +51,31 @@ def bucket_of(out):
 
 def test_region_is_taken_from_flag_then_environment_then_image(plan, monkeypatch):
     assert bucket_of(plan()[1]) == "sagemaker-eu-west-1-123456789012"
+    elsewhere = "registry.example.com/name:v1"
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-2")
-    assert bucket_of(plan()[1]) == "sagemaker-us-east-2-123456789012"
+    assert bucket_of(plan(image=elsewhere)[1]) == "sagemaker-us-east-2-123456789012"
     monkeypatch.setenv("AWS_REGION", "ap-south-1")
-    assert bucket_of(plan()[1]) == "sagemaker-ap-south-1-123456789012"
-    assert bucket_of(plan("--region=us-gov-west-1")[1]) == "sagemaker-us-gov-west-1-123456789012"
+    assert bucket_of(plan(image=elsewhere)[1]) == "sagemaker-ap-south-1-123456789012"
+    assert bucket_of(plan("--region=us-west-1", image=elsewhere)[1]) == "sagemaker-us-west-1-123456789012"
+    assert_one_sentence(plan(), 2, "--image is in eu-west-1, but the job runs in ap-south-1, and SageMaker pulls")
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("us-iso-east-1", "aws-iso"),
+        ("us-isob-east-1", "aws-iso-b"), ("eu-isoe-west-1", "aws-iso-e"), ("us-isof-south-1", "aws-iso-f"),
+        ("eusc-de-east-1", "aws-eusc"), ("ap-southeast-7", "aws"),
+    ],
+)  # fmt: skip
+def test_the_role_is_in_the_partition_of_the_region(plan, region, partition):
+    image, role = "registry.example.com/name:v1", "arn:{}:iam::123456789012:role/training"
+    assert plan(f"--region={region}", image=image, role=role.format(partition))[0] == 0
+    other = "aws-cn" if partition == "aws" else "aws"
+    sentence = f"is in the partition {other}, but {region} is in {partition}; give a role there, or correct --region"
+    assert_one_sentence(plan(f"--region={region}", image=image, role=role.format(other)), 2, sentence)
+
+
+def test_the_longest_wait_for_spot_instances_is_28_days(plan):
+    stop = json.loads(plan("--spot", "--max-run=2419200")[1])["StoppingCondition"]
+    assert stop == {"MaxRuntimeInSeconds": 2419200, "MaxWaitTimeInSeconds": 2419200}
