@@ -187,16 +187,16 @@ def _is_public(s3: Any, bucket: str) -> bool:
         raise
 
 
-def check_image(image: str | None) -> Iterator[Finding]:
-    """Whether the image is in ECR and SageMaker can run it."""
+def check_image(region: str, image: str | None) -> Iterator[Finding]:
+    """Whether the image is in ECR, in this region, and SageMaker can run it."""
     if not image:
         yield Finding("image", WARNING, "not given; give the image in ECR with --image")
         return
     checks.pinned_image(image)
-    region = request.region_of_image(image)
-    if not region:
+    if not request.region_of_image(image):
         yield Finding("image", WARNING, f"{image} is not in ECR, from which SageMaker pulls; push it with `make push`")
         return
+    checks.image_region(image, region)
     host, _, path = image.partition("/")
     repository, separator, version = path.partition("@") if "@" in path else path.rpartition(":")
     which = {"imageDigest": version} if separator == "@" else {"imageTag": version}

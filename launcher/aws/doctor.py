@@ -72,7 +72,7 @@ def examine_aws(
         _start("role", lambda: account.check_role(region, options.role, accounts[0])),
         _start("bucket", lambda: account.check_bucket(region, bucket, is_default=not options.bucket)),
         *(_start(name, functools.partial(sources.check, options, name)) for name in options.listings),
-        _start("image", lambda: account.check_image(options.image)),
+        _start("image", lambda: account.check_image(region, options.image)),
         _start("instance type", lambda: account.check_instance_type(region, options.instance_type)),
         _start("quota", lambda: account.check_quotas(region, options, parallel_jobs * options.instance_count)),
     ]

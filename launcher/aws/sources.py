@@ -49,7 +49,8 @@ def find(s3: Any, flag: str, uri: S3Uri, region: str) -> Listing:
     objects = needed(meant, {key: size for key, size in sizes.items() if key.startswith(meant.key)})
     if not objects:
         what = "nothing" if not sizes else "no object with rows"
-        raise UserError(f"{flag} {uri}: there is {what} at this URI; correct it, or put the data there")
+        wildcard = "; S3 has no wildcards, so give the folder" if "*" in uri.key else ""
+        raise UserError(f"{flag} {uri}: there is {what} at this URI; correct it, or put the data there{wildcard}")
     if flag == "--model" and not any(name.endswith(("config.json", ".tar.gz")) for name in objects):
         raise UserError(
             f"{flag} {uri} is not a model folder: it has no config.json; give the URI of a folder written by "

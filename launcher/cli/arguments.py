@@ -144,7 +144,8 @@ def _parser(functions: Mapping[str, Callable[..., int]]) -> Parser:
 def _add_options(parser: argparse.ArgumentParser, command: Command) -> None:
     for argument in command.arguments:
         count: dict[str, Any] = {"nargs": "*"} if argument.repeatable else {}
-        parser.add_argument(argument.name, metavar=argument.metavar, help=argument.help, type=argument.parse, **count)
+        parse = _with_message(argument.parse)
+        parser.add_argument(argument.name, metavar=argument.metavar, help=argument.help, type=parse, **count)
     for option in (CONFIG_OPTION, *options_of(command)):
         default = "" if option.default in (None, False) else f" (default: {option.default})"
         settings: dict[str, Any] = {"dest": option.name, "help": option.help + default, "default": None}

@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.cli.options import AWS_JOB, JOB, OPTIONS, TUNING, Option, percent, port, positive_int
+from launcher.cli.options import (
+    AWS_JOB,
+    JOB,
+    OPTIONS,
+    TUNING,
+    Option,
+    given,
+    percent,
+    port,
+    positive_int,
+    resource_name,
+)
 from launcher.local.engine import LOCAL_IMAGE
 from launcher.plan.checks import parse_assignment
 from launcher.plan.s3 import location, path
@@ -23,15 +34,15 @@ class Argument:
     name: str
     help: str
     repeatable: bool = False
-    parse: Callable[[str], Any] = str
+    parse: Callable[[str], Any] = given
 
     @property
     def metavar(self) -> str:
         return self.name.upper()
 
 
-JOB_NAME = Argument("job", "name of the job")
-ENDPOINT_NAME = Argument("name", "name of the endpoint")
+JOB_NAME = Argument("job", "name of the job", parse=resource_name)
+ENDPOINT_NAME = Argument("name", "name of the endpoint", parse=resource_name)
 
 
 @dataclass(frozen=True)
@@ -276,7 +287,7 @@ COMMANDS: Mapping[str, Command] = {
             Option("top_k", "number of classes per text (default: the server's)", positive_int, "N", in_file=False),
             SWITCHES["calibrated"],
         ),
-        arguments=(ENDPOINT_NAME, Argument("text", "text to classify", repeatable=True)),
+        arguments=(ENDPOINT_NAME, Argument("text", "text to classify", repeatable=True, parse=str)),
     ),
     "transform": Command(
         "classify a file, a folder or objects in S3 with batch transform: scores in S3, downloaded on request",

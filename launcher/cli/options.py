@@ -41,6 +41,18 @@ def price(text: str) -> float:
     return float(text)
 
 
+def given(text: str) -> str:
+    """The text itself. Raises ValueError for an empty one."""
+    if not text.strip():
+        raise ValueError("the value is empty; give one, or leave it out")
+    return text
+
+
+def resource_name(text: str) -> str:
+    """Parse the name of a job or an endpoint, or its ARN. Raises ValueError."""
+    return re.sub(r"^arn:aws[a-z-]*:sagemaker:.*/", "", given(text).strip())
+
+
 def boolean(text: str) -> bool:
     """Parse true or false. Raises ValueError."""
     if text not in ("true", "false"):
@@ -70,9 +82,7 @@ class Option:
 
     def read(self, text: str) -> Any:
         """Parse one value. Raises ValueError, also for an empty one, which an unset variable of the shell leaves."""
-        if not text.strip():
-            raise ValueError("the value is empty; give one, or leave it out")
-        return self.parse(text.strip() if self.parse is str else text)
+        return self.parse(given(text).strip() if self.parse is str else given(text))
 
     @property
     def is_switch(self) -> bool:

@@ -65,14 +65,18 @@ def role(arn: str) -> None:
         raise UserError(f"--role {arn!r} is not the ARN of a role; give the full ARN, as in {meant}")
 
 
-def places(image: str, role: str, region: str) -> None:
-    """Reject an image in another region, and a role in another partition of AWS: SageMaker takes neither."""
+def image_region(image: str, region: str) -> None:
+    """Reject an image in another region, which SageMaker does not take."""
     there = region_of_image(image)
     if there and there != region:
         raise UserError(
             f"--image is in {there}, but the job runs in {region}, and SageMaker pulls images from its own region "
             f"only; push it to {region}, or train with --region {there}"
         )
+
+
+def role_partition(role: str, region: str) -> None:
+    """Reject a role in another partition of AWS than the region."""
     partition = role.split(":")[1]
     if partition != partition_of(region):
         raise UserError(

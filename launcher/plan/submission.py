@@ -172,7 +172,9 @@ def check(options: argparse.Namespace) -> None:
     checks.role(options.role)
     checks.instance_type(options.instance_type)
     check_settings(options)
-    checks.places(options.image, options.role, region_of(options))
+    region = region_of(options)
+    checks.image_region(options.image, region)
+    checks.role_partition(options.role, region)
 
 
 def check_settings(options: argparse.Namespace) -> None:

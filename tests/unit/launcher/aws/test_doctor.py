@@ -142,6 +142,12 @@ def test_an_image_that_sagemaker_cannot_run_fails(examine, stub, change, text):
     assert text in message
 
 
+def test_an_image_in_another_region_is_named(examine):
+    level, text = examine("--region=us-east-1")[1]["image"]
+    assert level == "failed"
+    assert text.startswith("--image is in eu-west-1, but the job runs in us-east-1")
+
+
 @pytest.mark.parametrize(
     ("words", "quota"),
     [

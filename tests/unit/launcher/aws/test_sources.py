@@ -90,6 +90,7 @@ def test_what_lies_there_is_listed(findings, typed, uri, what):
     ("data", "sentence"),
     [
         (f"s3://{DATA}/nothing/", "--data s3://my-reviews/nothing/: there is nothing at this URI"),
+        (f"s3://{DATA}/nothing/*.csv", "or put the data there; S3 has no wildcards, so give the folder"),
         (f"s3://{DATA}/none/", "--data s3://my-reviews/none/: there is no object with rows at this URI"),
         (f"s3://{DATA}/two.tsv", "SageMaker would read s3://my-reviews/two.tsv.bak too"),
         ("s3://no-such-bucket/x/", "the bucket no-such-bucket does not exist"),

@@ -7,6 +7,7 @@ import pytest
 
 import launch
 from launcher.cli.commands import COMMANDS
+from launcher.cli.options import resource_name
 from support.launching import IMAGE, ROLE, isolated_launch
 
 pytestmark = pytest.mark.usefixtures("no_aws")
@@ -63,3 +64,13 @@ def test_an_empty_value_of_the_file_is_refused(command, tmp_path):
     file = tmp_path / "job.yaml"
     file.write_text("kms_key: ''\n")
     assert f"{file}: kms_key: the value is empty; give one, or leave it out" in command("plan", f"--config={file}")[2]
+
+
+@pytest.mark.parametrize("name", ["status", "stop", "attach", "download", "deploy", "undeploy", "logs"])
+def test_an_empty_name_is_refused(command, name):
+    assert "the value is empty; give one" in command(name, "")[2]
+
+
+def test_an_arn_is_the_name_in_it():
+    assert resource_name("arn:aws-cn:sagemaker:cn-north-1:123456789012:training-job/my-job") == "my-job"
+    assert resource_name(" my-job ") == "my-job"
