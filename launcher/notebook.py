@@ -45,9 +45,10 @@ def estimator(config: Path | str | None = None, **options: Any) -> Estimator:
     given = _options("estimator()", config, options)
     if given.instance_type in LOCAL_TYPES:
         return _local_estimator(given)
-    for name in ("image", "role"):
-        if not getattr(given, name):
-            raise UserError(f"estimator() needs {name}; give it here or in train.yaml")
+    _require("estimator()", given, "image", "role")
+    for name in ("data", "validation", "test"):
+        if name in options:
+            raise UserError(f"estimator() takes no {name}; give the data to fit, as in fit(upload({name}=...))")
     submission.check(given)
     from launcher.aws import client, jobs
 
@@ -80,7 +81,11 @@ def upload(config: Path | str | None = None, **options: Any) -> dict[str, Traini
     from launcher.aws import client, storage
     from launcher.sdk import estimators
 
-    job = submission.create(_options("upload()", config, options))
+    given = _options("upload()", config, options)
+    _require("upload()", given, "image", "role")
+    if not inputs.local_paths(given) and not inputs.s3_sources(given):
+        raise UserError("upload() needs data, validation, test or model; give it here or in train.yaml")
+    job = submission.create(given)
     with client.one_sentence():
         storage.upload_all(client.create("s3", job.region), job)
     return estimators.inputs_of(job.request)
@@ -105,6 +110,12 @@ def doctor(config: Path | str | None = None, **options: Any) -> list[Finding]:
 
     with contextlib.redirect_stdout(sys.stderr):
         return doctor.report(_options("doctor()", config, options), prints=False)
+
+
+def _require(caller: str, given: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(given, name):
+            raise UserError(f"{caller} needs {name}; give it here or in train.yaml")
 
 
 def _options(caller: str, config: Path | str | None, options: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ def from_mapping(file: Path, content: Mapping[str, Any]) -> Config:
     content = dict(content)
     known = [name for name, option in OPTIONS.items() if option.in_file]
     _refuse_unknown(file, content, [*known, HYPERPARAMETERS, RANGES])
-    hyperparameters = _mapping(file, HYPERPARAMETERS, content.pop(HYPERPARAMETERS, {}))
+    hyperparameters = _hyperparameters(file, content.pop(HYPERPARAMETERS, {}))
     ranges = _ranges(file, content.pop(RANGES, {}))
     return Config(
         {name: _value(file, OPTIONS[name], value) for name, value in content.items()}, hyperparameters, ranges
@@ -123,6 +124,16 @@ def _mapping(file: Path, name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise UserError(f"{file}: {name} must be a mapping of `name: value` lines")
     return {str(key): _text(file, f"{name}.{key}", item) for key, item in value.items()}
+
+
+def _hyperparameters(file: Path, value: Any) -> dict[str, str]:
+    """As `_mapping`; a list or a mapping, such as a label_map, becomes the JSON that the hyperparameter takes."""
+    if isinstance(value, dict):
+        value = {
+            name: json.dumps(item, ensure_ascii=False, default=str) if isinstance(item, list | dict) else item
+            for name, item in value.items()
+        }
+    return _mapping(file, HYPERPARAMETERS, value)
 
 
 def _ranges(file: Path, value: Any) -> dict[str, Range]:

@@ -1,6 +1,7 @@
 """The functions for Python: the same request as launch.py, and the SDK's own fit, attach and tuner."""
 
 import json
+import re
 
 import pytest
 
@@ -73,6 +74,24 @@ def test_upload_sends_the_data_and_returns_what_fit_takes(aws_stub, reviews):
     assert channel["DataSource"]["S3DataSource"]["S3Uri"] == f"s3://{BUCKET}/{keys()[0].rpartition('/')[0]}/"
 
 
+def test_upload_says_what_it_needs(reviews):
+    for options, sentence in (
+        ({"data": str(reviews)}, "upload() needs image; give it here or in train.yaml"),
+        ({"data": str(reviews), "image": IMAGE}, "upload() needs role; give it here or in train.yaml"),
+        ({"image": IMAGE, "role": ROLE}, "upload() needs data, validation, test or model; give it here or in train"),
+    ):
+        with pytest.raises(UserError, match=f"^{re.escape(sentence)}"):
+            launcher.upload(**options)
+
+
+def test_a_list_or_mapping_is_the_json_of_a_hyperparameter():
+    values = {"label_map": {1: "bad", "2": "gut ä"}, "text_columns": ["a, b", "c"]}
+    assert launcher.estimator(image=IMAGE, role=ROLE, hyperparameters=values).hyperparameters() == {
+        "label_map": '{"1": "bad", "2": "gut ä"}',
+        "text_columns": '["a, b", "c"]',
+    }
+
+
 def test_attach_finds_the_job(aws_stub):
     estimator = launcher.estimator(**OPTIONS)
     estimator.fit({"train": "s3://b/reviews/"}, job_name=JOB, wait=False)
@@ -100,6 +119,7 @@ def test_a_tuner_takes_it(aws_stub):
     ("options", "sentence"),
     [
         ({"image": IMAGE}, "estimator() needs role; give it here or in train.yaml"),
+        (OPTIONS | {"data": "x.tsv"}, "estimator() takes no data; give the data to fit, as in fit(upload(data=...))"),
         (OPTIONS | {"instance_tpye": "x"}, "estimator(): 'instance_tpye' is unknown; did you mean instance_type?"),
         (OPTIONS | {"hyperparameters": {"epoch": 2}}, "unknown hyperparameter 'epoch'; did you mean epochs?"),
         (OPTIONS | {"max_run": "long"}, "estimator(): max_run: 'long' is not an integer of 1 or more"),

@@ -104,7 +104,7 @@ def test_another_file_can_be_named_and_paths_start_from_it(plan, tmp_path):
         (("ACCOUNT}:role", "ACOUNT}:role"), "train.yaml: role uses ${ACOUNT}, which is not set; set the variable"),
         (("spot: true", "spot: true\nspot: false"), "train.yaml: 'spot' is given twice; remove one of the two"),
         (("  epochs: 2", "  epoch: 2"), "unknown hyperparameter 'epoch'; did you mean epochs?"),
-        (("  epochs: 2", "  epochs: [1, 2]"), "train.yaml: hyperparameters.epochs must be a single value"),
+        (("  epochs: 2", "  epochs: [1, 2]"), "hyperparameter epochs='[1, 2]' is not an integer"),
         (
             ("bucket: my-bucket", "bucket: my-bucket: 2"),
             "train.yaml, line 4 is not valid YAML (mapping values are not allowed",
