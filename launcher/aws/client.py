@@ -58,6 +58,7 @@ UNKNOWN_IDENTITY = {
     "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException",
     "InvalidAccessKeyId", "InvalidToken", "AuthFailure", "MissingAuthenticationToken", "IncompleteSignature",
 }  # fmt: skip
+NOT_ENABLED = {"OptInRequired", "SubscriptionRequiredException"}
 WRONG_WEB_IDENTITY = {"InvalidIdentityToken", "IDPRejectedClaim", "IDPCommunicationError"}
 THROTTLED = {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "ForbiddenException", "403"}
@@ -211,7 +212,12 @@ def _explain_answer(error: ClientError) -> str:
     if code in EXPIRED:
         return f"the AWS credentials have expired; get new ones (e.g. `aws sso login{_profile()}`) and try again"
     if code in UNKNOWN_IDENTITY:
-        return f"AWS does not accept the credentials ({code}); check AWS_PROFILE or the access keys"
+        return (
+            f"AWS does not accept the credentials ({code}); check AWS_PROFILE or the access keys, and whether the "
+            "account has enabled the region"
+        )
+    if code in NOT_ENABLED:
+        return f"{refusal}; enable the service and the region in the account (AWS Billing, AWS Account: Regions)"
     if code in DENIED:
         return f"{refusal}; ask for that permission"
     if code == "ResourceLimitExceeded":

@@ -218,13 +218,15 @@ def region_of_profile() -> str | None:
     """The region of AWS_PROFILE, or of the default profile, in ~/.aws/config. Raises UserError without that profile."""
     try:
         import botocore.session
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ProfileNotFound
     except ImportError:
         return None
     try:
         region: str | None = botocore.session.get_session().get_config_variable("region")
-    except BotoCoreError as error:
+    except ProfileNotFound as error:
         raise UserError(f"{error}; set AWS_PROFILE to a profile in ~/.aws/config") from None
+    except BotoCoreError as error:
+        raise UserError(f"{error}; correct that file") from None
     return region
 
 

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("aws_stub", "clock")
         ),
         ("ExpiredTokenException", "the AWS credentials have expired; get new ones"),
         ("UnrecognizedClientException", "AWS does not accept the credentials"),
+        ("OptInRequired", "enable the service and the region in the account"),
         ("ResourceLimitExceeded", "request a quota increase in Service Quotas, or use another --instance-type"),
         ("ValidationException", "correct that setting"),
     ],

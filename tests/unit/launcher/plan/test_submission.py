@@ -76,6 +76,14 @@ def test_the_role_is_in_the_partition_of_the_region(plan, region, partition):
     assert_one_sentence(plan(f"--region={region}", image=image, role=role.format(other)), 2, sentence)
 
 
+def test_a_configuration_that_cannot_be_parsed_is_named(plan, monkeypatch, tmp_path):
+    file = tmp_path / "config"
+    file.write_text("[default\nregion = eu-west-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    result = plan(image="registry.example.com/name:v1")
+    assert_one_sentence(result, 2, f"Unable to parse config file: {file}; correct that file")
+
+
 def test_the_longest_wait_for_spot_instances_is_28_days(plan):
     stop = json.loads(plan("--spot", "--max-run=2419200")[1])["StoppingCondition"]
     assert stop == {"MaxRuntimeInSeconds": 2419200, "MaxWaitTimeInSeconds": 2419200}
