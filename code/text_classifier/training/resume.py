@@ -227,7 +227,9 @@ class Saver:
     def _require_same_job(self, state: Mapping[str, Any]) -> None:
         """Raise SettingsError if a checkpoint with this state is from a job whose result would differ."""
         origin = state.get("origin")
-        for name, value in self._origin.items() if isinstance(origin, dict) else ():
+        if not isinstance(origin, dict):
+            return
+        for name, value in self._origin.items():
             previous = origin.get(name, DEFAULTS.get(name))  # older checkpoints lack new settings
             if previous != value:
                 raise SettingsError(
