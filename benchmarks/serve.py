@@ -28,7 +28,7 @@ if not __package__:  # run as a script: put the repository on the path instead o
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks import ROOT, corpus, weights
-from benchmarks.servers import Server, kinds
+from benchmarks.servers import NAMES, Server, kinds
 
 DEMO = ROOT / "build" / "demo"
 WARM_UP = 16
@@ -92,7 +92,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--texts", type=int, default=1, help="texts per request")
     parser.add_argument("--load", type=float, default=0.0, help="open loop, at this share of the closed loop's rate")
-    parser.add_argument("--servers", nargs="+", choices=list(kinds(128)), help="(default: all)")
+    parser.add_argument("--servers", nargs="+", choices=NAMES, help="(default: all)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=128, help="maximum sequence length")

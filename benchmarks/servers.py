@@ -33,6 +33,8 @@ from benchmarks import ROOT
 TOOLKIT = ROOT / "build" / "serving" / "packages"
 INFINITY = ROOT / "build" / "bench" / "infinity"
 
+NAMES = ("ours", "toolkit", "pipeline", "pipeline, batches of 32", "infinity")
+
 HANDLER = "sagemaker_huggingface_inference_toolkit.handler_service"
 
 #: Classifies the "inputs" of a request.

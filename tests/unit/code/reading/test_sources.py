@@ -55,7 +55,7 @@ def test_files_without_bytes_and_parts_without_rows_are_passed_over(channel: Wri
     channel("part-1.csv", "text,label\n")
     channel("part-2.csv", "\n\n")
     read = data(channel("part-0.csv", TABLE))
-    assert read.report["notes"] == [
+    assert [note for note in read.report["notes"] if note.startswith("WARNING")] == [
         "WARNING: train has files that hold no rows and are passed over: empty.csv (empty)",
         "WARNING: train has files without rows: train/part-1.csv, train/part-2.csv",
     ]
