@@ -200,7 +200,7 @@ def test_a_stop_ends_a_script_that_does_not_handle_it(script_job: Script) -> Non
         ({"mine.py": "import os; os._exit(7)"}, "Your script: mine.py ended with exit code 7; look at the end of the"),
         (
             {"mine.py": "import os; os.kill(os.getpid(), 9)"},
-            "The platform: the host ran out of memory, so mine.py was killed; use an instance with more memory",
+            "The platform: the host ran out of memory, so mine.py was killed; use an instance with more than ",
         ),
         (
             {"mine.py": "import os; os.kill(os.getpid(), 11)"},
