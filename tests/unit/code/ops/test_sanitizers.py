@@ -15,7 +15,7 @@ from support.sanitizers import libraries
 
 #: In the tests' image, where there is no compiler.
 READY = Path("/opt/test-tools/sanitized")
-SECONDS = os.environ.get("FUZZ_SECONDS", "20")
+SECONDS = os.environ.get("FUZZ_SECONDS", "10")
 
 
 @pytest.fixture(scope="module")
