@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from text_classifier.contract.schema import FILES, UNDEFINED, Scores
+from text_classifier.contract import schema
+from text_classifier.contract.schema import UNDEFINED, Scores
+from text_classifier.contract.tables import LABEL_ISSUES, LabelIssue, Prediction
+
+FILES: Mapping[str, Any] = {
+    schema.METRICS: schema.Metrics,
+    "metrics by name": Scores,
+    schema.MANIFEST: schema.Manifest,
+    schema.DATA_REPORT: schema.DataReport,
+    "predictions_*.csv and the output of predict": Prediction,
+    LABEL_ISSUES: LabelIssue,
+}
 
 
 def tables() -> dict[str, list[tuple[str, str, str]]]:

@@ -282,33 +282,34 @@ def test_a_job_learns_and_goes_on_from_its_checkpoint(job: Job) -> None:
     assert metrics["accuracy"] > 0.9
 
 
-def test_memory_that_is_too_small_for_the_model_is_said(job: Job) -> None:
-    """Another process's share of the GPU leaves too little for the optimizer of a model of this width."""
+def train_with_little_memory(
+    job: Job, gigabytes: int, *, width: int, heads: int, layers: int, **options: object
+) -> subprocess.CompletedProcess[str]:
+    """Train a BERT of this shape with random weights, while another process leaves so much memory of the GPU."""
     folder = job.base / "input" / "data" / "model"
-    config = AutoConfig.from_pretrained(folder, hidden_size=2048, intermediate_size=8192, num_hidden_layers=8)
-    config.num_attention_heads = 32
+    config = AutoConfig.from_pretrained(
+        folder, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, num_attention_heads=heads
+    )
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     free, _ = torch.cuda.mem_get_info()
-    ballast = torch.empty(free - (5 << 30), dtype=torch.uint8, device=GPU)
-    done = train(job, epochs=1, train_batch_size=512, max_sequence_length=32)
+    ballast = torch.empty(free - (gigabytes << 30), dtype=torch.uint8, device=GPU)
+    done = train(job, train_batch_size=512, **options)
     del ballast
     torch.cuda.empty_cache()
+    return done
+
+
+def test_memory_that_is_too_small_for_the_model_is_said(job: Job) -> None:
+    """Too little is left for the optimizer."""
+    done = train_with_little_memory(job, 5, width=2048, heads=32, layers=8, epochs=1, max_sequence_length=32)
     assert done.returncode != 0
     assert "the GPU ran out of memory with train_batch_size=512" in done.stdout + done.stderr
 
 
 def test_a_job_goes_on_with_micro_batches_when_memory_runs_out(job: Job) -> None:
-    """Another process's share of the GPU leaves room for the model, and not for 512 rows of 128 tokens at once."""
+    """There is room for the model, and not for 512 rows of 128 tokens at once."""
     words = " ".join(text for text, _ in easy_rows(20))
     job.write("train", "reviews.tsv", table((f"{text} {words}", label) for text, label in easy_rows(512)))
-    folder = job.base / "input" / "data" / "model"
-    config = AutoConfig.from_pretrained(folder, hidden_size=768, intermediate_size=3072, num_hidden_layers=12)
-    config.num_attention_heads = 12
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    free, _ = torch.cuda.mem_get_info()
-    ballast = torch.empty(free - (6 << 30), dtype=torch.uint8, device=GPU)
-    done = train(job, epochs=2, train_batch_size=512, max_sequence_length=128)
-    del ballast
-    torch.cuda.empty_cache()
+    done = train_with_little_memory(job, 6, width=768, heads=12, layers=12, epochs=2, max_sequence_length=128)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("GPU memory ran out: training batches of more than") == 1

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from text_classifier.contract import schema
 from text_classifier.contract.errors import listed
 from text_classifier.contract.schema import Metrics
+from text_classifier.contract.tables import csv_header
 from text_classifier.evaluation import calibration
 from text_classifier.evaluation import multi_label as measures
 from text_classifier.evaluation.intervals import MANY_CLASSES, Ranking
@@ -95,8 +95,8 @@ def answers(task: Task) -> Answers[Any]:
 def _header(classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
     """The columns of predictions with a probability for each class, or for the most probable ones of many."""
     if len(classes) > MANY_CLASSES:
-        return schema.csv_header((), has_ids=has_ids, has_labels=has_labels, ranks=RANKS)
-    return schema.csv_header(classes, has_ids=has_ids, has_labels=has_labels)
+        return csv_header((), has_ids=has_ids, has_labels=has_labels, ranks=RANKS)
+    return csv_header(classes, has_ids=has_ids, has_labels=has_labels)
 
 
 def _probabilities(values: np.ndarray, classes: Sequence[str]) -> list[str]:
@@ -224,7 +224,7 @@ class _RegressionAnswers(Answers[Regression]):
         return self.kind  # its output is no class
 
     def header(self, classes: Sequence[str], *, has_ids: bool, has_labels: bool) -> list[str]:
-        return schema.csv_header((), has_ids=has_ids, has_labels=has_labels)
+        return csv_header((), has_ids=has_ids, has_labels=has_labels)
 
     def cells(self, logits: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> Iterable[list[str]]:
         return [[self.label(value, classes)] for value in self.task.predict(logits)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from text_classifier.contract.schema import issue_header
+from text_classifier.contract.tables import issue_header
 from text_classifier.results.answers import answers
 from text_classifier.results.cells import inert
 from text_classifier.results.evaluated import Evaluated

@@ -22,6 +22,7 @@ from text_classifier.contract.schema import (
     Metrics,
     SplitMetrics,
 )
+from text_classifier.contract.tables import LABEL_ISSUES
 from text_classifier.evaluation.slices import by_slice
 from text_classifier.evaluation.temperature import Temperature
 from text_classifier.results import artifact, baselines, label_issues
@@ -86,7 +87,7 @@ class Results:
 
     def write_label_issues(self) -> None:
         """Write label_issues.csv."""
-        path = self.output / schema.LABEL_ISSUES
+        path = self.output / LABEL_ISSUES
         self.issues = label_issues.find(self.evaluated)
         label_issues.write(path, self.evaluated, self.issues, artifact.SURROGATES)
 

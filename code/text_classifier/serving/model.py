@@ -179,5 +179,5 @@ def _by_config(folder: Path) -> dict[str, Any]:
 def _positions(config: Any) -> int:
     """The longest text in tokens: in families like RoBERTa positions start after the padding token's."""
     positions = getattr(config, "max_position_embeddings", None) or LONGEST
-    starts_behind_padding = any(name in config.model_type for name in ("roberta", "camembert", "mpnet", "data2vec"))
-    return positions - (config.pad_token_id or 0) - 1 if starts_behind_padding else positions
+    starts_after_padding = any(name in config.model_type for name in ("roberta", "camembert", "mpnet", "data2vec"))
+    return positions - (config.pad_token_id or 0) - 1 if starts_after_padding else positions

@@ -21,7 +21,7 @@ class ServeSettings:
     """All settings, checked."""
 
     port: int = 8080
-    workers: int | None = None  #: processes; None: one per GPU, or per CORES_PER_WORKER cores
+    workers: int | None = None  #: processes; None: one per GPU, or per 8 CPUs
     max_megabytes: int = MOST_MEGABYTES  #: of a request
     batch_tokens: int | None = None  #: None: what a batch of about 100 ms computes
     max_wait_seconds: float = 30.0  #: a request that would wait longer is refused
@@ -44,9 +44,8 @@ def serve_settings(environment: Mapping[str, str]) -> ServeSettings:
 
     # SageMaker's own limit is 0 if it sends records one by one as it reads them, and may be any size then.
     payload = read("SAGEMAKER_MAX_PAYLOAD_IN_MB", _natural, 0, "a number of megabytes") or MOST_MEGABYTES
-    workers = read(
-        "SAGEMAKER_MODEL_SERVER_WORKERS", _positive, 0, "a number of processes"
-    )  # other servers' name for it
+    # The name that other servers have for it.
+    workers = read("SAGEMAKER_MODEL_SERVER_WORKERS", _positive, 0, "a number of processes")
     return ServeSettings(
         port=read("SAGEMAKER_BIND_TO_PORT", _port, 8080, "a port"),
         workers=read("SERVE_WORKERS", _positive, workers, "a number of processes") or None,
