@@ -58,8 +58,7 @@ def upload(s3: Any, channel: Channel, uri: str, *, owner: str | None, kms_key: s
     """
     bucket, prefix = urlsplit(uri).netloc, urlsplit(uri).path.lstrip("/")
     expected = {"ExpectedBucketOwner": owner} if owner else {}
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **expected)
-    existing = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+    existing = sizes(s3, bucket, prefix, **expected)
     missing = {
         prefix + name: file
         for name, file in channel.files.items()
@@ -138,6 +137,12 @@ def _size(s3: Any, uri: str) -> int | None:
         if client.status_of(error) == 404:
             return None
         raise
+
+
+def sizes(s3: Any, bucket: str, prefix: str, **expected: str) -> dict[str, int]:
+    """The objects whose keys begin with a prefix: bytes by key."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **expected)
+    return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
 
 
 def fetch(s3: Any, uri: str, file: Path, size: int) -> None:

@@ -31,8 +31,7 @@ class Downloaded:
 def names_below(s3: Any, uri: S3Uri) -> list[str]:
     """The keys of the objects whose keys begin with that of the URI. Raises Refused if there is none."""
     with client.one_sentence():
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=uri.bucket, Prefix=uri.key)
-        found = [entry["Key"] for page in pages for entry in page.get("Contents", []) if not entry["Key"].endswith("/")]
+        found = [key for key in storage.sizes(s3, uri.bucket, uri.key) if not key.endswith("/")]
     if not found:
         raise Refused(f"--data {uri} has no objects; correct the URI")
     return found
@@ -107,8 +106,7 @@ def download(s3: Any, transform: Transform, folder: Path) -> Downloaded:
     uri = S3Uri(*transform.output.removeprefix("s3://").split("/", 1))
     is_csv = transform.job["TransformOutput"]["Accept"] == CSV
     with client.one_sentence():
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=uri.bucket, Prefix=uri.key)
-        sizes = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+        sizes = storage.sizes(s3, uri.bucket, uri.key)
         files = {key: folder / key.removeprefix(uri.key) for key in sorted(sizes) if key.endswith(_SUFFIX)}
         for key, file in files.items():
             if ".." in file.relative_to(folder).parts:

@@ -1,6 +1,6 @@
 """Rows of a file in columns, as a process that reads hands them to the one that joins them.
 
-What depends on the rows before, the codes of labels and slices, is left to channel.py.
+What depends on the rows before, the codes of labels and slices, is left to assembly.py.
 """
 
 from __future__ import annotations
