@@ -57,6 +57,9 @@ class Encoder:
     head: Callable[[Tensor], Tensor]  #: first tokens [sequences, 1, width] to logits
 
 
+#: Tokens of a batch that is padded in small steps, outside training.
+SMALL = 256
+
 #: RoBERTa, and families that have its layers under another name.
 _ROBERTAS = ("roberta", "xlm-roberta", "camembert", "data2vec-text")
 
@@ -184,7 +187,8 @@ class PackedClassifier(nn.Module):
         positions = positions_of(ids, lengths, self.parts.first_position)
         sequences = Sequences.from_lengths(lengths)
         if self.pads_to_bucket:
-            padding = padding_lengths(len(ids), tokens.max_seqlen, 64 if self.training else 16)
+            is_small = not self.training and len(ids) <= SMALL
+            padding = padding_lengths(len(ids), tokens.max_seqlen, 16 if is_small else 64)
             ids, positions = (np.pad(values, (0, sum(padding))) for values in (ids, positions))
             sequences = Sequences.from_lengths(lengths, padding, tokens.max_seqlen)
         return {"ids": torch.from_numpy(ids), "positions": torch.from_numpy(positions), "sequences": sequences}
@@ -278,7 +282,7 @@ def padding_lengths(tokens: int, max_seqlen: int, smallest: int) -> list[int]:
     """Lengths of the sequences that pad a batch to a bucket size: at most `smallest` or a sixteenth more tokens.
 
     At least one, so that batches of one size have equally many sequences; none is longer than `max_seqlen`. A small
-    step suits the single texts of serving, a large one training, where each size may cost the memory of a CUDA graph.
+    step suits the single texts of serving. Each size costs memory: of a CUDA graph, or of oneDNN's compiled matmuls.
     """
     step = max(smallest, (1 << tokens.bit_length()) // 32)
     count = math.ceil((step - 1) / max(1, max_seqlen - 1))

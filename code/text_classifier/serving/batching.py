@@ -23,7 +23,7 @@ from text_classifier.serving.faults import Faults
 Row = Sequence[int]
 
 #: What a batch should take: short enough for the texts that come meanwhile, long enough for efficient matmuls.
-BATCH_SECONDS = 0.1
+BATCH_SECONDS = 0.03
 
 #: Tokens of a batch, at least, however slow the machine is.
 FEWEST_TOKENS = 256

@@ -23,7 +23,7 @@ class ServeSettings:
     port: int = 8080
     workers: int | None = None  #: processes; None: one per GPU, or per 8 CPUs
     max_megabytes: int = MOST_MEGABYTES  #: of a request
-    batch_tokens: int | None = None  #: None: what a batch of about 100 ms computes
+    batch_tokens: int | None = None  #: None: what a batch of about 30 ms computes
     max_wait_seconds: float = 30.0  #: a request that would wait longer is refused
     marks_bad_records: bool = False  #: instead of refusing the request
     top_k: int | None = 1  #: None: all

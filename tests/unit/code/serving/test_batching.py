@@ -194,7 +194,7 @@ def test_a_batch_that_hangs_makes_the_server_unhealthy(start: Start) -> None:
 def test_the_size_of_batches_follows_the_speed() -> None:
     batcher: Batcher[WordModel] = Batcher(WordModel)
     for _ in range(40):
-        batcher._measure(WordModel(), 1_000, 0.1)
+        batcher._measure(WordModel(), 1_000, batching.BATCH_SECONDS)
     assert batcher._most_tokens == pytest.approx(1_000, rel=0.01)
     batcher._measure(WordModel(), 10, 0.1)  # a small batch is slow for its tokens, and says nothing
     assert batcher._most_tokens == pytest.approx(1_000, rel=0.01)
@@ -202,7 +202,7 @@ def test_the_size_of_batches_follows_the_speed() -> None:
         batcher._measure(WordModel(), 1_000, 10.0)
     assert batcher._most_tokens == batching.FEWEST_TOKENS
     for _ in range(40):
-        batcher._measure(WordModel(), 1_000_000, 0.1)
+        batcher._measure(WordModel(), 1_000_000, batching.BATCH_SECONDS)
     assert batcher._most_tokens == WordModel.most_tokens
 
 
