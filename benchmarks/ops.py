@@ -10,13 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -43,25 +40,13 @@ def main() -> None:
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1"} | (ONLY_AVX2 if options.only_avx2 else {})  # before torch is imported
     sys.path.insert(0, str(ROOT / "code"))
-    report = {"about": about(options.commit), "operations": list(measure())}
+    from benchmarks import sidelights
+
+    about = sidelights.conditions(options.commit) | {"tokens": TOKENS}
+    report = {"about": about, "operations": list(measure())}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {options.output}")
-
-
-def about(commit: str) -> dict[str, Any]:
-    """The conditions of the run."""
-    from benchmarks import sidelights
-
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit,
-        "device": sidelights.device_name("cpu"),
-        "threads": sidelights.threads(),
-        "python": platform.python_version(),
-        "packages": f"torch {metadata.version('torch')}",
-        "tokens": TOKENS,
-    }
 
 
 def measure() -> Iterator[dict[str, Any]]:

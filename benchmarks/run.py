@@ -11,14 +11,11 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -172,16 +169,10 @@ def steps_for(device: str, tokens: int) -> int:
 
 
 def about(options: argparse.Namespace, source: Path | None, observer: Worker) -> dict[str, Any]:
-    """The conditions of the run: device, versions, model and rows."""
+    """The conditions of the run, with model and rows."""
     packages = ("torch", "transformers", "accelerate", "tokenizers")
-    installed = {package: metadata.version(package) for package in packages if importlib.util.find_spec(package)}
     return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": options.commit,
-        "device": observer.call(sidelights.device_name, options.device),
-        "threads": observer.call(sidelights.threads),
-        "python": platform.python_version(),
-        "packages": ", ".join(f"{package} {version}" for package, version in installed.items()),
+        **observer.call(sidelights.conditions, options.commit, options.device, packages),
         "model": f"random weights, {options.shape}" if options.shape else source_name(source),
         "rows": options.rows,
     }

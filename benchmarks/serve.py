@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import random
 import statistics
 import sys
@@ -27,7 +26,7 @@ from pathlib import Path
 if not __package__:  # run as a script: put the repository on the path instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import ROOT, corpus, weights
+from benchmarks import ROOT, corpus, sidelights, weights
 from benchmarks.servers import NAMES, Server, kinds
 
 DEMO = ROOT / "build" / "demo"
@@ -68,12 +67,15 @@ def main(words: Sequence[str]) -> int:
                     servers[each] = Server(each, kind, Path(name), options.tokens)
             results = measure(servers, texts, options)
             report = {
-                "commit": options.commit,
-                "processor": processor(),
-                "options": {name: getattr(options, name) for name in ("tokens", "rows", "shape", "seconds", "rounds")},
-                "start_seconds": {name: round(server.start_seconds, 2) for name, server in servers.items()},
-                "memory_mb": {name: round(server.memory_mb()) for name, server in servers.items()},
-                "results": [asdict(result) for result in results],
+                "about": sidelights.conditions(options.commit, packages=("torch", "transformers"))
+                | {"model": options.shape or "the demo's", "rows": options.rows, "tokens": options.tokens},
+                "serving": {
+                    "seconds": options.seconds,
+                    "rounds": options.rounds,
+                    "start_seconds": {name: round(server.start_seconds, 2) for name, server in servers.items()},
+                    "memory_mb": {name: round(server.memory_mb()) for name, server in servers.items()},
+                    "results": [asdict(result) for result in results],
+                },
             }
         finally:
             for server in servers.values():
@@ -81,7 +83,8 @@ def main(words: Sequence[str]) -> int:
                 server.process.wait()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"start to ready, s: {report['start_seconds']}; memory, MB: {report['memory_mb']}")
+    found = report["serving"]
+    print(f"start to ready, s: {found['start_seconds']}; memory, MB: {found['memory_mb']}")
     print(f"wrote {options.output}")
     return 0
 
@@ -109,13 +112,6 @@ def complete(model: Path, tokens: int) -> None:
     for file, values in (("tokenizer_config.json", {"model_max_length": tokens}), ("config.json", names)):
         path = model / file
         path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def processor() -> str:
-    """The processor's name and the CPUs that may be used."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown'}, {len(os.sched_getaffinity(0))} CPUs"
 
 
 def measure(servers: dict[str, Server], texts: Sequence[str], options: argparse.Namespace) -> list[Result]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import platform
 import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +50,19 @@ def has_gpu() -> bool:
 def threads() -> int:
     """Number of threads that torch uses."""
     return torch.get_num_threads()
+
+
+def conditions(commit: str, device: str = "cpu", packages: Sequence[str] = ("torch",)) -> dict[str, Any]:
+    """What a result depends on besides the model and the rows. `packages` that are not installed are left out."""
+    installed = {package: metadata.version(package) for package in packages if importlib.util.find_spec(package)}
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit,
+        "device": device_name(device),
+        "threads": threads(),
+        "python": platform.python_version(),
+        "packages": ", ".join(f"{package} {version}" for package, version in installed.items()),
+    }
 
 
 def device_name(device: str) -> str:

@@ -203,6 +203,8 @@ def benchmark_tables() -> str:
             lines.append(_parity(result["data"]))
         if "operations" in result:
             lines.append(_operations(result["operations"]))
+        if "serving" in result:
+            lines.append(_serving(result["serving"]))
         sections.append("\n\n".join(lines))
     return "\n\n".join(sections)
 
@@ -224,6 +226,24 @@ def _operations(measured: Sequence[Mapping[str, Any]]) -> str:
     header = ("torch takes as long, times", *(f"{dtype}, {call}" for dtype, call in columns))
     rows = [(", ".join(name), *(row.get(column, "") for column in columns)) for name, row in cells.items()]
     return markdown_table(header, rows)
+
+
+def _serving(found: Mapping[str, Any]) -> str:
+    """A row per server and load: the medians of the rounds."""
+    rows = []
+    for each in found["results"]:
+        requests = "1 text" if each["texts_per_request"] == 1 else f"{each['texts_per_request']:,} texts"
+        clients = f"{each['clients']} at a time" if not each["load"] else f"at random, {each['load']:.0%} of that rate"
+        figures = (f"{each[name]:,.1f}" for name in ("texts_per_second", "p50_ms", "p95_ms", "cpu_ms_per_text"))
+        rows.append((f"{requests}, {clients}", each["server"], *figures))
+    ends = ((name, f"{seconds:.1f}", str(found["memory_mb"][name])) for name, seconds in found["start_seconds"].items())
+    return "\n\n".join(
+        [
+            f"{found['rounds']} rounds of {found['seconds']:g} s:",
+            markdown_table(("requests", "server", "texts/s", "p50, ms", "p95, ms", "CPU-ms a text"), rows),
+            markdown_table(("server", "start to ready, s", "own memory at the end, MB"), ends),
+        ]
+    )
 
 
 def _sidelights(found: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ def test_all_servers_are_measured_with_the_same_requests(
     output = tmp_path / "serve.json"
     options = ["--clients", "1", "3", "--seconds", "0.2", "--rounds", "1", "--load", "0.5", f"--output={output}"]
     assert serve.main([*options, "--servers", *SERVERS]) == 0
-    report = json.loads(output.read_text())
+    report = json.loads(output.read_text())["serving"]
     assert [(row["server"], row["clients"], row["load"]) for row in report["results"]] == [
         (server, clients, load) for clients in (1, 3) for load in (0.0, 0.5) for server in SERVERS
     ]
