@@ -54,7 +54,8 @@ def main(words: Sequence[str]) -> int:
 
 
 def _end(sentence: str, code: int) -> int:
-    print(f"launch.py: {sentence}", file=sys.stderr)
+    """Print why the command ends; names of files that it quotes may have any characters."""
+    print("\n".join(map(printable, f"launch.py: {sentence}".split("\n"))), file=sys.stderr)
     return code
 
 
@@ -160,9 +161,10 @@ def plan(options: argparse.Namespace) -> int:
 
 def run_on_aws(options: argparse.Namespace) -> int:
     """All other commands. They use AWS, and only they import boto3."""
-    from launcher.aws import commands, endpoint_commands, transform_command
+    from launcher.aws import commands, endpoint_commands, transform_command, watch_commands
 
-    functions = {**commands.COMMANDS, **endpoint_commands.COMMANDS, **transform_command.COMMANDS}
+    modules = (commands, watch_commands, endpoint_commands, transform_command)
+    functions = {name: function for module in modules for name, function in module.COMMANDS.items()}
     return functions[options.command](options)
 
 

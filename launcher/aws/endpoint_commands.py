@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from launcher.aws import client, endpoints, scaling
+from launcher.aws import client, endpoints, jobs, scaling
 from launcher.aws import invoke as requests
-from launcher.aws.commands import confirm, messages_to_stderr, print_result, sagemaker_of
+from launcher.aws.console import confirm, messages_to_stderr, print_result
 from launcher.errors import COMPLETED, LostContact
 from launcher.plan import endpoint, submission
 from launcher.plan.endpoint import Deployment, Source
@@ -28,7 +28,7 @@ def deploy(options: argparse.Namespace) -> int:
         if options.plan:
             return _print_plan(deployment, options)
         confirm(deployment.summary(options.price), options)
-        sagemaker, name, region = sagemaker_of(options), deployment.name, deployment.region
+        sagemaker, name, region = jobs.sagemaker_of(options), deployment.name, deployment.region
         with StopSignals(Aborted), _report_detaching(name, region):
             is_new = endpoints.create(sagemaker, deployment)
             print(f"Endpoint {name} {'is being created' if is_new else 'already exists'}", flush=True)
@@ -66,7 +66,7 @@ def source_of(options: argparse.Namespace) -> tuple[Source, str | None]:
         if not place.key.endswith(".tar.gz"):
             raise UserError(f"{place} is not a model.tar.gz; give the URI of the archive")
         return Source(str(place), options.image, options.role), endpoint.name_for(place)
-    found = endpoints.source_of(sagemaker_of(options), options.model)
+    found = endpoints.source_of(jobs.sagemaker_of(options), options.model)
     given = {key: value for key in ("image", "role") if (value := getattr(options, key))}
     return dataclasses.replace(found, **given), options.model
 
@@ -142,7 +142,7 @@ def _texts(options: argparse.Namespace) -> list[str]:
 
 def undeploy(options: argparse.Namespace) -> int:
     """Delete an endpoint with its configuration and model."""
-    sagemaker, region = sagemaker_of(options), submission.region_of(options)
+    sagemaker, region = jobs.sagemaker_of(options), submission.region_of(options)
     print(f"Deleting endpoint {options.name} in {region}", flush=True)
     try:
         with StopSignals(Aborted):
@@ -163,7 +163,7 @@ def list_endpoints(options: argparse.Namespace) -> int:
     """List the endpoints that `deploy` created."""
     region = submission.region_of(options)
     with client.one_sentence():
-        found = endpoints.newest(sagemaker_of(options), region)
+        found = endpoints.newest(jobs.sagemaker_of(options), region)
     if options.json:
         print(json.dumps(found, indent=2))
         return COMPLETED

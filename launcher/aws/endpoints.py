@@ -177,6 +177,15 @@ def delete_model(sagemaker: Any, name: str) -> None:
     _delete(sagemaker, name, MODEL)
 
 
+def delete_own_model(sagemaker: Any, name: str) -> None:
+    """Delete a model if launch.py created it. Raises Refused."""
+    with client.one_sentence():
+        found = _description(sagemaker, name, MODEL)
+        is_own = found is not None and _is_ours(sagemaker, _arn(found, MODEL))
+    if is_own:
+        delete_model(sagemaker, name)
+
+
 def _delete(sagemaker: Any, name: str, kind: Kind) -> None:
     """Delete a resource; that it is gone already is no error. Raises Refused."""
     try:

@@ -1,11 +1,11 @@
-"""Follows a training job to its end: prints its stages and its log as they appear."""
+"""Follows a job to its end: prints its stages and its log as they appear."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,15 +19,13 @@ LOG_LAG_SECONDS = 5
 #: Give up when AWS has been unreachable for this long. Each call has its own retries besides.
 PATIENCE_SECONDS = 600
 
-#: Groups of logs in CloudWatch; each endpoint has one of its own.
-TRAINING_JOBS = "/aws/sagemaker/TrainingJobs"
+#: Each endpoint has a log group of its own below this one.
 ENDPOINTS = "/aws/sagemaker/Endpoints"
-TRANSFORM_JOBS = "/aws/sagemaker/TransformJobs"
 
 #: Lines of the log of what failed.
 _TAIL_LINES = 20
 
-#: What SageMaker appends to the name of a host in the name of a training job's log stream.
+#: What SageMaker appends to the name of a host in the name of a job's log stream.
 _STAMP = re.compile(r"-\d{10,13}")
 
 
@@ -37,7 +35,7 @@ class Log:
     Each call of `new_lines` yields the lines since the last call.
     """
 
-    def __init__(self, logs: Any, name: str, group: str = TRAINING_JOBS) -> None:
+    def __init__(self, logs: Any, name: str, group: str) -> None:
         self._logs = logs
         self._name = name
         self.group = group
@@ -86,17 +84,18 @@ def print_tail(log: Log) -> None:
         print(f"The log cannot be read: {client.explain(error)}", flush=True)
 
 
-def follow(sagemaker: Any, logs: Any, name: str) -> dict[str, Any]:
+def follow(sagemaker: Any, logs: Any, name: str, kind: jobs.Kind) -> dict[str, Any]:
     """Print the stages and the log of a job until it ends. Returns its description. Raises LostContact."""
-    log = Log(logs, name)
-    shown = 0
+    log = Log(logs, name, kind.log_group)
+    shown: list[str] = []
 
     def poll() -> dict[str, Any] | None:
-        nonlocal shown
-        job = sagemaker.describe_training_job(TrainingJobName=name)
-        shown = _print_stages(job, shown)
+        job = jobs.description(sagemaker, name, kind)
+        for stage in _new_stages(job, kind, shown):
+            print(f"--- {stage}", flush=True)
+            shown.append(stage)
         _print_log(log)
-        if job["TrainingJobStatus"] not in jobs.ENDED:
+        if job[kind.status] not in jobs.ENDED:
             return None
         time.sleep(LOG_LAG_SECONDS)
         _print_log(log)
@@ -122,12 +121,12 @@ def until_ended(poll: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
         time.sleep(POLL_SECONDS)
 
 
-def _print_stages(job: Mapping[str, Any], shown: int) -> int:
+def _new_stages(job: Mapping[str, Any], kind: jobs.Kind, shown: Sequence[str]) -> list[str]:
+    """The stages after those shown. Only a training job lists them; of another the present status is known."""
+    if kind is not jobs.TRAINING:
+        return [] if shown and shown[-1] == job[kind.status] else [job[kind.status]]
     stages = job.get("SecondaryStatusTransitions", [])
-    for stage in stages[shown:]:
-        message = stage.get("StatusMessage")
-        print(f"--- {stage['Status']}{f': {message}' if message else ''}", flush=True)
-    return len(stages)
+    return [": ".join(filter(None, (stage["Status"], stage.get("StatusMessage")))) for stage in stages[len(shown) :]]
 
 
 def _print_log(log: Log) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from launcher.aws import client
 from launcher.errors import LostContact, Refused
+from launcher.plan import submission
 from launcher.plan.prices import Price
 from launcher.plan.request import MAX_TUNING_NAME
 from text_classifier.contract.errors import UserError
@@ -46,9 +48,18 @@ class Kind:
     identity: Sequence[str]
     #: The flag that sets the name.
     flag: str = "--job-name"
+    #: The log group of a kind of job whose containers have one in common.
+    log_group: str = ""
 
 
-TRAINING = Kind("job", "training_job", "TrainingJobName", "TrainingJobStatus", _IDENTITY)
+TRAINING = Kind(
+    "job",
+    "training_job",
+    "TrainingJobName",
+    "TrainingJobStatus",
+    _IDENTITY,
+    log_group="/aws/sagemaker/TrainingJobs",
+)
 TUNING = Kind(
     "tuning job",
     "hyper_parameter_tuning_job",
@@ -77,7 +88,17 @@ TRANSFORM = Kind(
         "Environment",
     ),
     flag="--name",
+    log_group="/aws/sagemaker/TransformJobs",
 )
+
+#: In the order in which a name is looked for.
+KINDS = (TRAINING, TUNING, TRANSFORM)
+
+
+def sagemaker_of(options: argparse.Namespace) -> Any:
+    """A client for SageMaker in the region of the options. Raises Refused."""
+    with client.one_sentence():
+        return client.create("sagemaker", submission.region_of(options))
 
 
 def start(sagemaker: Any, request: Mapping[str, Any], kind: Kind = TRAINING) -> bool:
@@ -156,7 +177,7 @@ def _matches(existing: Any, requested: Any) -> bool:
     return existing == requested or not (existing or requested)
 
 
-def find(sagemaker: Any, name: str, kinds: Sequence[Kind] = (TRAINING, TUNING)) -> tuple[Kind, dict[str, Any]]:
+def find(sagemaker: Any, name: str, kinds: Sequence[Kind] = KINDS) -> tuple[Kind, dict[str, Any]]:
     """The kind and the description of the job with this name, of the first kind that has one. Raises Refused."""
     for kind in kinds:
         if kind is TUNING and len(name) > MAX_TUNING_NAME:
@@ -173,11 +194,19 @@ def find(sagemaker: Any, name: str, kinds: Sequence[Kind] = (TRAINING, TUNING)) 
 
 
 def describe(sagemaker: Any, name: str) -> dict[str, Any]:
-    """The description of a training job. Raises Refused, also for the name of a tuning job."""
+    """The description of a training job. Raises Refused, also for the name of another kind of job."""
     kind, job = find(sagemaker, name)
+    if kind is TRANSFORM:
+        scores = job["TransformOutput"]["S3OutputPath"]
+        raise Refused(f"{name} is a transform job, whose scores are in {scores}; give the name of a training job")
+    refuse_tuning(name, kind)
+    return job
+
+
+def refuse_tuning(name: str, kind: Kind) -> None:
+    """Raise Refused for a tuning job: its trials have what a training job has."""
     if kind is TUNING:
         raise Refused(f"{name} is a tuning job; give the name of one of its trials, see `launch.py status {name}`")
-    return job
 
 
 def stop(sagemaker: Any, name: str, kind: Kind = TRAINING) -> None:
@@ -200,9 +229,10 @@ def is_missing(error: Exception) -> bool:
 
 
 def newest(sagemaker: Any, base_name: str, limit: int) -> list[dict[str, Any]]:
-    """The newest training and tuning jobs whose name contains `base_name`."""
+    """The newest jobs of all kinds whose name contains `base_name`."""
     found = []
-    for kind, end in ((TRAINING, "TrainingEndTime"), (TUNING, "HyperParameterTuningEndTime")):
+    ends = {TRAINING: "TrainingEndTime", TUNING: "HyperParameterTuningEndTime", TRANSFORM: "TransformEndTime"}
+    for kind, end in ends.items():
         pages = sagemaker.get_paginator(f"list_{kind.operation}s").paginate(
             NameContains=base_name,
             SortBy="CreationTime",

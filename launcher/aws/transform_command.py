@@ -8,11 +8,11 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
-from launcher.aws import client, transforms
-from launcher.aws.commands import confirm, messages_to_stderr, print_result, sagemaker_of
+from launcher.aws import client, jobs, transforms
+from launcher.aws.console import confirm, messages_to_stderr, print_result
 from launcher.aws.endpoint_commands import source_of
+from launcher.aws.watch_commands import until_completed
 from launcher.errors import COMPLETED, LostContact
 from launcher.plan import checks, request, submission
 from launcher.plan import transform as plan
@@ -37,10 +37,9 @@ def transform(options: argparse.Namespace) -> int:
         with StopSignals(Aborted), _report_detaching(name, region):
             if channel:
                 transforms.upload(client.create("s3", region), channel, _uploaded(source, channel), options.kms_key)
-            is_new = transforms.start(sagemaker_of(options), wanted)
+            is_new = transforms.start(jobs.sagemaker_of(options), wanted)
             print(f"Transform job {name} {'started' if is_new else 'was already started'}", flush=True)
-            transforms.wait(sagemaker_of(options), client.create("logs", region), name)
-            result: dict[str, Any] = {"transform": name, "status": "Completed", "scores": wanted.output}
+            result = until_completed(name, region, options, jobs.TRANSFORM)
             if options.download:
                 found = transforms.download(client.create("s3", region), wanted, options.download)
                 result |= {"folder": str(options.download), "files": len(found.files)}

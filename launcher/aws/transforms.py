@@ -1,17 +1,18 @@
-"""Batch transform jobs on SageMaker: upload the data, start exactly once, wait, and download the scores."""
+"""Batch transform jobs on SageMaker: upload the data, start exactly once, sum up, and download the scores."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.aws import client, endpoints, follow, jobs, storage
-from launcher.errors import JobFailed, Refused
+from launcher.aws import client, endpoints, jobs, storage
+from launcher.errors import Refused
 from launcher.plan.channels import Channel
+from launcher.plan.prices import Price
 from launcher.plan.s3 import S3Uri
 from launcher.plan.transform import CSV, Transform
 
@@ -71,34 +72,42 @@ def _adding(reason: Refused) -> Iterator[None]:
         raise Refused(f"{reason}; {rest}") from None
 
 
-def wait(sagemaker: Any, logs: Any, name: str) -> dict[str, Any]:
-    """Print each status of the job until it has ended, and delete its model. Returns its description.
-
-    Raises JobFailed, after printing the end of its log, or LostContact.
-    """
-    shown = None
-
-    def poll() -> dict[str, Any] | None:
-        nonlocal shown
-        found = jobs.description(sagemaker, name, jobs.TRANSFORM)
-        status = found["TransformJobStatus"]
-        if status != shown:
-            print(f"--- {status}", flush=True)
-        shown = status
-        return found if status in jobs.ENDED else None
-
-    job = follow.until_ended(poll)
+def delete_model_of(sagemaker: Any, job: Mapping[str, Any]) -> None:
+    """Delete the model that `start` created for the job; one that cannot be deleted costs nothing, and is named."""
+    name = job["TransformJobName"]
+    if job["ModelName"] != name:
+        return
     try:
-        endpoints.delete_model(sagemaker, name)
-    except Refused as error:  # it costs nothing
+        endpoints.delete_own_model(sagemaker, name)
+    except Refused as error:
         print(f"WARNING: {error}; `launch.py undeploy {name}` deletes it", file=sys.stderr)
-    if job["TransformJobStatus"] != "Completed":
-        follow.print_tail(follow.Log(logs, name, follow.TRANSFORM_JOBS))
-        reason = job.get("FailureReason", "AWS gives no reason").rstrip(".")
-        raise JobFailed(
-            f"transform job {name} is {job['TransformJobStatus']}. {reason}; to try again, give another --name"
-        )
-    return job
+
+
+def summary(job: Mapping[str, Any], price: Price | None) -> dict[str, Any]:
+    """The state of a transform job as data, without empty values. Times are ISO 8601.
+
+    AWS bills each instance from the start to the end.
+    Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTransformJob.html
+    """
+    resources = job["TransformResources"]
+    started, ended = job.get("TransformStartTime"), job.get("TransformEndTime")
+    seconds = round((ended - started).total_seconds()) if started and ended else None
+    values = {
+        "transform": job["TransformJobName"],
+        "status": job["TransformJobStatus"],
+        "reason": job.get("FailureReason"),
+        "created": jobs.iso_time(job.get("CreationTime")),
+        "started": jobs.iso_time(started),
+        "ended": jobs.iso_time(ended),
+        "instances": f"{resources['InstanceCount']} {resources['InstanceType']}",
+        "billable_seconds": seconds,
+        "cost": None if price is None or seconds is None else price.cost(seconds, resources["InstanceCount"]),
+        "price": None if price is None or seconds is None else f"{price.per_hour:g} per hour ({price.source})",
+        "model": job["ModelName"],
+        "data": job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"],
+        "scores": job["TransformOutput"]["S3OutputPath"],
+    }
+    return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 def download(s3: Any, transform: Transform, folder: Path) -> Downloaded:

@@ -13,28 +13,20 @@ from launcher.plan.prices import Price
 _CONCURRENT_REQUESTS = 8
 
 
-def watch(sagemaker: Any, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Print the trials' changes of state until the tuning job ends. Returns its and their descriptions.
-
-    Raises LostContact.
-    """
+def watch(sagemaker: Any, name: str) -> dict[str, Any]:
+    """Print the trials' changes of state until the tuning job ends. Returns its description. Raises LostContact."""
     shown: dict[str, str] = {}
-    trials: list[dict[str, Any]] = []
 
     def poll() -> dict[str, Any] | None:
         job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        found = summaries(sagemaker, name)
-        for trial in found:
+        for trial in summaries(sagemaker, name):
             state = _state(trial)
             if shown.get(trial["TrainingJobName"]) != state:
                 print(f"--- {trial['TrainingJobName']}: {state}", flush=True)
                 shown[trial["TrainingJobName"]] = state
-        if job["HyperParameterTuningJobStatus"] not in jobs.ENDED:
-            return None
-        trials[:] = with_bills(sagemaker, found)
-        return job
+        return job if job["HyperParameterTuningJobStatus"] in jobs.ENDED else None
 
-    return follow.until_ended(poll), trials
+    return follow.until_ended(poll)
 
 
 def summaries(sagemaker: Any, name: str) -> list[dict[str, Any]]:

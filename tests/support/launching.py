@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 import launch
 from launcher import ROOT
-from launcher.aws import commands, follow
+from launcher.aws import follow
 from support import sagemaker_stub
 from support.fake_clock import Clock
 
@@ -37,7 +37,6 @@ def clock(monkeypatch):
     """A fake clock for the commands, and boto3's retries without pauses."""
     clock = Clock()
     monkeypatch.setattr(follow, "time", clock)
-    monkeypatch.setattr(commands, "time", clock)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
     return clock
 

@@ -248,12 +248,24 @@ class Stub:
         found = self.transform_jobs[TransformJobName]
         statuses = found["statuses"]
         status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
-        reason = {"FailureReason": self.failure_reason} if status == "Failed" else {}
+        more: dict[str, Any] = {"FailureReason": self.failure_reason} if status == "Failed" else {}
+        more["TransformStartTime"] = 1795377800
+        if status not in ("InProgress", "Stopping"):
+            more["TransformEndTime"] = 1795378160
         return {
             **{key: value for key, value in found.items() if key != "statuses"},
             "TransformJobStatus": status,
-            **reason,
+            **more,
         }
+
+    def _ListTransformJobs(self, NameContains: str, MaxResults: int = 100, **request: Any) -> dict[str, Any]:
+        names = ("TransformJobName", "TransformJobArn", "CreationTime")
+        found = [
+            {name: job[name] for name in names} | {"TransformJobStatus": job["statuses"][0]}
+            for name, job in self.transform_jobs.items()
+            if NameContains in name
+        ]
+        return {"TransformJobSummaries": found[::-1][:MaxResults]}
 
     def _StopTransformJob(self, TransformJobName: str) -> dict[str, Any]:
         job = self._DescribeTransformJob(TransformJobName)

@@ -9,6 +9,8 @@ from support.launching import JOB, assert_one_sentence
 
 pytestmark = pytest.mark.usefixtures("aws_stub", "clock")
 
+WHOSE = f"Log of job {JOB} (/aws/sagemaker/TrainingJobs)\n"
+
 
 def test_the_log_is_followed_while_the_job_runs(train, aws_stub, clock):
     aws_stub.describe_hook = lambda job: None
@@ -49,7 +51,7 @@ def test_a_long_outage_is_waited_for_up_to_a_limit(train, aws_stub, clock, monke
 def test_logs_prints_all_hosts_and_all_pages(command, aws_stub, job):
     aws_stub.log(JOB, "a", "b", "c")
     aws_stub.log(JOB, "d", host="algo-2")
-    assert command("logs", JOB) == (0, "algo-1 | a\nalgo-1 | b\nalgo-1 | c\nalgo-2 | d\n", "")
+    assert command("logs", JOB) == (0, "algo-1 | a\nalgo-1 | b\nalgo-1 | c\nalgo-2 | d\n", WHOSE)
 
 
 def test_logs_can_be_followed_and_cut_short(command, aws_stub, job, clock, monkeypatch):
@@ -59,4 +61,4 @@ def test_logs_can_be_followed_and_cut_short(command, aws_stub, job, clock, monke
 
 
 def test_logs_of_a_job_that_has_none_yet(command, job):
-    assert command("logs", JOB) == (0, "", "")
+    assert command("logs", JOB) == (0, "", WHOSE)

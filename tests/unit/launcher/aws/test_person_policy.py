@@ -99,8 +99,7 @@ def stub(monkeypatch, tmp_path):
         "SERVICE_QUOTAS", "ECR",
     ) as running:  # fmt: skip
         monkeypatch.setattr(doctor, "_local_mode", lambda: iter(()))
-        for module in (follow, commands):
-            monkeypatch.setattr(module, "time", type("NoTime", (), {"sleep": lambda s: None, "monotonic": lambda: 0}))
+        monkeypatch.setattr(follow, "time", type("NoTime", (), {"sleep": lambda s: None, "monotonic": lambda: 0}))
         running.images[DIGEST] = {"mediaType": manifest.DOCKER_V2, "architecture": "amd64"}
         running.quotas["ml.g5.xlarge for training job usage"] = 2
         yield running
@@ -185,6 +184,8 @@ def live(stub, monkeypatch, tmp_path, outputs):
     stub.transform_statuses = ["Failed"]
     assert launch.main([*transform, "--name=scores-2"]) == 1
     assert launch.main(["stop", "scores-1"]) == 3  # refused: it has ended
+    for command in ("status", "logs", "attach"):
+        assert launch.main([command, "scores-1"]) == 0
 
     monkeypatch.delenv("AWS_ENDPOINT_URL_ECR")  # moto's ECR from here on
     for repository in (REPOSITORY, "another"):

@@ -59,7 +59,7 @@ def test_a_file_is_classified_and_downloaded_and_no_model_is_left(transform, aws
     assert aws_stub.hosting["Model"] == {}
     assert "--- InProgress\n--- Completed\n" in out
     assert (tmp_path / "scores" / "new.csv.out").read_bytes().endswith(b"ERROR\n")
-    assert "lines      3\nerrors     1\n" in out
+    assert "lines             3\nerrors            1\n" in out
 
 
 def test_the_same_command_again_finds_the_job(transform, aws_stub):
@@ -114,16 +114,17 @@ def test_a_plan_has_the_requests_and_the_price_and_creates_nothing(transform, aw
     }
 
 
-def test_what_failed_is_explained_by_the_end_of_its_log(transform, aws_stub):
+def test_a_failed_job_shows_its_log_and_its_reason(transform, aws_stub):
     aws_stub.transform_statuses = ["InProgress", "Failed"]
     aws_stub.failure_reason = "ClientError: See job logs for more information."
     aws_stub.log("scores-1", *(f"line {number}" for number in range(30)))
     code, out, err = transform()
     assert code == launch.FAILED
-    assert [line for line in out.splitlines() if line.startswith("line")] == [f"line {n}" for n in range(10, 30)]
+    assert [line for line in out.splitlines() if line.startswith("line")] == [f"line {n}" for n in range(30)]
+    assert "reason            ClientError: See job logs" in out
     assert err == (
-        "launch.py: transform job scores-1 is Failed. ClientError: See job logs for more information; to try again, "
-        "give another --name\n"
+        "launch.py: transform job scores-1 ended with status Failed. ClientError: See job logs for more information; "
+        "to try again, give another --name\n"
     )
     assert aws_stub.hosting["Model"] == {}
 
@@ -151,6 +152,7 @@ def test_an_interrupt_says_how_to_go_on_and_stop_stops_it(transform, command, aw
     assert f"the same command with --name=scores-1 goes on, `launch.py stop scores-1 --region {REGION}` stops it" in err
     code, out, _ = command("stop", "scores-1")
     assert code == 0 and "Transform job scores-1 is Stopped" in out
+    assert aws_stub.hosting["Model"] == {}
     assert_one_sentence(command("stop", "scores-1"), launch.REFUSED, "cannot be stopped: it is already Stopped")
 
 
@@ -179,6 +181,90 @@ def test_files_that_are_there_are_kept(transform, tmp_path):
     result = transform(f"--download={tmp_path / 'scores'}")
     assert_one_sentence(result, launch.REFUSED, "new.csv.out exists with other content; give another folder")
     assert (tmp_path / "scores" / "new.csv.out").read_text() == "mine"
+
+
+def test_status_says_what_the_job_cost(transform, command, aws_stub):
+    transform("--count=2")
+    code, out, err = command("status", "scores-1", "--price=1.5")
+    assert (code, err) == (0, "")
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert lines["transform"] == "scores-1" and lines["status"] == "Completed"
+    assert lines["instances"] == "2 ml.c5.xlarge"
+    assert (lines["billable_seconds"], lines["cost"]) == ("360", "0.3")
+    assert lines["scores"] == f"s3://{BUCKET}/transform/scores-1/"
+    aws_stub.transform_jobs["scores-1"]["statuses"] = ["InProgress"]
+    running = json.loads(command("status", "scores-1", "--json")[1])
+    assert running["status"] == "InProgress" and "started" in running
+    assert not {"ended", "cost", "billable_seconds"} & running.keys()
+    aws_stub.transform_jobs["scores-1"]["statuses"] = ["Failed"]
+    assert json.loads(command("status", "scores-1", "--json")[1])["reason"] == aws_stub.failure_reason
+
+
+def test_attach_follows_a_transform_job_and_deletes_its_model(transform, command, aws_stub, clock):
+    aws_stub.transform_statuses = ["InProgress"]
+    clock.plan = [(clock.now + 10, lambda: signal.raise_signal(signal.SIGINT))]
+    assert transform()[0] == 130
+    assert list(aws_stub.hosting["Model"]) == ["scores-1"]
+
+    def end():
+        aws_stub.log("scores-1", "a late line", host="i-0123")
+        aws_stub.transform_jobs["scores-1"]["statuses"] = ["Completed"]
+
+    clock.plan = [(clock.now + 10, end)]
+    code, out, err = command("attach", "scores-1")
+    assert (code, err) == (0, "")
+    assert out.startswith("--- InProgress\n--- Completed\na late line\n")
+    last = f"Transform job scores-1 completed; its scores are in s3://{BUCKET}/transform/scores-1/"
+    assert out.splitlines()[-1] == last
+    assert aws_stub.hosting["Model"] == {}
+
+
+def test_attach_keeps_the_model_of_another_program(command, aws_stub, clock):
+    for name in ("theirs", "shared"):
+        aws_stub.answer("CreateModel", {"ModelName": name, "PrimaryContainer": {}})
+    for name, model in (("theirs", "theirs"), ("other", "shared")):
+        aws_stub.answer(
+            "CreateTransformJob",
+            {
+                "TransformJobName": name,
+                "ModelName": model,
+                "TransformInput": {"DataSource": {"S3DataSource": {"S3Uri": "s3://b/in/"}}},
+                "TransformOutput": {"S3OutputPath": "s3://b/out/"},
+                "TransformResources": {"InstanceType": "ml.c5.xlarge", "InstanceCount": 1},
+            },
+        )
+        assert command("attach", name)[0] == 0
+    assert list(aws_stub.hosting["Model"]) == ["theirs", "shared"]
+
+
+def test_logs_says_whose_log_it_prints(transform, command, aws_stub, clock):
+    aws_stub.transform_statuses = ["InProgress"]
+    aws_stub.log("scores-1", "a", host="i-0123")
+    clock.plan = [(clock.now + 10, lambda: signal.raise_signal(signal.SIGINT))]
+    transform()
+    whose = "Log of transform job scores-1 (/aws/sagemaker/TransformJobs)\n"
+    assert command("logs", "scores-1") == (0, "a\n", whose)
+    clock.plan = [(clock.now + 10, lambda: aws_stub.transform_jobs["scores-1"].update(statuses=["Completed"]))]
+    assert command("logs", "scores-1", "--follow") == (0, "--- InProgress\na\n--- Completed\n", whose)
+
+
+def test_list_has_transform_jobs_among_the_others(transform, command):
+    transform(name=f"{JOB}-scores")
+    out = command("list", "--base-job-name=reviews")[1]
+    assert [line.split("  ")[-2:] for line in out.splitlines() if "scores" in line] == [
+        [f"{JOB}-scores", "(transform job)"]
+    ]
+    [found] = json.loads(command("list", "--base-job-name=scores", "--json")[1])
+    assert (found["job"], found["kind"]) == (f"{JOB}-scores", "transform_job")
+
+
+def test_what_needs_a_training_job_says_so(transform, command):
+    transform()
+    for words in (("download", "scores-1"), ("deploy", "scores-1", "--name=x")):
+        assert_one_sentence(
+            command(*words), launch.REFUSED,
+            f"scores-1 is a transform job, whose scores are in s3://{BUCKET}/transform/scores-1/",
+        )  # fmt: skip
 
 
 FILES = {

@@ -90,6 +90,15 @@ def test_required_arguments_are_checked(plan, argument, value, sentence):
     assert err.count("\n") == 1
 
 
+def test_names_of_files_reach_the_terminal_without_control_characters(plan, tmp_path):
+    folder = tmp_path / "a\x1b[31m\nb"
+    folder.mkdir()
+    code, _, err = plan(data=folder)
+    assert code == launch.WRONG_USE
+    assert err.startswith(f"launch.py: --data {tmp_path}/a\\x1b[31m\nb contains no files with rows")
+    assert "\x1b" not in err
+
+
 def test_empty_file_and_empty_folder_are_refused(plan, tmp_path):
     folder = tmp_path / "rows"
     folder.mkdir()
