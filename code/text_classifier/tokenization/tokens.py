@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import IO
 
 import numpy as np
@@ -15,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from text_classifier.contract.errors import SettingsError, printable
 from text_classifier.runtime.cpus import usable_cpus
+from text_classifier.tokenization.chunks import Chunk, abandon, first_result, regular_expressions
 from text_classifier.tokenization.prefix import Encode, Encoded, encoded, prefix_encoder
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
@@ -60,7 +60,7 @@ def tokenize(
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     row = truncated = 0
     with file or tempfile.TemporaryFile() as file:  # the mapping outlives the closed file
-        for chunk in _in_order(encode, texts):
+        for chunk in _in_order(encode, texts, regular_expressions(tokenizer)):
             file.write(chunk.ids.data)
             offsets[row + 1 : row + 1 + len(chunk.counts)] = chunk.counts
             row += len(chunk.counts)
@@ -79,24 +79,30 @@ def encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
     )
 
 
-def _in_order(encode: Encode, texts: Sequence[str]) -> Iterator[Encoded]:
+def _in_order(encode: Encode, texts: Sequence[str], patterns: Sequence[str]) -> Iterator[Encoded]:
     """Encode chunks in parallel, one per CPU; yields their results in order."""
-    workers = max(2, usable_cpus())
-    with ThreadPoolExecutor(workers) as pool:
-        chunks: deque[Future[Encoded]] = deque()
+    workers, chunks = max(2, usable_cpus()), deque[Chunk]()
+    try:
         for start in range(0, len(texts), CHUNK):
             if len(chunks) == workers:
-                yield chunks.popleft().result()
-            chunks.append(pool.submit(_encode_slice, encode, texts, start))
+                yield first_result(chunks, patterns)
+                chunks.popleft()
+            chunks.append(Chunk(partial(_slice, texts, start), partial(_encode, encode)))
         while chunks:
-            yield chunks.popleft().result()
+            yield first_result(chunks, patterns)
+            chunks.popleft()
+    finally:
+        abandon(chunks)
 
 
-def _encode_slice(encode: Encode, texts: Sequence[str], start: int) -> Encoded:
+def _slice(texts: Sequence[str], start: int) -> list[str]:
+    return list(texts[start : start + CHUNK])
+
+
+def _encode(encode: Encode, texts: list[str]) -> Encoded:
     """Raises SettingsError for whatever the model's tokenizer raises on a text."""
-    chunk = list(texts[start : start + CHUNK])
     try:
-        return encode(chunk)
+        return encode(texts)
     except MemoryError:
         raise
     except BaseException as error:
