@@ -13,15 +13,17 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 import check
 from text_classifier.contract import redaction
 from text_classifier.contract.parsing import from_arguments
 from text_classifier.modeling import hub
 from text_classifier.preparation.rows import prepare_rows
+from text_classifier.runtime.cpus import thread_variables
 from text_classifier.runtime.folders import PREPARED, JobFolders, job_folders
 from text_classifier.runtime.owner import new_folder
 
@@ -40,12 +42,27 @@ def _train(folders: JobFolders, arguments: list[str]) -> None:
     if PREPARED in os.environ:
         import_job().run(folders, settings, Path(os.environ[PREPARED]), tokenizes=False)
         return
-    own = new_folder("prepared-")  # without the hook, this process prepares its data itself
+    own = _own_folder()  # without the hook, this process prepares its data itself
     try:
         prepare_rows(folders, settings, own)
         import_job().run(folders, settings, own, tokenizes=True)
     finally:
         shutil.rmtree(own, ignore_errors=True)
+
+
+def _own_folder() -> Path:
+    """A temporary folder, which SIGTERM removes while it ends the process; StopSignal replaces this handler."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    folder = new_folder("prepared-")
+
+    def end(number: int, frame: FrameType | None) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    return folder
 
 
 def import_job() -> ModuleType:
@@ -65,4 +82,5 @@ def import_job() -> ModuleType:
 
 if __name__ == "__main__":
     redaction.install()
+    os.environ |= thread_variables() | os.environ  # read when torch is imported; those of the user and of hook.py win
     sys.exit(main(sys.argv[1:]))

@@ -13,13 +13,13 @@ from text_classifier.contract.limits import process_limit
 
 
 def thread_variables(processes: int = 1) -> dict[str, str]:
-    """The environment variables of OpenMP for each of several processes that share this host.
+    """The environment variables of OpenMP and of the tokenizers library for each of several processes on this host.
 
-    A single process without a quota has torch's own default, all physical cores.
+    A single process without a quota has torch's own default, all physical cores. Tokenizers use all logical CPUs.
     """
     cores = physical_cores(Path("/proc/cpuinfo").read_text(), os.sched_getaffinity(0))
     usable = min(cores, usable_cpus())
-    variables = {}
+    variables = {"RAYON_NUM_THREADS": str(max(1, usable_cpus() // processes))}
     if processes > 1 or usable < cores:
         variables["OMP_NUM_THREADS"] = str(max(1, usable // processes))
     # A thread that waits for another spins only for microseconds before it sleeps. Training MiniLM on two cores, in

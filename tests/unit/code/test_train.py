@@ -216,6 +216,19 @@ def test_a_stop_signal_saves_the_model_and_says_so(ready_job: Job) -> None:
     assert "(stopped after step" in log
 
 
+def test_a_stop_signal_before_the_first_step_leaves_no_prepared_data(ready_job: Job, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = ready_job.start(*QUICK, TMPDIR=str(temporary))
+    while not list(temporary.glob("prepared-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    assert list(temporary.glob("prepared-*")) == []
+
+
 def test_a_stop_signal_before_the_work_ends_at_once_and_writes_nothing(ready_job: Job) -> None:
     process = ready_job.start(*QUICK)
     time.sleep(0.5)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,40 @@ def test_as_many_threads_as_can_run_at_once(quota: float | None, usable: int, mo
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
     monkeypatch.setattr(cpus, "cpu_quota", lambda: quota)
     assert usable_cpus() == usable
+
+
+@pytest.mark.parametrize(("quota", "processes", "threads"), [(None, 1, "8"), (2.5, 1, "3"), (0.5, 1, "1"), (4, 3, "1")])
+def test_tokenizers_threads_follow_the_quota(
+    quota: float | None, processes: int, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With several training processes a host has one that tokenizes, which has the CPUs of all."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    monkeypatch.setattr(cpus, "cpu_quota", lambda: quota)
+    monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
+    assert thread_variables(processes)["RAYON_NUM_THREADS"] == threads
+    of_host = {each["RAYON_NUM_THREADS"] for each in Hosts.from_resources({}).environments(processes)}
+    assert of_host == {str(usable_cpus())}
+    monkeypatch.setenv("RAYON_NUM_THREADS", "77")
+    assert Hosts.from_resources({}).environments(1)[0]["RAYON_NUM_THREADS"] == "77"
+
+
+COUNT_THREADS = """
+import os
+from tokenizers import Tokenizer, models
+tokenizer = Tokenizer(models.WordLevel({"a": 0}, "a"))
+tokenizer.encode_batch(["a"] * 100)
+tasks = [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
+print(len(tasks) - 1)
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_the_tokenizers_library_takes_the_number(threads: str) -> None:
+    variables = os.environ | {"RAYON_NUM_THREADS": threads}
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_THREADS], env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [threads]
 
 
 def test_waiting_threads_sleep_unless_the_user_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
