@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         if row.name in READING:
             flag = f"--{row.name.replace('_', '-')}"
             parser.add_argument(flag, f"--{row.name}", dest=row.name, help=f"{row.help} (default: as in training)")
-    parser.add_argument("--batch-size", type=int, default=128, help="rows per batch (default 128)")
+    parser.add_argument("--batch-size", type=_rows, default=128, help="rows per batch (default 128)")
     parser.add_argument(
         "--calibrated", action="store_true", help="divide the logits by the temperature fitted on the validation rows"
     )
@@ -89,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
         help="predict the labels above the thresholds fitted on the validation rows, not above 0.5",
     )
     return parser
+
+
+def _rows(text: str) -> int:
+    """A number of rows. Raises argparse's error."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows; give 1 or more")
+    return int(text)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -29,7 +29,6 @@ from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import Stopped, StopSignal
-from text_classifier.tasks.single_label import CLASSES_SHOWN
 from text_classifier.tokenization.unknown import require_known_tokens
 from text_classifier.training.batches import Split
 from text_classifier.training.checkpoint import Checkpoints
@@ -114,7 +113,7 @@ class Job:
         self.classifier = make_classifier(self.model, self.tokenizer.pad_token_id or 0, precision, max_seqlens)
         counts = ", ".join(f"{name} {len(rows)}" for name, rows in self.splits.items())
         cluster.print0(
-            f"rows: {counts}; classes: {listed(self.classes, CLASSES_SHOWN)}; {self.model.config.model_type}, "
+            f"rows: {counts}; {self.task.outputs(self.classes)}; {self.model.config.model_type}, "
             f"{self.classifier.name} batches, {cluster.device.type}, {precision.name}"
         )
 

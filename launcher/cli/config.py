@@ -82,6 +82,14 @@ def _load_yaml(file: Path) -> dict[str, Any]:
                     raise UserError(f"{file}: {name!r} is given twice; remove one of the two")
             return super().construct_mapping(node, deep)
 
+        def construct_number(self, node: Any) -> Any:
+            """A number as it is written: YAML reads 1_0 as 10, 010 as 8 and 1:30 as 90."""
+            is_integer = node.tag.endswith(":int")
+            value = self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
+            return value if str(value) == node.value else node.value
+
+    for kind in ("int", "float"):
+        Loader.add_constructor(f"tag:yaml.org,2002:{kind}", Loader.construct_number)
     try:
         content = Loader(file.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.plan import checks, instances
+from launcher.plan.channels import needed_files
 from launcher.plan.s3 import Listing, S3Uri
+from text_classifier.contract.data_files import split_name
 from text_classifier.contract.errors import UserError
 
 #: The channels of a job in the order of the request, with the options that name their data.
@@ -33,7 +36,28 @@ def local_paths(options: argparse.Namespace) -> dict[str, Path]:
         else:
             checks.channel(FLAGS[name], path)
         checks.file_names(FLAGS[name], path)
+    _require_disjoint({name: path for name, path in paths.items() if name != "model"})
     return paths
+
+
+def _require_disjoint(paths: Mapping[str, Path]) -> None:
+    """Raise UserError for a file whose rows would be in two splits."""
+    readers: dict[Path, str] = {}
+    for channel, path in paths.items():
+        for file in _read_by(channel, needed_files(path)):
+            other = readers.setdefault(file.resolve(), channel)
+            if other != channel:
+                raise UserError(
+                    f"{FLAGS[other]} and {FLAGS[channel]} both have the file {file}, and splits must not share rows; "
+                    f"give other rows, or remove {FLAGS[channel]}"
+                )
+
+
+def _read_by(channel: str, files: Mapping[str, Path]) -> list[Path]:
+    """The files that the image reads for a channel: those of other splits are passed over if some are named for it."""
+    named = {name: split_name(name.split("/")) for name in files}
+    is_divided = channel in named.values()
+    return [file for name, file in sorted(files.items()) if not is_divided or named[name] in (channel, None)]
 
 
 def channel_paths(options: argparse.Namespace) -> dict[str, Path]:

@@ -14,6 +14,8 @@ METHODS = ("balanced", "effective")
 #: The largest weight that can be given.
 HEAVIEST = 1_000_000
 
+_JSON_EXAMPLE = '{"spam": 5, "fraud": 20}'
+
 
 def given_weights(text: str) -> dict[str, float]:
     """The weights in `spam:5,fraud:20`, or in a JSON object, in which a class may hold a comma; empty for `none` and
@@ -34,6 +36,10 @@ def given_weights(text: str) -> dict[str, float]:
         if name in weights:
             raise SettingsError(f"class_weights names the class {quoted(name)} twice; remove one of them")
         weights[name] = weight
+    if not weights:
+        raise SettingsError(
+            f"class_weights={quoted(text)} names no class; set it to none, or write it as in {_JSON_EXAMPLE}"
+        )
     return weights
 
 
@@ -53,7 +59,7 @@ def _pairs_of_json(text: str) -> Iterable[tuple[str, Any]]:
         return [*json.loads(text, object_pairs_hook=_checked_pairs)]
     except (ValueError, TypeError, RecursionError):
         raise SettingsError(
-            f'class_weights={quoted(text)} is not a JSON object of weights; write it as in {{"spam": 5, "fraud": 20}}'
+            f"class_weights={quoted(text)} is not a JSON object of weights; write it as in {_JSON_EXAMPLE}"
         ) from None
 
 
@@ -66,6 +72,6 @@ def _checked_pairs(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 def _number(value: Any) -> float | None:
     try:
-        return float(value)
+        return None if isinstance(value, str) and "_" in value else float(value)  # Python reads 1_0 as 10
     except (ValueError, OverflowError):
         return None

@@ -244,6 +244,8 @@ class Hyperparameter:
             return int(text.partition(".")[0])
         if self.type is int and re.fullmatch(r"[+-]?\d+(\.\d+)?[eE][+-]?\d+", text) and float(text).is_integer():
             return int(float(text))
+        if self.type in (int, float) and "_" in text:
+            raise ValueError(text)  # Python reads 1_0 as 10
         return self.type(text)
 
     @property

@@ -165,9 +165,9 @@ def natural(text: str) -> list[tuple[int, float, str]]:
 
 
 def number(text: str) -> float | None:
-    """The finite number that a text spells; None when it is not one."""
+    """The finite number that a text spells; None when it is not one, as for `1_0`, which Python reads as 10."""
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from text_classifier.contract.errors import listed
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import SplitMetrics
 from text_classifier.evaluation.intervals import Interval
@@ -19,6 +20,9 @@ from text_classifier.evaluation.temperature import Temperature
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
 from text_classifier.runtime.seeds import SeedStream
+
+#: Classes in the log; data_report.json has all.
+CLASSES_SHOWN = 20
 
 #: A metric's name and its value or its interval.
 Values = dict[str, float]
@@ -46,6 +50,10 @@ class Task(ABC):
     @abstractmethod
     def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
         """Raises DataError or SettingsError if a model cannot learn from these training rows, or not be chosen so."""
+
+    def outputs(self, classes: Sequence[str]) -> str:
+        """What the model predicts, for the log."""
+        return f"classes: {listed(classes, CLASSES_SHOWN)}"
 
     def missing(self, targets: np.ndarray, classes: Sequence[str]) -> list[str]:
         """The classes that no row has."""

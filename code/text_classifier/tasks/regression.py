@@ -42,6 +42,9 @@ class Regression(Task):
         if np.all(targets == targets[0]):
             raise DataError(f"all training rows have the label {targets[0]:g}; there is nothing to learn from them")
 
+    def outputs(self, classes: Sequence[str]) -> str:
+        return "one number per text"
+
     def unmeasurable(self, targets: np.ndarray) -> Mapping[str, str]:
         return {"spearman": "all of them have the same label"} if np.all(targets == targets[0]) else {}
 

@@ -16,14 +16,11 @@ from text_classifier.evaluation.intervals import MANY_CLASSES, Interval
 from text_classifier.evaluation.temperature import Temperature
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import Labels
-from text_classifier.tasks.base import Intervals, Task, Values
+from text_classifier.tasks.base import CLASSES_SHOWN, Intervals, Task, Values
 from text_classifier.tasks.classes import class_weights, missing_notes, without_rows
 
 #: Texts that are compared with all training texts at a time.
 _NEIGHBORS_AT_A_TIME = 500
-
-#: Classes in the log; data_report.json has all.
-CLASSES_SHOWN = 20
 
 
 class SingleLabel(Task):

@@ -32,6 +32,9 @@ def test_weights_are_pairs_or_json_and_methods_have_none() -> None:
         ('{"spam": 1, "spam": 2}', "class_weights names the class 'spam' twice; remove one of them"),
         ('{"spam": 5', 'class_weights=\'{"spam": 5\' is not a JSON object of weights; write it as in {"spam": 5'),
         ('{"spam": {"ham": 1}}', 'class_weights=\'{"spam": {"ham": 1}}\' is not a JSON object of weights'),
+        ("{}", "class_weights='{}' names no class; set it to none, or write it as in {\"spam\": 5"),
+        ("spam:1_0", "class_weights has the weight '1_0' for the class 'spam'; give a number above 0"),
+        ('{"spam": "1_0"}', "class_weights has the weight '1_0' for the class 'spam'; give a number above 0"),
         ('{"spam": true}', "class_weights='{\"spam\": true}' is not a JSON object of weights"),
     ],
 )

@@ -55,6 +55,8 @@ def test_arguments_in_both_spellings() -> None:
             "hyperparameter epochs='many' is not an integer; set it to 1 or more (default 3)",
         ),
         (["--epochs=0"], "hyperparameter epochs=0 is out of range; set it to 1 or more (default 3)"),
+        (["--epochs=1_0"], "hyperparameter epochs='1_0' is not an integer; set it to 1 or more (default 3)"),
+        (["--learning_rate=1_0"], "hyperparameter learning_rate='1_0' is not a number"),
         (["--learning_rate=nan"], "hyperparameter learning_rate=nan is out of range"),
         (["--learning_rate=inf"], "hyperparameter learning_rate=inf is out of range"),
         (

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from text_classifier.contract.errors import DataError, SettingsError
-from text_classifier.reading.label_map import LabelMap, natural, normalize, parse_label_map
-from text_classifier.reading.labels import Labels
+from text_classifier.reading.fields import BadRow
+from text_classifier.reading.label_map import LabelMap, natural, normalize, number, parse_label_map
+from text_classifier.reading.labels import Labels, Numbers
 from text_classifier.tasks.classes import balanced_weights, without_rows
 
 
@@ -37,6 +38,16 @@ def test_a_map_has_ranges_of_numbers() -> None:
     assert mapped(text, "1", "2.5", "3.0", "3.2", "3.5", "5", "5.1", "x", "nan") == [0, 0, 0, -1, 1, 1, -1, -1, -1]
     assert mapped("-4--0.5=bad;0.5-4=good", "-4", "-0.5", "0", "0.5") == [0, 0, -1, 1]
     assert mapped("18-25=young;26-99=old", "18-25", "20", "26-99", "25.5") == [0, 0, 1, -1]
+
+
+def test_an_underscore_makes_no_number() -> None:
+    """Python's float reads 1_0 as 10."""
+    assert number("1_0") is None
+    label_map = parse_label_map("1-20=low;21-40=high")
+    assert label_map is not None
+    assert (label_map.index("10"), label_map.index("1_0")) == (0, -1)
+    with pytest.raises(BadRow, match="has the label '1_0', which is not a number"):
+        Numbers().read("1_0", "label")
 
 
 def test_natural_order() -> None:
@@ -79,8 +90,8 @@ def test_one_class_alone_is_refused() -> None:
 
 def test_10_001_classes_are_refused() -> None:
     labels = Labels(None, drops_unknown=False)
-    for number in range(10_000):
-        labels.code(f"name{number}")
+    for each in range(10_000):
+        labels.code(f"name{each}")
     with pytest.raises(DataError, match="the label column has more than 10,000 distinct labels \\(name0, name1"):
         labels.code("one more")
 

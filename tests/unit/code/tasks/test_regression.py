@@ -31,6 +31,11 @@ from text_classifier.tasks.regression import Regression
 EXACT = 1e-9
 
 
+def test_the_log_names_no_class() -> None:
+    assert Regression().outputs(("value",)) == "one number per text"
+    assert task_of({"task": "single_label", "label_separator": ","}).outputs(("a", "b")) == "classes: a, b"
+
+
 def starred_rows(count: int) -> list[tuple[str, str]]:
     """Texts of good and bad words; the label is 1 plus half a star for each good one of eight words."""
     random = np.random.default_rng(5)

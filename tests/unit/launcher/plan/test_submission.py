@@ -27,7 +27,11 @@ def test_plan_prints_the_request(plan, reviews):
 def test_plan_has_a_channel_for_each_path(plan, reviews, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    _, out, _ = plan("--validation", reviews, "--test", reviews, "--model", tmp_path / "model")
+    for name in ("new.tsv", "old.tsv"):
+        (tmp_path / name).write_bytes(reviews.read_bytes())
+    _, out, _ = plan(
+        "--validation", tmp_path / "new.tsv", "--test", tmp_path / "old.tsv", "--model", tmp_path / "model"
+    )
     names = [channel["ChannelName"] for channel in json.loads(out)["InputDataConfig"]]
     assert names == ["train", "validation", "test", "model"]
 
