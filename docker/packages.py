@@ -10,6 +10,10 @@ import platform
 import re
 import subprocess
 from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+#: Written by the build stage of the Dockerfile: name, version and architecture.
+BUILD_PACKAGES = Path("/usr/local/share/build-packages.txt")
 
 _CLASSIFIER = "License :: OSI Approved :: "
 
@@ -23,6 +27,10 @@ def main() -> None:
     listing = ["dpkg-query", "--show", "--showformat", "${binary:Package} ${Version}\n"]
     listed = subprocess.run(listing, capture_output=True, text=True, check=True, env=os.environ | {"LC_ALL": "C"})
     print(listed.stdout, end="")
+    print("\n[build stage, what the image lacks]")
+    present = set(listed.stdout.splitlines())
+    recorded = [" ".join(line.split("\t")[:2]) for line in BUILD_PACKAGES.read_text().splitlines()]
+    print("\n".join(line for line in recorded if line not in present))
 
 
 def licence(found: Distribution) -> str:

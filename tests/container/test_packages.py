@@ -39,8 +39,15 @@ def test_the_list_of_packages_is_that_of_the_image(packages: dict[str, list[str]
     listed = sections((DOCKER / "packages.txt").read_text())
     assert packages["python"] == listed["python"], 'run "make packages" and look at the diff'
     if packages["base"] == listed["base"]:
-        names = [[line.split(" ")[0] for line in of["debian"]] for of in (packages, listed)]
-        assert names[0] == names[1], 'run "make packages" and look at the diff'
+        for section in ("debian", "build"):
+            names = [[line.split(" ")[0] for line in of[section]] for of in (packages, listed)]
+            assert names[0] == names[1], 'run "make packages" and look at the diff'
+
+
+def test_the_compilers_of_the_build_are_recorded(packages: dict[str, list[str]]) -> None:
+    names = {line.split(" ")[0].partition(":")[0] for line in packages["build"]}
+    assert {"g++", "gcc", "libc6-dev", "python3-dev"} <= names
+    assert all(len(line.split(" ")) == 2 for line in packages["build"])
 
 
 def test_every_package_has_a_licence(packages: dict[str, list[str]]) -> None:
@@ -101,4 +108,6 @@ def test_the_bill_of_materials_lists_every_package(packages: dict[str, list[str]
     present = [line for lines in packages.values() for line in lines if len(line.split(" ")) > 1]
     expected = {" ".join(line.split(" ")[:2]).replace(":amd64", "") for line in present}
     assert expected - listed == set()
+    excluded = {component["name"] for component in document["components"] if component.get("scope") == "excluded"}
+    assert excluded == {line.split(" ")[0].partition(":")[0] for line in packages["build"]}
     assert {line for line in listed - expected if not line.startswith("strace ")} == set()
