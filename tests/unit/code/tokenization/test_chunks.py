@@ -35,7 +35,7 @@ def test_a_pattern_that_backtracks_without_end_is_one_sentence() -> None:
         tokenize(splitting("(a+)+$"), ["a" * 40 + "b"], 16)
 
 
-#: At each place of the text, the pattern takes the square of the rest: minutes in all, and below Oniguruma's limit.
+#: At each place of the text, the pattern takes the square of the rest: half a minute, and below Oniguruma's limit.
 QUADRATIC = """
 import time
 from test_chunks import splitting
