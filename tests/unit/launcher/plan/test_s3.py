@@ -84,8 +84,9 @@ def test_a_tilde_is_the_home_folder(command, plan, tmp_path, monkeypatch):
     """A shell expands it neither in --data=~/x nor in train.yaml."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert location("~/x.tsv") == tmp_path / "x.tsv"
-    (tmp_path / "x.tsv").write_text("label\ttext\n1\tgood\n")
-    (tmp_path / "job.yaml").write_text("validation: ~/x.tsv\n")
+    for name in ("x.tsv", "y.tsv"):
+        (tmp_path / name).write_text("label\ttext\n1\tgood\n")
+    (tmp_path / "job.yaml").write_text("validation: ~/y.tsv\n")
     assert plan("--config=~/job.yaml", data="~/x.tsv")[0] == 0
     assert_one_sentence(command("serve", "~/model"), 2, f"MODEL {tmp_path}/model is not an unpacked model")
 
