@@ -178,10 +178,11 @@ def delete_model(sagemaker: Any, name: str) -> None:
 
 
 def delete_own_model(sagemaker: Any, name: str) -> None:
-    """Delete a model if launch.py created it. Raises Refused."""
+    """Delete a model if launch.py created it and no endpoint of its name needs it. Raises Refused."""
     with client.one_sentence():
         found = _description(sagemaker, name, MODEL)
         is_own = found is not None and _is_ours(sagemaker, _arn(found, MODEL))
+        is_own = is_own and _description(sagemaker, name, CONFIG) is None
     if is_own:
         delete_model(sagemaker, name)
 

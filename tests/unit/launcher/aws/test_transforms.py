@@ -237,6 +237,14 @@ def test_attach_keeps_the_model_of_another_program(command, aws_stub, clock):
     assert list(aws_stub.hosting["Model"]) == ["theirs", "shared"]
 
 
+def test_the_model_of_an_endpoint_of_the_same_name_stays(transform, command, aws_stub):
+    assert command("deploy", JOB, "--name=scores-1")[0] == 0
+    assert transform()[0] == 0
+    assert [list(found) for found in aws_stub.hosting.values()] == [["scores-1"]] * 3
+    assert command("undeploy", "scores-1")[0] == 0
+    assert not any(aws_stub.hosting.values())
+
+
 def test_logs_says_whose_log_it_prints(transform, command, aws_stub, clock):
     aws_stub.transform_statuses = ["InProgress"]
     aws_stub.log("scores-1", "a", host="i-0123")
