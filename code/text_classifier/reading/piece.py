@@ -9,6 +9,7 @@ from typing import Any
 from text_classifier.contract.errors import DataError, JobError, listed
 from text_classifier.reading.bad_rows import NAMED
 from text_classifier.reading.batch import Batch, Collector, Enough
+from text_classifier.reading.bounds import require_decoded
 from text_classifier.reading.columns import Chosen, Columns
 from text_classifier.reading.reader import open_rows
 from text_classifier.reading.sources import SourceFile
@@ -88,7 +89,7 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
     collector = Collector(None if job.skips else NAMED)
     choose = Chooser(piece.source.name, job.columns, header, collector)
     file: OpenFile | None = None
-    rows_read, error = 0, None
+    rows_read, decoded, error = 0, 0, None
     try:
         file, rows = open_rows(piece.source, job.options, choose, collector.add_problem, piece.part)
         for row in rows:
@@ -98,7 +99,9 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
                 collector.add(*row)
             if len(collector) >= _ROWS or collector.size >= _BYTES or len(collector.problems) >= _ROWS:
                 rows_read += len(collector)
+                decoded += collector.size
                 yield collector.take(file.unit)
+                require_decoded(piece.source.name, file.path.stat().st_size, decoded)
     except Enough:
         pass  # the last batch says why
     except JobError as caught:
