@@ -15,7 +15,7 @@ from typing import IO, Any
 from text_classifier.contract.errors import DataError, printable
 from text_classifier.reading.arrow_values import Picked, values
 from text_classifier.reading.bounds import require_memory
-from text_classifier.reading.parquet_groups import RowGroups
+from text_classifier.reading.parquet_files import ParquetFile
 from text_classifier.reading.table import OpenFile, Row
 
 #: Last bytes of an Arrow stream.
@@ -48,6 +48,7 @@ def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Itera
                 for row in zip(*columns, strict=True):
                     number += 1
                     yield number, number, row
+        file.records = file.lines = number
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         # A damaged length asks for more memory than there is.
         reason = printable(str(error).partition("\n")[0]) or type(error).__name__
@@ -55,13 +56,14 @@ def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Itera
 
 
 def _parquet(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
-    groups = RowGroups(stream, file.name)
-    if not groups.rows:
+    table = ParquetFile(stream, file.name)
+    if not table.rows:
         return  # a part without rows, as pandas and Spark leave it, may lack the columns too
-    picked = _pick(file, groups.schema)
-    groups.pick([path[0] for path, _ in picked])
-    for index in range(len(groups)):
-        for batch in groups.batches(index):
+    picked = _pick(file, table.schema)
+    file.layout = table.layout()
+    table.pick([path[0] for path, _ in picked])
+    for index in table.row_groups(file.part):
+        for batch in table.batches(index):
             yield from values(batch, picked, file.name)
 
 

@@ -22,6 +22,7 @@ from text_classifier.reading.rows import Lookup, Rows
 from text_classifier.reading.sources import Source, SourceFile
 from text_classifier.reading.spool import Spool
 from text_classifier.reading.table import place
+from text_classifier.reading.text_lines import LineTooLong
 
 #: Maximum number of slices.
 MOST_SLICES = 10_000
@@ -80,7 +81,7 @@ class Assembly:
                 require_decoded(source.name, size, decoded)
                 continue
             if batch.error:
-                raise batch.error
+                raise batch.error.below(line) if isinstance(batch.error, LineTooLong) else batch.error
             number, line = number + batch.records, line + batch.lines
             notes |= dict.fromkeys(batch.notes)
         for note in notes:

@@ -1,15 +1,18 @@
 """The files of a channel, divided into pieces: each process reads some, in any order, and they are joined in theirs.
 
-A large plain file with separated fields is divided where a record seems to start. Whether one does is known when the
-piece before has been read: if that one ends within a record, the rest of the file is read anew as one piece.
+A large plain file is divided: JSON lines at line feeds, Parquet at row groups, and a file with separated fields where a
+record seems to start. Whether one does is known when the piece before has been read: if that one ends within a record,
+the rest of the file is read anew as one piece.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from text_classifier.contract.errors import JobError
 from text_classifier.reading import dialect as dialects
@@ -20,7 +23,7 @@ from text_classifier.reading.encoding import is_utf8
 from text_classifier.reading.piece import Chooser, Header, Job, Piece
 from text_classifier.reading.reader import open_rows
 from text_classifier.reading.sources import SourceFile
-from text_classifier.reading.table import WHOLE, Layout, Part
+from text_classifier.reading.table import WHOLE, Fields, Keys, Layout, Part, RowGroups
 from text_classifier.reading.text_lines import decoded
 
 #: Bytes of a part of a file, and of the small files that one process reads in one go.
@@ -75,7 +78,8 @@ def _look(file: SourceFile, job: Job, header: Header | None) -> tuple[Header | N
     except JobError:
         return header, None, True  # the error is raised when the file is read, and later files are not needed
     with file.path.open("rb") as raw:
-        may_divide = not is_compressed(file.path) and is_utf8(raw.read(4), job.options.encoding)
+        is_plain = isinstance(opened.layout, RowGroups) or is_utf8(raw.read(4), job.options.encoding)
+    may_divide = is_plain and not is_compressed(file.path)
     return choose.header, opened.layout if may_divide else None, choose.header is not None
 
 
@@ -84,27 +88,34 @@ def _parts(file: SourceFile, size: int, layout: Layout) -> list[Part]:
     starts = [0]
     with file.path.open("rb") as raw:
         for target in range(PART, size - PART // 2, PART):
-            raw.seek(max(target, starts[-1]))
-            start = raw.tell()
-            offset = record_start(raw.read(_WINDOW), layout)
-            if offset is not None:
-                starts.append(start + offset)
+            start = _start(raw, max(target, starts[-1]), layout)
+            if start is not None:
+                starts.append(start)
     ends = [*starts[1:], None]
     return [Part(start, end, layout) for start, end in zip(starts, ends, strict=True)]
 
 
-def record_start(window: bytes, layout: Layout) -> int | None:
+def _start(raw: IO[bytes], offset: int, layout: Layout) -> int | None:
+    """Where a part may start, as an offset in the file: above `offset`. None if no such place is found."""
+    if isinstance(layout, RowGroups):
+        return next(iter(layout.starts[bisect_right(layout.starts, offset) :]), None)
+    raw.seek(offset)
+    found = record_start(raw.read(_WINDOW), layout)
+    return None if found is None else offset + found
+
+
+def record_start(window: bytes, layout: Fields | Keys) -> int | None:
     """The offset of the first line below the first one with which a record seems to start; None if there is none."""
     lines = decoded(window)[:-1]
     offset = 0
     for number in range(1, min(len(lines), _TRIED)):
         offset += len(lines[number - 1].encode("utf-8", "surrogateescape")) + 1
-        if not layout.dialect.is_quoted or _is_start(lines[number:], layout):
+        if isinstance(layout, Keys) or not layout.dialect.is_quoted or _is_start(lines[number:], layout):
             return offset
     return None
 
 
-def _is_start(lines: Sequence[str], layout: Layout) -> bool:
+def _is_start(lines: Sequence[str], layout: Fields) -> bool:
     """Whether these lines begin with records of all fields, in which quotes come in pairs."""
     fed: list[str] = []
 

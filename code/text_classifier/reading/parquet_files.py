@@ -6,6 +6,8 @@ all rows, and one that is stored as what differs from the value before may be as
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,7 @@ from text_classifier.contract.errors import DataError
 from text_classifier.reading.arrow_values import ROWS
 from text_classifier.reading.bounds import require_decoded, require_memory
 from text_classifier.reading.content import BLOCK
+from text_classifier.reading.table import Part, RowGroups
 
 #: Decoded bytes of a batch; memory holds about three times as much.
 _BYTES = 1 << 28
@@ -26,8 +29,8 @@ _NUMBER = 32
 _HEADER = re.compile(rb"\x15[\x80-\xff]*[\x00-\x7f]\x15([\x80-\xff]*[\x00-\x7f])")
 
 
-class RowGroups:
-    """A Parquet file."""
+class ParquetFile:
+    """A Parquet file, read a row group at a time."""
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
         """Raises pyarrow's errors when it is damaged, and PlatformError when its rows do not fit into memory."""
@@ -43,8 +46,19 @@ class RowGroups:
             )
         require_memory(name, self.rows)
 
-    def __len__(self) -> int:
-        return int(self._metadata.num_row_groups)
+    def layout(self) -> RowGroups | None:
+        """The row groups; None if they do not stand in the file in order."""
+        chunks = [self._metadata.row_group(index).column(0) for index in range(self._metadata.num_row_groups)]
+        starts = [_start(chunk) for chunk in chunks]
+        is_in_order = all(before < after for before, after in itertools.pairwise([-1, *starts]))
+        return RowGroups(tuple(starts)) if is_in_order else None
+
+    def row_groups(self, part: Part) -> list[int]:
+        """The indices of the row groups of a part."""
+        if not isinstance(part.layout, RowGroups):
+            return list(range(self._metadata.num_row_groups))
+        starts, end = part.layout.starts, math.inf if part.end is None else part.end
+        return [index for index, start in enumerate(starts) if part.start <= start < end]
 
     def pick(self, names: Sequence[str]) -> None:
         """Choose the columns that are read."""
@@ -90,20 +104,22 @@ class RowGroups:
             return max(_NUMBER, leaf.length)
         if "DELTA_BYTE_ARRAY" in chunk.encodings:
             return int(chunk.total_uncompressed_size)
-        start = chunk.data_page_offset
-        if chunk.dictionary_page_offset:
-            start = min(start, chunk.dictionary_page_offset)
-        elif not any("DICTIONARY" in encoding for encoding in chunk.encodings):
+        if not chunk.dictionary_page_offset and not any("DICTIONARY" in encoding for encoding in chunk.encodings):
             return 0
-        header = _HEADER.match(os.pread(self._stream.fileno(), 32, start))
+        header = _HEADER.match(os.pread(self._stream.fileno(), 32, _start(chunk)))
         return _number(header[1]) if header else int(chunk.total_uncompressed_size)
 
 
+def _start(chunk: Any) -> int:
+    """The offset of the first page of a column chunk: its dictionary, if it has one."""
+    return int(min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset))
+
+
 def _opened(stream: IO[bytes], **options: Any) -> Any:
-    from pyarrow.parquet import ParquetFile
+    from pyarrow import parquet
 
     # pre_buffer would hold all column chunks of a row group, which may be the whole file, in memory at once.
-    return ParquetFile(stream, pre_buffer=False, buffer_size=BLOCK, page_checksum_verification=True, **options)
+    return parquet.ParquetFile(stream, pre_buffer=False, buffer_size=BLOCK, page_checksum_verification=True, **options)
 
 
 def _is_string(leaf: Any) -> bool:
