@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 from text_classifier.contract.errors import DataError, printable
+from text_classifier.reading.arrow_messages import require_small_batches
 from text_classifier.reading.arrow_values import Picked, values
 from text_classifier.reading.bounds import require_memory
 from text_classifier.reading.parquet_files import ParquetFile
@@ -77,6 +78,7 @@ def _arrow(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
     stream.seek(0)
     table = ipc.open_stream(stream) if is_stream else ipc.open_file(stream)
     picked = _pick(file, table.schema)
+    require_small_batches(stream, file.name)
     batches = table if is_stream else (table.get_batch(index) for index in range(table.num_record_batches))
     rows = 0
     for whole in batches:

@@ -19,8 +19,8 @@ from text_classifier.reading.bounds import require_decoded, require_memory
 from text_classifier.reading.content import BLOCK
 from text_classifier.reading.table import Part, RowGroups
 
-#: Decoded bytes of a batch; memory holds about three times as much.
-_BYTES = 1 << 28
+#: Decoded bytes of a batch.
+_BYTES = 1 << 29
 
 #: Bytes of a number as a Python object.
 _NUMBER = 32

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow
 import pyarrow.compute
 import pytest
-from pyarrow import ipc, parquet
+from pyarrow import feather, ipc, parquet
 
 from support import ROOT
 from text_classifier.contract.errors import DataError, PlatformError
@@ -69,6 +69,7 @@ def bombs(folder: Path) -> None:
         folder / "page", {"text": alike, "label": few(1_000)}, use_dictionary=["label"], data_page_size=1 << 30
     )
     arrow_file(folder / "arrow", {"text": REPEATED, "label": LABELS})
+    feather.write_feather(pyarrow.table({"text": alike, "label": few(1_000)}), folder / "feather", compression="zstd")
     arrow_file(folder / "list arrow", {"text": few(1_001), "label": LISTS})
     arrow_file(folder / "views", {"text": views(), "label": LABELS})
     runs = pyarrow.RunEndEncodedArray.from_arrays(pyarrow.array([ROWS], pyarrow.int32()), LONG)

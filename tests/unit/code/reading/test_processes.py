@@ -206,9 +206,11 @@ def test_a_file_without_the_header_is_found_by_any_worker(tmp_path: Path) -> Non
 def test_processes_read_what_one_process_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tsv", 300)
     (tmp_path / "b.tsv").write_bytes(gzip.compress((tmp_path / "a.tsv").read_bytes()))
+    write(tmp_path / "c.json", 300, "2018")
+    parquet.write_table(pyarrow.table(PARQUET["plain"]), tmp_path / "d.parquet", row_group_size=7)
     expected = found(tmp_path)
     monkeypatch.setattr(processes, "process_count", lambda files: 2)
-    monkeypatch.setattr(pieces, "PART", 20_000)
+    monkeypatch.setattr(pieces, "PART", 2_000)
     assert found(tmp_path) == expected
 
 
