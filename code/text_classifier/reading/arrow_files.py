@@ -16,6 +16,7 @@ from text_classifier.contract.errors import DataError, printable
 from text_classifier.reading.arrow_messages import require_small_batches
 from text_classifier.reading.arrow_values import Picked, values
 from text_classifier.reading.bounds import require_memory
+from text_classifier.reading.content import compression
 from text_classifier.reading.parquet_files import ParquetFile
 from text_classifier.reading.table import OpenFile, Row
 
@@ -41,7 +42,7 @@ def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Itera
     try:
         with file.path.open("rb") as plain, tempfile.TemporaryFile() as unpacked:
             stream: IO[bytes] = plain
-            if plain.read(2) in (b"\x1f\x8b", b"\x28\xb5"):  # compressed as a whole; Parquet is read from its end
+            if compression(plain.read(4)):  # Parquet is read from its end
                 unpacked.writelines(file.content)
                 stream = unpacked
             stream.seek(0)

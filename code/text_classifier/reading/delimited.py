@@ -90,7 +90,7 @@ def _fields(file: OpenFile, records: Records) -> Iterator[Row | Block]:
     """The chosen fields of the records below the header. Empty records, and those equal to the header, are no rows."""
     layout = file.part.layout
     header: Sequence[str] = layout.header if isinstance(layout, Fields) else file.options.columns
-    if file.options.has_header and not file.part.start:
+    if file.options.has_header and file.part.is_first:
         header = next((fields for _, _, fields in records if fields), ())
     first = next((record for record in records if record[2]), None)
     if not header or first is None:

@@ -11,6 +11,7 @@ from text_classifier.reading.bad_rows import NAMED
 from text_classifier.reading.batch import Batch, Collector, Enough
 from text_classifier.reading.bounds import require_decoded
 from text_classifier.reading.columns import Chosen, Columns
+from text_classifier.reading.content import blocks
 from text_classifier.reading.reader import open_rows
 from text_classifier.reading.sources import SourceFile
 from text_classifier.reading.table import WHOLE, Block, FileOptions, NoHeader, OpenFile, Part
@@ -52,7 +53,7 @@ class End:
     size: int = 0  #: bytes of the file that were read
     records: int = 0  #: read in a part of a file
     lines: int = 0
-    cut_at: int | None = None  #: offset in the file of the record within which the part ends
+    rest: Part | None = None  #: the rest of the file, from the record within which the part ends, if it ends so
 
 
 def read_piece(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End]:
@@ -112,9 +113,7 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
         yield End("line", error=error)
     else:
         yield collector.take(file.unit)
-        yield End(
-            file.unit, tuple(file.notes), error, choose.header, _size(file), file.records, file.lines, cut_at(file)
-        )
+        yield End(file.unit, tuple(file.notes), error, choose.header, _size(file), file.records, file.lines, rest(file))
 
 
 def _size(file: OpenFile) -> int:
@@ -122,15 +121,14 @@ def _size(file: OpenFile) -> int:
     return (file.path.stat().st_size if end is None else end) - file.part.start
 
 
-def cut_at(file: OpenFile) -> int | None:
-    """The offset in the file of the record within which a part ends; None for a part that ends with a record."""
+def rest(file: OpenFile) -> Part | None:
+    """The rest of a file from the record within which a part ends; None for a part that ends with a record."""
     part = file.part
-    if not file.is_cut or part.end is None:
+    if not file.is_cut:
         return None
-    with file.path.open("rb") as raw:
-        raw.seek(part.start)
-        content = raw.read(part.end - part.start)
-    return part.end - len(content.split(b"\n", file.lines)[-1])
+    content = b"".join(blocks(file.path, file.name, part))
+    offset = len(content) - len(content.split(b"\n", file.lines)[-1])
+    return Part(part.start, None, part.layout, part.skip + offset)
 
 
 def _text(source: SourceFile, job: Job) -> Iterator[Batch | End]:

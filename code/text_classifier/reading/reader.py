@@ -51,8 +51,8 @@ def open_rows(
 ) -> tuple[OpenFile, Iterator[Row | Block]]:
     """A file, and the rows of a part of it. Raises DataError when the file as a whole cannot be read."""
     notes: list[str] = []
-    content = blocks(source.path, source.name, part.start, part.end)
-    if part.start == 0:
+    content = blocks(source.path, source.name, part)
+    if part.is_first:
         content = as_utf8(content, source.name, options.encoding, notes.append)
     head = next(content, b"")
     file = OpenFile(

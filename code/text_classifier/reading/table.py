@@ -86,9 +86,16 @@ Layout = Fields | Keys | RowGroups
 class Part:
     """Some of the lines or row groups of a file, or a whole file of any kind."""
 
-    start: int = 0  #: offset in bytes, at the start of a line or row group
+    start: int = 0  #: offset in bytes, at the start of a line, a row group or a frame of zstd
     end: int | None = None  #: that of the next part; None for the end of the file
     layout: Layout | None = None  #: None to detect it
+    skip: int = 0  #: bytes at the start, decompressed, that the part before has
+    more: int = 0  #: bytes at the end, decompressed, that this part has and the next one skips
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it begins where the file does."""
+        return not self.start and not self.skip
 
 
 WHOLE = Part()

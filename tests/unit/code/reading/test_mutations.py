@@ -212,6 +212,12 @@ def parquet_file() -> bytes:
 
 PARQUET = parquet_file()
 
+#: Frames of zstd that end within lines.
+FRAMES = b"".join(
+    pyarrow.compress(csv_file()[start : start + 50], codec="zstd", asbytes=True)
+    for start in range(0, len(csv_file()), 50)
+)
+
 #: Kinds that are not counted without the reader: of these only tracebacks are found.
 UNCOUNTED = ("arrow", "sep line", "spark", "quoted tsv")
 
@@ -262,13 +268,14 @@ def test_rows_read_and_rows_reported_are_the_rows_of_the_file(
         assert sum(found) == expected  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", [*FILES, "parquet"])
+@pytest.mark.parametrize("kind", [*FILES, "parquet", "zstd"])
 @settings(max_examples=max(5, EXAMPLES // 10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutations=MUTATIONS)
 def test_a_damaged_file_is_read_alike_by_any_number_of_workers(
     kind: str, folder: Path, mutations: list[tuple[float, int, bytes]]
 ) -> None:
-    (folder / "file").write_bytes(changed(FILES.get(kind, PARQUET), mutations))
+    content = {**FILES, "parquet": PARQUET, "zstd": FRAMES}[kind]
+    (folder / "file").write_bytes(changed(content, mutations))
     for chosen in ({}, {"bad_rows": "skip"}):
         expected = found(folder, **chosen)
         for count in (2, 3):

@@ -27,7 +27,7 @@ from text_classifier.reading.columns import Columns
 from text_classifier.reading.piece import Job
 from text_classifier.reading.pieces import Task
 from text_classifier.reading.sources import source
-from text_classifier.reading.table import DEFAULT_OPTIONS
+from text_classifier.reading.table import DEFAULT_OPTIONS, Part
 
 
 def table(delimiter: str, end: str = "\n") -> bytes:
@@ -50,6 +50,13 @@ def named(n: int) -> bytes:
     return json.dumps(names).encode() + b"\r\n\n"
 
 
+def frames(content: bytes, size: int) -> bytes:
+    """Compressed with zstd in frames of `size` bytes, each below one that is skipped, as pzstd does."""
+    parts = [content[start : start + size] for start in range(0, len(content), size)]
+    skipped = b"\x50\x2a\x4d\x18\x04\0\0\0size"
+    return b"".join(skipped + pyarrow.compress(part, codec="zstd", asbytes=True) for part in parts)
+
+
 GOOD = {
     "csv": table(","),
     "crlf": table(";", "\r\n"),
@@ -59,6 +66,9 @@ GOOD = {
     "blank lines": plain().replace(b"\n", b"\n\n"),
     "utf-16": table(",").decode().encode("utf-16"),
     "gzip": gzip.compress(table(",")),
+    "zstd": pyarrow.compress(table(","), codec="zstd", asbytes=True),
+    "zstd frames": frames(table(","), 700),
+    "json frames": frames(b"".join(map(named, range(90))), 500),
     "json lines": b"".join(json.dumps({"text": f"t{n}", "label": n % 3}).encode() + b"\n" for n in range(90)),
     "json names": b"\xef\xbb\xbf" + b"".join(map(named, range(90))),
     "json array": json.dumps([{"text": f"t{n}", "label": n % 3} for n in range(90)]).encode(),
@@ -165,13 +175,13 @@ def test_a_line_that_is_too_long_is_named_by_its_number_in_the_file(
 
 def test_parts_end_within_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a line within quotes looks like a record, the file is divided wrongly, and read anew from there."""
-    cut: list[int] = []
+    cut: list[Part] = []
     own = worker.read_piece
 
     def spy(*arguments: Any) -> Any:
         for batch in own(*arguments):
-            if getattr(batch, "cut_at", None) is not None:
-                cut.append(batch.cut_at)
+            if getattr(batch, "rest", None):
+                cut.append(batch.rest)
             yield batch
 
     monkeypatch.setattr(worker, "read_piece", spy)
@@ -180,6 +190,10 @@ def test_parts_end_within_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "a.csv").write_text(text)
     expected = found(tmp_path)
     assert "two" not in expected and divided(2, tmp_path) == expected
+    assert cut
+    cut.clear()
+    (tmp_path / "a.csv").write_bytes(frames(text.encode(), 100))
+    assert divided(2, tmp_path) == expected
     assert cut
 
 
