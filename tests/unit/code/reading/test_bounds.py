@@ -119,8 +119,8 @@ def test_more_rows_than_the_memory_holds_are_refused(tmp_path: Path, monkeypatch
     with parquet.ParquetWriter(tmp_path / "a.parquet", table.schema) as file:
         for _ in range(3):
             file.write_table(table)
-    monkeypatch.setattr(bounds, "memory_limit", lambda: 28_000_000)
-    with pytest.raises(PlatformError, match=r"600,000 rows, which need 0.0 GB of memory, and there are 0.0 GB; use"):
+    monkeypatch.setattr(bounds, "memory_limit", lambda: 80_000_000)
+    with pytest.raises(PlatformError, match=r"600,000 rows, which need 0.1 GB of memory, and there are 0.1 GB; use"):
         read_data({"train": tmp_path}, parse({}))
 
 
