@@ -15,7 +15,6 @@ from typing import IO, Any
 from text_classifier.contract.errors import DataError, printable
 from text_classifier.reading.arrow_messages import require_small_batches
 from text_classifier.reading.arrow_values import Picked, values
-from text_classifier.reading.bounds import require_memory
 from text_classifier.reading.content import compression
 from text_classifier.reading.parquet_files import ParquetFile
 from text_classifier.reading.table import OpenFile, Row
@@ -62,7 +61,7 @@ def _parquet(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
     if not table.rows:
         return  # a part without rows, as pandas and Spark leave it, may lack the columns too
     picked = _pick(file, table.schema)
-    file.layout = table.layout()
+    file.layout, file.rows = table.layout(), table.rows
     table.pick([path[0] for path, _ in picked])
     for index in table.row_groups(file.part):
         for batch in table.batches(index):
@@ -81,10 +80,8 @@ def _arrow(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
     picked = _pick(file, table.schema)
     require_small_batches(stream, file.name)
     batches = table if is_stream else (table.get_batch(index) for index in range(table.num_record_batches))
-    rows = 0
     for whole in batches:
-        rows += len(whole)
-        require_memory(file.name, rows)
+        file.rows += len(whole)
         whole.validate(full=True)  # a damaged offset would read memory that is not the file's
         yield from values(whole, picked, file.name)
 

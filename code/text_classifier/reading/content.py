@@ -92,6 +92,7 @@ class _Range(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
+        assert size >= 0
         content = self._raw.read(int(min(size, self._left)))
         self._left -= len(content)
         return content

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from text_classifier.contract.errors import DataError
 from text_classifier.reading.arrow_values import ROWS
-from text_classifier.reading.bounds import require_decoded, require_memory
+from text_classifier.reading.bounds import require_decoded
 from text_classifier.reading.content import BLOCK
 from text_classifier.reading.table import Part, RowGroups
 
@@ -33,7 +33,7 @@ class ParquetFile:
     """A Parquet file, read a row group at a time."""
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
-        """Raises pyarrow's errors when it is damaged, and PlatformError when its rows do not fit into memory."""
+        """Raises DataError, or pyarrow's errors, when it is damaged."""
         self._stream, self._name = stream, name
         self._table = _opened(stream)
         self.schema = self._table.schema_arrow
@@ -44,7 +44,6 @@ class ParquetFile:
             raise DataError(
                 f"{name} has {self.rows} rows, but {self._metadata.num_rows} in its metadata; upload it again"
             )
-        require_memory(name, self.rows)
 
     def layout(self) -> RowGroups | None:
         """The row groups; None if they do not stand in the file in order."""

@@ -9,7 +9,7 @@ from typing import Any
 from text_classifier.contract.errors import DataError, JobError, listed
 from text_classifier.reading.bad_rows import NAMED
 from text_classifier.reading.batch import Batch, Collector, Enough
-from text_classifier.reading.bounds import require_decoded
+from text_classifier.reading.bounds import require_decoded, require_memory
 from text_classifier.reading.columns import Chosen, Columns
 from text_classifier.reading.content import blocks
 from text_classifier.reading.reader import open_rows
@@ -102,7 +102,8 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
                 rows_read += len(collector)
                 decoded += collector.size
                 yield collector.take(file.unit)
-                require_decoded(piece.source.name, file.path.stat().st_size, decoded)
+                require_decoded(file.name, file.path.stat().st_size, decoded)
+                require_memory(file.name, file.rows)
     except Enough:
         pass  # the last batch says why
     except JobError as caught:

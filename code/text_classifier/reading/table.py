@@ -135,7 +135,8 @@ class OpenFile:
     notes: list[str] = field(default_factory=list)  #: what the user should know, one sentence each
     part: Part = WHOLE
     layout: Layout | None = None  #: set when it is detected, if a file of its kind may be divided
-    records: int = 0  #: of such a file: records and lines read, complete with the last row
+    rows: int = 0  #: of the whole file, as far as its metadata are read
+    records: int = 0  #: of a file that may be divided: records and lines read, complete with the last row
     lines: int = 0
     is_cut: bool = False  #: whether the part ends within a record
 
