@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow
-import pyarrow.compute
 import pytest
 from pyarrow import feather, ipc, parquet
 
