@@ -101,7 +101,7 @@ class Job:
         tokenized = map_tokens(prepared)
         # The tokenizer is saved with the truncation of its last call. Another process may have tokenized the rows.
         self.tokenizer("", truncation=True, max_length=settings.max_sequence_length)
-        self._digest = tokenized.digest
+        self._digest, self._digests = tokenized.digest, tokenized.digests
         self.splits = {name: Split(tokenized.tokens[name], rows.targets) for name, rows in data.splits.items()}
         training = self.splits["train"]
         weights = self.task.class_weights(training.targets, self.classes, settings)
@@ -143,7 +143,7 @@ class Job:
         """Train. The model then has the weights of the best epoch, or the last ones if no epoch was finished."""
         settings = self.settings
         folder = Path(settings.checkpoint_dir) if settings.checkpoint_dir else self.folders.checkpoints
-        origin = fingerprint(settings, self.cluster, self.model, self.splits)
+        origin = fingerprint(settings, self.cluster, self.model, self._digests)
         training, validation = self.splits["train"], self.splits["validation"]
         saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin, len(training))
         try:

@@ -20,6 +20,7 @@ from text_classifier.contract.hyperparameters import Settings
 from text_classifier.modeling.load import Classifier, make_classifier
 from text_classifier.modeling.padded import PaddedClassifier
 from text_classifier.modeling.precision import Precision
+from text_classifier.preparation.tokens import split_digest
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import StopSignal
 from text_classifier.tasks.base import Task
@@ -78,7 +79,9 @@ class SmallJob:
         self.watch(classifier)
         torch.manual_seed(chosen.seed)
         training, validation = self.split, split_of([12, 9, 5, 3, 2, 2, 8, 8, 4])
-        origin = fingerprint(chosen, cluster, model, {"train": training, "validation": validation})
+        splits = {"train": training, "validation": validation}
+        digests = {name: split_digest(split.tokens, split.targets) for name, split in splits.items()}
+        origin = fingerprint(chosen, cluster, model, digests)
         saver = Saver(Checkpoints(self.folder), 1e9, cluster, origin, len(training))
         cluster.join()
         try:

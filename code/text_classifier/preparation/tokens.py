@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -38,6 +40,7 @@ class Tokenized:
 
     tokens: Mapping[str, Tokens]
     unknown: Mapping[str, float]  #: share of unknown tokens
+    digests: Mapping[str, str]  #: of token ids and targets, as split_digest
     digest: int  #: int64
 
 
@@ -55,17 +58,28 @@ def write_tokens(data: Data, tokenizer: PreTrainedTokenizerBase, max_length: int
 
     Raises SettingsError for a tokenizer that fails, PlatformError when the disk is full.
     """
-    digest = hashlib.blake2b(json.dumps(data.classes).encode(), digest_size=8)
-    with published(folder / TOKENS) as part:
-        splits = {}
+    with published(folder / TOKENS) as part, ThreadPoolExecutor() as threads:
+        splits: dict[str, dict[str, Any]] = {}
+        digests: dict[str, Future[str]] = {}
         for name, rows in data.splits.items():
             with (part / f"{name}.ids").open("w+b") as file:
                 tokens = tokenize(tokenizer, rows.texts, max_length, file)
             write_array(part / f"{name}.offsets.npy", tokens.offsets)
-            for array in (tokens.ids, tokens.offsets, rows.targets):
-                digest.update(np.ascontiguousarray(array).data)
+            digests[name] = threads.submit(split_digest, tokens, rows.targets)  # while the next split is tokenized
             splits[name] = {"truncated": tokens.truncated, "unknown": unknown_share(tokens.ids, tokenizer)}
-        write_manifest(part, {"splits": splits, "digest": int.from_bytes(digest.digest(), "little", signed=True)})
+        for name, digest in digests.items():
+            splits[name]["digest"] = digest.result()
+        content = json.dumps([data.classes, {name: facts["digest"] for name, facts in splits.items()}])
+        whole = hashlib.blake2b(content.encode(), digest_size=8).digest()
+        write_manifest(part, {"splits": splits, "digest": int.from_bytes(whole, "little", signed=True)})
+
+
+def split_digest(tokens: Tokens, targets: np.ndarray) -> str:
+    """A digest of the rows of a split. Checkpoints keep it: it must stay the same for the same rows."""
+    digest = hashlib.sha256()
+    for array in (tokens.ids, tokens.offsets, targets):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def refuse_tokens(error: SettingsError, folder: Path) -> None:
@@ -80,10 +94,10 @@ def map_tokens(folder: Path) -> Tokenized:
     manifest = read_manifest(part)
     if "refusal" in manifest:
         raise PreparationError(manifest["refusal"])
-    tokens, unknown = {}, {}
+    tokens, unknown, digests = {}, {}, {}
     for name, facts in manifest["splits"].items():
         offsets = map_array(part / f"{name}.offsets.npy")
         ids = np.frombuffer(map_file(part / f"{name}.ids"), dtype=np.int32)
         tokens[name] = Tokens(ids, offsets, facts["truncated"])
-        unknown[name] = facts["unknown"]
-    return Tokenized(tokens, unknown, manifest["digest"])
+        unknown[name], digests[name] = facts["unknown"], facts["digest"]
+    return Tokenized(tokens, unknown, digests, manifest["digest"])

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 from text_classifier.contract.errors import DataError, printable
-from text_classifier.reading.content import BLOCK
+from text_classifier.reading.arrow_messages import require_small_batches
+from text_classifier.reading.arrow_values import Picked, values
+from text_classifier.reading.content import compression
+from text_classifier.reading.parquet_files import ParquetFile
 from text_classifier.reading.table import OpenFile, Row
 
 #: Last bytes of an Arrow stream.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-
-#: Rows in memory at a time.
-_BATCH = 1_000
 
 
 def parquet_rows(file: OpenFile) -> Iterator[Row]:
@@ -41,7 +41,7 @@ def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Itera
     try:
         with file.path.open("rb") as plain, tempfile.TemporaryFile() as unpacked:
             stream: IO[bytes] = plain
-            if plain.read(2) in (b"\x1f\x8b", b"\x28\xb5"):  # compressed as a whole; Parquet is read from its end
+            if compression(plain.read(4)):  # Parquet is read from its end
                 unpacked.writelines(file.content)
                 stream = unpacked
             stream.seek(0)
@@ -49,6 +49,7 @@ def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Itera
                 for row in zip(*columns, strict=True):
                     number += 1
                     yield number, number, row
+        file.records = file.lines = number
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         # A damaged length asks for more memory than there is.
         reason = printable(str(error).partition("\n")[0]) or type(error).__name__
@@ -56,20 +57,15 @@ def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Itera
 
 
 def _parquet(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
-    from pyarrow.parquet import ParquetFile
-
-    # pre_buffer would hold all column chunks of a row group, which may be the whole file, in memory at once.
-    table = ParquetFile(stream, pre_buffer=False, buffer_size=BLOCK, page_checksum_verification=True)
-    groups = range(table.metadata.num_row_groups)
-    if not table.metadata.num_rows and not any(table.metadata.row_group(index).num_rows for index in groups):
+    table = ParquetFile(stream, file.name)
+    if not table.rows:
         return  # a part without rows, as pandas and Spark leave it, may lack the columns too
-    picked = _pick(file, table.schema_arrow)
-    rows = 0
-    for batch in table.iter_batches(batch_size=_BATCH, columns=[names[0] for names, _ in picked]):
-        rows += len(batch)
-        yield [_values(batch.column(names[0]), names[1:], classes) for names, classes in picked]
-    if rows != table.metadata.num_rows:
-        raise DataError(f"{file.name} has {rows} rows, but {table.metadata.num_rows} in its metadata; upload it again")
+    picked = _pick(file, table.schema)
+    file.layout, file.rows = table.layout(), table.rows
+    table.pick([path[0] for path, _ in picked])
+    for index in table.row_groups(file.part):
+        for batch in table.batches(index):
+            yield from values(batch, picked, file.name)
 
 
 def _arrow(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
@@ -82,15 +78,15 @@ def _arrow(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
     stream.seek(0)
     table = ipc.open_stream(stream) if is_stream else ipc.open_file(stream)
     picked = _pick(file, table.schema)
+    require_small_batches(stream, file.name)
     batches = table if is_stream else (table.get_batch(index) for index in range(table.num_record_batches))
     for whole in batches:
+        file.rows += len(whole)
         whole.validate(full=True)  # a damaged offset would read memory that is not the file's
-        for start in range(0, len(whole), _BATCH):
-            batch = whole.slice(start, _BATCH)
-            yield [_values(batch.column(names[0]), names[1:], classes) for names, classes in picked]
+        yield from values(whole, picked, file.name)
 
 
-def _pick(file: OpenFile, schema: Any) -> list[tuple[Sequence[str], Sequence[str]]]:
+def _pick(file: OpenFile, schema: Any) -> list[Picked]:
     """The path of each chosen column, and the class names of its numbers if it has any."""
     own = set(schema.names)
     paths = {name: (name,) for name in schema.names} | {
@@ -142,30 +138,3 @@ def _class_names(feature: Any) -> Sequence[str]:
     is_label = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
     names = feature.get("names") if is_label else None
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
-
-
-def _values(column: Any, path: Sequence[str], classes: Sequence[str]) -> list[Any]:
-    """The values of a column, or of a field in its structs, as Python objects; bytes that are not UTF-8 become lone
-    surrogates."""
-    import pyarrow
-    from pyarrow import compute
-
-    for name in path:
-        column = compute.struct_field(column, name)
-    if pyarrow.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
-        column = column.cast(pyarrow.large_binary())
-    values: list[Any] = column.to_pylist()
-    if classes:
-        return [_named(value, classes) for value in values]
-    return [value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value for value in values]
-
-
-def _named(value: Any, classes: Sequence[str]) -> Any:
-    """The name of a class's number, or the names in a list; None for -1, which marks a row without a label."""
-    if isinstance(value, list):
-        return [_named(each, classes) for each in value]
-    if not isinstance(value, int) or value == -1:
-        return None
-    return classes[value] if 0 <= value < len(classes) else value

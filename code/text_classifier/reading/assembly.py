@@ -12,8 +12,8 @@ import numpy as np
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.batch import Batch
+from text_classifier.reading.bounds import DiskCheck, require_decoded
 from text_classifier.reading.columns import Columns
-from text_classifier.reading.disk import DiskCheck
 from text_classifier.reading.fields import BadRow, Unlabelled
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
@@ -22,6 +22,7 @@ from text_classifier.reading.rows import Lookup, Rows
 from text_classifier.reading.sources import Source, SourceFile
 from text_classifier.reading.spool import Spool
 from text_classifier.reading.table import place
+from text_classifier.reading.text_lines import LineTooLong
 
 #: Maximum number of slices.
 MOST_SLICES = 10_000
@@ -70,14 +71,17 @@ class Assembly:
         self._starts.append(len(self))
         rows_before = self.seen + self._bad.count
         number = line = 0  # before the part
+        size, decoded = source.path.stat().st_size, 0
         notes: dict[str, None] = {}
         for batch in batches:
             self._files[-1] = f"{source.name} {batch.unit or 'line'}"
             if isinstance(batch, Batch):
                 self._add(batch, source.name, number, line)
+                decoded += batch.size
+                require_decoded(source.name, size, decoded)
                 continue
             if batch.error:
-                raise batch.error
+                raise batch.error.below(line) if isinstance(batch.error, LineTooLong) else batch.error
             number, line = number + batch.records, line + batch.lines
             notes |= dict.fromkeys(batch.notes)
         for note in notes:

@@ -43,6 +43,7 @@ class Batch:
 
     unit: str  #: what numbers count: "line" or "row"; empty for a text file, which is one row
     content: bytes  #: all texts
+    size: int  #: bytes of the texts and ids
     lengths: np.ndarray  #: of the texts in bytes, int64 [rows]
     numbers: np.ndarray  #: uint32 [rows]
     lines: np.ndarray  #: uint32 [rows]
@@ -98,7 +99,7 @@ class Collector:
         self._label_of = array("q")
         self._more: list[tuple[int, str, bytes] | BadRow] = []
         self.problems = []
-        self.size = 0  #: bytes of the texts
+        self.size = 0  #: bytes of the texts and ids
 
     def __len__(self) -> int:
         return len(self._contents)
@@ -129,7 +130,7 @@ class Collector:
         self._characters.append(len(text))
         self._label_of.append(self._label_index(label))
         if len(fields) > labels_end:
-            self._more.append(_more(fields[labels_end:], chosen))
+            self._add_more(fields[labels_end:])
 
     def _label_index(self, label: Any) -> int:
         """The index of a label's value: the same one for equal texts and numbers, so that each is read once."""
@@ -157,7 +158,13 @@ class Collector:
         index_of = {value: self._label_index(_decoded(value)) for value in dict.fromkeys(values)}
         self._label_of.extend(map(index_of.__getitem__, values))
         rest = block.columns[len(texts) + len(labels) :]
-        self._more += [_more([field.decode() for field in fields], chosen) for fields in zip(*rest, strict=True)]
+        for fields in zip(*rest, strict=True):
+            self._add_more([field.decode() for field in fields])
+
+    def _add_more(self, fields: Sequence[Any]) -> None:
+        more = _more(fields, self.chosen)
+        self._more.append(more)
+        self.size += 0 if isinstance(more, BadRow) else len(more[2])
 
     def take(self, unit: str) -> Batch:
         """The rows since the last call."""
@@ -165,6 +172,7 @@ class Collector:
         batch = Batch(
             unit=unit,
             content=b"".join(contents),
+            size=self.size,
             lengths=np.fromiter(map(len, contents), np.int64, len(contents)),
             numbers=np.array(self._numbers, np.uint32),
             lines=np.array(self._lines, np.uint32),

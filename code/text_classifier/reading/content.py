@@ -11,31 +11,32 @@ from pathlib import Path
 from typing import IO, Any
 
 from text_classifier.contract.errors import DataError
+from text_classifier.reading.table import WHOLE, Part
 from text_classifier.reading.unreadable import refuse_unreadable
+from text_classifier.reading.zstd_frames import is_zstd
 
 #: Bytes per read; the format of a file is detected from its first block.
 BLOCK = 1 << 20
 
 
-def blocks(path: Path, name: str, first: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """The decompressed content of a file, block by block; an empty file has none. Of a plain file the bytes from
-    `first` to `end`.
+def blocks(path: Path, name: str, part: Part = WHOLE) -> Iterator[bytes]:
+    """The decompressed content of a part of a file, block by block; an empty file has none.
 
     Raises DataError when the file cannot be read, is truncated, or is of a kind that holds no rows.
     """
     try:
         with io.BufferedReader(io.FileIO(path), BLOCK) as raw:
-            if first or end is not None:
-                yield from _range(raw, first, end)
+            kind = compression(raw.peek(4))
+            if not part.is_first or part.end is not None:
+                yield from (
+                    _frames(raw, part) if kind == "zstd" else _read(_Range(raw, part.start + part.skip, part.end))
+                )
                 return
-            start = raw.peek(4)
             stream: Any = raw
-            if start.startswith(b"\x1f\x8b"):
+            if kind == "gzip":
                 stream = gzip.GzipFile(fileobj=raw)
-            elif start.startswith(b"\x28\xb5\x2f\xfd"):
-                import pyarrow
-
-                stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(raw), "zstd")
+            elif kind == "zstd":
+                stream = _decompressed(raw)
             is_first = True
             while block := stream.read(BLOCK):
                 if is_first:
@@ -48,15 +49,50 @@ def blocks(path: Path, name: str, first: int = 0, end: int | None = None) -> Ite
         raise DataError(f"{name} cannot be read ({error}); upload it again") from None
 
 
-def is_compressed(path: Path) -> bool:
-    """Whether a file is gzip or zstd as a whole."""
-    with path.open("rb") as file:
-        return file.read(4).startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
+def compression(head: bytes) -> str:
+    """How a file that begins with these bytes is compressed as a whole: "gzip", "zstd" or not at all."""
+    return "gzip" if head.startswith(b"\x1f\x8b") else "zstd" if is_zstd(head) else ""
 
 
-def _range(raw: IO[bytes], start: int, end: int | None) -> Iterator[bytes]:
-    raw.seek(start)
-    left = math.inf if end is None else end - start
-    while left and (block := raw.read(int(min(left, BLOCK)))):
-        left -= len(block)
+def _decompressed(file: Any) -> Any:
+    import pyarrow
+
+    return pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd")
+
+
+def _read(stream: Any) -> Iterator[bytes]:
+    while block := stream.read(BLOCK):
         yield block
+
+
+def _frames(raw: IO[bytes], part: Part) -> Iterator[bytes]:
+    """The content of a part of a file of several frames."""
+    skip, more = part.skip, part.more
+    for block in _read(_decompressed(_Range(raw, part.start, part.end))):
+        if skip < len(block):
+            yield block[skip:]
+        skip = max(0, skip - len(block))
+    if more:
+        for block in _read(_decompressed(_Range(raw, part.end or 0, None))):
+            yield block[:more]
+            more -= len(block)
+            if more <= 0:
+                return
+
+
+class _Range(io.RawIOBase):
+    """The bytes of a file from `start` to `end`."""
+
+    def __init__(self, raw: IO[bytes], start: int, end: int | None) -> None:
+        raw.seek(start)
+        self._raw = raw
+        self._left = math.inf if end is None else end - start
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        assert size >= 0
+        content = self._raw.read(int(min(size, self._left)))
+        self._left -= len(content)
+        return content

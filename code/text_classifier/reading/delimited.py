@@ -13,7 +13,7 @@ from text_classifier.reading import header as headers
 from text_classifier.reading.clean import clean_fields
 from text_classifier.reading.dialect import Dialect
 from text_classifier.reading.records import Records
-from text_classifier.reading.table import Block, Layout, NoHeader, OpenFile, Pick, Row, TooManyColumns
+from text_classifier.reading.table import Block, Fields, NoHeader, OpenFile, Pick, Row, TooManyColumns
 from text_classifier.reading.text_lines import decoded, line_blocks, lines
 
 #: Lines and characters from which the dialect is detected.
@@ -34,8 +34,9 @@ _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 def delimited_rows(file: OpenFile) -> Iterator[Row | Block]:
     """The rows of a file with separated fields."""
     blocks = line_blocks(file.content, file.name)
-    if file.part.layout:
-        dialect = file.part.layout.dialect
+    layout = file.part.layout
+    if isinstance(layout, Fields):
+        dialect = layout.dialect
     else:
         head, sample = _sample(blocks)
         dialect = dialects.detect([line.removesuffix("\r") for line in sample], file.options.delimiter)
@@ -87,8 +88,9 @@ def is_fasttext(head: bytes) -> bool:
 
 def _fields(file: OpenFile, records: Records) -> Iterator[Row | Block]:
     """The chosen fields of the records below the header. Empty records, and those equal to the header, are no rows."""
-    header: Sequence[str] = file.part.layout.header if file.part.layout else file.options.columns
-    if file.options.has_header and not file.part.start:
+    layout = file.part.layout
+    header: Sequence[str] = layout.header if isinstance(layout, Fields) else file.options.columns
+    if file.options.has_header and file.part.is_first:
         header = next((fields for _, _, fields in records if fields), ())
     first = next((record for record in records if record[2]), None)
     if not header or first is None:
@@ -101,7 +103,7 @@ def _fields(file: OpenFile, records: Records) -> Iterator[Row | Block]:
         if sentence := headers.problem(file, header, itertools.chain([first], records), records.dialect):
             raise DataError(sentence) from None
         raise
-    file.layout = Layout(records.dialect, tuple(header))
+    file.layout = Fields(records.dialect, tuple(header))
     width, repeated = len(header), 0
     starts = headers.spellings(header[0])
     longest = max(map(len, starts))

@@ -19,7 +19,7 @@ from typing import Any
 
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.json_values import JsonText, TooLong
-from text_classifier.reading.table import MISSING, OpenFile, Row, column_name
+from text_classifier.reading.table import MISSING, Keys, OpenFile, Row, column_name
 from text_classifier.reading.text_lines import lines
 
 #: The columns of a JSON file are the names in its first objects, this many: an object may lack a name without a value.
@@ -81,12 +81,16 @@ def object_rows(file: OpenFile) -> Iterator[Row]:
 
 
 def _parsed_lines(file: OpenFile) -> Iterator[tuple[int, Any]]:
+    """The value of each line, or the error of one that is not JSON, with its number."""
+    number = 0
     for number, line in enumerate(lines(file.content, file.name), start=1):
         if line and not line.isspace():
             try:
-                yield number, json.loads(line)
+                value = json.loads(line)
             except (ValueError, RecursionError) as error:
-                file.bad(number, number, f"is not JSON ({error})", "write one JSON object per line")
+                value = error
+            yield number, value
+    file.records = file.lines = number
 
 
 def _array(file: OpenFile) -> Iterator[tuple[int, Any]]:
@@ -203,28 +207,41 @@ def _has_columns(file: OpenFile, names: Iterable[str]) -> bool:
 
 
 def _objects(file: OpenFile, values: Iterator[tuple[int, Any]]) -> Iterator[Row]:
-    first = list(itertools.islice(values, OBJECTS_FOR_COLUMNS))
-    pick = _picker(file, [value for _, value in first if isinstance(value, dict)])
+    keys, first = file.part.layout, list[tuple[int, Any]]()
+    if not isinstance(keys, Keys):
+        first = list(itertools.islice(values, OBJECTS_FOR_COLUMNS))
+        keys = _keys([value for _, value in first if isinstance(value, dict)])
+    pick: Callable[[dict[str, Any]], list[Any]] | None = None
     for number, value in itertools.chain(first, values):
         if isinstance(value, dict):
-            pick = pick or _picker(file, [value])
-            assert pick is not None
+            if pick is None:
+                keys = keys or _keys([value])
+                assert keys is not None
+                pick = _picker(file, keys, value)
+                if file.unit == "line":  # else the file has no lines at which it may be divided
+                    file.layout = keys
             yield number, number, pick(value)
+        elif isinstance(value, Exception):
+            file.bad(number, number, f"is not JSON ({value})", "write one JSON object per line")
         else:
             file.bad(number, number, "is not a JSON object", "write one JSON object per row")
 
 
-def _picker(file: OpenFile, objects: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], list[Any]] | None:
-    """A function that picks the chosen fields out of an object; None without objects to take the names from."""
+def _keys(objects: Sequence[dict[str, Any]]) -> Keys | None:
+    """The names of the fields in some objects; None without any."""
     own = {column_name(name): name for value in objects for name in value}
-    if not objects:
-        return None
     nested = dict.fromkeys(itertools.islice((name for value in objects for name in _dotted(value)), MOST_NAMES))
-    names = [*own, *(name for name in nested if name not in own)]
-    chosen = file.choose(names, [_at(objects[0], own.get(name, name)) for name in names])
+    return Keys(own, tuple(name for name in nested if name not in own)) if objects else None
+
+
+def _picker(file: OpenFile, keys: Keys, first: dict[str, Any]) -> Callable[[dict[str, Any]], list[Any]]:
+    """A function that picks the chosen fields out of an object. `first` is shown if they cannot be chosen."""
+    own = keys.own
+    names = [*own, *keys.nested]
+    chosen = file.choose(names, [_at(first, own.get(name, name)) for name in names])
     if all(name in own for name in chosen):
-        keys = [own[name] for name in chosen]
-        return lambda value: [value.get(key, MISSING) for key in keys]
+        plain = [own[name] for name in chosen]
+        return lambda value: [value.get(key, MISSING) for key in plain]
     return lambda value: [value.get(own[name], MISSING) if name in own else _at(value, name) for name in chosen]
 
 

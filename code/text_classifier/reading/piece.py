@@ -9,7 +9,9 @@ from typing import Any
 from text_classifier.contract.errors import DataError, JobError, listed
 from text_classifier.reading.bad_rows import NAMED
 from text_classifier.reading.batch import Batch, Collector, Enough
+from text_classifier.reading.bounds import require_decoded, require_memory
 from text_classifier.reading.columns import Chosen, Columns
+from text_classifier.reading.content import blocks
 from text_classifier.reading.reader import open_rows
 from text_classifier.reading.sources import SourceFile
 from text_classifier.reading.table import WHOLE, Block, FileOptions, NoHeader, OpenFile, Part
@@ -51,7 +53,7 @@ class End:
     size: int = 0  #: bytes of the file that were read
     records: int = 0  #: read in a part of a file
     lines: int = 0
-    cut_at: int | None = None  #: offset in the file of the record within which the part ends
+    rest: Part | None = None  #: the rest of the file, from the record within which the part ends, if it ends so
 
 
 def read_piece(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End]:
@@ -88,7 +90,7 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
     collector = Collector(None if job.skips else NAMED)
     choose = Chooser(piece.source.name, job.columns, header, collector)
     file: OpenFile | None = None
-    rows_read, error = 0, None
+    rows_read, decoded, error = 0, 0, None
     try:
         file, rows = open_rows(piece.source, job.options, choose, collector.add_problem, piece.part)
         for row in rows:
@@ -98,7 +100,10 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
                 collector.add(*row)
             if len(collector) >= _ROWS or collector.size >= _BYTES or len(collector.problems) >= _ROWS:
                 rows_read += len(collector)
+                decoded += collector.size
                 yield collector.take(file.unit)
+                require_decoded(file.name, file.path.stat().st_size, decoded)
+                require_memory(file.name, file.rows)
     except Enough:
         pass  # the last batch says why
     except JobError as caught:
@@ -109,9 +114,7 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
         yield End("line", error=error)
     else:
         yield collector.take(file.unit)
-        yield End(
-            file.unit, tuple(file.notes), error, choose.header, _size(file), file.records, file.lines, cut_at(file)
-        )
+        yield End(file.unit, tuple(file.notes), error, choose.header, _size(file), file.records, file.lines, rest(file))
 
 
 def _size(file: OpenFile) -> int:
@@ -119,15 +122,14 @@ def _size(file: OpenFile) -> int:
     return (file.path.stat().st_size if end is None else end) - file.part.start
 
 
-def cut_at(file: OpenFile) -> int | None:
-    """The offset in the file of the record within which a part ends; None for a part that ends with a record."""
+def rest(file: OpenFile) -> Part | None:
+    """The rest of a file from the record within which a part ends; None for a part that ends with a record."""
     part = file.part
-    if not file.is_cut or part.end is None:
+    if not file.is_cut:
         return None
-    with file.path.open("rb") as raw:
-        raw.seek(part.start)
-        content = raw.read(part.end - part.start)
-    return part.end - len(content.split(b"\n", file.lines)[-1])
+    content = b"".join(blocks(file.path, file.name, part))
+    offset = len(content) - len(content.split(b"\n", file.lines)[-1])
+    return Part(part.start, None, part.layout, part.skip + offset)
 
 
 def _text(source: SourceFile, job: Job) -> Iterator[Batch | End]:

@@ -1,27 +1,31 @@
 """The files of a channel, divided into pieces: each process reads some, in any order, and they are joined in theirs.
 
-A large plain file with separated fields is divided where a record seems to start. Whether one does is known when the
-piece before has been read: if that one ends within a record, the rest of the file is read anew as one piece.
+A large file is divided: Parquet at row groups, JSON lines at line feeds, and a file with separated fields where a
+record seems to start. Whether one does is known when the piece before has been read: if that one ends within a record,
+the rest of the file is read anew as one piece. A compressed file is divided if it has several zstd frames.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from text_classifier.contract.errors import JobError
+from text_classifier.contract.errors import DataError, JobError
 from text_classifier.reading import dialect as dialects
 from text_classifier.reading.bad_rows import NAMED
 from text_classifier.reading.batch import Collector
-from text_classifier.reading.content import is_compressed
+from text_classifier.reading.content import blocks, compression
 from text_classifier.reading.encoding import is_utf8
 from text_classifier.reading.piece import Chooser, Header, Job, Piece
 from text_classifier.reading.reader import open_rows
 from text_classifier.reading.sources import SourceFile
-from text_classifier.reading.table import WHOLE, Layout, Part
+from text_classifier.reading.table import WHOLE, Fields, Keys, Layout, Part, RowGroups
 from text_classifier.reading.text_lines import decoded
+from text_classifier.reading.zstd_frames import frame_starts
 
 #: Bytes of a part of a file, and of the small files that one process reads in one go.
 PART = 8 << 20
@@ -74,37 +78,75 @@ def _look(file: SourceFile, job: Job, header: Header | None) -> tuple[Header | N
         next(rows, None)
     except JobError:
         return header, None, True  # the error is raised when the file is read, and later files are not needed
-    with file.path.open("rb") as raw:
-        may_divide = not is_compressed(file.path) and is_utf8(raw.read(4), job.options.encoding)
+    kind, is_parquet = _compression(file), isinstance(opened.layout, RowGroups)
+    head = next(blocks(file.path, file.name), b"")
+    may_divide = not kind if is_parquet else kind != "gzip" and is_utf8(head, job.options.encoding)
     return choose.header, opened.layout if may_divide else None, choose.header is not None
+
+
+def _compression(file: SourceFile) -> str:
+    with file.path.open("rb") as raw:
+        return compression(raw.read(4))
 
 
 def _parts(file: SourceFile, size: int, layout: Layout) -> list[Part]:
     """The parts of a file. Each but the first seems to start with a record."""
-    starts = [0]
+    starts = [(0, 0)]
+    if isinstance(layout, RowGroups):
+        find = partial(_row_group, layout)
+    elif _compression(file):
+        find = partial(_line_in_frame, file, layout, frame_starts(file.path))
+    else:
+        find = partial(_line, file, layout)
+    for target in range(PART, size - PART // 2, PART):
+        if start := find(max(target, starts[-1][0])):
+            starts.append(start)
+    parts = [Part(start, end, layout, skip, more) for (start, skip), (end, more) in itertools.pairwise(starts)]
+    return [*parts, Part(starts[-1][0], None, layout, starts[-1][1])]
+
+
+# Where a part may start: an offset in the file above `offset`, and the bytes to skip there. None if there is no place.
+
+
+def _row_group(layout: RowGroups, offset: int) -> tuple[int, int] | None:
+    found = bisect_right(layout.starts, offset)
+    return (layout.starts[found], 0) if found < len(layout.starts) else None
+
+
+def _line_in_frame(
+    file: SourceFile, layout: Fields | Keys, frames: Sequence[int], offset: int
+) -> tuple[int, int] | None:
+    found = bisect_right(frames, offset)
+    if found == len(frames):
+        return None
+    frame, end = frames[found], frames[found + 1] if found + 1 < len(frames) else None
+    try:
+        window = next(blocks(file.path, file.name, Part(frame, end)), b"")
+    except DataError:
+        return None
+    skip = record_start(window[:_WINDOW], layout)
+    return None if skip is None else (frame, skip)
+
+
+def _line(file: SourceFile, layout: Fields | Keys, offset: int) -> tuple[int, int] | None:
     with file.path.open("rb") as raw:
-        for target in range(PART, size - PART // 2, PART):
-            raw.seek(max(target, starts[-1]))
-            start = raw.tell()
-            offset = record_start(raw.read(_WINDOW), layout)
-            if offset is not None:
-                starts.append(start + offset)
-    ends = [*starts[1:], None]
-    return [Part(start, end, layout) for start, end in zip(starts, ends, strict=True)]
+        raw.seek(offset)
+        found = record_start(raw.read(_WINDOW), layout)
+    return None if found is None else (offset + found, 0)
 
 
-def record_start(window: bytes, layout: Layout) -> int | None:
+def record_start(window: bytes, layout: Fields | Keys) -> int | None:
     """The offset of the first line below the first one with which a record seems to start; None if there is none."""
     lines = decoded(window)[:-1]
     offset = 0
     for number in range(1, min(len(lines), _TRIED)):
         offset += len(lines[number - 1].encode("utf-8", "surrogateescape")) + 1
-        if not layout.dialect.is_quoted or _is_start(lines[number:], layout):
+        if isinstance(layout, Keys) or not layout.dialect.is_quoted or _is_start(lines[number:], layout):
             return offset
     return None
 
 
-def _is_start(lines: Sequence[str], layout: Layout) -> bool:
+def _is_start(lines: Sequence[str], layout: Fields) -> bool:
     """Whether these lines begin with records of all fields, in which quotes come in pairs."""
     fed: list[str] = []
 

@@ -16,7 +16,6 @@ from text_classifier.reading.batch import Batch
 from text_classifier.reading.piece import End, Header, Job, Piece, read_piece
 from text_classifier.reading.pieces import Task, tasks
 from text_classifier.reading.sources import SourceFile
-from text_classifier.reading.table import Part
 from text_classifier.reading.worker import Found, Worker
 from text_classifier.runtime.cpus import usable_cpus
 from text_classifier.runtime.heartbeat import progress
@@ -114,11 +113,11 @@ def _by_processes(todo: Sequence[Task], job: Job, processes: int) -> Generator[t
                 continue
             for index, batch in reading.found():
                 yield index, batch
-                if isinstance(batch, End) and batch.cut_at is not None:
+                if isinstance(batch, End) and batch.rest:
                     divided_wrongly = index
                     piece = reading.task.pieces[0][1]
-                    rest = replace(piece, part=Part(batch.cut_at, None, piece.part.layout))
-                    yield from _Reading(threads, idle, Task(((index, rest),), reading.task.header)).found()
+                    rest = Task(((index, replace(piece, part=batch.rest)),), reading.task.header)
+                    yield from _Reading(threads, idle, rest).found()
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         for worker in workers:

@@ -14,7 +14,19 @@ from text_classifier.reading import arrow_files, delimited, json_files
 from text_classifier.reading.content import blocks
 from text_classifier.reading.encoding import as_utf8
 from text_classifier.reading.sources import SourceFile
-from text_classifier.reading.table import WHOLE, Block, Choose, FileOptions, OpenFile, Part, Report, Row
+from text_classifier.reading.table import (
+    WHOLE,
+    Block,
+    Choose,
+    Fields,
+    FileOptions,
+    Keys,
+    OpenFile,
+    Part,
+    Report,
+    Row,
+    RowGroups,
+)
 
 _FORMATS: Mapping[str, Callable[[OpenFile], Iterator[Row | Block]]] = {
     "delimited": delimited.delimited_rows,
@@ -26,20 +38,27 @@ _FORMATS: Mapping[str, Callable[[OpenFile], Iterator[Row | Block]]] = {
     "arrow": arrow_files.arrow_rows,
 }
 
+#: What reads a part of a file with this layout.
+_DIVIDED: Mapping[type, Callable[[OpenFile], Iterator[Row | Block]]] = {
+    Fields: delimited.delimited_rows,
+    Keys: json_files.line_rows,
+    RowGroups: arrow_files.parquet_rows,
+}
+
 
 def open_rows(
     source: SourceFile, options: FileOptions, choose: Choose, report: Report, part: Part = WHOLE
 ) -> tuple[OpenFile, Iterator[Row | Block]]:
     """A file, and the rows of a part of it. Raises DataError when the file as a whole cannot be read."""
     notes: list[str] = []
-    content = blocks(source.path, source.name, part.start, part.end)
-    if part.start == 0:
+    content = blocks(source.path, source.name, part)
+    if part.is_first:
         content = as_utf8(content, source.name, options.encoding, notes.append)
     head = next(content, b"")
     file = OpenFile(
         source.path, source.name, itertools.chain([head], content), options, choose, report, notes=notes, part=part
     )
-    read = delimited.delimited_rows if part.layout else _FORMATS[_format(head, source.name, options.records_key)]
+    read = _DIVIDED[type(part.layout)] if part.layout else _FORMATS[_format(head, source.name, options.records_key)]
     return file, _with_partition(file, source.partition, read) if source.partition else read(file)
 
 

@@ -90,7 +90,7 @@ class Records:
                     number, line = self._number, self._line
                     self._number += 1
                     self._line += self._replay.end_record()
-                    if line > 1 or not self.dialect.has_sep_line or self._file.part.start:  # it is no header
+                    if line > 1 or not self.dialect.has_sep_line or not self._file.part.is_first:  # it is no header
                         yield number, line, fields
                 return
             except csv.Error as error:
@@ -100,7 +100,7 @@ class Records:
                     return
                 reason = next((text for key, text in _CSV_REASONS.items() if key in str(error)), str(error))
                 remedy = "quote such fields and double the quotes in them"
-                if self._line == 1 and not self._file.part.start:
+                if self._line == 1 and self._file.part.is_first:
                     raise DataError(f"{self._file.name} line 1, the header, is not CSV ({reason}); {remedy}") from None
                 number, line = self._number, self._line
                 self._number += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -56,7 +56,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Fields:
     """What the beginning of a file with separated fields says of all its rows."""
 
     dialect: Dialect
@@ -64,12 +64,38 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some of the lines of a file with separated fields, or a whole file of any kind."""
+class Keys:
+    """What the first objects of a JSON lines file say of all its rows: the names of their fields."""
 
-    start: int = 0  #: offset in bytes, at a line's start
-    end: int | None = None  #: at a line's end; None for that of the file
+    own: Mapping[str, str]  #: from a column's name to that in the objects
+    nested: tuple[str, ...]  #: with dots
+
+
+@dataclass(frozen=True)
+class RowGroups:
+    """What the metadata of a Parquet file say: the offsets of its row groups in bytes, in order."""
+
+    starts: tuple[int, ...]
+
+
+#: What is known of all rows of a file that may be divided.
+Layout = Fields | Keys | RowGroups
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the lines or row groups of a file, or a whole file of any kind."""
+
+    start: int = 0  #: offset in bytes, at the start of a line, a row group or a frame of zstd
+    end: int | None = None  #: that of the next part; None for the end of the file
     layout: Layout | None = None  #: None to detect it
+    skip: int = 0  #: bytes at the start, decompressed, that the part before has
+    more: int = 0  #: bytes at the end, decompressed, that this part has and the next one skips
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it begins where the file does."""
+        return not self.start and not self.skip
 
 
 WHOLE = Part()
@@ -108,8 +134,9 @@ class OpenFile:
     unit: str = "line"  #: what row numbers count: "line", or "row" in a file without lines
     notes: list[str] = field(default_factory=list)  #: what the user should know, one sentence each
     part: Part = WHOLE
-    layout: Layout | None = None  #: set when it is detected
-    records: int = 0  #: of a file with separated fields: records and lines read, complete with the last row
+    layout: Layout | None = None  #: set when it is detected, if a file of its kind may be divided
+    rows: int = 0  #: of the whole file, as far as its metadata are read
+    records: int = 0  #: of a file that may be divided: records and lines read, complete with the last row
     lines: int = 0
     is_cut: bool = False  #: whether the part ends within a record
 

@@ -17,8 +17,23 @@ LONGEST_LINE = 4 * LONGEST_FIELD
 _END_OF_FILE = b"\x1a"
 
 
+class LineTooLong(DataError):
+    """A line has more than LONGEST_LINE bytes. `line`: its number in the file, or in the part of it that is read."""
+
+    def __init__(self, name: str, line: int) -> None:
+        super().__init__(f"{name} line {line} is longer than {LONGEST_LINE:,} bytes; fix or remove it")
+        self._name, self._line = name, line
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        return type(self), (self._name, self._line)
+
+    def below(self, lines: int) -> LineTooLong:
+        """The same of a part below so many lines."""
+        return LineTooLong(self._name, self._line + lines)
+
+
 def lines(content: Iterable[bytes], name: str) -> Iterator[str]:
-    """Lines without their line feeds; the last line may lack one. Raises DataError for a line that is too long."""
+    """Lines without their line feeds; the last line may lack one. Raises LineTooLong."""
     for block in line_blocks(content, name):
         yield from decoded(block)
 
@@ -29,7 +44,7 @@ def decoded(block: bytes) -> list[str]:
 
 
 def line_blocks(content: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """Blocks of whole lines, each without its last line feed. Raises DataError for a line that is too long."""
+    """Blocks of whole lines, each without its last line feed. Raises LineTooLong."""
     rest = b""
     lines_before = 0
     for block in content:
@@ -42,7 +57,7 @@ def line_blocks(content: Iterable[bytes], name: str) -> Iterator[bytes]:
             lines_before += complete.count(b"\n") + 1
             rest = block[end + 1 :]
         if len(rest) > LONGEST_LINE:
-            raise DataError(f"{name} line {lines_before + 1} is longer than {LONGEST_LINE:,} bytes; fix or remove it")
+            raise LineTooLong(name, lines_before + 1)
     rest = rest.rstrip(_END_OF_FILE)
     if rest:
         yield rest

@@ -16,14 +16,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 
 from text_classifier.contract.errors import PlatformError, SettingsError, printable
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.modeling.precision import LossScale
-from text_classifier.training.batches import Split
 from text_classifier.training.checkpoint import KEPT, Checkpoints, Content, Header, Headers
 from text_classifier.training.cluster import Cluster
 from text_classifier.training.evaluations import EvaluationPlan
@@ -153,17 +151,14 @@ def _copy(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
-def fingerprint(settings: Settings, cluster: Cluster, model: Any, splits: Mapping[str, Split]) -> dict[str, Any]:
-    """Everything that the result depends on, except the number of epochs."""
+def fingerprint(settings: Settings, cluster: Cluster, model: Any, digests: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that the result depends on, except the number of epochs. `digests`: of each split's rows."""
     chosen = {name: value for name, value in asdict(settings).items() if name not in FREE_SETTINGS}
     chosen["train_batch_size * processes"] = settings.train_batch_size * cluster.world_size
     chosen["processes"] = cluster.world_size
     chosen["model"] = hashlib.sha256(model.config.to_json_string().encode()).hexdigest()
     for name in ("train", "validation"):
-        digest = hashlib.sha256()
-        for array in (splits[name].tokens.ids, splits[name].tokens.offsets, splits[name].targets):
-            digest.update(np.ascontiguousarray(array).data)  # without a copy in memory
-        chosen[f"{name} rows"] = digest.hexdigest()
+        chosen[f"{name} rows"] = digests[name]
     return chosen
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.modeling.tokenizer import load_tokenizer
 from text_classifier.preparation.rows import write_rows
-from text_classifier.preparation.tokens import map_tokens, prepare_tokens, refuse_tokens, write_tokens
+from text_classifier.preparation.tokens import map_tokens, prepare_tokens, refuse_tokens, split_digest, write_tokens
 from text_classifier.runtime.folders import JobFolders
-from text_classifier.tokenization.tokens import tokenize
+from text_classifier.tokenization.tokens import Tokens, tokenize
 from text_classifier.tokenization.unknown import unknown_share
 
 
@@ -40,6 +41,13 @@ def test_tokens_are_mapped_as_they_were_made(data: Data, tokenizer: Any, tmp_pat
         np.testing.assert_array_equal(mapped.tokens[name].ids, made.ids)
         np.testing.assert_array_equal(mapped.tokens[name].offsets, made.offsets)
         assert mapped.unknown[name] == unknown_share(made.ids, tokenizer)
+        assert mapped.digests[name] == split_digest(made, rows.targets)
+
+
+def test_the_digest_of_a_split_stays_that_of_older_checkpoints() -> None:
+    ids, offsets, targets = np.arange(5, dtype=np.int32), np.array([0, 2, 5]), np.array([1, 0])
+    content = ids.tobytes() + offsets.tobytes() + targets.tobytes()
+    assert split_digest(Tokens(ids, offsets, 0), targets) == hashlib.sha256(content).hexdigest()
 
 
 def test_the_digest_is_that_of_tokens_targets_and_classes(data: Data, tokenizer: Any, tmp_path: Path) -> None:

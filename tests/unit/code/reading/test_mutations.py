@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from support.amazon_reviews import write
+from support.divided import found, workers
 from support.labels import AnyLabels
 from text_classifier.contract.errors import DataError
 from text_classifier.reading.channel import read_rows
@@ -202,6 +203,21 @@ FILES = {
 }
 
 
+def parquet_file() -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    columns = {"text": [f"row {n} of a book" for n in range(50)], "label": [n % 5 for n in range(50)]}
+    parquet.write_table(pyarrow.table(columns), sink, row_group_size=20)
+    return sink.getvalue().to_pybytes()
+
+
+PARQUET = parquet_file()
+
+#: Frames of zstd that end within lines.
+FRAMES = b"".join(
+    pyarrow.compress(csv_file()[start : start + 50], codec="zstd", asbytes=True)
+    for start in range(0, len(csv_file()), 50)
+)
+
 #: Kinds that are not counted without the reader: of these only tracebacks are found.
 UNCOUNTED = ("arrow", "sep line", "spark", "quoted tsv")
 
@@ -252,6 +268,21 @@ def test_rows_read_and_rows_reported_are_the_rows_of_the_file(
         assert sum(found) == expected  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", [*FILES, "parquet", "zstd"])
+@settings(max_examples=max(5, EXAMPLES // 10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(mutations=MUTATIONS)
+def test_a_damaged_file_is_read_alike_by_any_number_of_workers(
+    kind: str, folder: Path, mutations: list[tuple[float, int, bytes]]
+) -> None:
+    content = {**FILES, "parquet": PARQUET, "zstd": FRAMES}[kind]
+    (folder / "file").write_bytes(changed(content, mutations))
+    for chosen in ({}, {"bad_rows": "skip"}):
+        expected = found(folder, **chosen)
+        for count in (2, 3):
+            with workers(count):
+                assert found(folder, **chosen) == expected
+
+
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutations=MUTATIONS)
 def test_a_damaged_gzip_file_is_refused_or_whole(folder: Path, mutations: list[tuple[float, int, bytes]]) -> None:
@@ -266,10 +297,7 @@ def test_a_damaged_gzip_file_is_refused_or_whole(folder: Path, mutations: list[t
 def test_a_damaged_parquet_file_is_refused_or_has_all_rows(
     folder: Path, mutations: list[tuple[float, int, bytes]]
 ) -> None:
-    sink = pyarrow.BufferOutputStream()
-    columns = {"text": [f"row {n} of a book" for n in range(50)], "label": [n % 5 for n in range(50)]}
-    parquet.write_table(pyarrow.table(columns), sink)
-    content = changed(sink.getvalue().to_pybytes(), mutations)
+    content = changed(PARQUET, mutations)
     found = read(content, folder)
     if not isinstance(found, str) and content.startswith(b"PAR1"):
         assert sum(found) == 50

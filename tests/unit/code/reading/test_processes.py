@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import os
 import random
 import subprocess
 import sys
@@ -14,44 +13,21 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from support.amazon_reviews import write
-from text_classifier.contract.errors import DataError, JobError, PlatformError
+from support.divided import Here, found, workers
+from text_classifier.contract.errors import DataError, PlatformError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
-from text_classifier.reading import pieces, processes, worker
+from text_classifier.reading import pieces, processes, text_lines, worker
 from text_classifier.reading.columns import Columns
 from text_classifier.reading.piece import Job
 from text_classifier.reading.pieces import Task
-from text_classifier.reading.table import DEFAULT_OPTIONS
-
-
-class Here:
-    """A worker without a process of its own."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-
-    def read(self, task: Task, texts: Any) -> worker.Found:
-        return worker._read(task, self._job, f"/proc/{os.getpid()}/fd/{texts.fileno()}")
-
-    def close(self) -> None:
-        pass
-
-
-def found(channel: Path, **settings: str) -> Any:
-    """All that reading a channel gives, or the sentence that refuses it."""
-    try:
-        data = read_data({"train": channel}, parse(settings))
-    except JobError as error:
-        return type(error), str(error)
-    columns = ("targets", "characters", "exact", "near", "groups", "slices")
-    rows = [
-        (*[getattr(split, name).tolist() for name in columns], split.texts[:], split.places[:], split.slice_values)
-        for split in data.splits.values()
-    ]
-    return repr((rows, data.classes, data.report))
+from text_classifier.reading.sources import source
+from text_classifier.reading.table import DEFAULT_OPTIONS, Part
 
 
 def table(delimiter: str, end: str = "\n") -> bytes:
@@ -68,6 +44,19 @@ def plain() -> bytes:
     return b"id\ttext\tlabel\tgroup\tslice\n" + rows.encode()
 
 
+def named(n: int) -> bytes:
+    """An object of other names than those before, and a blank line."""
+    names = {"label " if n % 2 else "label": "ab"[n % 2], "text": f"t{n}", "by": {"id": n}, f"x{n}": [n]}
+    return json.dumps(names).encode() + b"\r\n\n"
+
+
+def frames(content: bytes, size: int) -> bytes:
+    """Compressed with zstd in frames of `size` bytes, each below one that is skipped, as pzstd does."""
+    parts = [content[start : start + size] for start in range(0, len(content), size)]
+    skipped = b"\x50\x2a\x4d\x18\x04\0\0\0size"
+    return b"".join(skipped + pyarrow.compress(part, codec="zstd", asbytes=True) for part in parts)
+
+
 GOOD = {
     "csv": table(","),
     "crlf": table(";", "\r\n"),
@@ -77,9 +66,22 @@ GOOD = {
     "blank lines": plain().replace(b"\n", b"\n\n"),
     "utf-16": table(",").decode().encode("utf-16"),
     "gzip": gzip.compress(table(",")),
+    "zstd": pyarrow.compress(table(","), codec="zstd", asbytes=True),
+    "zstd frames": frames(table(","), 700),
+    "json frames": frames(b"".join(map(named, range(90))), 500),
     "json lines": b"".join(json.dumps({"text": f"t{n}", "label": n % 3}).encode() + b"\n" for n in range(90)),
+    "json names": b"\xef\xbb\xbf" + b"".join(map(named, range(90))),
     "json array": json.dumps([{"text": f"t{n}", "label": n % 3} for n in range(90)]).encode(),
     "fasttext": b"".join(b"__label__%d text %d\n" % (n % 2, n) for n in range(90)),
+}
+
+#: Parquet files in row groups of few rows, with rows that cannot be used.
+TEXTS = [f"text {n}" for n in range(120)]
+PARQUET: dict[str, dict[str, Any]] = {
+    "plain": {"text": TEXTS, "label": [n % 3 for n in range(120)]},
+    "bad rows": {"text": TEXTS, "label": [None if n % 50 == 9 else "a" for n in range(120)]},
+    "nested": {"text": TEXTS, "label": [{"of": "ab"[n % 2]} for n in range(120)]},
+    "lists": {"text": TEXTS, "label": [["a", "b"][: n % 3] for n in range(120)]},
 }
 
 #: What is put between the lines of a file.
@@ -105,25 +107,14 @@ SETTINGS: list[dict[str, str]] = [
 ]
 
 
-@pytest.fixture
-def divided(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Read small files as large ones are read, by so many workers."""
-
-    def read(count: int, channel: Path, *, raises: bool = False, **settings: str) -> Any:
-        monkeypatch.setattr(processes, "process_count", lambda files: count)
-        monkeypatch.setattr(processes, "Worker", Here)
-        monkeypatch.setattr(pieces, "PART", 150)
-        if raises:
-            read_data({"train": channel}, parse(settings))
+def divided(count: int, channel: Path, **settings: str) -> Any:
+    """What so many workers find."""
+    with workers(count):
         return found(channel, **settings)
-
-    return read
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_good_and_damaged_files_are_read_alike_by_any_number_of_workers(
-    kind: str, divided: Any, tmp_path: Path
-) -> None:
+def test_good_and_damaged_files_are_read_alike_by_any_number_of_workers(kind: str, tmp_path: Path) -> None:
     channel, chance = tmp_path / "train", random.Random(kind)
     channel.mkdir()
     for number in range(6):
@@ -139,15 +130,58 @@ def test_good_and_damaged_files_are_read_alike_by_any_number_of_workers(
             assert divided(count, channel, **settings) == expected, (count, settings, content)
 
 
-def test_parts_end_within_records(divided: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", PARQUET)
+def test_row_groups_are_read_alike_by_any_number_of_workers(kind: str, tmp_path: Path) -> None:
+    channel, chance = tmp_path / "train", random.Random(kind)
+    channel.mkdir()
+    settings = {"label_column": "label.of"} if kind == "nested" else {"task": "multi_label"} if kind == "lists" else {}
+    for number in range(8):
+        for name, size in (("a", 7), ("b", 50)):
+            parquet.write_table(pyarrow.table(PARQUET[kind]), channel / name, row_group_size=size)
+        if number > 2:  # a byte is changed
+            content = bytearray((channel / "a").read_bytes())
+            content[chance.randrange(len(content) // (number % 3 + 1))] ^= 1 << chance.randrange(8)
+            (channel / "a").write_bytes(content)
+        chosen = settings | ({"bad_rows": "skip"} if number % 2 else {}) | ({"encoding": "auto"} if number == 2 else {})
+        expected = found(channel, **chosen)
+        for count in (1, 2, 3, 7):
+            assert divided(count, channel, **chosen) == expected, (count, chosen)
+
+
+def test_row_groups_are_divided(tmp_path: Path) -> None:
+    parquet.write_table(pyarrow.table(PARQUET["plain"]), tmp_path / "a", row_group_size=7)
+    job = Job(Columns(), DEFAULT_OPTIONS, skips=False)
+    with workers(2, part=1_000):
+        parts = [piece.part for task in pieces.tasks(source(tmp_path).files, job, 2) for _, piece in task.pieces]
+    assert len(parts) == 4 and [part.end for part in parts[:-1]] == [part.start for part in parts[1:]]
+
+
+def test_a_line_that_is_too_long_is_named_by_its_number_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_lines, "LONGEST_LINE", 1 << 20)
+    good = "good" * 100
+    for name, rows in (
+        ("a.tsv", "text\tlabel\n" + f"{good}\ta\n" * 98),
+        ("a.json", (json.dumps({"text": good, "label": 1}) + "\n") * 99),
+    ):
+        (tmp_path / name).write_text(rows + "x" * (1 << 21))
+        expected = found(tmp_path)
+        assert f"{name} line 100 is longer than" in expected[1]
+        with workers(3, part=10_000):
+            assert found(tmp_path) == expected
+        (tmp_path / name).unlink()
+
+
+def test_parts_end_within_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a line within quotes looks like a record, the file is divided wrongly, and read anew from there."""
-    cut: list[int] = []
+    cut: list[Part] = []
     own = worker.read_piece
 
     def spy(*arguments: Any) -> Any:
         for batch in own(*arguments):
-            if getattr(batch, "cut_at", None) is not None:
-                cut.append(batch.cut_at)
+            if getattr(batch, "rest", None):
+                cut.append(batch.rest)
             yield batch
 
     monkeypatch.setattr(worker, "read_piece", spy)
@@ -157,9 +191,13 @@ def test_parts_end_within_records(divided: Any, tmp_path: Path, monkeypatch: pyt
     expected = found(tmp_path)
     assert "two" not in expected and divided(2, tmp_path) == expected
     assert cut
+    cut.clear()
+    (tmp_path / "a.csv").write_bytes(frames(text.encode(), 100))
+    assert divided(2, tmp_path) == expected
+    assert cut
 
 
-def test_many_files_are_read_alike(divided: Any, tmp_path: Path) -> None:
+def test_many_files_are_read_alike(tmp_path: Path) -> None:
     for kind in ("pos", "neg"):
         (tmp_path / kind).mkdir()
         for number in range(30):
@@ -170,7 +208,7 @@ def test_many_files_are_read_alike(divided: Any, tmp_path: Path) -> None:
     assert divided(3, tmp_path) == found(tmp_path)
 
 
-def test_a_file_without_the_header_is_found_by_any_worker(divided: Any, tmp_path: Path) -> None:
+def test_a_file_without_the_header_is_found_by_any_worker(tmp_path: Path) -> None:
     for number in range(6):
         (tmp_path / f"{number}.csv").write_bytes(
             table(",") if number != 4 else b"".join(table(",").split(b"\n", 1)[1:])
@@ -182,9 +220,11 @@ def test_a_file_without_the_header_is_found_by_any_worker(divided: Any, tmp_path
 def test_processes_read_what_one_process_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tsv", 300)
     (tmp_path / "b.tsv").write_bytes(gzip.compress((tmp_path / "a.tsv").read_bytes()))
+    write(tmp_path / "c.json", 300, "2018")
+    parquet.write_table(pyarrow.table(PARQUET["plain"]), tmp_path / "d.parquet", row_group_size=7)
     expected = found(tmp_path)
     monkeypatch.setattr(processes, "process_count", lambda files: 2)
-    monkeypatch.setattr(pieces, "PART", 20_000)
+    monkeypatch.setattr(pieces, "PART", 2_000)
     assert found(tmp_path) == expected
 
 
@@ -206,12 +246,12 @@ def test_a_process_whose_parent_was_killed_ends_silently() -> None:
     assert process.communicate(timeout=60) == (None, b"") and process.returncode == 0
 
 
-def test_an_error_ends_the_processes_at_once(divided: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_ends_the_processes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[Here] = []
     monkeypatch.setattr(Here, "close", lambda self: closed.append(self))
     (tmp_path / "a.tsv").write_bytes(b"text\tlabel\nx\ta\n1\n2\n3\n" + b"good\ta\n" * 500)
-    with pytest.raises(DataError, match="line 3 has 1 field, the header has 2") as refused:
-        divided(3, tmp_path, raises=True)
+    with workers(3), pytest.raises(DataError, match="line 3 has 1 field, the header has 2") as refused:
+        read_data({"train": tmp_path}, parse({}))
     assert len(closed) == 3 and refused.traceback  # which keeps the frames alive
 
 

@@ -13,7 +13,7 @@ import pytest
 from text_classifier.contract.errors import DataError, PlatformError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
-from text_classifier.reading import dialect, disk, json_files, records
+from text_classifier.reading import bounds, dialect, json_files, records
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -87,8 +87,8 @@ def test_patterns_do_not_start_again_within_what_they_have_read(pattern: re.Patt
 
 
 def test_unpacked_texts_leave_some_of_the_disk(channel: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk, "STEP", 1_000)
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1_500}))
+    monkeypatch.setattr(bounds, "STEP", 1_000)
+    monkeypatch.setattr(bounds.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1_500}))
     folder = channel("a.csv", "text,label\n" + "good,a\nbad,b\n" * 50)
     assert len(read_data({"train": folder}, parse({})).splits) == 2
     with pytest.raises(PlatformError, match="the data take more than 0.0 GB unpacked, and .* has 0.0 GB left; give"):

@@ -14,6 +14,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from support.divided import found, workers
 from support.labels import AnyLabels
 from text_classifier.contract.errors import DataError
 from text_classifier.reading.bad_rows import BadRows
@@ -198,6 +199,17 @@ def test_a_bad_file_is_one_sentence(channel: Write, name: str, content: str | by
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, content) for name, content, _ in MALFORMED if len(content) < 1e6])
+def test_a_bad_file_is_the_same_sentence_for_any_number_of_workers(
+    channel: Write, name: str, content: str | bytes
+) -> None:
+    folder = channel(name, content)
+    expected = found(folder)
+    for count in (2, 3, 7):
+        with workers(count, part=8):
+            assert found(folder) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""What a file may hold, since a small one may decode to more than the disk or the memory does."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+
+from text_classifier.contract.errors import DataError, PlatformError
+from text_classifier.contract.limits import memory_limit
+
+#: A file may decode to this many times its size, and to this many bytes in any case.
+TIMES, ALWAYS = 300, 1 << 30
+
+#: Bytes of memory that a row takes at most, apart from its text: measured, from its file to the splits.
+ROW_BYTES = 150
+
+#: Bytes after which the disk is looked at again, and that must be free then.
+STEP = 1 << 26
+
+
+def require_decoded(name: str, size: int, decoded: int) -> None:
+    """Raise DataError when `decoded` bytes are too many for a file, or a part of one, of `size` bytes."""
+    if decoded > ALWAYS + TIMES * size:
+        raise DataError(
+            f"{name} decodes to more than {TIMES:,} times its size, as a file does that is made to fill the disk; if "
+            "its rows are meant to be so alike, write them to a file that is not compressed"
+        )
+
+
+def require_memory(name: str, rows: int) -> None:
+    """Raise PlatformError when the host has no memory for so many rows."""
+    memory = memory_limit()
+    if rows * ROW_BYTES > memory:
+        raise PlatformError(
+            f"{name} has {rows:,} rows, which need {rows * ROW_BYTES / 1e9:,.1f} GB of memory, and there are "
+            f"{memory / 1e9:,.1f} GB; use an instance with more memory, or fewer rows"
+        )
+
+
+class DiskCheck:
+    """Counts the bytes that are written to the folder of temporary files."""
+
+    def __init__(self) -> None:
+        self._written = 0
+
+    def require(self, more: int) -> None:
+        """Raise PlatformError when `more` bytes would leave little of the disk."""
+        before, self._written = self._written, self._written + more
+        if before // STEP == self._written // STEP:
+            return
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+        if free - more < STEP:
+            raise PlatformError(
+                f"the data take more than {self._written / 1e9:,.1f} GB unpacked, and {folder} has {free / 1e9:,.1f} "
+                "GB left; give the job a larger volume, or set TMPDIR to a folder with more space"
+            )

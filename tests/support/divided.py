@@ -1,0 +1,55 @@
+"""Reads small files as large ones are read: divided, by several workers without processes of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from text_classifier.contract.errors import JobError
+from text_classifier.contract.parsing import parse
+from text_classifier.dataset.load import read_data
+from text_classifier.reading import pieces, processes, worker
+from text_classifier.reading.piece import Job
+from text_classifier.reading.pieces import Task
+
+
+class Here:
+    """A worker without a process of its own."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def read(self, task: Task, texts: Any) -> worker.Found:
+        return worker._read(task, self._job, f"/proc/{os.getpid()}/fd/{texts.fileno()}")
+
+    def close(self) -> None:
+        pass
+
+
+@contextmanager
+def workers(count: int, part: int = 150) -> Iterator[None]:
+    """Files are read by so many workers, in parts of so many bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "process_count", lambda files: count)
+        patch.setattr(processes, "Worker", Here)
+        patch.setattr(pieces, "PART", part)
+        yield
+
+
+def found(channel: Path, **settings: str) -> Any:
+    """All that reading a channel gives, or the sentence that refuses it."""
+    try:
+        data = read_data({"train": channel}, parse(settings))
+    except JobError as error:
+        return type(error), str(error)
+    columns = ("targets", "characters", "exact", "near", "groups", "slices")
+    rows = [
+        (*[getattr(split, name).tolist() for name in columns], split.texts[:], split.places[:], split.slice_values)
+        for split in data.splits.values()
+    ]
+    return repr((rows, data.classes, data.report))
