@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from text_classifier.preparation.rows import map_rows
 from text_classifier.runtime.heartbeat import working
 from text_classifier.tokenization.tokens import Tokens, tokenize
 from text_classifier.tokenization.unknown import unknown_share
+from text_classifier.tokenization.windows import Windows, window_stride
 
 #: The folder of this part.
 TOKENS = "tokens"
@@ -45,13 +46,16 @@ def prepare_tokens(settings: Settings, tokenizer: PreTrainedTokenizerBase, folde
     """Tokenize the rows that are published in `folder`, and publish their tokens there. Raises JobError."""
     try:
         with working("tokenizing"):
-            write_tokens(map_rows(settings, folder), tokenizer, settings.max_sequence_length, folder)
+            stride = window_stride(asdict(settings))
+            write_tokens(map_rows(settings, folder), tokenizer, settings.max_sequence_length, folder, stride)
     except MemoryError:
         raise out_of_memory_preparing() from None
 
 
-def write_tokens(data: Data, tokenizer: PreTrainedTokenizerBase, max_length: int, folder: Path) -> None:
-    """Tokenize the texts of all splits, and publish the tokens in `folder`.
+def write_tokens(
+    data: Data, tokenizer: PreTrainedTokenizerBase, max_length: int, folder: Path, stride: int | None = None
+) -> None:
+    """Tokenize the texts of all splits, and publish the tokens in `folder`. `stride`: as in tokenize.
 
     Raises SettingsError for a tokenizer that fails, PlatformError when the disk is full.
     """
@@ -60,10 +64,14 @@ def write_tokens(data: Data, tokenizer: PreTrainedTokenizerBase, max_length: int
         splits = {}
         for name, rows in data.splits.items():
             with (part / f"{name}.ids").open("w+b") as file:
-                tokens = tokenize(tokenizer, rows.texts, max_length, file)
+                tokens = tokenize(tokenizer, rows.texts, max_length, file, stride=stride)
             write_array(part / f"{name}.offsets.npy", tokens.offsets)
             for array in (tokens.ids, tokens.offsets, rows.targets):
                 digest.update(np.ascontiguousarray(array).data)
+            if tokens.windows is not None:
+                write_array(part / f"{name}.windows.npy", tokens.windows.first)
+                write_array(part / f"{name}.lengths.npy", tokens.windows.lengths)
+                digest.update(tokens.windows.first.data)
             splits[name] = {"truncated": tokens.truncated, "unknown": unknown_share(tokens.ids, tokenizer)}
         write_manifest(part, {"splits": splits, "digest": int.from_bytes(digest.digest(), "little", signed=True)})
 
@@ -84,6 +92,8 @@ def map_tokens(folder: Path) -> Tokenized:
     for name, facts in manifest["splits"].items():
         offsets = map_array(part / f"{name}.offsets.npy")
         ids = np.frombuffer(map_file(part / f"{name}.ids"), dtype=np.int32)
-        tokens[name] = Tokens(ids, offsets, facts["truncated"])
+        first, lengths = (part / f"{name}.{array}.npy" for array in ("windows", "lengths"))
+        windows = Windows(map_array(first), map_array(lengths)) if first.exists() else None
+        tokens[name] = Tokens(ids, offsets, facts["truncated"], windows)
         unknown[name] = facts["unknown"]
     return Tokenized(tokens, unknown, manifest["digest"])

@@ -161,7 +161,9 @@ def fingerprint(settings: Settings, cluster: Cluster, model: Any, splits: Mappin
     chosen["model"] = hashlib.sha256(model.config.to_json_string().encode()).hexdigest()
     for name in ("train", "validation"):
         digest = hashlib.sha256()
-        for array in (splits[name].tokens.ids, splits[name].tokens.offsets, splits[name].targets):
+        tokens = splits[name].tokens
+        windows = [] if tokens.windows is None else [tokens.windows.first]
+        for array in (tokens.ids, tokens.offsets, splits[name].targets, *windows):
             digest.update(np.ascontiguousarray(array).data)  # without a copy in memory
         chosen[f"{name} rows"] = digest.hexdigest()
     return chosen
@@ -173,7 +175,7 @@ class Saver:
     def __init__(
         self, checkpoints: Checkpoints, seconds: float, cluster: Cluster, origin: Mapping[str, Any], rows: int
     ) -> None:
-        """`rows`: of an epoch, on all ranks."""
+        """`rows`: of an epoch's batches, on all ranks."""
         steps_per_epoch = math.ceil(rows / origin["train_batch_size * processes"])
         self._plan = EvaluationPlan.of(steps_per_epoch, origin["evaluations_per_epoch"])
         self._checkpoints = checkpoints
