@@ -59,9 +59,8 @@ def split_of(lengths: list[int]) -> Split:
 
 def in_windows(split: Split, counts: list[int]) -> Split:
     """The rows as windows of texts, so many of each."""
-    windows = Windows(
-        np.concatenate([[0], np.cumsum(counts)]), np.add.reduceat(split.tokens.lengths, np.cumsum([0, *counts])[:-1])
-    )
+    first = np.concatenate([[0], np.cumsum(counts)])
+    windows = Windows(first, np.add.reduceat(split.tokens.lengths, first[:-1]))
     return Split(replace(split.tokens, windows=windows), split.targets[: len(counts)])
 
 

@@ -114,6 +114,8 @@ class Windowing:
         special = len(self.before) + len(self.after)
         more = np.maximum(counts - special - self.size, 0)
         windows = Windows(starts([1 + -(-more // self.step)]), counts)
+        if not more.any():
+            return ids, counts, windows
         text = windows.texts
         offset = (np.arange(len(text)) - windows.first[text]) * self.step
         lengths = np.minimum(self.size, counts[text] - special - offset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,8 @@ RIGHT, WRONG = [0.0, 1.0], [1.0, 0.0]
 
 
 def test_only_texts_of_several_windows_are_compared() -> None:
-    given = evaluated(
-        SingleLabel(),
-        [1] * 5,
-        [WRONG, RIGHT, RIGHT, RIGHT, WRONG],
-        [WRONG, WRONG, RIGHT, WRONG, WRONG],
-        [1, 2, 3, 5, 2],
-    )
+    by_mean, by_first = [WRONG, RIGHT, RIGHT, RIGHT, WRONG], [WRONG, WRONG, RIGHT, WRONG, WRONG]
+    given = evaluated(SingleLabel(), [1] * 5, by_mean, by_first, [1, 2, 3, 5, 2])
     found: Any = long_texts.compare(given, "validation", 1)
     assert (found["rows"], found["windows"]) == (4, 12)
     assert (found["accuracy"], found["first_window"]["accuracy"]) == (0.75, 0.25)
@@ -139,17 +135,16 @@ def test_the_predictions_are_the_mean_over_the_windows_of_plain_transformers(
 
 
 def test_the_lines_of_the_model_card_average_the_windows(
-    trained: tuple[Job, str], monkeypatch: pytest.MonkeyPatch
+    trained: tuple[Job, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = trained[0].base / "model"
+    model, text = trained[0].base / "model", "good bad " * 20
     card = (model / "README.md").read_text()
-    _, code, *_ = [block.partition("```")[0] for block in card.split("```python\n")[1:]]
     assert "The model reads at most 256 windows of a text" in card
+    _, code, *_ = [block.partition("```")[0] for block in card.split("```python\n")[1:]]
+    (tmp_path / "lines.py").write_text(code.replace("A long text to classify.", text))
     monkeypatch.chdir(model)
-    text = "good bad " * 20
-    known: dict[str, Any] = {}
-    exec(code.replace("A long text to classify.", text), known)
-    np.testing.assert_allclose(known["logits"].detach().numpy(), plain_logits(model, [text])[0], atol=1e-6)
+    found = runpy.run_path(str(tmp_path / "lines.py"))["logits"]
+    np.testing.assert_allclose(found.detach().numpy(), plain_logits(model, [text])[0], atol=1e-6)
 
 
 def test_the_outputs_say_what_was_read(trained: tuple[Job, str]) -> None:
