@@ -198,7 +198,7 @@ def test_an_unsupported_tokenizer_is_called_directly() -> None:
 
 
 @pytest.mark.parametrize("name", [*TOKENIZERS, "cased"])
-@settings(max_examples=int(os.environ.get("EXAMPLES", 50)), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=int(os.environ.get("EXAMPLES", 30)), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(texts=st.lists(TEXTS, min_size=1, max_size=8), max_length=st.integers(4, 24), stride=st.integers(0, 20))
 def test_windows_are_those_of_the_plain_tokenizer(name: str, texts: list[str], max_length: int, stride: int) -> None:
     tokenizer, stride = made(name), min(stride, max_length - 3)
