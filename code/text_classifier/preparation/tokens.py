@@ -94,6 +94,6 @@ def map_tokens(folder: Path) -> Tokenized:
         ids = np.frombuffer(map_file(part / f"{name}.ids"), dtype=np.int32)
         first, lengths = (part / f"{name}.{array}.npy" for array in ("windows", "lengths"))
         windows = Windows(map_array(first), map_array(lengths)) if first.exists() else None
-        tokens[name] = Tokens(ids, offsets, facts["truncated"], windows)
+        tokens[name] = Tokens(ids, offsets, facts["truncated"], windows=windows)
         unknown[name] = facts["unknown"]
     return Tokenized(tokens, unknown, manifest["digest"])

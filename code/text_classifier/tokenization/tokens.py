@@ -84,7 +84,7 @@ def tokenize(
         file.flush()
         offsets = starts(counts)
         ids = _mapped(file, int(offsets[-1]))
-        return Tokens(ids, offsets, truncated, None if stride is None else Windows.joined(windows))
+        return Tokens(ids, offsets, truncated, windows=None if stride is None else Windows.joined(windows))
 
 
 def encoder(tokenizer: PreTrainedTokenizerBase, max_length: int, stride: int | None = None) -> Encode:
