@@ -163,6 +163,7 @@ def _load(
     from text_classifier.runtime.stop import StopSignal
     from text_classifier.tasks.registry import task_of
     from text_classifier.tokenization.tokens import tokenize
+    from text_classifier.tokenization.windows import window_stride
     from text_classifier.training.batches import Split
     from text_classifier.training.cluster import Cluster
     from text_classifier.training.inference import predict
@@ -183,7 +184,8 @@ def _load(
     temperature = manifest["temperature"] if options.calibrated else None
 
     def cells_of(texts: list[str]) -> Iterable[list[str]]:
-        split = Split(tokenize(tokenizer, texts, length), np.zeros(len(texts), dtype=np.int64))
+        tokens = tokenize(tokenizer, texts, length, stride=window_stride(settings))
+        split = Split(tokens, np.zeros(len(texts), dtype=np.int64))
         logits = predict(classifier, split, options.batch_size, cluster, StopSignal(), setting="--batch-size")
         assert logits is not None  # the stop signal is never set
         return shown.cells(logits, classes, temperature or 1.0)

@@ -33,7 +33,7 @@ from text_classifier.tokenization.unknown import require_known_tokens
 from text_classifier.training.batches import Split
 from text_classifier.training.checkpoint import Checkpoints
 from text_classifier.training.cluster import Cluster
-from text_classifier.training.inference import predict
+from text_classifier.training.inference import row_logits
 from text_classifier.training.loop import train
 from text_classifier.training.loss_tracking import LossNotFinite
 from text_classifier.training.resume import Saver, Training, fingerprint
@@ -122,7 +122,12 @@ class Job:
         if self.cluster.is_rank_zero:
             length = self.settings.max_sequence_length
             tokens = {
-                name: data_report.describe_tokens(split.tokens.lengths, split.tokens.truncated, unknown[name])
+                name: data_report.describe_tokens(
+                    split.tokens.text_lengths,
+                    split.tokens.truncated,
+                    unknown[name],
+                    split.tokens.windows.counts if split.tokens.windows else None,
+                )
                 for name, split in self.splits.items()
             }
             print(data_report.tokens_table(tokens, length), flush=True)
@@ -145,11 +150,12 @@ class Job:
         folder = Path(settings.checkpoint_dir) if settings.checkpoint_dir else self.folders.checkpoints
         origin = fingerprint(settings, self.cluster, self.model, self._digests)
         training, validation = self.splits["train"], self.splits["validation"]
-        saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin, len(training))
+        saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin, len(training.tokens))
         try:
             trained = train(self.classifier, training, validation, self.task, settings, self.cluster, self.stop, saver)
         except LossNotFinite as error:
-            places = self.data.splits["train"].take(np.asarray(error.rows)).places[:]
+            texts = list(dict.fromkeys(training.texts_of(np.asarray(error.rows)).tolist()))
+            places = self.data.splits["train"].take(np.asarray(texts)).places[:]
             raise SettingsError(error.sentence(places, settings.learning_rate)) from None
         if not trained.steps:
             raise Stopped("Stopped before the first step: there is nothing to save.")
@@ -168,14 +174,16 @@ class Job:
         metrics of the split and not the model.
         """
         logits: dict[str, np.ndarray] = {}
-        judged = {name: split for name, split in self.splits.items() if name != "train" or len(split) <= MOST_JUDGED}
+        first_logits: dict[str, np.ndarray] = {}
+        few = len(self.splits["train"].tokens) <= MOST_JUDGED
+        judged = {name: split for name, split in self.splits.items() if name != "train" or few}
         for name in ("validation", "test", "train"):
             if name in judged and not trained.is_stopped:
                 split = self.splits[name]
                 try:
                     with working(f"evaluating the {name} rows"):
                         size, limit = self.settings.eval_batch_size, trained.evaluation_limit
-                        found = predict(self.classifier, split, size, self.cluster, self.stop, limit=limit)
+                        found = row_logits(self.classifier, split, size, self.cluster, self.stop, limit=limit)
                 except Exception as error:
                     if self.cluster.world_size > 1:  # the other ranks wait for this one
                         raise
@@ -184,16 +192,20 @@ class Job:
                     break
                 if found is None:
                     break
-                logits[name] = found
+                logits[name] = split.means(found)
+                if split.tokens.windows:
+                    first_logits[name] = found[split.tokens.windows.first[:-1]]
         return Evaluated(
             task=self.task,
             classes=self.classes,
             rows=self.data.splits,
-            lengths={name: split.tokens.lengths for name, split in self.splits.items()},
+            lengths={name: split.tokens.text_lengths for name, split in self.splits.items()},
             logits={name: logits[name] for name in MEASURED if name in logits},
             training_logits=logits.get("train"),
             seed=self.settings.seed,
             full_lengths=self.full_lengths,
+            windows={name: split.tokens.windows for name, split in self.splits.items() if split.tokens.windows},
+            first_window_logits={name: first_logits[name] for name in MEASURED if name in first_logits},
         )
 
     def save(self, trained: Training, evaluated: Evaluated) -> Results:
@@ -251,7 +263,7 @@ class Job:
             export,
         )
 
-        by_length = np.argsort(self.splits["validation"].tokens.lengths, kind="stable")
+        by_length = np.argsort(self.splits["validation"].tokens.text_lengths, kind="stable")
         some = by_length[np.linspace(0, len(by_length) - 1, TEXTS).astype(np.int64)]
         texts, manifest = self.data.splits["validation"].take(some).texts[:], results.manifest
         try:

@@ -23,6 +23,7 @@ import numpy as np
 from text_classifier.serving.batching import Row
 from text_classifier.serving.responses import Outputs
 from text_classifier.tasks.registry import task_of
+from text_classifier.tokenization.windows import Windows
 
 CLASSES = ("negative", "neutral", "positive")
 
@@ -40,6 +41,7 @@ class WordModel:
 
     outputs: Outputs = field(default_factory=outputs_of)
     max_length: int = 16
+    longest_text: int = 16
     text_columns: tuple[str, ...] = ()
     is_padded: bool = False
     most_tokens: int = 4_096
@@ -50,16 +52,18 @@ class WordModel:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def encode(self, texts: list[str]) -> tuple[list[list[int]], int]:
+    def encode(self, texts: list[str]) -> tuple[list[list[int]], int, Windows | None]:
         rows = [[ord(each) % 64 for each in f"<{text}"[: self.max_length]] for text in texts]
-        return rows, sum(len(text) >= self.max_length for text in texts)
+        return rows, sum(len(text) >= self.max_length for text in texts), None
 
-    def encode_to(self, texts: list[str], max_length: int | None, *, truncates: bool) -> list[list[int]]:
+    def encode_to(
+        self, texts: list[str], max_length: int | None, *, truncates: bool
+    ) -> tuple[list[list[int]], Windows | None]:
         limit = min(max_length or self.max_length, self.max_length)
         for index, text in enumerate(texts):
             if not truncates and len(text) + 1 > limit:
                 raise ValueError(index, len(text) + 1, limit)
-        return [row[:limit] for row in self.encode(texts)[0]]
+        return [row[:limit] for row in self.encode(texts)[0]], None
 
     def logits(self, rows: Sequence[Row]) -> np.ndarray:
         if any(any(row) for row in rows):  # the warm-up's are zeros

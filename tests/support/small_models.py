@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import transformers
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from text_classifier.tokenization.tokens import Tokens
+from text_classifier.tokenization.windows import Windows
 from text_classifier.training.batches import Split
 
 LENGTHS = [[60, 60, 50, 31, 7, 2, 2], [9], [5, 5, 5, 5], [40, 3]]
@@ -53,6 +55,13 @@ def split_of(lengths: list[int]) -> Split:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = random.integers(5, 120, offsets[-1]).astype(np.int32)
     return Split(Tokens(ids, offsets), random.integers(0, 3, len(lengths)))
+
+
+def in_windows(split: Split, counts: list[int]) -> Split:
+    """The rows as windows of texts, so many of each."""
+    first = np.concatenate([[0], np.cumsum(counts)])
+    windows = Windows(first, np.add.reduceat(split.tokens.lengths, first[:-1]))
+    return Split(replace(split.tokens, windows=windows), split.targets[: len(counts)])
 
 
 def gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:

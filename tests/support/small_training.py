@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from support.small_models import model_of, split_of
+from support.small_models import in_windows, model_of, split_of
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.modeling.load import Classifier, make_classifier
 from text_classifier.modeling.padded import PaddedClassifier
@@ -63,10 +63,12 @@ class SmallJob:
     options: dict[str, Any] = field(default_factory=dict)  #: of the model
     task: Task = field(default_factory=SingleLabel)
     watch: Watch = lambda classifier: None
+    windows: list[int] | None = None  #: of each text, as many as there are rows; None: each row is a text
 
     @property
     def split(self) -> Split:
-        return split_of([int(n) for n in np.random.default_rng(3).integers(2, self.longest + 1, self.rows)])
+        found = split_of([int(n) for n in np.random.default_rng(3).integers(2, self.longest + 1, self.rows)])
+        return found if self.windows is None else in_windows(found, self.windows)
 
     def run(self, stop_after: float = float("inf"), **settings: Any) -> Training:
         """Train, stopped after so many questions for a stop."""
@@ -79,10 +81,11 @@ class SmallJob:
         self.watch(classifier)
         torch.manual_seed(chosen.seed)
         training, validation = self.split, split_of([12, 9, 5, 3, 2, 2, 8, 8, 4])
+        validation = validation if self.windows is None else in_windows(validation, [2, 1, 1, 3, 1, 1])
         splits = {"train": training, "validation": validation}
         digests = {name: split_digest(split.tokens, split.targets) for name, split in splits.items()}
         origin = fingerprint(chosen, cluster, model, digests)
-        saver = Saver(Checkpoints(self.folder), 1e9, cluster, origin, len(training))
+        saver = Saver(Checkpoints(self.folder), 1e9, cluster, origin, len(training.tokens))
         cluster.join()
         try:
             return train(classifier, training, validation, self.task, chosen, cluster, StopAfter(stop_after), saver)

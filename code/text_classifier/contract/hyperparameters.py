@@ -93,6 +93,15 @@ class Settings:
     max_sequence_length: int = setting(
         128, "Maximum number of tokens per text, special tokens included; longer texts are truncated", minimum=3
     )
+    long_texts: str = setting(
+        "truncate",
+        "Texts of more than max_sequence_length tokens; `truncate`: the rest is ignored; `mean`: they are read in "
+        "overlapping windows of that length, each a row of its own in training, and the logits are averaged",
+        choices=("truncate", "mean"),
+    )
+    window_stride: int = setting(
+        32, "With long_texts=mean: tokens by which consecutive windows overlap, as in tokenizers", minimum=0
+    )
     max_data_rows: int = setting(0, "Rows to sample at random from the `train` channel; 0: all rows", minimum=0)
     train_size: float = setting(
         0.9, "Fraction of the rows used for training when there is no `validation` channel", minimum=0.01, below=1

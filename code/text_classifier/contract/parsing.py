@@ -57,6 +57,8 @@ PEERS = {
     "separator": "delimiter",
     "sep": "delimiter",
     "header": "has_header",
+    "stride": "window_stride",
+    "doc_stride": "window_stride",
 }
 
 _SECRET_NAME = re.compile(r"token$|secret|passw|api_?key|access_?key|credential", re.IGNORECASE)
@@ -99,6 +101,7 @@ def _resolve(settings: Settings) -> Settings:
             f"metric_for_best_model={metric} does not exist for task={task}; choose one of {', '.join(BY_TASK[task])}"
         )
     _require_losses(settings)
+    _require_windows(settings)
     if settings.early_stopping_min_delta and not settings.early_stopping_patience:
         raise SettingsError(
             "early_stopping_min_delta does nothing without early_stopping_patience; set it too, or remove "
@@ -142,6 +145,18 @@ def _require_losses(settings: Settings) -> None:
         raise SettingsError(
             "label_smoothing and focal_gamma exclude each other: both keep the model from overconfidence; remove one "
             "of them"
+        )
+
+
+def _require_windows(settings: Settings) -> None:
+    """Raise SettingsError for windows that overlap too much, or that there are none of."""
+    stride, length = settings.window_stride, settings.max_sequence_length
+    if settings.long_texts != "mean" and stride != Settings().window_stride:
+        raise SettingsError("window_stride does nothing without long_texts=mean; set it too, or remove window_stride")
+    if settings.long_texts == "mean" and stride >= length - 2:
+        raise SettingsError(
+            f"window_stride={stride} is how many tokens consecutive windows share and must be less than "
+            f"{length - 2}, as max_sequence_length={length} includes special tokens; lower it"
         )
 
 

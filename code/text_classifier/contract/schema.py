@@ -169,6 +169,19 @@ class LengthSlice(Part):
     tokens: Annotated[list[int], "Shortest and longest row, in tokens after truncation"]
 
 
+class FirstWindow(Part):
+    """Each metric of these rows by their first window alone, under its name"""
+
+
+class LongTexts(Part):
+    """Each metric of the rows with several windows, by the mean of the logits, under its name"""
+
+    windows: Annotated[int, "Windows of these rows"]
+    first_window: Annotated[FirstWindow, "The same rows with the logits of their first window alone"]
+    mean_minus_first_window: Annotated[Number, "Headline metric by the mean minus that by the first window"]
+    mean_minus_first_window_interval: Interval
+
+
 class ColumnSlice(Part):
     """Each metric of the slice, under its name"""
 
@@ -213,6 +226,9 @@ class SplitMetrics(Part):
         ]
     ]
     by_length: Annotated[list[LengthSlice], "Up to four slices by length, of about equally many rows"]
+    long_texts: NotRequired[
+        Annotated[LongTexts, "What reading long texts to their end has brought; only with `long_texts=mean`"]
+    ]
     by_slice: NotRequired[Annotated[list[ColumnSlice], "Slices by `slice_column`, largest first; only if it is set"]]
 
 
@@ -361,7 +377,9 @@ class SplitReport(TypedDict):
 
 
 class TokenReport(Distribution):
-    truncated: Annotated[int, "Rows longer than `max_sequence_length`"]
+    truncated: Annotated[int, "Rows longer than `max_sequence_length`; with `long_texts=mean`, than 256 windows"]
+    windows: NotRequired[Annotated[int, "Windows of all rows; only with `long_texts=mean`"]]
+    in_windows: NotRequired[Annotated[int, "Rows with several windows; only with `long_texts=mean`"]]
     unknown_share: NotRequired[Annotated[float, "Share of the tokens that the tokenizer does not know"]]
     truncated_share: Annotated[float, "Their share"]
 

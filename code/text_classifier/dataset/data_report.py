@@ -55,14 +55,22 @@ def describe_channel(rows: Rows, bad: BadRows) -> ChannelReport:
     }
 
 
-def describe_tokens(lengths: np.ndarray, truncated: int, unknown_share: float) -> TokenReport:
-    """Distribution of the tokens kept per row of a split, how many rows had more, and the share of unknown tokens."""
-    return {
+def describe_tokens(
+    lengths: np.ndarray, truncated: int, unknown_share: float, windows: np.ndarray | None = None
+) -> TokenReport:
+    """Distribution of the tokens kept per row of a split, how many rows had more, and the share of unknown tokens.
+
+    `windows`: of each row, int64 [rows]; None: long texts are truncated.
+    """
+    report: TokenReport = {
         **percentiles(lengths),
         "truncated": truncated,
         "truncated_share": round(truncated / len(lengths), 4),
         "unknown_share": round(unknown_share, 4),
     }
+    if windows is not None:
+        report |= {"windows": int(windows.sum()), "in_windows": int((windows > 1).sum())}
+    return report
 
 
 def tokens_table(tokens: Mapping[str, TokenReport], max_sequence_length: int) -> str:
@@ -73,11 +81,23 @@ def tokens_table(tokens: Mapping[str, TokenReport], max_sequence_length: int) ->
         if of["unknown_share"] > UNKNOWN_WARNED
     ]
     lines = (
-        f"tokens of {name}: median {of['median']}, 90 % {of['p90']}, 99 % {of['p99']}; {of['truncated_share']:.1%} of "
-        f"the texts are truncated to max_sequence_length={max_sequence_length}"
+        f"tokens of {name}: median {of['median']}, 90 % {of['p90']}, 99 % {of['p99']}; "
+        + (_windows(of, max_sequence_length) if "windows" in of else _truncated(of, max_sequence_length))
         for name, of in tokens.items()
     )
     return "\n".join([*lines, *warnings])
+
+
+def _truncated(of: TokenReport, max_sequence_length: int) -> str:
+    return f"{of['truncated_share']:.1%} of the texts are truncated to max_sequence_length={max_sequence_length}"
+
+
+def _windows(of: TokenReport, max_sequence_length: int) -> str:
+    cut = f", {of['truncated']:,} of them not to the end" if of["truncated"] else ""
+    return (
+        f"{of['in_windows']:,} texts are longer than max_sequence_length={max_sequence_length} and are read in windows"
+        f"{cut}; {of['windows']:,} windows"
+    )
 
 
 def percentiles(values: np.ndarray) -> Distribution:

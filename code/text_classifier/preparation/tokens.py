@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from text_classifier.preparation.rows import map_rows
 from text_classifier.runtime.heartbeat import working
 from text_classifier.tokenization.tokens import Tokens, tokenize
 from text_classifier.tokenization.unknown import unknown_share
+from text_classifier.tokenization.windows import Windows, window_stride
 
 #: The folder of this part.
 TOKENS = "tokens"
@@ -48,13 +49,16 @@ def prepare_tokens(settings: Settings, tokenizer: PreTrainedTokenizerBase, folde
     """Tokenize the rows that are published in `folder`, and publish their tokens there. Raises JobError."""
     try:
         with working("tokenizing"):
-            write_tokens(map_rows(settings, folder), tokenizer, settings.max_sequence_length, folder)
+            stride = window_stride(asdict(settings))
+            write_tokens(map_rows(settings, folder), tokenizer, settings.max_sequence_length, folder, stride)
     except MemoryError:
         raise out_of_memory_preparing() from None
 
 
-def write_tokens(data: Data, tokenizer: PreTrainedTokenizerBase, max_length: int, folder: Path) -> None:
-    """Tokenize the texts of all splits, and publish the tokens in `folder`.
+def write_tokens(
+    data: Data, tokenizer: PreTrainedTokenizerBase, max_length: int, folder: Path, stride: int | None = None
+) -> None:
+    """Tokenize the texts of all splits, and publish the tokens in `folder`. `stride`: as in tokenize.
 
     Raises SettingsError for a tokenizer that fails, PlatformError when the disk is full.
     """
@@ -63,8 +67,11 @@ def write_tokens(data: Data, tokenizer: PreTrainedTokenizerBase, max_length: int
         digests: dict[str, Future[str]] = {}
         for name, rows in data.splits.items():
             with (part / f"{name}.ids").open("w+b") as file:
-                tokens = tokenize(tokenizer, rows.texts, max_length, file)
+                tokens = tokenize(tokenizer, rows.texts, max_length, file, stride=stride)
             write_array(part / f"{name}.offsets.npy", tokens.offsets)
+            if tokens.windows is not None:
+                write_array(part / f"{name}.windows.npy", tokens.windows.first)
+                write_array(part / f"{name}.lengths.npy", tokens.windows.lengths)
             digests[name] = threads.submit(split_digest, tokens, rows.targets)  # while the next split is tokenized
             splits[name] = {"truncated": tokens.truncated, "unknown": unknown_share(tokens.ids, tokenizer)}
         for name, digest in digests.items():
@@ -77,7 +84,8 @@ def write_tokens(data: Data, tokenizer: PreTrainedTokenizerBase, max_length: int
 def split_digest(tokens: Tokens, targets: np.ndarray) -> str:
     """A digest of the rows of a split. Checkpoints keep it: it must stay the same for the same rows."""
     digest = hashlib.sha256()
-    for array in (tokens.ids, tokens.offsets, targets):
+    windows = [] if tokens.windows is None else [tokens.windows.first]
+    for array in (tokens.ids, tokens.offsets, targets, *windows):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
@@ -98,6 +106,8 @@ def map_tokens(folder: Path) -> Tokenized:
     for name, facts in manifest["splits"].items():
         offsets = map_array(part / f"{name}.offsets.npy")
         ids = np.frombuffer(map_file(part / f"{name}.ids"), dtype=np.int32)
-        tokens[name] = Tokens(ids, offsets, facts["truncated"])
+        first, lengths = (part / f"{name}.{array}.npy" for array in ("windows", "lengths"))
+        windows = Windows(map_array(first), map_array(lengths)) if first.exists() else None
+        tokens[name] = Tokens(ids, offsets, facts["truncated"], windows=windows)
         unknown[name], digests[name] = facts["unknown"], facts["digest"]
     return Tokenized(tokens, unknown, digests, manifest["digest"])

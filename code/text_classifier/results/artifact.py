@@ -30,6 +30,7 @@ from text_classifier.results import origin
 from text_classifier.results.answers import TITLED, answers
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.registry import task_of
+from text_classifier.tokenization.windows import MOST_WINDOWS
 from text_classifier.training.resume import Training
 
 #: Larger channels are not hashed: reading them again takes long while the other hosts wait, and with FastFile input
@@ -181,6 +182,7 @@ def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
         run_line=code(line) if (line := origin.line(manifest)) else "",
         chosen_by=settings["metric_for_best_model"],
         epochs_at_best=epochs_at_best(metrics),
+        most_windows=MOST_WINDOWS,
     )
     path.write_text(card, encoding="utf-8", errors=SURROGATES)
     path.chmod(0o644)

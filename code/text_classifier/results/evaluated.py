@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -13,6 +13,7 @@ from text_classifier.evaluation.temperature import Temperature
 from text_classifier.reading.rows import Rows
 from text_classifier.runtime.seeds import SeedStream
 from text_classifier.tasks.base import Task
+from text_classifier.tokenization.windows import Windows
 
 Measured = Literal["validation", "test"]
 MEASURED: tuple[Measured, ...] = ("validation", "test")
@@ -28,11 +29,13 @@ class Evaluated:
     task: Task
     classes: tuple[str, ...]
     rows: Mapping[str, Rows]
-    lengths: Mapping[str, np.ndarray]  #: tokens of each row after truncation, int64 [rows]
+    lengths: Mapping[str, np.ndarray]  #: tokens of each text after truncation, int64 [rows]
     logits: Mapping[Measured, np.ndarray]  #: float32 [rows, outputs]
     training_logits: np.ndarray | None  #: of the training rows, if they were evaluated too
     seed: int
     full_lengths: Callable[[Sequence[str]], np.ndarray]  #: tokens of these texts without truncation, int64 [texts]
+    windows: Mapping[str, Windows] = field(default_factory=dict)  #: of each split; only with long_texts=mean
+    first_window_logits: Mapping[Measured, np.ndarray] = field(default_factory=dict)  #: as `logits`, of these windows
 
     @cached_property
     def temperature(self) -> Temperature | None:

@@ -198,14 +198,15 @@ def agreement(predicted: np.ndarray, truth: np.ndarray) -> str:
     return _drawn(draw)
 
 
-def lengths(tokens: np.ndarray, limit: int) -> str:
-    """Histogram of lengths before truncation (int64 [rows], tokens), with the limit."""
+def lengths(tokens: np.ndarray, limit: int, *, is_truncated: bool) -> str:
+    """Histogram of lengths before truncation (int64 [rows], tokens), with the limit, or the length of a window."""
+    name = f"truncated\nto {limit}" if is_truncated else f"a window:\n{limit}"
 
     def draw(axes: Axes) -> None:
         end = max(int(np.quantile(tokens, 0.99)), int(1.15 * limit))
         width = math.ceil(end / 40)
         axes.hist(np.minimum(tokens, end), bins=list(range(0, end + width + 1, width)), color=BLUE)
-        axes.axvline(limit, color=ORANGE, label=f"truncated\nto {limit}")
+        axes.axvline(limit, color=ORANGE, label=name)
         axes.set(title="Length of the training texts", xlabel="tokens (last bar: all longer ones)", ylabel="texts")
         _legend(axes)
 

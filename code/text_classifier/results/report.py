@@ -83,7 +83,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
     limit = manifest["hyperparameters"]["max_sequence_length"]
     drawn = {
         "loss": plots.losses(metrics),
-        "lengths": plots.lengths(lengths, limit),
+        "lengths": plots.lengths(lengths, limit, is_truncated=not evaluated.windows),
     }
     page = artifact.page(
         "report.html.j2",
@@ -92,6 +92,8 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         run_line=origin.line(manifest),
         headline=headline,
         sliced=task.sliced,
+        is_truncated=not evaluated.windows,
+        long_texts=[(name, found) for name in evaluated.logits if (found := metrics[name].get("long_texts"))],
         headline_sentence=HEADLINES[headline],
         title=shown.title(evaluated.classes),
         gain=_gain(metrics["baselines"], headline),

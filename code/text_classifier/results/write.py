@@ -25,7 +25,7 @@ from text_classifier.contract.schema import (
 from text_classifier.contract.tables import LABEL_ISSUES
 from text_classifier.evaluation.slices import by_slice
 from text_classifier.evaluation.temperature import Temperature
-from text_classifier.results import artifact, baselines, label_issues
+from text_classifier.results import artifact, baselines, label_issues, long_texts
 from text_classifier.results.answers import answers
 from text_classifier.results.cautions import cautions
 from text_classifier.results.cells import inert
@@ -130,6 +130,8 @@ def measure(evaluated: Evaluated, name: Measured, seed: int) -> SplitMetrics:
     )
     if name == "validation" and temperature:
         measured["calibration"] |= _judged(temperature)
+    if name in evaluated.first_window_logits and (compared := long_texts.compare(evaluated, name, seed)):
+        measured["long_texts"] = compared
     if rows.slice_values:
         measured["by_slice"] = _by_slice(evaluated, name, seed)
     return measured

@@ -57,18 +57,21 @@ class Failed(Exception):
 
 
 class Work:
-    """The rows of one request. `future` gets their logits, float32 [rows, outputs], or raises Failed."""
+    """The rows of one request: texts, or windows of texts. `future` gets their logits, float32 [rows, outputs], or
+    raises Failed."""
 
     def __init__(self, count: int) -> None:
+        """`count`: of the texts."""
         self.future: Future[np.ndarray] = Future()
         self.waiting: deque[tuple[int, Row]] = deque()
         self.waiting_tokens = 0
         self.is_queued = False
         self._logits: list[np.ndarray | None] = [None] * count
-        self._added, self._left = 0, count
+        self._added, self._answered = 0, 0
 
-    def add(self, rows: Sequence[Row]) -> None:
-        """More rows, in order."""
+    def add(self, rows: Sequence[Row], texts: int) -> None:
+        """More rows, in order: so many texts, or their windows."""
+        self._logits.extend([None] * (len(rows) - texts))  # before the model's thread can have answered these rows
         self.waiting.extend(enumerate(rows, self._added))
         self.waiting_tokens += sum(map(len, rows))
         self._added += len(rows)
@@ -82,8 +85,8 @@ class Work:
     def answer(self, number: int, logits: np.ndarray) -> None:
         """The logits of a row; after the last one the future has them all."""
         self._logits[number] = logits
-        self._left -= 1
-        if not self._left and self.future.set_running_or_notify_cancel():
+        self._answered += 1
+        if self._answered == len(self._logits) and self.future.set_running_or_notify_cancel():
             self.future.set_result(np.stack([each for each in self._logits if each is not None]))
 
     def fail(self) -> None:
@@ -152,7 +155,7 @@ class Batcher(Generic[AnyModel]):
         return None
 
     def admit(self, count: int, tokens: int) -> Work:
-        """A place in the queue for `count` rows of about `tokens` tokens together. Raises Overloaded.
+        """A place in the queue for `count` texts of about `tokens` tokens together. Raises Overloaded.
 
         As requests take turns, a request waits for no more tokens of another than it has itself.
         """
@@ -162,10 +165,10 @@ class Batcher(Generic[AnyModel]):
                 raise Overloaded
         return Work(count)
 
-    def add(self, work: Work, rows: Sequence[Row]) -> None:
-        """Queue rows of an admitted request."""
+    def add(self, work: Work, rows: Sequence[Row], texts: int | None = None) -> None:
+        """Queue rows of an admitted request: its texts, or the windows of so many `texts`."""
         with self._changed:
-            work.add(rows)
+            work.add(rows, len(rows) if texts is None else texts)
             if not work.is_queued and work.waiting:
                 work.is_queued = True
                 self._queue.append(work)

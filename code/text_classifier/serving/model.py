@@ -23,7 +23,9 @@ from text_classifier.reading.columns import names_of
 from text_classifier.serving.batching import Row
 from text_classifier.serving.responses import Outputs
 from text_classifier.tasks.registry import task_of
-from text_classifier.tokenization.tokens import Tokens, encoder
+from text_classifier.tokenization.prefix import encoded
+from text_classifier.tokenization.tokens import Tokens, divided, encoder
+from text_classifier.tokenization.windows import Windowing, Windows, window_stride
 from text_classifier.training.batches import Split
 from text_classifier.training.device import select_device
 from text_classifier.training.inference import batch_logits
@@ -53,15 +55,18 @@ class ServedModel:
         max_length: int,
         outputs: Outputs,
         text_columns: tuple[str, ...] = (),
+        stride: int | None = None,  # None: long texts are truncated
     ) -> None:
+        self._windowing = None if stride is None else Windowing.of(tokenizer, max_length, stride)
         self.max_length = max_length
+        self.longest_text = self._windowing.longest if self._windowing else max_length
         self.outputs = outputs
         self.text_columns = text_columns
         self.is_padded = not isinstance(classifier, PackedClassifier)
         self.most_tokens = MOST_TOKENS[device.type]
         self.device = device
         self._classifier = classifier.eval()
-        self._encode = encoder(tokenizer, max_length)
+        self._encode = encoder(tokenizer, max_length, stride)
         # The encoder's tokenizer has its truncation set for good.
         self._tokenizer, self._lock = copy.deepcopy(tokenizer), threading.Lock()
 
@@ -71,22 +76,25 @@ class ServedModel:
         classifier = self._classifier
         kind = self.outputs.task.problem_type.replace("_", " ")
         classes = "" if kind == "regression" else f"{len(self.outputs.classes)} classes"
-        parts = [kind, classes, f"{self.max_length} tokens a text", classifier.precision.name, str(self.device)]
+        unit = "window" if self._windowing else "text"
+        parts = [kind, classes, f"{self.max_length} tokens a {unit}", classifier.precision.name, str(self.device)]
         return ", ".join(filter(None, parts))
 
-    def encode(self, texts: list[str]) -> tuple[list[list[int]], int]:
-        """Token ids of each text, and how many texts were truncated."""
-        encoded = self._encode(texts)
-        return encoded.lists(), encoded.truncated
+    def encode(self, texts: list[str]) -> tuple[list[list[int]], int, Windows | None]:
+        """As web.TextModel.encode."""
+        found = self._encode(texts)
+        return found.lists(), found.truncated, found.windows
 
-    def encode_to(self, texts: list[str], max_length: int | None, *, truncates: bool) -> list[list[int]]:
-        """Token ids of each text, of at most `max_length` tokens.
+    def encode_to(
+        self, texts: list[str], max_length: int | None, *, truncates: bool
+    ) -> tuple[list[list[int]], Windows | None]:
+        """As web.TextModel.encode_to.
 
         Raises ValueError with the index of the first longer text if it may not be truncated.
         """
-        limit = min(max_length or self.max_length, self.max_length)
+        limit = min(max_length, self.max_length) if max_length else self.longest_text
         with self._lock:
-            encoded = self._tokenizer(
+            rows = self._tokenizer(
                 texts,
                 truncation=truncates,
                 max_length=limit if truncates else None,
@@ -94,10 +102,13 @@ class ServedModel:
                 return_token_type_ids=False,
                 verbose=False,
             )["input_ids"]
-        for index, ids in enumerate(encoded):
+        for index, ids in enumerate(rows):
             if len(ids) > limit:
                 raise ValueError(index, len(ids), limit)
-        return encoded
+        if self._windowing is None:
+            return rows, None
+        found = divided(encoded(rows, 0), self._windowing)
+        return found.lists(), found.windows
 
     def logits(self, rows: Sequence[Row]) -> np.ndarray:
         """As batching.Model.logits."""
@@ -151,6 +162,7 @@ def _by_manifest(folder: Path) -> dict[str, Any]:
         "max_length": settings["max_sequence_length"],
         "precision": settings["precision"],
         "text_columns": names_of(settings["text_columns"], "text_columns"),
+        "stride": window_stride(settings),
         "note": f"WARNING: training was stopped after step {manifest['steps']}" if is_stopped else "",
     }
 

@@ -11,11 +11,12 @@ from typing import Any, Protocol, TypeVar
 
 from text_classifier.evaluation import calibration
 from text_classifier.runtime.cpus import usable_cpus
-from text_classifier.serving.batching import Batcher, Failed, Model, Overloaded, Row
+from text_classifier.serving.batching import Batcher, Failed, Model, Overloaded
 from text_classifier.serving.requests import JSON, Request, RequestError, content_type, read_request
 from text_classifier.serving.responses import Outputs, render, require_answerable, response_type
 from text_classifier.serving.settings import MEGABYTE, ServeSettings
 from text_classifier.serving.traffic import Traffic
+from text_classifier.tokenization.windows import Windows
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,7 +45,7 @@ CLOSE = (b"connection", b"close")
 class TextModel(Model, Protocol):
     """A loaded model with its tokenizer."""
 
-    max_length: int  #: tokens of a text
+    longest_text: int  #: tokens that are read of a text, at most
     outputs: Outputs
     text_columns: tuple[str, ...]
 
@@ -52,11 +53,16 @@ class TextModel(Model, Protocol):
     def description(self) -> str:
         """What is served, for the log."""
 
-    def encode(self, texts: list[str]) -> tuple[list[list[int]], int]:
-        """Token ids of each text, and how many texts were truncated."""
+    def encode(self, texts: list[str]) -> tuple[list[list[int]], int, Windows | None]:
+        """Token ids of each text, how many texts were truncated, and no windows; or the ids of the texts' windows."""
 
-    def encode_to(self, texts: list[str], max_length: int | None, *, truncates: bool) -> list[list[int]]:
-        """Token ids of each text, at most `max_length`. Raises ValueError for a longer text unless it truncates."""
+    def encode_to(
+        self, texts: list[str], max_length: int | None, *, truncates: bool
+    ) -> tuple[list[list[int]], Windows | None]:
+        """The same of at most `max_length` tokens of each text; None: as many as the model reads.
+
+        Raises ValueError for a longer text unless it truncates.
+        """
 
 
 class Disconnected(Exception):
@@ -185,32 +191,37 @@ class Application:
         require_answerable(request, answer_type, model.outputs)
         if not request.texts:
             return b"[]" if answer_type == JSON else b""
-        limit = request.parameters.max_length or model.max_length
+        limit = request.parameters.max_length or model.longest_text
         tokens = sum(min(len(text) // CHARACTERS_PER_TOKEN + 2, limit) for text in request.texts)
         try:
             work = self._batcher.admit(len(request.texts), tokens)
         except Overloaded:
             raise RequestError(503, "too many requests are waiting; send the request again") from None
         logits = asyncio.wrap_future(work.future)
+        divided: list[Windows] = []
         try:
             for start in range(0, len(request.texts), CHUNK):
-                self._batcher.add(work, await run(self._encoded, model, request, start))
+                rows, windows = await run(self._encoded, model, request, start)
+                divided += [windows] if windows else []
+                self._batcher.add(work, rows, texts=len(windows.lengths) if windows else len(rows))
             found = await logits
         finally:
             logits.cancel()
+        if divided:
+            found = Windows.joined(divided).means(found)
         if model.outputs.task.problem_type == "single_label_classification":
             self._traffic.confidences(float(calibration.confidences(found).sum()), len(found))
         return await run(render, request, found, answer_type, model.outputs)
 
-    def _encoded(self, model: TextModel, request: Request, start: int) -> list[Row]:
-        """The token ids of some of the texts. Raises RequestError."""
+    def _encoded(self, model: TextModel, request: Request, start: int) -> tuple[list[list[int]], Windows | None]:
+        """The token ids of some of the texts, or of their windows. Raises RequestError."""
         texts, parameters = request.texts[start : start + CHUNK], request.parameters
         if parameters.truncation and parameters.max_length is None:
-            rows, truncated = model.encode(texts)
-            self._traffic.texts(len(rows), truncated)
-            return list(rows)
+            rows, truncated, windows = model.encode(texts)
+            self._traffic.texts(len(texts), truncated)
+            return rows, windows
         try:
-            return list(model.encode_to(texts, parameters.max_length, truncates=parameters.truncation))
+            return model.encode_to(texts, parameters.max_length, truncates=parameters.truncation)
         except ValueError as error:
             index, length, limit = error.args
             raise RequestError(

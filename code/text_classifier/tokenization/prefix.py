@@ -16,20 +16,23 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from text_classifier.tokenization.windows import Windows
+
 #: Length of the first prefix, per token. An English token of BERT's vocabulary has 4.5 characters on average.
 CHARACTERS_PER_TOKEN = 5
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """The token ids of several texts, one after another."""
+    """The token ids of several texts, one after another. A row is a text, or with `windows` one of its windows."""
 
     ids: np.ndarray  #: int32 [tokens]
-    counts: np.ndarray  #: tokens of each text, int64 [texts]
+    counts: np.ndarray  #: tokens of each row, int64 [rows]
     truncated: int  #: number of truncated texts
+    windows: Windows | None = None  #: which rows are the windows of which text; None: each row is a text
 
     def lists(self) -> list[list[int]]:
-        """The ids of each text."""
+        """The ids of each row."""
         ids, ends = self.ids.tolist(), np.cumsum(self.counts).tolist()
         return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 

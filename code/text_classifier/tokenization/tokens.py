@@ -16,19 +16,21 @@ from text_classifier.contract.errors import SettingsError, printable
 from text_classifier.runtime.cpus import usable_cpus
 from text_classifier.tokenization.chunks import Chunk, abandon, first_result, regular_expressions
 from text_classifier.tokenization.prefix import Encode, Encoded, encoded, prefix_encoder
+from text_classifier.tokenization.windows import Windowing, Windows, starts
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
-#: Texts per call of the tokenizer.
-CHUNK = 2_000
+#: Texts per call of the tokenizer, and of those that are divided into windows: they are longer.
+CHUNK, CHUNK_OF_LONG = 2_000, 100
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Row r is `ids[offsets[r]:offsets[r + 1]]`, with special tokens."""
+    """Row r is `ids[offsets[r]:offsets[r + 1]]`, with special tokens: a text, or with `windows` one of its windows."""
 
     ids: np.ndarray  #: int32 [tokens]
     offsets: np.ndarray  #: int64 [rows + 1]
-    truncated: int = 0  #: number of truncated rows
+    truncated: int = 0  #: number of truncated texts
+    windows: Windows | None = None  #: which rows are the windows of which text; None: each row is a text
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -37,6 +39,11 @@ class Tokens:
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 [rows]."""
         return np.diff(self.offsets)
+
+    @property
+    def text_lengths(self) -> np.ndarray:
+        """Tokens of each text as far as it is read, int64 [texts]."""
+        return self.lengths if self.windows is None else self.windows.lengths
 
     @cached_property
     def max_seqlen(self) -> int:
@@ -49,29 +56,45 @@ class Tokens:
 
 
 def tokenize(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, file: IO[bytes] | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int,
+    file: IO[bytes] | None = None,
+    *,
+    stride: int | None = None,
 ) -> Tokens:
     """Tokenize and truncate to `max_length` tokens. The ids are those of `tokenizer(text, truncation=True)`.
+
+    With a `stride`, longer texts are divided into windows: see `encoder`.
 
     Neither texts nor ids are held in memory: `texts` is read in chunks, and the ids are written to `file` and mapped
     from it; without one, from a temporary file, which vanishes when the process ends.
     """
-    encode = encoder(tokenizer, max_length)
-    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-    row = truncated = 0
+    encode = encoder(tokenizer, max_length, stride)
+    counts: list[np.ndarray] = []
+    windows: list[Windows] = []
+    truncated = 0
     with file or tempfile.TemporaryFile() as file:  # the mapping outlives the closed file
-        for chunk in _in_order(encode, texts, regular_expressions(tokenizer)):
+        size = CHUNK if stride is None else CHUNK_OF_LONG
+        for chunk in _in_order(encode, texts, size, regular_expressions(tokenizer)):
             file.write(chunk.ids.data)
-            offsets[row + 1 : row + 1 + len(chunk.counts)] = chunk.counts
-            row += len(chunk.counts)
+            counts.append(chunk.counts)
+            windows += [] if chunk.windows is None else [chunk.windows]
             truncated += chunk.truncated
         file.flush()
-        np.cumsum(offsets, out=offsets)
-        return Tokens(_mapped(file, int(offsets[-1])), offsets, truncated)
+        offsets = starts(counts)
+        ids = _mapped(file, int(offsets[-1]))
+        return Tokens(ids, offsets, truncated, windows=None if stride is None else Windows.joined(windows))
 
 
-def encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
-    """The fastest encoder with the ids of `tokenizer(text, truncation=True)`. Threads may call it at once."""
+def encoder(tokenizer: PreTrainedTokenizerBase, max_length: int, stride: int | None = None) -> Encode:
+    """The fastest encoder with the ids of `tokenizer(text, truncation=True)`. Threads may call it at once.
+
+    With a `stride` the ids are those of `tokenizer(text, return_overflowing_tokens=True, stride=stride)`, for at most
+    MOST_WINDOWS windows of a text.
+    """
+    if stride is not None:
+        return _window_encoder(tokenizer, Windowing.of(tokenizer, max_length, stride))
     return (
         wordpiece_encoder(tokenizer, max_length)
         or prefix_encoder(tokenizer, max_length)
@@ -79,15 +102,26 @@ def encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
     )
 
 
-def _in_order(encode: Encode, texts: Sequence[str], patterns: Sequence[str]) -> Iterator[Encoded]:
-    """Encode chunks in parallel, one per CPU; yields their results in order."""
+def _window_encoder(tokenizer: PreTrainedTokenizerBase, windowing: Windowing) -> Encode:
+    encode = encoder(tokenizer, windowing.longest)
+    return lambda texts: divided(encode(texts), windowing)
+
+
+def divided(texts: Encoded, windowing: Windowing) -> Encoded:
+    """The windows of whole texts."""
+    ids, counts, windows = windowing.cut(texts.ids, texts.counts)
+    return Encoded(ids, counts, texts.truncated, windows=windows)
+
+
+def _in_order(encode: Encode, texts: Sequence[str], size: int, patterns: Sequence[str]) -> Iterator[Encoded]:
+    """Encode chunks of this size in parallel, one per CPU; yields their results in order."""
     workers, chunks = max(2, usable_cpus()), deque[Chunk]()
     try:
-        for start in range(0, len(texts), CHUNK):
+        for start in range(0, len(texts), size):
             if len(chunks) == workers:
                 yield first_result(chunks, patterns)
                 chunks.popleft()
-            chunks.append(Chunk(partial(_slice, texts, start), partial(_encode, encode)))
+            chunks.append(Chunk(partial(_slice, texts, start, start + size), partial(_encode, encode)))
         while chunks:
             yield first_result(chunks, patterns)
             chunks.popleft()
@@ -95,8 +129,8 @@ def _in_order(encode: Encode, texts: Sequence[str], patterns: Sequence[str]) -> 
         abandon(chunks)
 
 
-def _slice(texts: Sequence[str], start: int) -> list[str]:
-    return list(texts[start : start + CHUNK])
+def _slice(texts: Sequence[str], start: int, end: int) -> list[str]:
+    return list(texts[start:end])
 
 
 def _encode(encode: Encode, texts: list[str]) -> Encoded:

@@ -117,7 +117,8 @@ class _Native:
 
     def encode(self, texts: list[str], max_length: int) -> Encoded:
         """The ids of ASCII texts; one that has an added token has none, and a count of -1."""
-        ids = np.empty(len(texts) * max_length, dtype=np.int32)
+        size = min(len(texts) * max_length, sum(map(len, texts)) + 2 * len(texts))  # no token is an empty string
+        ids = np.empty(size, dtype=np.int32)
         counts, truncated = np.empty(len(texts), dtype=np.int32), np.empty(len(texts), dtype=np.uint8)
         characters, starts = "".join(texts).encode("ascii"), _pointer(_starts(list(map(len, texts))))
         outputs = _pointer(ids), _pointer(counts), _pointer(truncated)

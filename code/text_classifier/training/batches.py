@@ -54,10 +54,10 @@ class Layout(Protocol):
 class Batch:
     """One rank's share of a step.
 
-    `weight` is a row's weight in the loss: 1, or 0 for a dummy row in an empty share.
+    `weight` is a row's weight in the loss: 1, a window's weight, or 0 for a dummy row in an empty share.
     """
 
-    rows: np.ndarray  #: indices in the split, int64 [rows]
+    rows: np.ndarray  #: of the split's tokens, int64 [rows]
     inputs: Mapping[str, torch.Tensor | Inputs]
     targets: torch.Tensor  #: the task's targets (tasks/base.py), one per row
     weight: torch.Tensor  #: float32 [rows]
@@ -109,14 +109,33 @@ class Batch:
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one split: tokens and targets (tasks/base.py), and the weights of Task.class_weights."""
+    """The texts of one split: tokens and targets (tasks/base.py), and the weights of Task.class_weights.
+
+    A row of a batch is a row of the tokens: a text or, with long_texts=mean, a window of one.
+    """
 
     tokens: Tokens
-    targets: np.ndarray
+    targets: np.ndarray  #: one per text
     class_weights: np.ndarray | None = None  #: in the training loss, float32 [classes]; None: all 1
 
     def __len__(self) -> int:
+        """The number of texts."""
         return len(self.targets)
+
+    def texts_of(self, rows: np.ndarray) -> np.ndarray:
+        """The text of each of these rows, int64 [rows]."""
+        windows = self.tokens.windows
+        return rows if windows is None else windows.texts[rows]
+
+    def weights_of(self, rows: np.ndarray) -> np.ndarray:
+        """The weight of each of these rows in the training loss, float32 [rows]."""
+        windows = self.tokens.windows
+        return np.ones(len(rows), dtype=np.float32) if windows is None else windows.weights[rows]
+
+    def means(self, logits: np.ndarray) -> np.ndarray:
+        """The logits of each text, float32 [texts, outputs], given those of all rows."""
+        windows = self.tokens.windows
+        return logits if windows is None else windows.means(logits)
 
 
 def epoch_rows(
@@ -160,11 +179,11 @@ def evaluation_rows(split: Split, batch_size: int, rank: int, world_size: int) -
 def collate(layout: Layout, split: Split, rows: np.ndarray, rows_of_all_ranks: int, *, is_dummy: bool = False) -> Batch:
     """The batch of these rows, sorted by length. A dummy batch has weight 0 in the loss."""
     rows = rows[np.argsort(-split.tokens.lengths[rows], kind="stable")]
-    weight = np.full(len(rows), not is_dummy, dtype=np.float32)
+    weight = split.weights_of(rows) * np.float32(not is_dummy)
     return Batch(
         rows,
         layout.inputs(split.tokens, rows),
-        torch.from_numpy(split.targets[rows]),
+        torch.from_numpy(split.targets[split.texts_of(rows)]),
         torch.from_numpy(weight),
         rows_of_all_ranks,
     )

@@ -25,7 +25,25 @@ def predict(
     limit: TokenLimit | None = None,
     setting: str = "eval_batch_size",
 ) -> np.ndarray | None:
-    """Logits of all rows in order, float32 [rows, outputs], equal on all ranks; None if stopped.
+    """Logits of all texts in order, float32 [texts, outputs], equal on all ranks; None if stopped.
+
+    Those of a text in windows are the mean over them. Otherwise as `row_logits`.
+    """
+    found = row_logits(classifier, split, batch_size, cluster, stop, limit=limit, setting=setting)
+    return None if found is None else split.means(found)
+
+
+def row_logits(
+    classifier: Classifier,
+    split: Split,
+    batch_size: int,
+    cluster: Cluster,
+    stop: StopSignal,
+    *,
+    limit: TokenLimit | None = None,
+    setting: str = "eval_batch_size",
+) -> np.ndarray | None:
+    """Logits of all rows of the tokens in order, float32 [rows, outputs], equal on all ranks; None if stopped.
 
     What does not fit into GPU memory at once is computed in micro-batches; `limit` is what is known of it. Raises
     SettingsError if a row does not fit; it names `setting`, the source of `batch_size`.
@@ -45,7 +63,7 @@ def _predict(
     classifier.eval()
     outputs = classifier.model.config.num_labels
     assert outputs is not None
-    logits = torch.zeros(len(split), outputs, device=cluster.device)
+    logits = torch.zeros(len(split.tokens), outputs, device=cluster.device)
     with torch.inference_mode():
         for rows in evaluation_rows(split, batch_size, cluster.rank, cluster.world_size):
             if cluster.any_rank(stop.requested):

@@ -43,7 +43,7 @@ def train(
     Raises LossNotFinite, or SettingsError if the weights are not finite.
     """
     batch_size = settings.train_batch_size * cluster.world_size
-    steps_per_epoch = math.ceil(len(training) / batch_size)
+    steps_per_epoch = math.ceil(len(training.tokens) / batch_size)
     plan = EvaluationPlan.of(steps_per_epoch, settings.evaluations_per_epoch)
     planned = plan.evaluations_per_epoch * settings.epochs
     total_steps = steps_per_epoch * settings.epochs  # the learning rate's schedule ends there, early stopping or not
@@ -71,7 +71,10 @@ def train(
     take_step = StepWithinMemory(
         _on_device(step, classifier, cluster), classifier, training, state.limit, cluster.device
     )
-    progress = Progress(state.steps, total_steps, steps_per_epoch, settings.log_seconds, is_shown=cluster.is_rank_zero)
+    progress = Progress(
+        state.steps, total_steps, steps_per_epoch, settings.log_seconds,
+        texts_per_row=len(training) / len(training.tokens), is_shown=cluster.is_rank_zero,
+    )  # fmt: skip
 
     def rows_of(epoch: int) -> list[np.ndarray]:
         grouped = classifier.is_length_grouped
@@ -113,8 +116,9 @@ def train(
         progress.pause()
         state.limit.agree(cluster)
         if cluster.world_size > 1:
+            unit = "rows" if training.tokens.windows is None else "windows"
             print(
-                f"rank {cluster.rank} of {cluster.world_size} trained on {state.own_rows} of {state.rows} rows",
+                f"rank {cluster.rank} of {cluster.world_size} trained on {state.own_rows} of {state.rows} {unit}",
                 flush=True,
             )
         with working("evaluating the validation rows"):

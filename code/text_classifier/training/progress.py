@@ -27,15 +27,24 @@ class Progress:
     """
 
     def __init__(
-        self, first_step: int, total_steps: int, steps_per_epoch: int, log_seconds: float, *, is_shown: bool
+        self,
+        first_step: int,
+        total_steps: int,
+        steps_per_epoch: int,
+        log_seconds: float,
+        *,
+        texts_per_row: float = 1.0,
+        is_shown: bool,
     ) -> None:
+        """`texts_per_row`: of a batch, on average; less than 1 with windows of texts."""
         self.first_step = self.steps = first_step
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
         self.log_seconds = log_seconds
+        self.texts_per_row = texts_per_row
         self.is_shown = is_shown
         self.began = self.line_due = time.monotonic()
-        self.rows = 0
+        self.rows = 0.0  #: texts
         self.tokens = self.computed_tokens = 0.0
         self.seconds = 0.0  #: of training, before the last pause
         self.since: float | None = None  #: the last start; None while paused
@@ -59,7 +68,7 @@ class Progress:
         """Count one step. lengths: tokens of all rows of the split; the shown loss is loss_sum / rows_so_far."""
         ranks = batch.rows_of_all_ranks / len(batch.rows)
         self.steps += 1
-        self.rows += batch.rows_of_all_ranks
+        self.rows += self.texts_per_row * batch.rows_of_all_ranks
         self.tokens += ranks * int(lengths[batch.rows].sum())
         self.computed_tokens += ranks * computed_tokens
         self.bar.update()
@@ -90,7 +99,7 @@ class Progress:
         if not self.rows:
             return {}
         return {
-            "rows": self.rows,
+            "rows": round(self.rows),
             "seconds": seconds,
             "rows_per_second": self.rows / seconds,
             "tokens_per_second": self.tokens / seconds,

@@ -168,7 +168,7 @@ class Saver:
     def __init__(
         self, checkpoints: Checkpoints, seconds: float, cluster: Cluster, origin: Mapping[str, Any], rows: int
     ) -> None:
-        """`rows`: of an epoch, on all ranks."""
+        """`rows`: of an epoch's batches, on all ranks."""
         steps_per_epoch = math.ceil(rows / origin["train_batch_size * processes"])
         self._plan = EvaluationPlan.of(steps_per_epoch, origin["evaluations_per_epoch"])
         self._checkpoints = checkpoints

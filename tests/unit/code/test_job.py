@@ -18,6 +18,8 @@ from text_classifier.results.write import Stage
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import StopSignal
+from text_classifier.tokenization.tokens import Tokens
+from text_classifier.training.batches import Split
 from text_classifier.training.cluster import Cluster
 
 
@@ -93,20 +95,15 @@ def test_hosts_with_other_data_are_named(digests: list[int], names: str | None) 
         job.require_equal_data(Hosts.from_resources({"current_host": "algo-1", "hosts": hosts}))
 
 
-class FakeSplit:
+def split_of(rows: int) -> Split:
     """As many rows as are wanted, of one token each."""
-
-    def __init__(self, rows: int) -> None:
-        self.tokens = SimpleNamespace(lengths=np.ones(rows))
-
-    def __len__(self) -> int:
-        return len(self.tokens.lengths)
+    return Split(Tokens(np.ones(rows, dtype=np.int32), np.arange(rows + 1)), np.zeros(rows))
 
 
 def evaluation(training_rows: int, world_size: int = 1) -> Any:
     """A job that is ready to evaluate."""
     job: Any = object.__new__(Job)
-    job.splits = {"train": FakeSplit(training_rows), "validation": FakeSplit(1), "test": FakeSplit(1)}
+    job.splits = {"train": split_of(training_rows), "validation": split_of(1), "test": split_of(1)}
     job.data = SimpleNamespace(splits={})
     job.settings = SimpleNamespace(eval_batch_size=8, seed=1)
     job.cluster = SimpleNamespace(world_size=world_size)
@@ -121,13 +118,13 @@ def test_an_error_in_the_evaluation_costs_the_metrics_and_not_the_model(
     job = evaluation(1, world_size)
     answers = iter([np.zeros((1, 2)), RuntimeError("out of memory")])
 
-    def predict(*_: Any, **__: Any) -> Any:
+    def row_logits(*_: Any, **__: Any) -> Any:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    monkeypatch.setattr("text_classifier.job.predict", predict)
+    monkeypatch.setattr("text_classifier.job.row_logits", row_logits)
     if world_size == 2:
         with pytest.raises(RuntimeError):
             job.evaluate(SimpleNamespace(is_stopped=False, evaluation_limit=None))
@@ -139,10 +136,10 @@ def test_an_error_in_the_evaluation_costs_the_metrics_and_not_the_model(
 
 @pytest.mark.parametrize("training_rows", [MOST_JUDGED, MOST_JUDGED + 1])
 def test_few_training_rows_are_evaluated_too(training_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def predict(classifier: Any, split: FakeSplit, *_: Any, **__: Any) -> np.ndarray:
+    def row_logits(classifier: Any, split: Split, *_: Any, **__: Any) -> np.ndarray:
         return np.zeros((len(split), 2))
 
-    monkeypatch.setattr("text_classifier.job.predict", predict)
+    monkeypatch.setattr("text_classifier.job.row_logits", row_logits)
     evaluated = evaluation(training_rows).evaluate(SimpleNamespace(is_stopped=False, evaluation_limit=None))
     assert list(evaluated.logits) == ["validation", "test"]
     assert (evaluated.training_logits is not None) == (training_rows == MOST_JUDGED)

@@ -48,6 +48,16 @@ def test_arguments_in_both_spellings() -> None:
             ["--early_stopping_min_delta=0.1"],
             "early_stopping_min_delta does nothing without early_stopping_patience; set it too, or remove",
         ),
+        (
+            ["--window_stride=8"],
+            "window_stride does nothing without long_texts=mean; set it too, or remove window_stride",
+        ),
+        (
+            ["--long_texts=mean", "--window_stride=126"],
+            "window_stride=126 is how many tokens consecutive windows share and must be less than 126, as max_sequence",
+        ),
+        (["--long_texts=mean", "--max_sequence_length=34"], "window_stride=32 is how many tokens consecutive windows"),
+        (["--doc_stride=8"], "unknown hyperparameter 'doc_stride'; it is called window_stride here"),
         (["--epocs", "3"], "unknown hyperparameter 'epocs'; did you mean epochs?"),
         (["--qqq=3"], "unknown hyperparameter 'qqq'; valid names are model_name,"),
         (

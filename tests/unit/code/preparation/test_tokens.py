@@ -50,6 +50,24 @@ def test_the_digest_of_a_split_stays_that_of_older_checkpoints() -> None:
     assert split_digest(Tokens(ids, offsets, 0), targets) == hashlib.sha256(content).hexdigest()
 
 
+def test_windows_are_mapped_as_they_were_made(data: Data, tokenizer: Any, tmp_path: Path) -> None:
+    write_rows(data, tmp_path)
+    settings = {"max_sequence_length": "8", "long_texts": "mean", "window_stride": "2"}
+    prepare_tokens(parse(settings), tokenizer, tmp_path)
+    mapped = map_tokens(tmp_path)
+    for name, rows in data.splits.items():
+        made, found = tokenize(tokenizer, rows.texts, 8, stride=2), mapped.tokens[name]
+        assert made.windows is not None and found.windows is not None
+        assert len(found) == len(made) > len(rows) and found.truncated == 0
+        for one, other in (
+            (found.ids, made.ids),
+            (found.offsets, made.offsets),
+            (found.windows.first, made.windows.first),
+            (found.windows.lengths, made.windows.lengths),
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_the_digest_is_that_of_tokens_targets_and_classes(data: Data, tokenizer: Any, tmp_path: Path) -> None:
     training = data.splits["train"]
     changes = [

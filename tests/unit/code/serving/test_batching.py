@@ -66,6 +66,16 @@ def test_rows_may_be_added_while_others_are_computed(start: Start) -> None:
     assert np.allclose(work.future.result(10), [logits_of([number, 5], 3) for number in (1, 2, 3)])
 
 
+def test_windows_are_more_rows_than_their_texts(start: Start) -> None:
+    """Of three texts: the last windows come after the first ones were answered."""
+    batcher = start(WordModel())
+    work = batcher.admit(3, 9)
+    batcher.add(work, [[1, 5], [2, 5], [3, 5]], texts=1)
+    wait_until(lambda: batcher.waiting_rows == 0)
+    batcher.add(work, [[4, 5], [5, 5], [6, 5]], texts=2)
+    assert np.allclose(work.future.result(10), [logits_of([number, 5], 3) for number in range(1, 7)])
+
+
 def test_what_waits_becomes_one_batch_up_to_the_budget(start: Start) -> None:
     model = WordModel()
     batcher = start(model, batch_tokens=6)

@@ -122,11 +122,11 @@ def test_a_batch_of_any_rows_has_the_logits_of_each(served: ServedModel) -> None
 
 def test_texts_are_truncated_as_in_training_or_at_the_length_of_the_request(served: ServedModel) -> None:
     text = "good " * 20
-    rows, truncated = served.encode([text, "good"])
-    assert ([len(row) for row in rows], truncated) == ([8, 3], 1)
-    assert served.encode_to([text, "good"], None, truncates=True) == rows
-    assert [len(row) for row in served.encode_to([text, "good"], 5, truncates=True)] == [5, 3]
-    assert served.encode_to(["good"], 3, truncates=False) == rows[1:]
+    rows, truncated, windows = served.encode([text, "good"])
+    assert ([len(row) for row in rows], truncated, windows) == ([8, 3], 1, None)
+    assert served.encode_to([text, "good"], None, truncates=True) == (rows, None)
+    assert [len(row) for row in served.encode_to([text, "good"], 5, truncates=True)[0]] == [5, 3]
+    assert served.encode_to(["good"], 3, truncates=False)[0] == rows[1:]
     with pytest.raises(ValueError) as error:
         served.encode_to(["good", text], None, truncates=False)
     assert error.value.args == (1, 22, 8)

@@ -8,16 +8,18 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.served import WordModel, outputs_of, wait_until
+from support.served import WordModel, logits_of, outputs_of, wait_until
 from text_classifier.serving import web
 from text_classifier.serving.batching import Batcher
 from text_classifier.serving.settings import MEGABYTE, ServeSettings
 from text_classifier.serving.traffic import Traffic
 from text_classifier.serving.web import Application, TextModel
+from text_classifier.tokenization.windows import Windows
 
 
 class Client:
@@ -248,8 +250,33 @@ def test_lengths_are_limited_or_refused(loaded: Client) -> None:
     )  # fmt: skip
 
 
+class Windowed(WordModel):
+    """Reads windows of four characters."""
+
+    longest_text = 40
+
+    def encode(self, texts: list[str]) -> tuple[list[list[int]], int, Windows | None]:
+        rows = [[ord(each) for each in text[at : at + 4]] for text in texts for at in range(0, len(text), 4)]
+        lengths = np.array(list(map(len, texts)))
+        return rows, 0, Windows(np.concatenate([[0], np.cumsum(-(-lengths // 4))]), lengths)
+
+
+def test_the_answer_of_a_text_is_the_mean_over_its_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "CHUNK", 2)
+    model = Windowed()
+    texts = ["abcdefghij", "k", "lmno", "pqrstuvwxyz", "ab"]
+    status, answer = (
+        Client(model).load().invoke({"inputs": texts, "parameters": {"top_k": None, "function_to_apply": "none"}})
+    )
+    assert status == 200
+    for text, found in zip(texts, answer, strict=True):
+        windows = [logits_of([ord(each) for each in text[at : at + 4]], 3) for at in range(0, len(text), 4)]
+        expected = dict(zip(model.outputs.classes, np.mean(windows, axis=0), strict=True))
+        assert {entry["label"]: entry["score"] for entry in found} == pytest.approx(expected, abs=1e-6)
+
+
 class Broken(WordModel):
-    def encode(self, texts: list[str]) -> tuple[list[list[int]], int]:
+    def encode(self, texts: list[str]) -> tuple[list[list[int]], int, Windows | None]:
         raise ArithmeticError("secret text")
 
 

@@ -16,9 +16,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from support import ROOT
-from text_classifier.tokenization import tokens
+from text_classifier.tokenization import tokens, windows
 from text_classifier.tokenization.prefix import prefix_encoder, safe_prefix, splits_at_spaces
-from text_classifier.tokenization.tokens import tokenize
+from text_classifier.tokenization.tokens import encoder, tokenize
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
 MODEL = ROOT / "build" / "demo" / "model"
@@ -195,6 +195,50 @@ def test_an_unsupported_tokenizer_is_called_directly() -> None:
     texts = [" ".join(WORDS * 3), "short"]
     assert prefix_encoder(tokenizer, 8) is None
     assert tokenize(tokenizer, texts, 8).ids.tolist() == [*itertools.chain(*expected(tokenizer, texts, 8))]
+
+
+@pytest.mark.parametrize("name", [*TOKENIZERS, "cased"])
+@settings(max_examples=int(os.environ.get("EXAMPLES", 30)), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(texts=st.lists(TEXTS, min_size=1, max_size=8), max_length=st.integers(4, 24), stride=st.integers(0, 20))
+def test_windows_are_those_of_the_plain_tokenizer(name: str, texts: list[str], max_length: int, stride: int) -> None:
+    tokenizer, stride = made(name), min(stride, max_length - 3)
+    found = encoder(tokenizer, max_length, stride)(texts)
+    whole = tokenizer(texts)["input_ids"]
+    plain = tokenizer(texts, truncation=True, max_length=max_length, stride=stride, return_overflowing_tokens=True)
+    assert found.windows is not None and found.truncated == 0
+    assert found.lists() == plain["input_ids"]
+    assert found.windows.texts.tolist() == plain["overflow_to_sample_mapping"]
+    assert found.windows.lengths.tolist() == [len(ids) for ids in whole]
+
+
+def test_a_text_has_no_more_windows_than_are_allowed(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "MOST_WINDOWS", 3)
+    long, short = " ".join(WORDS * 4), "book"
+    found = tokenize(tokenizer, [short, long, short], 8, stride=2)
+    plain = tokenizer(long, truncation=True, max_length=8, stride=2, return_overflowing_tokens=True)["input_ids"]
+    assert found.truncated == 1 and found.windows is not None
+    assert found.windows.counts.tolist() == [1, 3, 1]
+    assert found.windows.lengths[1] == found.text_lengths[1] == 2 + 6 + 2 * 4
+    assert [found.flat(np.array([row])).tolist() for row in (1, 2, 3)] == plain[:3]
+
+
+def test_all_windows_are_tokenized_in_their_order(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "CHUNK_OF_LONG", 3)
+    texts = [" ".join(WORDS[: n % 20]) for n in range(50)]
+    found = tokenize(tokenizer, texts, 8, stride=3)
+    plain = tokenizer(texts, truncation=True, max_length=8, stride=3, return_overflowing_tokens=True)
+    assert found.windows is not None and found.truncated == 0
+    assert [found.flat(np.array([row])).tolist() for row in range(len(found))] == plain["input_ids"]
+    assert found.windows.texts.tolist() == plain["overflow_to_sample_mapping"]
+    assert len(tokenize(tokenizer, [], 8, stride=3)) == 0
+
+
+def test_a_tokenizer_that_truncates_on_the_left_has_the_same_windows() -> None:
+    tokenizer = byte_level()
+    texts = [" ".join(WORDS), "short"]
+    expected = encoder(tokenizer, 8, 2)(texts).lists()
+    tokenizer.truncation_side = "left"
+    assert encoder(tokenizer, 8, 2)(texts).lists() == expected
 
 
 ASCII = st.lists(

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from text_classifier.tokenization.tokens import Tokens
+from text_classifier.tokenization.windows import Windows
 from text_classifier.training.batches import Split, collate, epoch_rows, evaluation_rows, training_batches
 
 
@@ -23,6 +26,13 @@ def split_of(rows: int) -> Split:
     lengths = np.random.default_rng(0).integers(2, 40, rows)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return Split(Tokens(np.arange(1, offsets[-1] + 1, dtype=np.int32), offsets), np.arange(rows) % 3)
+
+
+def windowed(counts: list[int]) -> Split:
+    """As many windows of each text, of random length; the class of a text is its number."""
+    tokens = split_of(sum(counts)).tokens
+    windows = Windows(np.concatenate([[0], np.cumsum(counts)]), np.zeros(len(counts), dtype=np.int64))
+    return Split(replace(tokens, windows=windows), np.arange(len(counts)))
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -65,6 +75,31 @@ def test_a_batch_is_sorted_by_length_and_keeps_each_rows_class() -> None:
     assert batch.inputs["first"].tolist() == [7, 5]
     assert batch.targets.tolist() == [1, 0]
     assert batch.rows.tolist() == rows[::-1].tolist()
+
+
+def test_a_window_has_the_class_and_the_weight_of_its_text() -> None:
+    split = windowed([3, 1, 2])
+    batch = collate(FirstIds(is_length_grouped=False), split, np.array([5, 0, 3]), rows_of_all_ranks=3)
+    text_of = {0: 0, 3: 1, 5: 2}
+    assert batch.targets.tolist() == [text_of[row] for row in batch.rows.tolist()]
+    # Six windows of three texts: a text weighs 2.
+    weight_of = {0: 2 / 3, 3: 2.0, 5: 1.0}
+    assert batch.weight.tolist() == pytest.approx([weight_of[row] for row in batch.rows.tolist()])
+    dummy = collate(FirstIds(is_length_grouped=False), split, np.array([3]), rows_of_all_ranks=1, is_dummy=True)
+    assert dummy.weight.tolist() == [0.0]
+    assert split.texts_of(np.array([2, 3, 4])).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_over_an_epoch_every_text_has_the_same_weight(world_size: int) -> None:
+    counts = np.random.default_rng(2).integers(1, 6, 40).tolist()
+    split, layout = windowed(counts), FirstIds(is_length_grouped=True)
+    totals = np.zeros(len(split))
+    rows = epoch_rows(split.tokens.lengths, 8, seed=1, epoch=1, is_length_grouped=True)
+    for rank in range(world_size):
+        for batch in training_batches(layout, split, rows, rank, world_size):
+            np.add.at(totals, split.texts_of(batch.rows), batch.weight.numpy())
+    assert totals == pytest.approx(np.full(len(split), sum(counts) / len(counts)))
 
 
 def test_evaluation_has_every_row_once_over_all_ranks() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from support.refusing import Refusing
-from support.small_models import model_of, split_of
+from support.small_models import in_windows, model_of, split_of
 from text_classifier.contract.errors import SettingsError
 from text_classifier.modeling.load import make_classifier
 from text_classifier.modeling.padded import PaddedClassifier
@@ -13,7 +13,7 @@ from text_classifier.modeling.precision import Precision
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import StopSignal
 from text_classifier.training.cluster import Cluster
-from text_classifier.training.inference import predict
+from text_classifier.training.inference import predict, row_logits
 from text_classifier.training.micro_batches import TokenLimit
 
 CPU = torch.device("cpu")
@@ -34,6 +34,17 @@ def test_what_does_not_fit_at_once_has_the_same_logits(make: type[PaddedClassifi
     assert 0 < refused <= 4 and limit.tokens <= 70
     predict(classifier, SPLIT, 16, cluster, StopSignal(), limit=limit)
     assert refusing.refused == refused  # the limit is known
+
+
+@pytest.mark.parametrize("make", [make_classifier, PaddedClassifier])
+def test_the_logits_of_a_text_are_the_mean_over_its_windows(make: type[PaddedClassifier]) -> None:
+    cluster, counts = Cluster(Hosts.from_resources({}), 60), [1, 7, 2, 30, 10]
+    classifier = make(model_of("bert"), 0, Precision("fp32", CPU))
+    rows = row_logits(classifier, SPLIT, 16, cluster, StopSignal())
+    assert rows is not None
+    expected = [part.mean(axis=0) for part in np.split(rows, np.cumsum(counts)[:-1])]
+    found = predict(classifier, in_windows(SPLIT, counts), 16, cluster, StopSignal())
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_row_that_does_not_fit_names_where_the_batch_size_comes_from() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ import torch
 from support.checkpoints import sign
 from support.small_training import SmallJob, losses, weights
 from text_classifier.contract.errors import SettingsError
+from text_classifier.modeling.load import make_classifier
+from text_classifier.modeling.precision import Precision
+from text_classifier.runtime.hosts import Hosts
+from text_classifier.runtime.stop import StopSignal
 from text_classifier.tasks.single_label import SingleLabel
+from text_classifier.training.cluster import Cluster
+from text_classifier.training.inference import row_logits
 from text_classifier.training.resume import Training
 
 #: Ten steps an epoch.
@@ -140,3 +146,65 @@ def test_a_patience_that_no_job_of_its_length_reaches_changes_nothing(tmp_path: 
     plain = job(tmp_path / "plain").run(train_batch_size=8, epochs=2)
     patient = job(tmp_path / "patient").run(train_batch_size=8, epochs=2, early_stopping_patience=2)
     assert same(plain, patient) and not patient.stopped_early
+
+
+#: Windows of 40 texts, 80 in all.
+WINDOWS = [1, 3, 1, 2, 5, 1, 1, 2] * 5
+LEARNING: dict[str, Any] = {"train_batch_size": 8, "epochs": 2}
+
+
+def windowed(folder: Path, windows: list[int] | None = WINDOWS, **changes: Any) -> SmallJob:
+    return replace(job(folder), windows=windows, **changes)
+
+
+def test_windows_that_are_whole_texts_change_no_number(tmp_path: Path) -> None:
+    plain = windowed(tmp_path / "plain", None).run(**LEARNING)
+    found = windowed(tmp_path / "windows", [1] * 80).run(**LEARNING)
+    assert losses(found) == losses(plain)
+    assert all(torch.equal(tensor, weights(plain)[name]) for name, tensor in weights(found).items())
+
+
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_the_training_loss_is_the_mean_over_texts_of_the_mean_over_their_windows(
+    tmp_path: Path, is_padded: bool
+) -> None:
+    """Of weights that do not change."""
+    given = windowed(tmp_path, is_padded=is_padded, options={"num_hidden_layers": 1})
+    trained = given.run(train_batch_size=7, epochs=1, learning_rate=0.0)
+    split, cluster = given.split, Cluster(Hosts.from_resources({}), 60)
+    classifier = make_classifier(trained.model, 0, Precision("fp32", cluster.device))  # type: ignore[arg-type]
+    logits = row_logits(classifier, split, 16, cluster, StopSignal())
+    assert logits is not None
+    targets = split.targets[split.texts_of(np.arange(80))]
+    each = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets), reduction="none")
+    by_text = [part.mean() for part in np.split(each.numpy(), np.cumsum(WINDOWS)[:-1])]
+    assert trained.evaluations[0]["train_loss"] == pytest.approx(np.mean(by_text), rel=1e-5)
+    assert trained.throughput["rows"] == len(split) == 40
+
+
+def test_a_job_with_windows_that_is_stopped_resumes_exactly(tmp_path: Path) -> None:
+    whole = windowed(tmp_path / "whole").run(**LEARNING)
+    assert windowed(tmp_path / "stopped").run(stop_after=13, **LEARNING).is_stopped
+    assert same(windowed(tmp_path / "stopped").run(**LEARNING), whole)
+
+
+def test_a_job_resumes_only_with_the_same_windows(tmp_path: Path) -> None:
+    windowed(tmp_path).run(**LEARNING)
+    with pytest.raises(SettingsError, match="are from a job with train rows="):
+        windowed(tmp_path, WINDOWS[::-1]).run(**LEARNING)
+
+
+def test_two_ranks_with_windows_learn_as_one(tmp_path: Path) -> None:
+    plain = {"options": {"num_hidden_layers": 2}}  # without dropout, which is another one on each rank
+    one = windowed(tmp_path / "one", **plain).run(train_batch_size=8, epochs=2)
+    watches = [lambda classifier: None] * 2
+    two = windowed(tmp_path / "two", **plain).run_ranks(watches, train_batch_size=4, epochs=2)
+    for found in (evaluations for _, evaluations in two):
+        for values, expected in zip(found, one.evaluations, strict=True):
+            assert values == pytest.approx(expected, rel=1e-4)
+
+
+def test_micro_batches_of_windows_have_the_gradient_of_the_batch(tmp_path: Path) -> None:
+    whole = windowed(tmp_path / "whole").run(**LEARNING)
+    parts = windowed(tmp_path / "parts").run(**LEARNING, max_tokens_per_gpu=30)
+    assert losses(parts) == pytest.approx(losses(whole), rel=1e-5)

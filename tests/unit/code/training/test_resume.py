@@ -16,10 +16,10 @@ from support.jobs import Job, easy_rows, table, warnings_in
 
 OPTIONS = ("--epochs=3", "--learning_rate=0.01", "--train_batch_size=8", "--precision=fp32", "--checkpoint_seconds=0")
 
-#: With all that changes the loss, the optimizer and its rates.
+#: With all that changes the loss, the optimizer and its rates, and with several windows of most texts.
 LEARNING = (
     *OPTIONS, "--freeze_layers=1", "--layerwise_lr_decay=0.8", "--lr_scheduler=cosine", "--label_smoothing=0.1",
-    "--class_weights=effective",
+    "--class_weights=effective", "--long_texts=mean", "--max_sequence_length=6", "--window_stride=1",
 )  # fmt: skip
 
 
@@ -69,11 +69,11 @@ def test_killed_three_times_it_ends_with_the_weights_of_the_uninterrupted_run(dr
     code, log = dropout_job.run(*LEARNING)
     assert code == 0, log
     expected, metrics = weights(dropout_job), dropout_job.metrics
-    assert len(metrics["loss_curve"]["steps"]) == metrics["steps"] == 69
+    assert len(metrics["loss_curve"]["steps"]) == metrics["steps"] == 138
     dropout_job.clear()
 
     reached = 0
-    for line, number in (("step 7 ", signal.SIGKILL), ("step 29 ", signal.SIGTERM), ("epoch=2;", signal.SIGKILL)):
+    for line, number in (("step 7 ", signal.SIGKILL), ("step 59 ", signal.SIGTERM), ("epoch=2;", signal.SIGKILL)):
         process = dropout_job.start(*LEARNING, "--log_seconds=0")
         before = reached
         # Checkpoints are written aside, and steps this small may be faster.
