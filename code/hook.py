@@ -46,6 +46,7 @@ GRACE_SECONDS = 10.0
 #: Exit codes of a process that was killed: by the kernel, when memory is exhausted.
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
+
 class Processes:
     """The training processes of this host, and the one that prepares their data.
 

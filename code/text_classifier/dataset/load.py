@@ -38,7 +38,8 @@ class Data:
 def read_data(channels: Mapping[str, Path], settings: Settings, shards: Shards | None = None) -> Data:
     """Read the channels `train`, `validation` and `test`; without a `validation` channel, split rows off `train`.
 
-    With `shards` some channels lie on several hosts, each of which gets the same data. Raises DataError or SettingsError.
+    With `shards` some channels lie on several hosts, and each host gets the same data. Raises DataError or
+    SettingsError.
     """
     task = task_of(asdict(settings))
     found = sources(channels, shards.source if shards else source)

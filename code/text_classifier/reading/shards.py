@@ -1,7 +1,7 @@
 """Channels sharded across hosts by S3 key: each host reads the files that lie there, and all get the rows of all files.
 
-What is exchanged are batches. Every host joins all of them in the order of the files' paths (assembly.py), so that rows,
-labels, counts and notes are those of a replicated channel.
+The hosts exchange batches. Every host joins all of them in the order of the files' paths (assembly.py), so that
+rows, labels, counts and notes are those of a replicated channel.
 """
 
 from __future__ import annotations

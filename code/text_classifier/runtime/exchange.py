@@ -1,7 +1,7 @@
 """What the hosts of a job tell each other while they prepare the data: a stream of messages from each host to all.
 
-The streams are files, one for each host. prepare.py, which has no torch, appends to the one of its host and reads all; a
-training process carries the bytes through the process group of the job (training/carrier.py).
+The streams are files, one for each host. prepare.py, which has no torch, appends to the one of its host and reads all.
+A training process carries the bytes through the process group of the job (training/carrier.py).
 """
 
 from __future__ import annotations

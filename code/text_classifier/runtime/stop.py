@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
-
 NOTHING_TO_SAVE = "Stopped before the first step: there is nothing to save."
 
 

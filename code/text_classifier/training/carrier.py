@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import torch
 import torch.distributed as dist
@@ -34,8 +35,6 @@ def carry(folder: Path, cluster: Cluster, hosts: Hosts, stop: StopSignal, is_ove
     streams = Streams(folder, len(ranks))
     try:
         _carry(streams, _Line(group, ranks, ranks.index(cluster.rank)), stop, is_over)
-    except OSError as error:
-        raise not_written(error) from None
     except Stopped:
         streams.stop()
         raise
@@ -83,9 +82,17 @@ def _carry(streams: Streams, line: _Line, stop: StopSignal, is_over: Callable[[]
             for host, size in enumerate(sizes):
                 if size:
                     part = line.broadcast(host, content, size)
-                    while part and host != line.own:
-                        part = part[files[host].write(part) :]
+                    if host != line.own:
+                        _write(files[host], part)
             if not any(sizes):
                 if all(done for _, done, _ in states):
                     return
                 time.sleep(LOOK_SECONDS)
+
+
+def _write(file: IO[bytes], part: memoryview) -> None:
+    try:
+        while part:
+            part = part[file.write(part) :]
+    except OSError as error:
+        raise not_written(error) from None

@@ -13,8 +13,8 @@ from text_classifier.contract.errors import PreparationError, SettingsError, des
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.modeling.tokenizer import load_tokenizer
-from text_classifier.preparation.rows import write_rows
 from text_classifier.preparation.files import refuse
+from text_classifier.preparation.rows import write_rows
 from text_classifier.preparation.tokens import TOKENS, map_tokens, prepare_tokens, split_digest, write_tokens
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tokenization.tokens import Tokens, tokenize

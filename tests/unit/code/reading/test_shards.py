@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the tables have a case in few lines
 """A sharded channel gives every host the rows of a replicated one, whichever host has which file."""
 
 from __future__ import annotations
@@ -187,7 +188,11 @@ def test_different_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 MISTAKES: dict[str, tuple[str, dict[str, str], str]] = {
     "a row": (numbered(9, "ab", "b") + "x\ty\tz\n", {}, "train/b.tsv line 11 has 3 fields, the header has 2; fix or"),
-    "a label": (numbered(9, "abc", "b"), {"label_map": "a=x;b=y"}, "train/b.tsv line 4 has the label 'c', which is not"),
+    "a label": (
+        numbered(9, "abc", "b"),
+        {"label_map": "a=x;b=y"},
+        "train/b.tsv line 4 has the label 'c', which is not",
+    ),
     "a header": ("words\tlabel\nx\ta\n", {}, "train/b.tsv has no column 'review_headline,review_body' or"),
 }
 

@@ -136,7 +136,7 @@ def test_sharded_channels_are_those_of_several_hosts(tmp_path: Path) -> None:
 
 def test_a_model_in_parts_is_refused(tmp_path: Path) -> None:
     configuration = write(tmp_path, inputdataconfig={"model": {"S3DistributionType": "ShardedByS3Key"}})
-    with pytest.raises(SettingsError, match="the channel 'model' is sharded by S3 key, so that each host has a part of"):
+    with pytest.raises(SettingsError, match="the channel 'model' is sharded by S3 key, so that each host has a"):
         configuration.require_readable_channels()
 
 

@@ -10,11 +10,17 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from support.jobs import Job, easy_rows, table, wait
+from support.jobs import Job, easy_rows, table
+from text_classifier.contract.errors import PlatformError
+from text_classifier.runtime.exchange import Exchange, Streams
+from text_classifier.runtime.hosts import Hosts
+from text_classifier.runtime.stop import StopSignal
+from text_classifier.training import carrier
 
 pytest.importorskip("sagemaker_training")
 
@@ -82,7 +88,14 @@ def run(
             )
         )  # fmt: skip
         jobs.append(job)
-    return jobs, *wait(running)
+    return jobs, *end(running)
+
+
+def end(processes: Sequence[subprocess.Popen[str]]) -> tuple[list[int], list[str]]:
+    """The exit codes and the logs. The end of one does not end the others, as that of a host does not."""
+    with ThreadPoolExecutor(len(processes)) as pool:
+        logs = list(pool.map(lambda process: process.communicate(timeout=240)[0], processes))
+    return [process.returncode for process in processes], logs
 
 
 def results(job: Job) -> dict[str, object]:
@@ -94,7 +107,8 @@ def results(job: Job) -> dict[str, object]:
 
 def test_a_sharded_job_is_that_of_replicated_channels(tmp_path: Path, tiny_model: Path) -> None:
     """The second host has no file of one channel, and the third class lies on one host only."""
-    own = [{name: FILES[name] for name in names} for names in (("train/b.tsv", "validation/v.tsv"), ("train/a.tsv", "train/c.tsv"))]  # fmt: skip
+    first = ("train/b.tsv", "validation/v.tsv")
+    own = [{name: FILES[name] for name in FILES if (name in first) is is_first} for is_first in (True, False)]
     sharded, codes, logs = run(tmp_path / "sharded", tiny_model, own, "ShardedByS3Key")
     assert codes == [0, 0], logs
     replicated, codes, logs = run(tmp_path / "replicated", tiny_model, [FILES, FILES], "FullyReplicated")
@@ -114,80 +128,81 @@ def test_a_mistake_on_one_host_ends_the_job_on_all_with_its_sentence(tmp_path: P
     assert not any("Traceback" in log for log in logs[1:])
 
 
-CARRY = """
+class Line(carrier._Line):
+    """The connection to a second host that sends something at first and is done then; this one is the first."""
+
+    def __init__(self, other: bytes) -> None:
+        self.own = 0
+        self.sent: list[bytes] = []
+        self._other = [other]
+
+    def gather(self, *numbers: int) -> list[list[int]]:
+        return [list(numbers), [len(self._other[0]) if self._other else 0, not self._other, False]]
+
+    def broadcast(self, host: int, content: bytes, size: int) -> memoryview:
+        if host == self.own:
+            self.sent.append(content)
+            return memoryview(content)
+        return memoryview(self._other.pop())
+
+
+def test_a_long_message_is_carried_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carrier, "CHUNK", 1000)
+    streams, line = Streams(tmp_path, 2), Line(b"of the other")
+    exchange = Exchange(tmp_path, Hosts(("algo-1", "algo-2"), "algo-1", None))
+    exchange.send(b"x" * 2500)
+    carrier._carry(streams, line, StopSignal(), lambda: len(line.sent) == 3)
+    assert list(map(len, line.sent)) == [1000, 1000, 508]
+    assert b"".join(line.sent) == streams.paths[0].read_bytes()
+    assert streams.paths[1].read_bytes() == b"of the other"
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    streams = Streams(tmp_path, 2)
+    streams.paths[1].unlink()
+    streams.paths[1].symlink_to("/dev/full")
+    with pytest.raises(
+        PlatformError, match=r"the texts cannot be written to .* \(No space left on device\); give the job"
+    ):
+        carrier._carry(streams, Line(b"more"), StopSignal(), lambda: False)
+
+
+STOP = """
     import sys
     from pathlib import Path
-    from text_classifier.contract.errors import describe
-    from text_classifier.runtime.exchange import Exchange
     from text_classifier.runtime.hosts import Hosts
     from text_classifier.runtime.stop import Stopped, StopSignal
-    from text_classifier.training import carrier
+    from text_classifier.training.carrier import carry
     from text_classifier.training.cluster import Cluster
 
-    carrier.CHUNK = 1000  # so that messages are carried in many pieces
-    own, folder, last = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-    hosts = Hosts(("127.0.0.1", "127.0.0.2"), own, "lo")
-    exchange = Exchange(folder, hosts)
-    cluster, stop = Cluster(hosts, 20), StopSignal()
+    hosts = Hosts(("127.0.0.1", "127.0.0.2"), sys.argv[1], "lo")
+    cluster = Cluster(hosts, 60)
     cluster.join()
-    exchange.send(own.encode() * 10_000)
-    looks = 0
 
     def is_over():
-        global looks
-        looks += 1
-        if looks == 20 and last == "full":
-            raise OSError(28, "No space left on device")
-        if looks == 20 and last == "stop":
-            print("waits", flush=True)
-        return last == "end" and looks > 20
+        print("carries", flush=True)
+        return False
 
     try:
-        carrier.carry(folder, cluster, hosts, stop, is_over)
-        cluster.wait_for_all()
-        print([exchange.receive(host).decode() == name * 10_000 for host, name in enumerate(hosts.names)])
-        cluster.leave()
+        carry(Path(sys.argv[2]), cluster, hosts, StopSignal(), is_over)
     except Stopped as error:
         print(error)
-    except Exception as error:
-        print(describe(cluster.diagnose(error, stop)))
 """
 
 
-def carry(tmp_path: Path, lasts: Sequence[str]) -> list[subprocess.Popen[str]]:
-    """Two processes, each with a folder, that send one message each."""
+def test_a_stop_of_one_host_is_a_clean_end_of_both(tmp_path: Path) -> None:
     shared = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     running = []
-    for rank, (name, last) in enumerate(zip(HOSTS, lasts, strict=True)):
+    for rank, name in enumerate(HOSTS):
         (tmp_path / name).mkdir()
-        command = [sys.executable, "-c", textwrap.dedent(CARRY), name, str(tmp_path / name), last]
-        running.append(
-            subprocess.Popen(
-                command, env=shared | {"RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-        )
-    return running
-
-
-def test_messages_larger_than_what_is_carried_at_a_time_arrive(tmp_path: Path) -> None:
-    codes, logs = wait(carry(tmp_path, ["end", "end"]))
-    assert codes == [0, 0] and [log.splitlines()[-1] for log in logs] == ["[True, True]"] * 2, logs
-
-
-def test_a_full_disk_of_one_host_is_the_reason_on_both(tmp_path: Path) -> None:
-    _, logs = wait(carry(tmp_path, ["end", "full"]))
-    sentence = "The platform: the texts cannot be written to /tmp (No space left on device); give the job a larger"
-    assert all(log.splitlines()[-1].startswith(sentence) for log in logs), logs
-    assert logs[0].endswith("[reported by 127.0.0.2]\n"), logs
-
-
-def test_a_stop_of_one_host_is_a_clean_end_of_both(tmp_path: Path) -> None:
-    one, other = carry(tmp_path, ["stop", "wait"])
-    assert one.stdout is not None
-    while one.stdout.readline() not in ("waits\n", ""):
+        command = [sys.executable, "-c", textwrap.dedent(STOP), name, str(tmp_path / name)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        running.append(subprocess.Popen(command, env=shared | {"RANK": str(rank)}, text=True, **pipes))
+    assert running[0].stdout is not None
+    while running[0].stdout.readline() not in ("carries\n", ""):
         pass
-    one.send_signal(signal.SIGTERM)
-    codes, logs = wait([one, other])
+    running[0].send_signal(signal.SIGTERM)
+    codes, logs = end(running)
     assert codes == [0, 0]
     assert [log.splitlines()[-1] for log in logs] == ["Stopped before the first step: there is nothing to save."] * 2
-    assert all((tmp_path / name / "streams" / "stopped").exists() for name in HOSTS)
+    assert all(Streams(tmp_path / name, 2).is_stopped for name in HOSTS)
