@@ -31,7 +31,7 @@ HOST = """
     from sagemaker_training.errors import ClientError
     from text_classifier.runtime import hosts
     hosts.MASTER_PORT = int(sys.argv[1])
-    hook.gpu.prepare = lambda: int(sys.argv[2])
+    hook.gpu.prepare = lambda: 1
     try:
         hook.run()
     except ClientError as error:
@@ -63,7 +63,7 @@ def free_port() -> str:
 
 
 def run(
-    base: Path, model: Path, shares: Sequence[Mapping[str, str]], distribution: str, processes: int = 1
+    base: Path, model: Path, shares: Sequence[Mapping[str, str]], distribution: str
 ) -> tuple[list[Job], list[int], list[str]]:
     """Run a job on two hosts, of which each has a share of the files."""
     jobs, running, port = [], [], free_port()
@@ -83,7 +83,7 @@ def run(
         variables = {"SAGEMAKER_BASE_DIR": str(job.base), "OMP_NUM_THREADS": "1", "TMPDIR": str(job.base / "tmp")}
         running.append(
             subprocess.Popen(
-                [sys.executable, "-c", textwrap.dedent(HOST), port, str(processes)],
+                [sys.executable, "-c", textwrap.dedent(HOST), port],
                 env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )
         )  # fmt: skip
@@ -120,7 +120,7 @@ def test_a_sharded_job_is_that_of_replicated_channels(tmp_path: Path, tiny_model
 def test_a_mistake_on_one_host_ends_the_job_on_all_with_its_sentence(tmp_path: Path, tiny_model: Path) -> None:
     bad = {"train/b.tsv": table([*easy_rows(8), ("two", "many\tfields")])}
     own = [{"train/a.tsv": FILES["train/a.tsv"], "validation/v.tsv": FILES["validation/v.tsv"]}, bad]
-    (one, other), codes, logs = run(tmp_path, tiny_model, own, "ShardedByS3Key", processes=2)
+    (one, other), codes, logs = run(tmp_path, tiny_model, own, "ShardedByS3Key")
     assert codes == [1, 1]
     sentence = "Your data: train/b.tsv line 10 has 3 fields, the header has 2; fix or remove the row"
     assert other.failure == sentence, logs
@@ -185,24 +185,30 @@ STOP = """
 
     try:
         carry(Path(sys.argv[2]), cluster, hosts, StopSignal(), is_over)
+        print("carries nothing")
     except Stopped as error:
         print(error)
 """
 
 
 def test_a_stop_of_one_host_is_a_clean_end_of_both(tmp_path: Path) -> None:
-    shared = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    """Of two processes on each host the first one carries."""
+    shared = os.environ | {"WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     running = []
-    for rank, name in enumerate(HOSTS):
-        (tmp_path / name).mkdir()
+    for rank, name in enumerate(sorted(HOSTS * 2)):
+        (tmp_path / name).mkdir(exist_ok=True)
         command = [sys.executable, "-c", textwrap.dedent(STOP), name, str(tmp_path / name)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        running.append(subprocess.Popen(command, env=shared | {"RANK": str(rank)}, text=True, **pipes))
+        running.append(
+            subprocess.Popen(
+                command, env=shared | {"RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        )
     assert running[0].stdout is not None
     while running[0].stdout.readline() not in ("carries\n", ""):
         pass
     running[0].send_signal(signal.SIGTERM)
     codes, logs = end(running)
-    assert codes == [0, 0]
-    assert [log.splitlines()[-1] for log in logs] == ["Stopped before the first step: there is nothing to save."] * 2
+    assert codes == [0] * 4
+    stopped = "Stopped before the first step: there is nothing to save."
+    assert [log.splitlines()[-1] for log in logs] == [stopped, "carries nothing"] * 2
     assert all(Streams(tmp_path / name, 2).is_stopped for name in HOSTS)
