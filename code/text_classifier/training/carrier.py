@@ -62,7 +62,7 @@ class _Line:
         if host == self.own:
             part.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
         dist.broadcast(part, self._ranks[host], group=self._group)
-        return memoryview(part.numpy())
+        return part.numpy().data
 
 
 def _carry(streams: Streams, line: _Line, stop: StopSignal, is_over: Callable[[], bool]) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from text_classifier.runtime.exchange import Exchange, Streams
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import Stopped
 
+#: Contents by channel and name.
+Files = Mapping[str, str | bytes]
+
 HOSTS = ("algo-1", "algo-2", "algo-3")
 
 
-def write(folder: Path, files: Mapping[str, str | bytes]) -> Path:
+def write(folder: Path, files: Files) -> Path:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +52,7 @@ def found(read: Callable[[], Any]) -> Any:
     return repr((rows, data.classes, data.report))
 
 
-def together(base: Path, shares: list[Mapping[str, str | bytes]], **settings: str) -> list[Any]:
+def together(base: Path, shares: Sequence[Files], **settings: str) -> list[Any]:
     """What each host finds, of which each has a share of the files. Their streams are in one folder."""
     names = HOSTS[: len(shares)]
 
@@ -71,7 +74,7 @@ def together(base: Path, shares: list[Mapping[str, str | bytes]], **settings: st
         return list(pool.map(host, range(len(shares))))
 
 
-def tsv(rows: list[tuple[str, ...]], header: str = "text\tlabel") -> str:
+def tsv(rows: Sequence[tuple[str, ...]], header: str = "text\tlabel") -> str:
     return header + "\n" + "".join("\t".join(row) + "\n" for row in rows)
 
 
@@ -92,7 +95,7 @@ def odd() -> str:
     return "".join(json.dumps(row) + "\n" for row in [{"text": "no label"}, {"text": "null", "label": None}])
 
 
-CASES: dict[str, tuple[dict[str, str | bytes], dict[str, str]]] = {
+CASES: dict[str, tuple[Files, dict[str, str]]] = {
     "each host has classes of its own": (
         {"train/a.tsv": numbered(9, "yx", "a"), "train/b.tsv": numbered(8, "zx1", "b"), "train/c.tsv": numbered(4, "0", "c")},
         {},
@@ -146,12 +149,12 @@ CASES: dict[str, tuple[dict[str, str | bytes], dict[str, str]]] = {
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize(("files", "settings"), CASES.values(), ids=CASES)
 def test_all_hosts_have_the_rows_of_a_replicated_channel(
-    tmp_path: Path, files: dict[str, str | bytes], settings: dict[str, str], count: int
+    tmp_path: Path, files: Files, settings: dict[str, str], count: int
 ) -> None:
     whole = write(tmp_path / "whole", files)
     expected = found(lambda: read_data({path.name: path for path in whole.iterdir()}, parse(settings)))
     assert isinstance(expected, str), expected
-    shares: list[Mapping[str, str | bytes]] = [dict(list(files.items())[host::count]) for host in range(count)]
+    shares: Sequence[Files] = [dict(list(files.items())[host::count]) for host in range(count)]
     assert together(tmp_path / "hosts", shares, **settings) == [expected] * count
 
 
@@ -167,7 +170,7 @@ def test_several_processes_of_a_host_read_the_same(tmp_path: Path, monkeypatch: 
     alone = found(lambda: read_data({"train": write(tmp_path / "whole", files) / "train"}, parse(settings)))
     monkeypatch.setattr(processes, "process_count", lambda files: 2)
     monkeypatch.setattr("text_classifier.reading.pieces.PART", 300)
-    shares: list[Mapping[str, str | bytes]] = [dict(list(files.items())[:5]), dict(list(files.items())[5:])]
+    shares: Sequence[Files] = [dict(list(files.items())[:5]), dict(list(files.items())[5:])]
     assert together(tmp_path / "hosts", shares, **settings) == [alone] * 2
 
 
@@ -179,7 +182,7 @@ def test_a_file_that_all_hosts_have_is_read_once(tmp_path: Path) -> None:
 
 
 def test_different_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    shares: list[Mapping[str, str | bytes]] = [{"train/a.tsv": numbered(9, "ab", word)} for word in "xyz"]
+    shares: Sequence[Files] = [{"train/a.tsv": numbered(9, "ab", word)} for word in "xyz"]
     one, *others = together(tmp_path / "hosts", [*shares[:2], shares[0]])
     assert others == [one] * 2
     assert one.count("train/a.tsv of algo-1 line") == one.count("train/a.tsv of algo-2 line") == 9
@@ -201,7 +204,7 @@ MISTAKES: dict[str, tuple[str, dict[str, str], str]] = {
 def test_a_mistake_is_found_where_the_file_lies(
     tmp_path: Path, content: str, settings: dict[str, str], sentence: str
 ) -> None:
-    shares: list[Mapping[str, str | bytes]] = [{"train/a.tsv": numbered(9, "ab", "a")}, {"train/b.tsv": content}]
+    shares: Sequence[Files] = [{"train/a.tsv": numbered(9, "ab", "a")}, {"train/b.tsv": content}]
     one, other = together(tmp_path / "hosts", shares, **settings)
     assert isinstance(one, Stopped)
     assert isinstance(other, DataError) and str(other).startswith(sentence), other
@@ -209,7 +212,7 @@ def test_a_mistake_is_found_where_the_file_lies(
 
 def test_what_only_all_rows_show_is_found_on_all_hosts(tmp_path: Path) -> None:
     bad = "text\tlabel\n" + "x\ty\tz\n" * 3
-    shares: list[Mapping[str, str | bytes]] = [{"train/a.tsv": numbered(9, "ab", "a")}, {"train/b.tsv": bad}]
+    shares: Sequence[Files] = [{"train/a.tsv": numbered(9, "ab", "a")}, {"train/b.tsv": bad}]
     errors = together(tmp_path / "hosts", shares, bad_rows="skip")
     assert [str(error) for error in errors if isinstance(error, DataError)]
     assert all("train has 3 (25.0%)" in str(error) for error in errors if isinstance(error, DataError))
@@ -219,7 +222,7 @@ def test_what_only_all_rows_show_is_found_on_all_hosts(tmp_path: Path) -> None:
 
 
 def test_no_file_on_any_host_is_a_mistake(tmp_path: Path) -> None:
-    shares: list[Mapping[str, str | bytes]] = [{"train/_SUCCESS": ""}, {"train/README.md": "x"}]
+    shares: Sequence[Files] = [{"train/_SUCCESS": ""}, {"train/README.md": "x"}]
     errors = together(tmp_path / "hosts", shares)
     sentence = "the channel 'train' has no files with rows, only README.md, _SUCCESS; add a CSV"
     assert any(str(error).startswith(sentence) for error in errors), errors

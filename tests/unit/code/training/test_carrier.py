@@ -70,7 +70,8 @@ def run(
     for name, files in zip(HOSTS, shares, strict=True):
         job = Job(base / name)
         for file, content in files.items():
-            job.write(*file.split("/"), content)
+            channel, _, inner = file.partition("/")
+            job.write(channel, inner, content)
         config = job.base / "input" / "config"
         config.mkdir(parents=True)
         (job.base / "input" / "data").mkdir(exist_ok=True)
