@@ -124,7 +124,7 @@ class Processes:
     def _end(self) -> None:
         """End the other processes after one has failed: at once while the data is prepared, else after a while."""
         if self.preparation and self.preparation.poll() != 0:
-            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGKILL)  # the other hosts would take SIGTERM for a stop of the job (carrier.py)
         deadline = time.monotonic() + GRACE_SECONDS
         while self._any_alive() and time.monotonic() < deadline:
             time.sleep(0.05)

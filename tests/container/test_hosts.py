@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.containers import BREAKS, ENDLESS, QUICK, ContainerJob, changed_module, running
-from support.jobs import warnings_in
+from support.jobs import easy_rows, table, warnings_in
 
 Make = Callable[..., ContainerJob]
 
@@ -69,3 +69,24 @@ def test_a_network_interface_that_does_not_exist_is_replaced_with_one_warning(re
             (warning,) = warnings_in(job.log(host))
             assert warning.startswith("WARNING: the network interface 'ethwe' of resourceconfig.json does not exist")
             assert "using 'eth0', the route to algo-1" in warning
+
+
+def test_hosts_with_files_of_their_own_train_on_the_rows_of_all(ready_job: Make, tmp_path: Path) -> None:
+    job = ready_job(QUICK | {"epochs": "1"}, host_count=2)
+    job.sharded = ["train"]
+    (tmp_path / "more.tsv").write_text(table([*easy_rows(20), *[("so so", "neutral")] * 4]))
+    with running(job, only={"algo-2": {"mounts": {"input/data/train": tmp_path}}}):
+        assert job.wait() == {"algo-1": 0, "algo-2": 0}, job.log()
+        manifest = job.manifest()
+        assert manifest is not None and manifest["classes"] == ["negative", "neutral", "positive"]
+
+
+def test_a_mistake_in_the_files_of_one_host_is_the_reason_of_all(ready_job: Make, tmp_path: Path) -> None:
+    job = ready_job(QUICK, host_count=2)
+    job.sharded = ["train"]
+    (tmp_path / "more.tsv").write_text(table([("two", "many\tfields")]))
+    with running(job, only={"algo-2": {"mounts": {"input/data/train": tmp_path}}}):
+        assert job.wait() == {"algo-1": 1, "algo-2": 1}, job.log()
+        sentence = "Your data: train/more.tsv line 2 has 3 fields, the header has 2; fix or remove the row"
+        assert job.failure("algo-2") == sentence
+        assert job.failure("algo-1") == f"{sentence} [reported by algo-2]"

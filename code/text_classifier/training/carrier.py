@@ -24,17 +24,16 @@ CHUNK = 16 << 20
 def carry(folder: Path, cluster: Cluster, hosts: Hosts, stop: StopSignal, is_over: Callable[[], bool]) -> None:
     """Carry the streams in `folder`, on the first process of each host, until `is_over` holds on all hosts.
 
-    All processes call it, after `join`. Raises Stopped on all hosts when one is stopped, PlatformError when the disk is
-    full, and what `is_over` raises.
+    Any process may call it, after `join`. Raises Stopped on all hosts when one is stopped, PlatformError when the disk
+    is full, and what `is_over` raises.
     """
     ranks = [cluster.world_size // len(hosts.names) * index for index in range(len(hosts.names))]
-    group = cluster.new_group(ranks)
     if cluster.rank not in ranks:
         return
     stop.listen()
     streams = Streams(folder, len(ranks))
     try:
-        _carry(streams, _Line(group, ranks, ranks.index(cluster.rank)), stop, is_over)
+        _carry(streams, _Line(cluster.new_group(ranks), ranks, ranks.index(cluster.rank)), stop, is_over)
     except Stopped:
         streams.stop()
         raise

@@ -96,8 +96,11 @@ class Cluster:
             time.sleep(0.1)
 
     def new_group(self, ranks: Sequence[int]) -> dist.ProcessGroup:
-        """A group of some processes, for collectives on the CPU. All processes must call it."""
-        return dist.new_group(ranks, timeout=self._timeout, backend="gloo")
+        """A group of these processes, for collectives on the CPU. They alone may call it.
+
+        Otherwise torch would make the others split NCCL's communicator, and wait for these, which do not.
+        """
+        return dist.new_group(ranks, timeout=self._timeout, backend="gloo", use_local_synchronization=True)
 
     def _meet(self) -> Store:
         """Exchange all processes' addresses. Fails at once when the leader answered and then went away."""
