@@ -33,11 +33,14 @@ def carry(folder: Path, cluster: Cluster, hosts: Hosts, stop: StopSignal, is_ove
     stop.listen()
     streams = Streams(folder, len(ranks))
     try:
-        _carry(streams, _Line(cluster.new_group(ranks), ranks, ranks.index(cluster.rank)), stop, is_over)
+        line = _Line(cluster.new_group(ranks), ranks, ranks.index(cluster.rank))
+        carried = _carry(streams, line, stop, is_over)
     except Stopped:
         streams.stop()
         raise
     stop.let_end()
+    own, others = carried[line.own] / 1e6, (sum(carried) - carried[line.own]) / 1e6
+    print(f"exchanged the rows of sharded channels: sent {own:,.1f} MB, received {others:,.1f} MB", flush=True)
 
 
 class _Line:
@@ -64,7 +67,9 @@ class _Line:
         return part.numpy().data
 
 
-def _carry(streams: Streams, line: _Line, stop: StopSignal, is_over: Callable[[], bool]) -> None:
+def _carry(streams: Streams, line: _Line, stop: StopSignal, is_over: Callable[[], bool]) -> list[int]:
+    """Carry the streams. Returns the bytes of each host's."""
+    carried = [0] * len(streams.paths)
     with ExitStack() as opened:
         files = [
             opened.enter_context(path.open("rb" if host == line.own else "ab", buffering=0))
@@ -79,13 +84,14 @@ def _carry(streams: Streams, line: _Line, stop: StopSignal, is_over: Callable[[]
                 raise Stopped(NOTHING_TO_SAVE)
             sizes = [size for size, _, _ in states]
             for host, size in enumerate(sizes):
+                carried[host] += size
                 if size:
                     part = line.broadcast(host, content, size)
                     if host != line.own:
                         _write(files[host], part)
             if not any(sizes):
                 if all(done for _, done, _ in states):
-                    return
+                    return carried
                 time.sleep(LOOK_SECONDS)
 
 

@@ -152,7 +152,7 @@ def test_a_long_message_is_carried_in_pieces(tmp_path: Path, monkeypatch: pytest
     streams, line = Streams(tmp_path, 2), Line(b"of the other")
     exchange = Exchange(tmp_path, Hosts(("algo-1", "algo-2"), "algo-1", None))
     exchange.send(b"x" * 2500)
-    carrier._carry(streams, line, StopSignal(), lambda: len(line.sent) == 3)
+    assert carrier._carry(streams, line, StopSignal(), lambda: len(line.sent) == 3) == [2508, 12]
     assert list(map(len, line.sent)) == [1000, 1000, 508]
     assert b"".join(line.sent) == streams.paths[0].read_bytes()
     assert streams.paths[1].read_bytes() == b"of the other"
