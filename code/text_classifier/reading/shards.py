@@ -58,10 +58,10 @@ class Shards:
         for parts, sizes in holders.items():
             first = {digests_of[parts][host] if len(sizes) > 1 else "": host for host in sorted(sizes, reverse=True)}
             for host in first.values():
-                file = source_file(channel, parts, host)
+                file = source_file(channel, parts, sizes[host], host)
                 if len(first) > 1:
                     file = replace(file, name=f"{file.name} of {self._exchange.hosts[host]}")
-                found.append((file, sizes[host]))
+                found.append(file)
         return select(channel, found, commits)
 
     def end(self) -> None:

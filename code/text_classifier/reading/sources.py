@@ -26,7 +26,13 @@ class SourceFile:
     path: Path
     name: str  #: for messages: channel and path in it
     parts: tuple[str, ...] = field(default=(), compare=False)  #: of the path in the channel
-    host: int | None = field(default=None, compare=False)  #: index of the only host that has it, of a sharded channel
+    host: int | None = field(default=None, compare=False)  #: index of the host that reads it, of a sharded channel
+    bytes: int | None = field(default=None, compare=False)  #: None: those of `path`
+
+    @property
+    def size(self) -> int:
+        """The size of the file in bytes, which may lie on another host."""
+        return self.path.stat().st_size if self.bytes is None else self.bytes
 
     @property
     def partition(self) -> dict[str, str]:
@@ -61,7 +67,7 @@ def source(channel: Path) -> Source:
     if channel.is_file():
         return Source(channel.name, (SourceFile(channel, printable(channel.name), (channel.name,)),))
     found = listing(channel)
-    return select(channel, [(source_file(channel, parts), size) for parts, size in found.files], found.commits)
+    return select(channel, [source_file(channel, parts, size) for parts, size in found.files], found.commits)
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def listing(channel: Path) -> Listing:
             parts = path.relative_to(channel).parts
             if is_data(parts) and path.is_symlink() and not _is_file_below(path, root):
                 raise DataError(
-                    f"{source_file(channel, parts).name} is a link out of the channel or to a folder; replace it with "
+                    f"{_name(channel, Path(*parts))} is a link out of the channel or to a folder; replace it with "
                     "the files themselves"
                 )
             if is_data(parts) and path.is_file():
@@ -105,13 +111,13 @@ def listing(channel: Path) -> Listing:
     return found
 
 
-def source_file(channel: Path, parts: Sequence[str], host: int | None = None) -> SourceFile:
-    """The file of a channel with this path in it, which lies on the host with this index."""
-    return SourceFile(channel.joinpath(*parts), printable("/".join((channel.name, *parts))), tuple(parts), host)
+def source_file(channel: Path, parts: Sequence[str], size: int, host: int | None = None) -> SourceFile:
+    """The file of a channel with this path in it, and so many bytes, which the host with this index reads."""
+    return SourceFile(channel.joinpath(*parts), printable("/".join((channel.name, *parts))), tuple(parts), host, size)
 
 
-def select(channel: Path, found: Iterable[tuple[SourceFile, int]], commits: Mapping[str, Mapping[str, str]]) -> Source:
-    """The files that may hold rows, of those found in a channel, each with its size; `commits` as in Listing.
+def select(channel: Path, found: Iterable[SourceFile], commits: Mapping[str, Mapping[str, str]]) -> Source:
+    """The files that may hold rows, of those found in a channel; `commits` as in Listing.
 
     Raises DataError when there are none, and for a table whose log does not tell its files.
     """
@@ -120,13 +126,13 @@ def select(channel: Path, found: Iterable[tuple[SourceFile, int]], commits: Mapp
         removed |= removed_files(channel / at, _name(channel, Path(at)), of_table)
     files: list[SourceFile] = []
     passed_over: list[str] = []
-    for file, size in sorted(found, key=lambda pair: _folder_by_folder(pair[0])):
+    for file in sorted(found, key=_folder_by_folder):
         inner = printable("/".join(file.parts))
         if not is_data(file.parts):
             passed_over.append(inner)
         elif file.path in removed:
             passed_over.append(f"{inner} (no longer part of the Delta table)")
-        elif size:
+        elif file.size:
             files.append(file)
         else:
             passed_over.append(f"{inner}{_EMPTY}")
@@ -147,9 +153,9 @@ def _folder_by_folder(file: SourceFile) -> list[tuple[bool, str]]:
     return [*((True, folder) for folder in folders), (False, name)]
 
 
-def _name(channel: Path, folder: Path) -> str:
-    """A folder in a channel, for messages."""
-    return printable(str(Path(channel.name, folder)))
+def _name(channel: Path, inner: Path) -> str:
+    """A folder or a file in a channel, for messages."""
+    return printable(str(Path(channel.name, inner)))
 
 
 def _is_file_below(path: Path, root: Path) -> bool:

@@ -61,7 +61,7 @@ def test_what_json_does_not_have_becomes_text() -> None:
 def test_the_end_of_a_piece_arrives() -> None:
     other = decode(encode(End("row", ("a note",), header=("a.csv", ("x", "y")), size=9, records=3, lines=4)))
     assert isinstance(other, End)
-    assert (other.unit, list(other.notes), other.size, other.records, other.lines) == ("row", ["a note"], 9, 3, 4)
+    assert (other.unit, list(other.notes), other.records, other.lines) == ("row", ["a note"], 3, 4)
 
 
 def test_a_stranger_makes_no_other_objects() -> None:
