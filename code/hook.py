@@ -30,10 +30,11 @@ from text_classifier.contract.errors import (
     out_of_memory_preparing,
     print_traceback,
 )
-from text_classifier.runtime import gpu, owner, run_script, shards
-from text_classifier.runtime.folders import GATHERED, PREPARED, JobFolders, job_folders
+from text_classifier.runtime import gpu, owner, run_script
+from text_classifier.runtime.folders import PREPARED, JobFolders, job_folders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.owner import Owner
+from text_classifier.runtime.stop import NOTHING_TO_SAVE
 from text_classifier.runtime.user_script import UserScript
 
 SCRIPT = Path(__file__).with_name("train.py")
@@ -44,8 +45,6 @@ GRACE_SECONDS = 10.0
 
 #: Exit codes of a process that was killed: by the kernel, when memory is exhausted.
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
-
-NOTHING_TO_SAVE = "Stopped before the first step: there is nothing to save."
 
 
 class Processes:
@@ -125,7 +124,7 @@ class Processes:
     def _end(self) -> None:
         """End the other processes after one has failed: at once while the data is prepared, else after a while."""
         if self.preparation and self.preparation.poll() != 0:
-            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGKILL)  # the other hosts would take SIGTERM for a stop of the job (carrier.py)
         deadline = time.monotonic() + GRACE_SECONDS
         while self._any_alive() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -195,8 +194,6 @@ def _train(folders: JobFolders, hosts: Hosts) -> JobError | None:
     """Prepare the data, and train, to the end. Returns the reason of a failure that has left none itself."""
     processes = Processes()
     count = max(1, gpu.prepare())
-    if sharded := folders.configuration.sharded_channels():
-        _gather(folders, hosts, sharded, processes)
     arguments = [f"--{name}={value}" for name, value in folders.configuration.hyperparameters().items()]
     user = _user(folders)
     prepared = owner.new_folder("prepared-", user)
@@ -222,18 +219,6 @@ def _user(folders: JobFolders) -> Owner | None:
     user = owner.training_user(folders.model, folders.outputs(), folders.inputs())
     owner.provide_home(user)
     return user
-
-
-def _gather(folders: JobFolders, hosts: Hosts, channels: list[str], processes: Processes) -> None:
-    """Fetch the files of the other hosts, and make training read the complete channels."""
-    started = time.monotonic()
-    key = shards.key(folders.configuration)
-    shards.serve(folders.data, channels, key, hosts.listening_address())
-    peers = {host: (host, shards.PORT) for host in hosts.names if host != hosts.current}
-    os.environ[GATHERED] = str(shards.gather(folders.data, channels, key, peers, lambda: processes.is_stopping))
-    print(
-        f"gathered the files of all hosts for {', '.join(channels)} in {time.monotonic() - started:.1f} s", flush=True
-    )
 
 
 def _reason(code: int, what: str) -> PlatformError:

@@ -12,11 +12,15 @@ import sys
 from pathlib import Path
 
 from text_classifier.contract import redaction
-from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.errors import JobError, SettingsError
 from text_classifier.contract.parsing import from_arguments
 from text_classifier.modeling import hub
-from text_classifier.preparation.rows import prepare_rows
+from text_classifier.preparation.files import refuse
+from text_classifier.preparation.rows import ROWS, prepare_rows
+from text_classifier.reading.shards import Shards
+from text_classifier.runtime.exchange import Exchange
 from text_classifier.runtime.folders import JobFolders, job_folders
+from text_classifier.runtime.hosts import Hosts
 
 
 def main(arguments: list[str]) -> int:
@@ -28,14 +32,28 @@ def main(arguments: list[str]) -> int:
 def _prepare(folders: JobFolders, folder: Path, arguments: list[str]) -> None:
     settings = from_arguments(arguments)
     hub.stay_offline_with(folders.channel("model"))
-    prepare_rows(folders, settings, folder)
+    shards = _shards(folders, folder)
+    try:
+        prepare_rows(folders, settings, folder, shards)
+    except JobError as error:
+        if shards is None:
+            raise
+        refuse(folder / ROWS, error)  # training tells the other hosts, and ends the job
+        return
     from text_classifier.modeling.tokenizer import load_tokenizer  # transformers, which reading does not wait for
-    from text_classifier.preparation.tokens import prepare_tokens, refuse_tokens
+    from text_classifier.preparation.tokens import TOKENS, prepare_tokens
 
     try:
         prepare_tokens(settings, load_tokenizer(folders.channel("model"), settings.model_name), folder)
     except SettingsError as error:
-        refuse_tokens(error, folder)  # training checks the whole model, and may know the cause
+        refuse(folder / TOKENS, error)  # training checks the whole model, and may know the cause
+
+
+def _shards(folders: JobFolders, folder: Path) -> Shards | None:
+    """What reads the channels that are sharded across hosts; None if there are none."""
+    configuration = folders.configuration
+    channels = configuration.sharded_channels()
+    return Shards(channels, Exchange(folder, Hosts.from_resources(configuration.resources()))) if channels else None
 
 
 if __name__ == "__main__":

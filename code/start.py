@@ -15,7 +15,7 @@ from text_classifier.contract import parsing, redaction
 from text_classifier.contract.errors import JobError, PlatformError, SettingsError, describe, printable
 from text_classifier.runtime import toolkit
 from text_classifier.runtime.cpus import require_threads
-from text_classifier.runtime.folders import GATHERED, JobFolders, job_folders
+from text_classifier.runtime.folders import JobFolders, job_folders
 from text_classifier.runtime.hosts import require_equal_gpus
 from text_classifier.runtime.user_script import UserScript
 
@@ -53,7 +53,6 @@ def main(arguments: Sequence[str]) -> None:
                 print(f"Channels of the SageMaker SDK, which training ignores: {', '.join(ignored)}", flush=True)
     except JobError as error:
         _fail(folders, error)
-    os.environ.pop(GATHERED, None)  # the hook's alone
     _run_toolkit(folders)
 
 

@@ -20,7 +20,8 @@ from text_classifier.dataset import data_report
 from text_classifier.modeling.layers import freeze
 from text_classifier.modeling.load import load_model, make_classifier
 from text_classifier.modeling.precision import Precision
-from text_classifier.preparation.rows import map_rows
+from text_classifier.preparation.files import is_published
+from text_classifier.preparation.rows import ROWS, map_rows
 from text_classifier.preparation.tokens import map_tokens, prepare_tokens
 from text_classifier.results import artifact
 from text_classifier.results.evaluated import MEASURED, MOST_JUDGED, Evaluated
@@ -28,9 +29,10 @@ from text_classifier.results.write import Results, Stage, report_stages
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.hosts import Hosts
-from text_classifier.runtime.stop import Stopped, StopSignal
+from text_classifier.runtime.stop import NOTHING_TO_SAVE, Stopped, StopSignal
 from text_classifier.tokenization.unknown import require_known_tokens
 from text_classifier.training.batches import Split
+from text_classifier.training.carrier import carry
 from text_classifier.training.checkpoint import Checkpoints
 from text_classifier.training.cluster import Cluster
 from text_classifier.training.inference import row_logits
@@ -49,8 +51,14 @@ def run(folders: JobFolders, settings: Settings, prepared: Path, *, tokenizes: b
     cluster = Cluster(hosts, settings.collective_timeout_seconds)
     stop = StopSignal()
     try:
+        if is_sharded := bool(folders.configuration.sharded_channels()) and not tokenizes:
+            cluster.join()
+            carry(prepared, cluster, hosts, stop, lambda: is_published(prepared / ROWS))
         job = Job(folders, settings, prepared, cluster, stop, tokenizes=tokenizes)
-        cluster.join()
+        if is_sharded:
+            cluster.wait_for_all()
+        else:
+            cluster.join()
         job.require_equal_data(hosts)
         stop.listen()
         job.finish(job.train())
@@ -158,7 +166,7 @@ class Job:
             places = self.data.splits["train"].take(np.asarray(texts)).places[:]
             raise SettingsError(error.sentence(places, settings.learning_rate)) from None
         if not trained.steps:
-            raise Stopped("Stopped before the first step: there is nothing to save.")
+            raise Stopped(NOTHING_TO_SAVE)
         if trained.best_weights:
             self.model.load_state_dict(trained.best_weights)
         # SageMaker reports the last values in the log as the job's, and tuning compares trials by them.

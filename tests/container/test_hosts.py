@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from support.containers import BREAKS, ENDLESS, QUICK, ContainerJob, changed_module, running
-from support.jobs import warnings_in
+from support.jobs import easy_rows, table, warnings_in
 
 Make = Callable[..., ContainerJob]
 
@@ -69,3 +70,30 @@ def test_a_network_interface_that_does_not_exist_is_replaced_with_one_warning(re
             (warning,) = warnings_in(job.log(host))
             assert warning.startswith("WARNING: the network interface 'ethwe' of resourceconfig.json does not exist")
             assert "using 'eth0', the route to algo-1" in warning
+
+
+def own_files(tmp_path: Path, rows: list[tuple[str, str]]) -> dict[str, Any]:
+    """The options of a host whose `train` channel has a file of these rows alone."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "more.tsv").write_text(table(rows))
+    return {"mounts": {"input/data/train": folder}}
+
+
+def test_hosts_with_files_of_their_own_train_on_the_rows_of_all(ready_job: Make, tmp_path: Path) -> None:
+    job = ready_job(QUICK | {"epochs": "1"}, host_count=2)
+    job.sharded = ["train"]
+    with running(job, only={"algo-2": own_files(tmp_path, [*easy_rows(20), *[("so so", "neutral")] * 4])}):
+        assert job.wait() == {"algo-1": 0, "algo-2": 0}, job.log()
+        manifest = job.manifest()
+        assert manifest is not None and manifest["classes"] == ["negative", "neutral", "positive"]
+
+
+def test_a_mistake_in_the_files_of_one_host_is_the_reason_of_all(ready_job: Make, tmp_path: Path) -> None:
+    job = ready_job(QUICK, host_count=2)
+    job.sharded = ["train"]
+    with running(job, only={"algo-2": own_files(tmp_path, [("two", "many\tfields")])}):
+        assert job.wait() == {"algo-1": 1, "algo-2": 1}, job.log()
+        sentence = "Your data: train/more.tsv line 2 has 3 fields, the header has 2; fix or remove the row"
+        assert job.failure("algo-2") == sentence
+        assert job.failure("algo-1") == f"{sentence} [reported by algo-2]"

@@ -67,6 +67,7 @@ class ContainerJob:
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     host_count: int = 1
     interface: str = "eth0"
+    sharded: Sequence[str] = ()  #: channels; the test gives each host its files
     containers: dict[str, Container] = field(default_factory=dict)
     network: Network | None = None
 
@@ -93,7 +94,10 @@ class ContainerJob:
             "resourceconfig.json": {
                 "current_host": host, "hosts": self.hosts[::-1], "network_interface_name": self.interface,
             },
-            "inputdataconfig.json": {path.name: FILE_MODE for path in (self.base / "channels").iterdir()},
+            "inputdataconfig.json": {
+                path.name: FILE_MODE | ({"S3DistributionType": "ShardedByS3Key"} if path.name in self.sharded else {})
+                for path in (self.base / "channels").iterdir()
+            },
         }  # fmt: skip
         for name, content in files.items():
             (self.folder(host, "config") / name).write_text(json.dumps(content))

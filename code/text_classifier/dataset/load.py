@@ -19,7 +19,8 @@ from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.label_map import LabelMap, parse_label_map
 from text_classifier.reading.options import file_options
 from text_classifier.reading.rows import Rows
-from text_classifier.reading.sources import Source, sources
+from text_classifier.reading.shards import Shards
+from text_classifier.reading.sources import Source, source, sources
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.registry import task_of
 
@@ -34,17 +35,18 @@ class Data:
     report: DataReport
 
 
-def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
+def read_data(channels: Mapping[str, Path], settings: Settings, shards: Shards | None = None) -> Data:
     """Read the channels `train`, `validation` and `test`; without a `validation` channel, split rows off `train`.
 
-    Raises DataError or SettingsError.
+    With `shards` some channels lie on several hosts, and each host gets the same data. Raises DataError or
+    SettingsError.
     """
     task = task_of(asdict(settings))
-    found = sources(channels)
+    found = sources(channels, shards.source if shards else source)
     splits_off = "validation" not in found
     label_map = parse_label_map(settings.label_map)
     rows, label_map, seen = _read(
-        found["train"], settings, task, label_map, is_split=splits_off, is_measured=splits_off
+        found["train"], settings, task, label_map, shards, is_split=splits_off, is_measured=splits_off
     )
     counts = {"train": seen}
     classes = label_map.classes
@@ -55,7 +57,7 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
     splits: dict[str, Rows] = {}
     for name in ("validation", "test"):
         if name in found:
-            splits[name], _, counts[name] = _read(found[name], settings, task, label_map, is_measured=True)
+            splits[name], _, counts[name] = _read(found[name], settings, task, label_map, shards, is_measured=True)
     if "validation" not in splits:
         training, held_out = _split(rows, settings, task)
         if not len(held_out):
@@ -96,10 +98,11 @@ def read_data(channels: Mapping[str, Path], settings: Settings) -> Data:
 
 
 def _read(
-    source: Source,
+    found: Source,
     settings: Settings,
     task: Task,
     label_map: LabelMap | None,
+    shards: Shards | None,
     *,
     is_split: bool = False,
     is_measured: bool,
@@ -119,7 +122,7 @@ def _read(
     reader = task.reader(label_map, settings)
     bad = BadRows(skips=settings.bad_rows == "skip")
     options, drops = file_options(asdict(settings)), settings.unlabelled == "drop"
-    rows, label_map = read_rows(source, columns, reader, bad, options, drops_unlabelled=drops)
+    rows, label_map = read_rows(found, columns, reader, bad, options, drops_unlabelled=drops, shards=shards)
     return rows, label_map, data_report.describe_channel(rows, bad)
 
 

@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from text_classifier.contract.errors import PlatformError
+from text_classifier.contract.errors import JobError, PlatformError, PreparationError, describe
 
 MANIFEST = "manifest.json"
+
+_REFUSAL = "refusal"
 
 #: Strings written at a time.
 CHUNK = 4_096
@@ -126,6 +128,19 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a published folder."""
+    """The manifest of a published folder. Raises PreparationError if it says why there is nothing else."""
     content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if _REFUSAL in content:
+        raise PreparationError(content[_REFUSAL])
     return content
+
+
+def refuse(folder: Path, error: JobError) -> None:
+    """Publish in `folder` why there is nothing else."""
+    with published(folder) as part:
+        write_manifest(part, {_REFUSAL: describe(error)})
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a folder is published. Raises PreparationError as read_manifest does."""
+    return folder.exists() and bool(read_manifest(folder))

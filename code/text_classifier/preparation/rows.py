@@ -26,6 +26,7 @@ from text_classifier.preparation.files import (
     write_strings,
 )
 from text_classifier.reading.rows import Lookup, Rows
+from text_classifier.reading.shards import Shards
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.tasks.registry import task_of
@@ -38,12 +39,17 @@ _ARRAYS = ("targets", "characters", "exact", "near", "groups", "slices")
 _FACTS = ("slice_values", "dropped", "unlabelled", "notes")
 
 
-def prepare_rows(folders: JobFolders, settings: Settings, folder: Path) -> None:
-    """Read and check the data, report on it on the first host, and publish the rows in `folder`. Raises JobError."""
+def prepare_rows(folders: JobFolders, settings: Settings, folder: Path, shards: Shards | None = None) -> None:
+    """Read and check the data, report on it on the first host, and publish the rows in `folder`. Raises JobError.
+
+    `shards`: reads the sharded channels, if there are any.
+    """
     folders.require_writable_outputs()
     try:
         with working("reading the data"):
-            data = read_data(folders.data_channels(), settings)
+            data = read_data(folders.data_channels(), settings, shards)
+        if shards:
+            shards.end()
         if os.environ.get("RANK", "0") == "0":
             print(data_report.table(data.report, data.task), flush=True)
             data_report.write(folders.output_data, data.report)

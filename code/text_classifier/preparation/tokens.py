@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from text_classifier.contract.errors import PreparationError, SettingsError, describe, out_of_memory_preparing
+from text_classifier.contract.errors import out_of_memory_preparing
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.dataset.load import Data
 from text_classifier.preparation.files import (
@@ -90,18 +90,10 @@ def split_digest(tokens: Tokens, targets: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def refuse_tokens(error: SettingsError, folder: Path) -> None:
-    """Publish why there are no tokens, in their place."""
-    with published(folder / TOKENS) as part:
-        write_manifest(part, {"refusal": describe(error)})
-
-
 def map_tokens(folder: Path) -> Tokenized:
     """The tokens in `folder`, as soon as they are published. Raises PreparationError if they were refused."""
     part = wait_for(folder / TOKENS)
     manifest = read_manifest(part)
-    if "refusal" in manifest:
-        raise PreparationError(manifest["refusal"])
     tokens, unknown, digests = {}, {}, {}
     for name, facts in manifest["splits"].items():
         offsets = map_array(part / f"{name}.offsets.npy")

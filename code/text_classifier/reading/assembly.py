@@ -71,14 +71,14 @@ class Assembly:
         self._starts.append(len(self))
         rows_before = self.seen + self._bad.count
         number = line = 0  # before the part
-        size, decoded = source.path.stat().st_size, 0
+        decoded = 0
         notes: dict[str, None] = {}
         for batch in batches:
             self._files[-1] = f"{source.name} {batch.unit or 'line'}"
             if isinstance(batch, Batch):
                 self._add(batch, source.name, number, line)
                 decoded += batch.size
-                require_decoded(source.name, size, decoded)
+                require_decoded(source.name, source.size, decoded)
                 continue
             if batch.error:
                 raise batch.error.below(line) if isinstance(batch.error, LineTooLong) else batch.error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from text_classifier.reading.piece import Job
 from text_classifier.reading.processes import read_files
 from text_classifier.reading.reader import open_rows, single_rows
 from text_classifier.reading.rows import Rows
+from text_classifier.reading.shards import Shards
 from text_classifier.reading.sources import Source, SourceFile
 from text_classifier.reading.table import DEFAULT_OPTIONS, FileOptions
 from text_classifier.reading.text_folders import is_text_folders
@@ -33,16 +35,24 @@ def read_rows(
     options: FileOptions = DEFAULT_OPTIONS,
     *,
     drops_unlabelled: bool = False,
+    shards: Shards | None = None,
 ) -> tuple[Rows, LabelMap]:
     """Read all files of a split in one pass, on all CPUs. Returns the rows and the label map of their targets.
 
-    A row without a label is dropped with `drops_unlabelled`, else it is a bad row.
+    A row without a label is dropped with `drops_unlabelled`, else it is a bad row. `shards`: reads the files of a
+    sharded channel.
 
     Raises DataError that names file, line and column, and PlatformError when the disk has no space for the texts.
     """
-    job = Job(columns, options, bad.skips, is_text_folders(source.files, columns, options))
+    if shards and source.is_sharded:
+        job = Job(columns, options, bad.skips, shards.is_text_folders(source.files, columns, options))
+        own = Assembly(columns, copy.deepcopy(labels), BadRows(skips=bad.skips), drops_unlabelled=drops_unlabelled)
+        found = shards.read_files(source.files, job, own)
+    else:
+        job = Job(columns, options, bad.skips, is_text_folders(source.files, columns, options))
+        found = read_files(source.files, job)
     rows = Assembly(columns, labels, bad, drops_unlabelled=drops_unlabelled)
-    with closing(read_files(source.files, job)) as files:
+    with closing(found) as files:
         for file, batches in files:
             rows.add_file(file, batches)
     bad.end_channel(source.name, rows.seen)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
 from text_classifier.contract.data_files import is_data, split_name
 from text_classifier.contract.errors import DataError, listed, printable
-from text_classifier.reading.table_logs import removed_files
+from text_classifier.reading.table_logs import commits_of, removed_files
 
 #: How Hive and Spark write the folder of rows without a value in the partition column.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -26,6 +26,13 @@ class SourceFile:
     path: Path
     name: str  #: for messages: channel and path in it
     parts: tuple[str, ...] = field(default=(), compare=False)  #: of the path in the channel
+    host: int | None = field(default=None, compare=False)  #: index of the host that reads it, of a sharded channel
+    bytes: int | None = field(default=None, compare=False)  #: None: those of `path`
+
+    @property
+    def size(self) -> int:
+        """The size of the file in bytes, which may lie on another host."""
+        return self.path.stat().st_size if self.bytes is None else self.bytes
 
     @property
     def partition(self) -> dict[str, str]:
@@ -46,46 +53,93 @@ class Source:
     files: tuple[SourceFile, ...]
     notes: tuple[str, ...] = ()  #: what was passed over, and why
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each file lies on one host only."""
+        return self.files[0].host is not None
+
 
 def source(channel: Path) -> Source:
     """The files of a channel, subfolders included, sorted by path; or the single file `channel`.
 
-    Raises DataError when no file may hold rows, for more than MOST_NESTED folders in one another, and for a link that
-    leads out of the channel: its target would not be uploaded.
+    Raises DataError when no file may hold rows, and as `listing` does.
     """
     if channel.is_file():
         return Source(channel.name, (SourceFile(channel, printable(channel.name), (channel.name,)),))
+    found = listing(channel)
+    return select(channel, [source_file(channel, parts, size) for parts, size in found.files], found.commits)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a channel's folder on one host."""
+
+    files: list[tuple[tuple[str, ...], int]]  #: path in the channel, part by part, and bytes if it may hold rows
+    commits: dict[str, dict[str, str]]  #: by path of a Delta table in the channel: table_logs.commits_of
+
+
+def listing(channel: Path) -> Listing:
+    """The files of a channel, subfolders included; none where it has no folder.
+
+    Raises DataError for more than MOST_NESTED folders in one another, and for a link that leads out of the channel: its
+    target would not be uploaded.
+    """
     root = channel.resolve()
-    files: list[SourceFile] = []
-    passed_over: list[str] = []
-    removed: set[Path] = set()
+    found = Listing([], {})
     for folder, subfolders, names in os.walk(channel):
-        if len(Path(folder).relative_to(channel).parts) > MOST_NESTED:
+        at = Path(folder).relative_to(channel)
+        if len(at.parts) > MOST_NESTED:
             raise DataError(
                 f"the channel {channel.name!r} has more than {MOST_NESTED} folders in one another; put the files "
                 "nearer to its top"
             )
         subfolders.sort()
-        removed |= removed_files(Path(folder), printable(str(Path(channel.name, Path(folder).relative_to(channel)))))
-        for path in (Path(folder, name) for name in [*subfolders, *sorted(names)]):
-            relative = path.relative_to(channel)
-            if not is_data(relative.parts) and not path.is_dir():
-                passed_over.append(printable(str(relative)))
-            elif is_data(relative.parts) and path.is_symlink() and not _is_file_below(path, root):
+        commits = commits_of(Path(folder), _name(channel, at))
+        if commits is not None:
+            found.commits[str(at)] = commits
+        for path in (Path(folder, name) for name in [*subfolders, *names]):
+            parts = path.relative_to(channel).parts
+            if is_data(parts) and path.is_symlink() and not _is_file_below(path, root):
                 raise DataError(
-                    f"{printable(f'{channel.name}/{relative}')} is a link out of the channel or to a folder; replace "
-                    "it with the files themselves"
+                    f"{_name(channel, Path(*parts))} is a link out of the channel or to a folder; replace it with "
+                    "the files themselves"
                 )
-            elif path in removed:
-                passed_over.append(f"{printable(str(relative))} (no longer part of the Delta table)")
-            elif path.is_file() and path.stat().st_size:
-                files.append(SourceFile(path, printable(f"{channel.name}/{relative}"), relative.parts))
-            elif path.is_file():
-                passed_over.append(f"{printable(str(relative))}{_EMPTY}")
+            if is_data(parts) and path.is_file():
+                found.files.append((parts, path.stat().st_size))
+            elif not is_data(parts) and not path.is_dir():
+                found.files.append((parts, 0))
+    return found
+
+
+def source_file(channel: Path, parts: Sequence[str], size: int, host: int | None = None) -> SourceFile:
+    """The file of a channel with this path in it, and so many bytes, which the host with this index reads."""
+    return SourceFile(channel.joinpath(*parts), printable("/".join((channel.name, *parts))), tuple(parts), host, size)
+
+
+def select(channel: Path, found: Iterable[SourceFile], commits: Mapping[str, Mapping[str, str]]) -> Source:
+    """The files that may hold rows, of those found in a channel; `commits` as in Listing.
+
+    Raises DataError when there are none, and for a table whose log does not tell its files.
+    """
+    removed: set[Path] = set()
+    for at, of_table in commits.items():
+        removed |= removed_files(channel / at, _name(channel, Path(at)), of_table)
+    files: list[SourceFile] = []
+    passed_over: list[str] = []
+    for file in sorted(found, key=_folder_by_folder):
+        inner = printable("/".join(file.parts))
+        if not is_data(file.parts):
+            passed_over.append(inner)
+        elif file.path in removed:
+            passed_over.append(f"{inner} (no longer part of the Delta table)")
+        elif file.size:
+            files.append(file)
+        else:
+            passed_over.append(f"{inner}{_EMPTY}")
     if not files:
-        found = f", only {listed(passed_over, 3)}" if passed_over else ""
+        only = f", only {listed(passed_over, 3)}" if passed_over else ""
         raise DataError(
-            f"the channel {channel.name!r} has no files with rows{found}; add a CSV, TSV, JSON or Parquet file whose "
+            f"the channel {channel.name!r} has no files with rows{only}; add a CSV, TSV, JSON or Parquet file whose "
             "name does not begin with _ or ."
         )
     level = "WARNING: " if any(name.endswith(_EMPTY) for name in passed_over) else ""
@@ -93,18 +147,29 @@ def source(channel: Path) -> Source:
     return Source(channel.name, tuple(sorted(files)), notes if passed_over else ())
 
 
+def _folder_by_folder(file: SourceFile) -> list[tuple[bool, str]]:
+    """Sort key: the files of a folder before those of its subfolders."""
+    *folders, name = file.parts
+    return [*((True, folder) for folder in folders), (False, name)]
+
+
+def _name(channel: Path, inner: Path) -> str:
+    """A folder or a file in a channel, for messages."""
+    return printable(str(Path(channel.name, inner)))
+
+
 def _is_file_below(path: Path, root: Path) -> bool:
     return path.is_file() and path.resolve().is_relative_to(root)
 
 
-def sources(channels: Mapping[str, Path]) -> dict[str, Source]:
-    """The files of each split.
+def sources(channels: Mapping[str, Path], find: Callable[[Path], Source] = source) -> dict[str, Source]:
+    """The files of each split. `find` finds those of a channel.
 
     Where all files of a channel are named as splits (`train.csv`, `validation.csv` and `test.csv` in the channel
     `train`), they are those splits, unless a split has a channel of its own; a note says so. Raises DataError where
     only some of the files are named so.
     """
-    found = {name: source(channel) for name, channel in channels.items()}
+    found = {name: find(channel) for name, channel in channels.items()}
     for name, whole in list(found.items()):
         by_split: dict[str | None, list[SourceFile]] = {}
         for file in whole.files:

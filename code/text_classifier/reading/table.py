@@ -18,8 +18,14 @@ LONGEST_FIELD = 10_000_000
 #: Maximum number of columns: a header with more is most likely no header.
 MOST_COLUMNS = 10_000
 
+
+class _Missing:
+    def __reduce__(self) -> str:
+        return "MISSING"  # the same object in each process, where `is` finds it
+
+
 #: The value of a name that a JSON object lacks.
-MISSING = object()
+MISSING = _Missing()
 
 #: A row: its number in the file, the line on which it starts (equal to the number in a file without lines), and its
 #: fields in the order of the chosen columns.

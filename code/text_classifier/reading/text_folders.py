@@ -12,7 +12,7 @@ from text_classifier.reading.sources import SourceFile
 from text_classifier.reading.table import LONGEST_FIELD, MOST_COLUMNS, FileOptions
 
 #: Files whose first line is searched for a header.
-_TRIED = 5
+TRIED = 5
 
 
 def is_text_folders(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
@@ -21,16 +21,24 @@ def is_text_folders(files: Sequence[SourceFile], columns: Columns, options: File
     So it is where all files are `.txt` in two or more folders, no column is named by a hyperparameter, and no line of
     the first files names the columns of a table.
     """
+    return may_be_text_folders(files, columns, options) and not has_header(files[:TRIED], columns, options)
+
+
+def may_be_text_folders(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
+    """Whether the names of the files, and the hyperparameters, are those of texts in folders."""
     if columns.texts or columns.label or columns.labels or not options.has_header:
         return False
     if not all(len(file.parts) > 1 and file.parts[-1].lower().endswith(".txt") for file in files):
         return False
-    if len({file.parts[-2] for file in files}) < 2:
-        return False
-    return not any(_has_header(file, columns, options) for file in files[:_TRIED])
+    return len({file.parts[-2] for file in files}) > 1
 
 
-def _has_header(file: SourceFile, columns: Columns, options: FileOptions) -> bool:
+def has_header(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
+    """Whether the first line of one of the files names the columns of a table."""
+    return any(_names_columns(file, columns, options) for file in files)
+
+
+def _names_columns(file: SourceFile, columns: Columns, options: FileOptions) -> bool:
     first = next(_content(file, options), b"").partition(b"\n")[0]
     for separator in ("\t", ",", ";", "|"):
         parts = first.decode("utf-8", "replace").split(separator, MOST_COLUMNS)

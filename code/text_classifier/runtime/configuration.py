@@ -82,7 +82,7 @@ class Configuration:
         return [name for name, how in self.channels().items() if how.get("S3DistributionType") == "ShardedByS3Key"]
 
     def require_readable_channels(self) -> None:
-        """Raise SettingsError for a channel that does not come as files."""
+        """Raise SettingsError for a channel that does not come as files, and for a model in parts."""
         for name, how in self.channels().items():
             if name in FOREIGN_CHANNELS:
                 continue
@@ -95,6 +95,11 @@ class Configuration:
                 raise SettingsError(
                     f"the channel {name!r} comes in Pipe mode, which is not supported; take File or FastFile"
                 )
+        if "model" in self.sharded_channels():
+            raise SettingsError(
+                "the channel 'model' is sharded by S3 key, so that each host has a part of the model; take "
+                "S3DistributionType FullyReplicated"
+            )
 
     def resources(self) -> dict[str, Any]:
         """The content of resourceconfig.json without nulls: current_host, hosts, network_interface_name and so on."""

@@ -28,9 +28,6 @@ from text_classifier.runtime.configuration import Configuration
 from text_classifier.runtime.owner import give
 from text_classifier.runtime.stop import Stopped
 
-#: Environment variable with the folder of the channels that shards.py has completed.
-GATHERED = "GATHERED_CHANNELS"
-
 #: Environment variable with the folder of the prepared data. hook.py sets it for training.
 PREPARED = "PREPARED_DATA"
 
@@ -86,16 +83,16 @@ class JobFolders:
         return self._channels().get(name)
 
     def _channels(self) -> dict[str, Path]:
-        """The folder of each channel; for a sharded channel, the one with the files of all hosts."""
+        """The folder of each channel; of a sharded one it may be missing here, where no file of it lies."""
         found = {path.name: path for path in self._folders(self.data) if path.name not in FOREIGN_CHANNELS}
-        if GATHERED in os.environ:
-            found |= {path.name: path for path in self._folders(Path(os.environ[GATHERED]))}
+        sharded = set(self.configuration.sharded_channels()) - set(FOREIGN_CHANNELS)
+        found |= {name: self.data / name for name in sharded}
         for alias, name in CHANNEL_ALIASES.items():
             if alias in found and name in found:
                 raise SettingsError(f"the job has the channels {name!r} and {alias!r}, which are the same; keep one")
             if alias in found:
                 found[name] = found.pop(alias)
-        return found
+        return dict(sorted(found.items()))  # the same order on all hosts
 
     def ignored_channels(self) -> list[str]:
         """The names of the channels that the SDK adds for itself."""

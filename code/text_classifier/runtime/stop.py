@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
+NOTHING_TO_SAVE = "Stopped before the first step: there is nothing to save."
+
 
 class Stopped(Exception):
     """The job was stopped before there was anything to save."""
@@ -23,6 +25,12 @@ class StopSignal:
     def listen(self) -> None:
         """Call when there is something to save: from here on the signal only sets `requested`."""
         signal.signal(signal.SIGTERM, self._handle)
+
+    def let_end(self) -> None:
+        """Call when there is nothing to save again. Raises Stopped if the signal has come."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self.requested:
+            raise Stopped(NOTHING_TO_SAVE)
 
     def ignore(self) -> None:
         """Call when everything is saved: from here on the signal is ignored."""

@@ -47,6 +47,7 @@ class Cluster:
         self._diagnosis = Diagnosis(hosts, self.world_size, collective_timeout_seconds)
         self._peers: Peers | None = None
         self._control: dist.ProcessGroup | None = None  # None: the default one
+        self._store: Store | None = None  # once the processes have met
 
     def join(self) -> None:
         """Connect to the other processes. Raises PlatformError naming the hosts that did not join."""
@@ -60,7 +61,7 @@ class Cluster:
             raise self._diagnosis.lost(unreachable or [0], error) from None
 
     def _join(self) -> None:
-        store = self._meet()
+        self._store = store = self._meet()
         self._choose_interface()
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # per thread
@@ -76,6 +77,30 @@ class Cluster:
         self.barrier()
         if self.rank == 0:
             store.delete_key(SECRET_KEY)  # all have read it, and a stranger cannot any more
+
+    def wait_for_all(self) -> None:
+        """Wait until all processes have come here: as long as for those that join, which is longer than a collective.
+
+        For hosts that have joined, and then needed different times. Raises PlatformError naming those that do not come,
+        and DistError when a process has failed meanwhile.
+        """
+        assert self._store and self._peers
+        keys = [f"here/{rank}" for rank in range(self.world_size)]
+        self._store.set(keys[self.rank], "here")
+        deadline = time.monotonic() + RENDEZVOUS_SECONDS
+        while not self._store.check(keys):
+            if self._peers.reported:
+                raise dist.DistError("a process failed")
+            if time.monotonic() > deadline:
+                raise self._diagnosis.missing(_absent(self._store, keys), RENDEZVOUS_SECONDS)
+            time.sleep(0.1)
+
+    def new_group(self, ranks: Sequence[int]) -> dist.ProcessGroup:
+        """A group of these processes, for collectives on the CPU. They alone may call it.
+
+        Otherwise torch would make the others split NCCL's communicator, and wait for these, which do not.
+        """
+        return dist.new_group(ranks, timeout=self._timeout, backend="gloo", use_local_synchronization=True)
 
     def _meet(self) -> Store:
         """Exchange all processes' addresses. Fails at once when the leader answered and then went away."""

@@ -132,7 +132,8 @@ def test_an_end_without_a_word_is_given_a_reason(script: Path, code: str, senten
     ],
 )
 def test_when_the_preparation_fails_training_is_ended_at_once(script: Path, code: str, sentence: str) -> None:
-    script.write_text("import time; time.sleep(60)")
+    """Also where it takes SIGTERM for a stop of the job."""
+    script.write_text("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
     script.with_name("prepare.py").write_text(code)
     started = time.monotonic()
     with pytest.raises(ClientError, match=sentence):

@@ -182,9 +182,3 @@ def test_instance_groups_with_different_numbers_of_gpus_are_refused(job: Job) ->
         "Your settings: the instance groups have different numbers of GPUs (large: ml.g5.12xlarge with 4, small: "
         "ml.g5.xlarge with 1); use instance types with the same number, or one instance type"
     )
-
-
-def test_the_hooks_own_variable_is_not_taken_from_outside(job: Job) -> None:
-    configure(job)
-    (job.base / "probe.py").write_text("import os\ndef run(): print('GATHERED_CHANNELS' in os.environ)\n")
-    assert "False" in train(job, SAGEMAKER_TRAINING_MODULE="probe:run", GATHERED_CHANNELS=str(Path("/tmp")))[1]

@@ -13,8 +13,9 @@ from text_classifier.contract.errors import PreparationError, SettingsError, des
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import Data, read_data
 from text_classifier.modeling.tokenizer import load_tokenizer
+from text_classifier.preparation.files import refuse
 from text_classifier.preparation.rows import write_rows
-from text_classifier.preparation.tokens import map_tokens, prepare_tokens, refuse_tokens, split_digest, write_tokens
+from text_classifier.preparation.tokens import TOKENS, map_tokens, prepare_tokens, split_digest, write_tokens
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tokenization.tokens import Tokens, tokenize
 from text_classifier.tokenization.unknown import unknown_share
@@ -92,7 +93,7 @@ def test_a_tokenizer_that_fails_can_be_refused(data: Data, tmp_path: Path) -> No
 
     with pytest.raises(SettingsError, match="the model's tokenizer fails on a text") as refused:
         write_tokens(data, Failing(), 16, tmp_path)  # type: ignore[arg-type]
-    refuse_tokens(refused.value, tmp_path)
+    refuse(tmp_path / TOKENS, refused.value)
     with pytest.raises(PreparationError) as read:
         map_tokens(tmp_path)
     assert describe(read.value) == describe(refused.value)

@@ -125,6 +125,21 @@ def test_the_mode_of_a_channel_that_nobody_reads_does_not_matter(tmp_path: Path)
     write(tmp_path, inputdataconfig={"code": {"TrainingInputMode": "Pipe"}}).require_readable_channels()
 
 
+def test_sharded_channels_are_those_of_several_hosts(tmp_path: Path) -> None:
+    how = {"train": {"S3DistributionType": "ShardedByS3Key"}, "test": {"S3DistributionType": "FullyReplicated"}}
+    configuration = write(tmp_path, inputdataconfig=how)
+    assert configuration.sharded_channels() == ["train"]
+    configuration.require_readable_channels()
+    alone = {"current_host": "algo-1", "hosts": ["algo-1"]}
+    assert write(tmp_path, inputdataconfig=how, resourceconfig=alone).sharded_channels() == []
+
+
+def test_a_model_in_parts_is_refused(tmp_path: Path) -> None:
+    configuration = write(tmp_path, inputdataconfig={"model": {"S3DistributionType": "ShardedByS3Key"}})
+    with pytest.raises(SettingsError, match="the channel 'model' is sharded by S3 key, so that each host has a"):
+        configuration.require_readable_channels()
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

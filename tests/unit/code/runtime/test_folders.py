@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,3 +88,16 @@ def test_the_outcome_of_an_earlier_run_is_removed(tmp_path: Path) -> None:
     (tmp_path / "output" / "failure").mkdir()
     with pytest.raises(PlatformError, match="failure of an earlier run cannot be removed .*; mount an empty"):
         job.clear_outcome()
+
+
+def test_a_sharded_channel_may_have_no_file_here(tmp_path: Path) -> None:
+    files = {
+        "resourceconfig": {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]},
+        "inputdataconfig": {name: {"S3DistributionType": "ShardedByS3Key"} for name in ("training", "test", "code")},
+    }
+    job = JobFolders(tmp_path)
+    job.configuration.folder.mkdir(parents=True)
+    for name, content in files.items():
+        (job.configuration.folder / f"{name}.json").write_text(json.dumps(content))
+    (job.data / "test").mkdir(parents=True)
+    assert list(job.data_channels().items()) == [("test", job.data / "test"), ("train", job.data / "training")]

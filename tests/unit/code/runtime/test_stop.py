@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from text_classifier.runtime.stop import Stopped, StopSignal
+
 CODE = """
 import os, signal, sys
 from text_classifier.runtime.stop import StopSignal
@@ -22,6 +24,7 @@ print(stop.requested)
         ("", -15, ""),
         ("stop.listen()", 0, "True\n"),
         ("stop.listen(); os.kill(os.getpid(), signal.SIGTERM)", 0, "True\n"),
+        ("stop.listen(); stop.let_end()", -15, ""),
         ("stop.listen(); stop.ignore()", 0, "False\n"),
     ],
 )
@@ -34,3 +37,10 @@ def test_what_the_signal_does(prepare: str, code: int, printed: str) -> None:
         env={"PYTHONPATH": str(Path(stop.__file__).parents[2])},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (code, printed), done.stderr
+
+
+def test_a_stop_that_came_ends_the_process_once_there_is_nothing_to_save_again() -> None:
+    stop = StopSignal()
+    stop.requested = True
+    with pytest.raises(Stopped, match="there is nothing to save"):
+        stop.let_end()

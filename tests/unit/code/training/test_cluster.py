@@ -193,6 +193,26 @@ def test_a_leader_that_falls_silent_while_hosts_join_is_named(
     assert time.monotonic() - started < 8
 
 
+def test_all_are_waited_for_longer_than_a_collective(make: MakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = make(timeout_seconds=1)
+    cluster._store = store = dist.HashStore()
+    threading.Timer(1.5, lambda: [store.set(f"here/{rank}", "") for rank in (1, 2)]).start()
+    cluster.wait_for_all()
+    cluster._store = dist.HashStore()
+    cluster._store.set("here/1", "")
+    monkeypatch.setattr(module, "RENDEZVOUS_SECONDS", 1)
+    with pytest.raises(PlatformError, match="host algo-3 did not join within 1 s; look at"):
+        cluster.wait_for_all()
+
+
+def test_who_has_failed_is_not_waited_for(make: MakeCluster) -> None:
+    cluster = make(reported={2: "Your data: a.csv is bad; fix it"})
+    cluster._store = dist.HashStore()
+    with pytest.raises(dist.DistError) as failed:
+        cluster.wait_for_all()
+    assert describe(cluster.diagnose(failed.value, StopSignal())).endswith("bad; fix it [reported by algo-3]")
+
+
 def test_one_process_alone_joins_nothing() -> None:
     alone = Cluster(Hosts.from_resources({}), 60)
     alone.join()
