@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import IO
 
@@ -42,6 +42,11 @@ class Tokens:
     def max_seqlen(self) -> int:
         """Tokens of the longest row."""
         return int(self.lengths.max())
+
+    def take(self, rows: np.ndarray) -> Tokens:
+        """A copy of the rows with these indices, in their order; how many were truncated is not known of it."""
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])])
+        return replace(self, ids=self.flat(rows), offsets=offsets, truncated=0)
 
     def flat(self, rows: np.ndarray) -> np.ndarray:
         """Token ids of these rows, concatenated, int32."""

@@ -118,6 +118,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def take(self, rows: np.ndarray) -> Split:
+        """The rows with these indices, in their order, with the same class weights."""
+        return replace(self, tokens=self.tokens.take(rows), targets=self.targets[rows])
+
 
 def epoch_rows(
     lengths: np.ndarray, batch_size: int, seed: int, epoch: int, *, is_length_grouped: bool

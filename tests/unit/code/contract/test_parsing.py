@@ -48,6 +48,8 @@ def test_arguments_in_both_spellings() -> None:
             ["--early_stopping_min_delta=0.1"],
             "early_stopping_min_delta does nothing without early_stopping_patience; set it too, or remove",
         ),
+        (["--cross_validation=1"], "cross_validation=1 leaves no rows to train on; set it to 2 or more, or to 0"),
+        (["--n_splits=5"], "unknown hyperparameter 'n_splits'; it is called cross_validation here"),
         (["--epocs", "3"], "unknown hyperparameter 'epocs'; did you mean epochs?"),
         (["--qqq=3"], "unknown hyperparameter 'qqq'; valid names are model_name,"),
         (

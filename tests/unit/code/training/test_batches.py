@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,3 +73,13 @@ def test_evaluation_has_every_row_once_over_all_ranks() -> None:
     split = split_of(101)
     rows = [row for rank in range(3) for batch in evaluation_rows(split, 8, rank, 3) for row in batch]
     assert sorted(rows) == list(range(101))
+
+
+def test_rows_of_a_split_are_taken_with_their_tokens_and_targets() -> None:
+    split = replace(split_of(20), class_weights=np.ones(3, dtype=np.float32))
+    rows = np.array([7, 0, 19])
+    taken = split.take(rows)
+    assert taken.class_weights is split.class_weights and taken.targets.tolist() == split.targets[rows].tolist()
+    assert taken.tokens.lengths.tolist() == split.tokens.lengths[rows].tolist()
+    for new, old in enumerate(rows):
+        assert np.array_equal(taken.tokens.flat(np.array([new])), split.tokens.flat(np.array([old])))
