@@ -103,7 +103,7 @@ def learning(lines: Sequence[Mapping[str, Any]]) -> str:
         loss = line["log_loss"]
         cells = [
             f"`{line['setting']}`",
-            _rows(line),
+            f"{_rows(line)}, {line['training_rows']:,}",
             f"{statistics.fmean(line['without']):.1f}",
             _difference(line["recall_macro"], "+.1f"),
             _difference(loss, "+.3f") if loss else "not comparable",
@@ -111,7 +111,13 @@ def learning(lines: Sequence[Mapping[str, Any]]) -> str:
             f"{line['seconds']:.2f}",
         ]
         table.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*table, "", *_verdicts(lines)])
+    pairs, measured = {len(line["without"]) for line in lines}, {line["measured_rows"] for line in lines}
+    said = f"Pairs of runs per line: {_numbers(pairs)}; measured on {_numbers(measured)} rows."
+    return "\n".join([said, "", *table, "", *_verdicts(lines)])
+
+
+def _numbers(values: set[int]) -> str:
+    return " or ".join(f"{value:,}" for value in sorted(values))
 
 
 def _rows(line: Mapping[str, Any]) -> str:

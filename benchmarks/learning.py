@@ -119,7 +119,12 @@ def main(words: Sequence[str]) -> int:
     trials = [trial for trial in TRIALS if not options.settings or set(options.settings) & {*trial.settings}]
     started = time.monotonic()
     with Worker(options.output.with_suffix(".log")) as worker:
-        report: dict[str, Any] = {"about": about(options, options.model, worker), "learning": []}
+        report: dict[str, Any] = {
+            "about": about(options, options.model, worker),
+            "epochs": options.epochs,
+            "batch_size": BATCH_SIZE,
+            "learning": [],
+        }
         for name, (training, measured) in data.items():
             some = measured.sample(min(options.measured_rows, len(measured)), seed=0)
             for kind in options.kinds:

@@ -56,7 +56,7 @@ def test_a_line_compares_the_runs_of_each_seed() -> None:
     line = learning.line("imdb", "few", 75, 500, "early_stopping_patience=1", without, found)
     assert line["recall_macro"]["mean_difference"] == 2 and line["steps"] == 0.625 and line["seconds"] == 0.5
     assert line["log_loss"]["mean_difference"] == pytest.approx(-0.1)
-    assert "| imdb, few | 75.0 | +2.0 (" in figures.learning([json.loads(json.dumps(line))])
+    assert "| imdb, few, 75 | 75.0 | +2.0 (" in figures.learning([json.loads(json.dumps(line))])
     assert learning.line("imdb", "imbalanced", 75, 500, "x=1", without, found)["log_loss"] is None
 
 
