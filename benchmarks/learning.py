@@ -39,7 +39,7 @@ from text_classifier.training.inference import predict
 #: Share of the rows that choose the epoch.
 VALIDATION = 0.2
 #: Share of the labels that are wrong in noisy rows, and of the rarer class in imbalanced ones.
-WRONG, RARE = 0.2, 0.05
+WRONG, RARE = 0.2, 0.1
 BATCH_SIZE = 16
 #: Few rows are this share of the others.
 FEW = 0.25
