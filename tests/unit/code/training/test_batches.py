@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -76,6 +76,8 @@ def test_evaluation_has_every_row_once_over_all_ranks() -> None:
 
 
 def test_rows_of_a_split_are_taken_with_their_tokens_and_targets() -> None:
+    known = {"ids", "offsets", "truncated"}, {"tokens", "targets", "class_weights"}
+    assert ({each.name for each in fields(Tokens)}, {each.name for each in fields(Split)}) == known, "take() them too"
     split = replace(split_of(20), class_weights=np.ones(3, dtype=np.float32))
     rows = np.array([7, 0, 19])
     taken = split.take(rows)
