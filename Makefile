@@ -30,7 +30,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .NOTPARALLEL:
 .PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
     quick check fix docs pictures test test-types test-image test-unit test-code test-bases test-platforms test-container test-push test-local-mode \
-    fuzz test-sdk3 test-faults test-gpu bench bench-parity bench-ops bench-serve bench-data bench-reading bench-launcher \
+    fuzz test-sdk3 test-faults test-gpu bench bench-parity bench-learning bench-ops bench-serve bench-data bench-reading bench-launcher \
     lock base clean packages sbom scan-image test-reproducible bench-image
 
 help: ## List the targets
@@ -227,6 +227,9 @@ bench: build bench-data ## Time ours, the tutorial's script and transformers' Tr
 
 bench-parity: build bench-data ## Compare the accuracy of ours and of Trainer, five pairs of runs; DEVICE=cuda OPTIONS="--seeds 3"
 	$(BENCH) benchmarks/parity.py --device $(or $(DEVICE),cpu) $(COMMIT) $(OPTIONS)
+
+bench-learning: build bench-data ## What each learning setting brings, on the demo's rows and IMDB; OPTIONS="--seeds 3 --settings freeze_layers"
+	$(BENCH) benchmarks/learning.py --device $(or $(DEVICE),cpu) $(COMMIT) $(OPTIONS)
 
 bench-ops: build ## Time each native operation against torch's own on this CPU; OPTIONS=--only-avx2
 	mkdir -p build/bench

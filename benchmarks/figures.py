@@ -1,4 +1,4 @@
-"""FLOPs, ratios and rates, and the results table. Standard library only."""
+"""FLOPs, ratios and rates, and the tables of results. Standard library only."""
 
 from __future__ import annotations
 
@@ -91,3 +91,55 @@ def table(competitors: Mapping[str, Mapping[str, Any]], memory: str) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def learning(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a line per setting and rows, from learning.line(), and then which settings brought something."""
+    table = [
+        "| setting | rows | mean recall without, % | with, points | log loss, with | steps, times | time, times |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for line in sorted(lines, key=lambda line: line["setting"]):
+        loss = line["log_loss"]
+        cells = [
+            f"`{line['setting']}`",
+            f"{_rows(line)}, {line['training_rows']:,}",
+            f"{statistics.fmean(line['without']):.1f}",
+            _difference(line["recall_macro"], "+.1f"),
+            _difference(loss, "+.3f") if loss else "not comparable",
+            f"{line['steps']:.2f}",
+            f"{line['seconds']:.2f}",
+        ]
+        table.append(f"| {' | '.join(cells)} |")
+    pairs, measured = {len(line["without"]) for line in lines}, {line["measured_rows"] for line in lines}
+    said = f"Pairs of runs per line: {_numbers(pairs)}; measured on {_numbers(measured)} rows."
+    return "\n".join([said, "", *table, "", *_verdicts(lines)])
+
+
+def _numbers(values: set[int]) -> str:
+    return " or ".join(f"{value:,}" for value in sorted(values))
+
+
+def _rows(line: Mapping[str, Any]) -> str:
+    return f"{line['rows']}, {line['kind']}"
+
+
+def _difference(found: Mapping[str, Any], form: str) -> str:
+    mean, interval = found["mean_difference"], found["interval"]
+    return f"{mean:{form}}" + (f" ({interval[0]:{form}} to {interval[1]:{form}})" if interval else "")
+
+
+def _verdicts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which settings are better and which are worse where, by intervals of the recall that exclude 0."""
+    better, worse = dict[str, list[str]](), dict[str, list[str]]()
+    for line in lines:
+        low, high = line["recall_macro"]["interval"] or (0.0, 0.0)
+        if low > 0 or high < 0:
+            (better if low > 0 else worse).setdefault(line["setting"], []).append(_rows(line))
+    nothing = sorted({line["setting"] for line in lines} - {*better})
+    sentences = [
+        f"- {word}: " + ("; ".join(f"`{name}` ({'; '.join(rows)})" for name, rows in found.items()) or "none") + "."
+        for word, found in (("Better recall", better), ("Worse recall", worse))
+    ]
+    named = ", ".join(f"`{name}`" for name in nothing) or "none"
+    return [*sentences, f"- Brought no better recall on any of these rows: {named}."]

@@ -44,9 +44,11 @@ class Ours(Competitor):
 
 
 @contextlib.contextmanager
-def job_of(task: Task, rows: Rows, validation: Rows, stop: StopSignal, **more: Any) -> Iterator[Job]:
+def job_of(
+    task: Task, rows: Rows, validation: Rows, stop: StopSignal, test: Rows | None = None, **more: Any
+) -> Iterator[Job]:
     """Our job on these rows, ready to train; `more` are hyperparameters besides those of the task."""
-    with folders_of(task, rows, validation) as base:
+    with folders_of(task, rows, validation, test) as base:
         folders = JobFolders(base)
         folders.require_writable_outputs()
         settings = parse(hyperparameters(task) | {name: str(value) for name, value in more.items()})
@@ -56,12 +58,14 @@ def job_of(task: Task, rows: Rows, validation: Rows, stop: StopSignal, **more: A
 
 
 @contextlib.contextmanager
-def folders_of(task: Task, rows: Rows, validation: Rows) -> Iterator[Path]:
+def folders_of(task: Task, rows: Rows, validation: Rows, test: Rows | None = None) -> Iterator[Path]:
     """The folders of a job: these rows and the task's model in its channels."""
     with tempfile.TemporaryDirectory(prefix="ours-") as name:
         base = Path(name)
         write_channel(base / "input" / "data" / "train", rows)
         write_channel(base / "input" / "data" / "validation", validation)
+        if test:
+            write_channel(base / "input" / "data" / "test", test)
         (base / "input" / "data" / "model").symlink_to(task.model.resolve())
         yield base
 

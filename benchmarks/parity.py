@@ -134,15 +134,20 @@ def accuracy_of_h0(task: Task, training: Rows, measured: Rows) -> float:
 
 
 def compare(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """Mean difference in percentage points, ours minus H0, with the 95 % t interval over the pairs."""
+    """Mean difference in percentage points, ours minus H0, with its interval."""
     ours, other = (100 * np.array(column) for column in zip(*pairs, strict=True))
-    interval = stats.ttest_rel(ours, other).confidence_interval(0.95) if len(pairs) > 1 else None
-    return {
-        "ours": ours.round(3).tolist(),
-        "H0": other.round(3).tolist(),
-        "mean_difference": float(np.mean(ours - other)),
-        "interval": None if interval is None else [float(interval.low), float(interval.high)],
-    }
+    return {"ours": ours.round(3).tolist(), "H0": other.round(3).tolist(), **difference(ours, other)}
+
+
+def difference(values: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """Mean of values minus others, with the 95 % t interval over the pairs; null for a single pair."""
+    mean = float(np.mean(values - others))
+    if len(values) < 2:
+        return {"mean_difference": mean, "interval": None}
+    if np.ptp(values - others) == 0:  # a t interval would be undefined
+        return {"mean_difference": mean, "interval": [mean, mean]}
+    interval = stats.ttest_rel(values, others).confidence_interval(0.95)
+    return {"mean_difference": mean, "interval": [float(interval.low), float(interval.high)]}
 
 
 def sentence(name: str, found: dict[str, Any]) -> str:

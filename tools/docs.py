@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Geometry, Spread, table
+from benchmarks.figures import Geometry, Spread, learning, table
 from launcher.cli import reference
 from launcher.plan import prices
 from text_classifier.contract import hyperparameters, metric_names, parsing
@@ -201,6 +201,8 @@ def benchmark_tables() -> str:
             lines.append(_sidelights(result["sidelights"]))
         if "data" in result:
             lines.append(_parity(result["data"]))
+        if "learning" in result:
+            lines.append(learning(result["learning"]))
         if "operations" in result:
             lines.append(_operations(result["operations"]))
         if "serving" in result:

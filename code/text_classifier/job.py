@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 
 from text_classifier.contract import metric_names
-from text_classifier.contract.errors import DataError, SettingsError, explain, first_line, listed, print_traceback
+from text_classifier.contract.errors import (
+    DataError,
+    JobError,
+    SettingsError,
+    explain,
+    first_line,
+    listed,
+    print_traceback,
+)
 from text_classifier.contract.hyperparameters import Settings
-from text_classifier.contract.schema import MANIFEST, SCHEMA_VERSION, LossCurve, Metrics, Scores, Throughput
+from text_classifier.contract.schema import MANIFEST
 from text_classifier.dataset import data_report
+from text_classifier.dataset.load import fold_of_rows
 from text_classifier.modeling.layers import freeze
 from text_classifier.modeling.load import load_model, make_classifier
 from text_classifier.modeling.precision import Precision
@@ -25,7 +32,7 @@ from text_classifier.preparation.rows import ROWS, map_rows
 from text_classifier.preparation.tokens import map_tokens, prepare_tokens
 from text_classifier.results import artifact
 from text_classifier.results.evaluated import MEASURED, MOST_JUDGED, Evaluated
-from text_classifier.results.write import Results, Stage, report_stages
+from text_classifier.results.write import Results, Stage, of_training, report_stages
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.hosts import Hosts
@@ -35,6 +42,7 @@ from text_classifier.training.batches import Split
 from text_classifier.training.carrier import carry
 from text_classifier.training.checkpoint import Checkpoints
 from text_classifier.training.cluster import Cluster
+from text_classifier.training.cross_validation import CrossValidation, CrossValidator, copy_of_weights
 from text_classifier.training.inference import row_logits
 from text_classifier.training.loop import train
 from text_classifier.training.loss_tracking import LossNotFinite
@@ -103,6 +111,7 @@ class Job:
             )
         freeze(self.model, settings.freeze_layers)
         self.model.to(cluster.device)  # type: ignore[arg-type]  # a decorator of transformers hides self
+        self._first_weights = copy_of_weights(self.model) if settings.cross_validation else {}
         torch.manual_seed(settings.seed + cluster.rank)  # a different dropout on each rank
         if tokenizes:
             prepare_tokens(settings, self.tokenizer, prepared)
@@ -231,31 +240,36 @@ class Job:
         )
         artifact.write_model(model, self.model, self.tokenizer, manifest)
         print(f"saved {model} ({manifest['status']} after step {trained.steps})", flush=True)
-        return Results(model, output, evaluated, self._metrics(trained), manifest)
+        rows = {name: len(split) for name, split in self.splits.items()}
+        return Results(model, output, evaluated, of_training(trained, self.task, self.classes, rows), manifest)
 
-    def _metrics(self, trained: Training) -> Metrics:
-        """The part of metrics.json that training has measured."""
-        metrics: Metrics = {
-            "schema_version": SCHEMA_VERSION,
-            "headline": self.task.headline,
-            "best_epoch": math.ceil(trained.epochs_at_best),
-            "best_evaluation": trained.best_evaluation,
-            "evaluations_per_epoch": trained.evaluations_per_epoch,
-            "steps": trained.steps,
-            "classes": list(self.classes),
-            "rows": {name: len(rows) for name, rows in self.splits.items()},
-            "epochs": cast(list[Scores], trained.evaluations),
-            "loss_curve": cast(LossCurve, trained.curve.points()),
-            "throughput": cast(Throughput, trained.throughput),
-            "operations": dict(trained.operations),
-        }
-        if trained.stopped_early:
-            metrics["stopped_early_after"] = len(trained.evaluations)
-        if trained.limit.is_reached:
-            metrics["max_tokens_per_gpu"] = trained.limit.tokens
-        if trained.best_evaluation:
-            metrics.update(metrics["epochs"][trained.best_evaluation - 1])
-        return metrics
+    def cross_validate(self, trained: Training) -> CrossValidation | None:
+        """The training rows, measured by models that have not learned them; None without `cross_validation`.
+
+        None after a stop. The model is saved by now: in a single process an error here costs this measurement alone.
+        """
+        if not self.settings.cross_validation or trained.is_stopped:
+            return None
+        validator = CrossValidator(
+            self.classifier,
+            self._first_weights,
+            self.splits["validation"],
+            self.task,
+            self.settings,
+            self.cluster,
+            self.stop,
+        )
+        try:
+            return validator.run(
+                self.splits["train"], fold_of_rows(self.data.splits["train"], self.task, self.settings)
+            )
+        except Exception as error:
+            if self.cluster.world_size > 1:  # the other ranks wait for this one
+                raise
+            if not isinstance(error, JobError):
+                print_traceback()
+            print(f"WARNING: cross-validation has no result: {first_line(error)} (the model was saved)", flush=True)
+            return None
 
     def stages(self, trained: Training, evaluated: Evaluated) -> list[Stage]:
         """The parts of the report; the same list on every rank."""
@@ -290,6 +304,9 @@ class Job:
         results = self.save(trained, evaluated) if self.cluster.is_rank_zero else None
         if results is None:
             print(f"rank {self.cluster.rank} ended after step {trained.steps}", flush=True)
+        measured = self.cross_validate(trained)
+        if results is not None and measured is not None:
+            results.add_cross_validation(measured)
         started, written, has_failed = time.monotonic(), list[str](), False
         for name, write in self.stages(trained, evaluated):
             if results is not None:

@@ -144,6 +144,13 @@ class Settings:
     slice_column: str = setting(
         "", "Metrics are also reported per value of this column, for example product_category; empty: no slices"
     )
+    cross_validation: int = setting(
+        0,
+        "Also train this many models, each without another part of the training rows, and measure each on its part; "
+        "for a few hundred rows; 0: none",
+        minimum=0,
+        maximum=20,
+    )
     deduplicate: bool = setting(False, "Drop training rows whose text also occurs in validation or test")
     class_weights: str = setting(
         "none",

@@ -49,6 +49,10 @@ PEERS = {
     "validation_split": "train_size, the fraction that is trained on,",
     "test_size": "train_size, the fraction that is trained on,",
     "problem_type": "task",
+    "cv": "cross_validation",
+    "folds": "cross_validation",
+    "num_folds": "cross_validation",
+    "n_splits": "cross_validation",
     "lr_scheduler_type": "lr_scheduler",
     "label_smoothing_factor": "label_smoothing",
     "class_weight": "class_weights",
@@ -107,6 +111,8 @@ def _resolve(settings: Settings) -> Settings:
             "early_stopping_min_delta does nothing without early_stopping_patience; set it too, or remove "
             "early_stopping_min_delta"
         )
+    if settings.cross_validation == 1:
+        raise SettingsError("cross_validation=1 leaves no rows to train on; set it to 2 or more, or to 0 for none")
     if settings.thresholds != "0.5" and task != "multi_label":
         raise SettingsError(
             f"thresholds={settings.thresholds} only applies to task=multi_label; remove it with task={task}"

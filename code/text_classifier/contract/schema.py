@@ -241,6 +241,18 @@ class Baseline(Part):
     model_minus_baseline_interval: Interval
 
 
+class Fold(Scores):
+    """Each metric of the fold's rows, under its name"""
+
+    rows: Annotated[int, "Training rows of the fold, which its model has not learned"]
+
+
+class CrossValidation(TypedDict):
+    mean: Annotated[dict[Metric, Number], "Mean over the folds in which the metric is defined"]
+    standard_deviation: Annotated[dict[Metric, Number], "Standard deviation over these folds (n - 1)"]
+    folds: Annotated[list[Fold], "Each fold: the metrics of a model that was trained on the other training rows"]
+
+
 class Metrics(Scores):
     """Each metric of the best epoch, under its name; absent if no epoch was finished"""
 
@@ -262,6 +274,9 @@ class Metrics(Scores):
     operations: NotRequired[Operations]
     validation: NotRequired[Annotated[SplitMetrics, "Metrics on the validation rows; not after a stop"]]
     test: NotRequired[Annotated[SplitMetrics, "As `validation`, on the test rows; only with a test channel"]]
+    cross_validation: NotRequired[
+        Annotated[CrossValidation, "The training rows, by models that have not learned them; not after a stop"]
+    ]
     baselines: NotRequired[Annotated[list[Baseline], "Simple methods on (a sample of) the validation rows"]]
     warnings: NotRequired[Annotated[list[str], "What is wrong with the model by these metrics, as logged"]]
 

@@ -29,7 +29,8 @@ class LabelIssue(TypedDict):
     id: NotRequired[Annotated[str, "Value of `id_column`, if it is set"]]
     basis: Annotated[
         Literal["out-of-sample", "in-sample"],
-        "Training rows are in-sample: the model has learned them, which hides some of their mistakes",
+        "Training rows are in-sample: the model has learned them, which hides some of their mistakes. With "
+        "`cross_validation` a model that has not learned them judges them, out-of-sample",
     ]
     label: Annotated[str, "The given class, labels or number"]
     predicted: Annotated[str, "The predicted class, labels or number"]

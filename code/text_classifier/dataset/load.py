@@ -12,7 +12,7 @@ from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import SCHEMA_VERSION, ChannelReport, DataReport
 from text_classifier.dataset import data_report
-from text_classifier.dataset.splits import sample, shared, split, split_groups
+from text_classifier.dataset.splits import folds, sample, shared, split, split_groups
 from text_classifier.reading.bad_rows import BadRows
 from text_classifier.reading.channel import read_rows
 from text_classifier.reading.columns import Columns, names_of
@@ -23,6 +23,9 @@ from text_classifier.reading.shards import Shards
 from text_classifier.reading.sources import Source, source, sources
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.registry import task_of
+
+#: Training rows up to which there is a cross-validation. Of more, a validation split measures well enough.
+MOST_CROSS_VALIDATED = 20_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,13 @@ def read_data(channels: Mapping[str, Path], settings: Settings, shards: Shards |
     splits_off = "validation" not in found
     label_map = parse_label_map(settings.label_map)
     rows, label_map, seen = _read(
-        found["train"], settings, task, label_map, shards, is_split=splits_off, is_measured=splits_off
+        found["train"],
+        settings,
+        task,
+        label_map,
+        shards,
+        is_split=splits_off or settings.cross_validation > 0,
+        is_measured=splits_off,
     )
     counts = {"train": seen}
     classes = label_map.classes
@@ -76,6 +85,7 @@ def read_data(channels: Mapping[str, Path], settings: Settings, shards: Shards |
             "repeat a text of another split (deduplicate); add rows of it"
         )
     task.require_learnable(rows.targets, classes, settings)
+    fold_of_rows(rows, task, settings)  # refuses what cannot be cross-validated
     metric = settings.metric_for_best_model
     if reason := task.unmeasurable(splits["validation"].targets).get(metric):
         raise SettingsError(
@@ -131,6 +141,29 @@ def _split(rows: Rows, settings: Settings, task: Task) -> tuple[np.ndarray, np.n
     if len(rows.groups):
         return split_groups(strata, rows.groups, settings.train_size, settings.seed)
     return split(strata, settings.train_size, settings.seed)
+
+
+def fold_of_rows(rows: Rows, task: Task, settings: Settings) -> np.ndarray:
+    """The fold of each training row in `cross_validation`, int64; all rows are in one without it.
+
+    The folds are stratified. Rows of a group, or without groups those with the same text, are in the same fold. Raises
+    SettingsError if there are too few rows, or so many that the folds would only cost time.
+    """
+    count = settings.cross_validation
+    if not count:
+        return np.zeros(len(rows), dtype=np.int64)
+    if len(rows) > MOST_CROSS_VALIDATED:
+        raise SettingsError(
+            f"cross_validation={count} is for at most {MOST_CROSS_VALIDATED:,} training rows, and there are "
+            f"{len(rows):,}, of which a validation split measures well enough; remove it, or set max_data_rows"
+        )
+    groups, kind = (rows.groups, "groups") if len(rows.groups) else (rows.near, "texts")
+    if (different := len(np.unique(groups))) < count:
+        raise SettingsError(
+            f"cross_validation={count} needs training rows of as many different {kind}, and there are {different}; add "
+            "rows, or lower it"
+        )
+    return folds(task.strata(rows.targets, settings.train_size), groups, count, settings.seed)
 
 
 def _without_shared(rows: Rows, others: Mapping[str, Rows], settings: Settings) -> tuple[Rows, list[str]]:

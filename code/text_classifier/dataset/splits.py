@@ -62,6 +62,28 @@ def split_groups(strata: np.ndarray, groups: np.ndarray, train_size: float, seed
     return np.flatnonzero(~held_out[group_of_row]), np.flatnonzero(held_out[group_of_row])
 
 
+def folds(strata: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The fold of each row, 0 to count - 1, int64: stratified, with all rows of a group in the same fold.
+
+    A group's stratum is that of most of its rows. No fold is empty if there are `count` groups or more.
+    """
+    _, group_of_row = np.unique(groups, return_inverse=True)
+    stratum_of_group, sizes = _most_frequent(strata, group_of_row), np.bincount(group_of_row)
+    random = np.random.default_rng((seed, SeedStream.FOLDS))
+    order = random.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]  # the small ones level out the large ones
+    rows_of_stratum = np.zeros((strata.max() + 1, count), dtype=np.int64)
+    rows = np.zeros(count, dtype=np.int64)
+    found = np.empty(len(sizes), dtype=np.int64)
+    for group in order.tolist():
+        of_folds = rows_of_stratum[stratum_of_group[group]]
+        fold = np.lexsort((rows, of_folds))[0]  # the one with the fewest rows of the stratum
+        found[group] = fold
+        of_folds[fold] += sizes[group]
+        rows[fold] += sizes[group]
+    return found[group_of_row]
+
+
 def _most_frequent(strata: np.ndarray, group_of_row: np.ndarray) -> np.ndarray:
     """The most frequent stratum of each group, the first one of equals, int64 [groups]."""
     width = strata.max() + 1

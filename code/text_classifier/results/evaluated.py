@@ -32,6 +32,7 @@ class Evaluated:
     lengths: Mapping[str, np.ndarray]  #: tokens of each text after truncation, int64 [rows]
     logits: Mapping[Measured, np.ndarray]  #: float32 [rows, outputs]
     training_logits: np.ndarray | None  #: of the training rows, if they were evaluated too
+    is_cross_validated: bool = False  #: whether `training_logits` are of models that have not learned the row
     seed: int
     full_lengths: Callable[[Sequence[str]], np.ndarray]  #: tokens of these texts without truncation, int64 [texts]
     windows: Mapping[str, Windows] = field(default_factory=dict)  #: of each split; only with long_texts=mean

@@ -1,7 +1,7 @@
 """label_issues.csv: the rows whose label the model doubts, the most suspicious first.
 
-Validation and test rows are judged out of sample. Training rows are judged by the model that has learned them, which
-hides some of their mistakes; the column `basis` tells the two apart.
+Validation and test rows are judged out of sample, and with cross_validation so are training rows. Otherwise these are
+judged by the model that has learned them, which hides some of their mistakes; the column `basis` tells the two apart.
 """
 
 from __future__ import annotations
@@ -28,14 +28,10 @@ class Issue:
 
     split: str
     row: int  #: index in the split
+    basis: str  #: whether the model has learned the row
     label: str
     predicted: str
     doubt: list[str]  #: the cells of `Answers.doubt_columns`
-
-    @property
-    def basis(self) -> str:
-        """Whether the model has learned the row."""
-        return "in-sample" if self.split == "train" else "out-of-sample"
 
 
 def find(evaluated: Evaluated) -> list[Issue]:
@@ -56,7 +52,9 @@ def _issue(evaluated: Evaluated, split: str, row: int, doubt: float, logits: np.
     shown, classes = answers(evaluated.task), evaluated.classes
     targets = evaluated.rows[split].targets[row : row + 1]
     label, predicted = (shown.label(each[0], classes) for each in (targets, evaluated.task.predict(logits)))
-    return Issue(split, row, label, predicted, shown.doubt_cells(doubt, logits, targets, classes))
+    is_learned = split == "train" and not evaluated.is_cross_validated
+    basis = "in-sample" if is_learned else "out-of-sample"
+    return Issue(split, row, basis, label, predicted, shown.doubt_cells(doubt, logits, targets, classes))
 
 
 def write(path: Path, evaluated: Evaluated, issues: Sequence[Issue], errors: str) -> None:

@@ -103,6 +103,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         issues_count=len(issues),
         issues_column=" · ".join(shown.doubt_columns).replace("_", " ").capitalize(),
         are_training_rows_judged=evaluated.training_logits is not None,
+        is_cross_validated=evaluated.is_cross_validated,
         least_certain=least_certain(evaluated),
         changed_loss=_changed_loss(manifest["hyperparameters"]),
         plots=drawn | shown.plots(logits, targets, evaluated.classes, metrics),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,9 +19,12 @@ from text_classifier.contract.schema import (
     AtThresholds,
     Baseline,
     ColumnSlice,
+    LossCurve,
     Manifest,
     Metrics,
+    Scores,
     SplitMetrics,
+    Throughput,
 )
 from text_classifier.contract.tables import LABEL_ISSUES
 from text_classifier.evaluation.slices import by_slice
@@ -32,6 +36,9 @@ from text_classifier.results.cells import inert
 from text_classifier.results.evaluated import Evaluated, Measured
 from text_classifier.results.label_issues import Issue
 from text_classifier.runtime.seeds import SeedStream
+from text_classifier.tasks.base import Task
+from text_classifier.training.cross_validation import CrossValidation
+from text_classifier.training.resume import Training
 
 
 @dataclass
@@ -48,6 +55,11 @@ class Results:
     @property
     def seed(self) -> int:
         return int(self.manifest["hyperparameters"]["seed"])
+
+    def add_cross_validation(self, found: CrossValidation) -> None:
+        """Add the metrics of the folds; their models, which have not learned a training row, judge its label."""
+        self.metrics["cross_validation"] = found.summary()
+        self.evaluated = replace(self.evaluated, training_logits=found.logits, is_cross_validated=True)
 
     def write_metrics(self) -> None:
         """Write metrics.json and the model card with what is known so far.
@@ -96,6 +108,31 @@ class Results:
         from text_classifier.results import report  # matplotlib comes with it
 
         report.write(self.output / "report.html", self.evaluated, self.metrics, self.manifest, self.issues)
+
+
+def of_training(trained: Training, task: Task, classes: Sequence[str], rows: Mapping[str, int]) -> Metrics:
+    """The part of metrics.json that training has measured. `rows`: of each split."""
+    metrics: Metrics = {
+        "schema_version": schema.SCHEMA_VERSION,
+        "headline": task.headline,
+        "best_epoch": math.ceil(trained.epochs_at_best),
+        "best_evaluation": trained.best_evaluation,
+        "evaluations_per_epoch": trained.evaluations_per_epoch,
+        "steps": trained.steps,
+        "classes": list(classes),
+        "rows": dict(rows),
+        "epochs": cast(list[Scores], trained.evaluations),
+        "loss_curve": cast(LossCurve, trained.curve.points()),
+        "throughput": cast(Throughput, trained.throughput),
+        "operations": dict(trained.operations),
+    }
+    if trained.stopped_early:
+        metrics["stopped_early_after"] = len(trained.evaluations)
+    if trained.limit.is_reached:
+        metrics["max_tokens_per_gpu"] = trained.limit.tokens
+    if trained.best_evaluation:
+        metrics.update(metrics["epochs"][trained.best_evaluation - 1])
+    return metrics
 
 
 #: The name of a part of the report, and the function that writes it, in seconds.

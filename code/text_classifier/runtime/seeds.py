@@ -15,4 +15,5 @@ class SeedStream(IntEnum):
     SLICE_INTERVALS = 4
     BASELINE_INTERVALS = 5
     LENGTH_SAMPLE = 6  #: rows whose untruncated length the report shows
+    FOLDS = 7  #: cross_validation
     CALIBRATION_FOLDS = 20  #: rows of each fold by which a temperature is judged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import IO
 
@@ -49,6 +49,13 @@ class Tokens:
     def max_seqlen(self) -> int:
         """Tokens of the longest row."""
         return int(self.lengths.max())
+
+    def take(self, texts: np.ndarray) -> Tokens:
+        """A copy of the texts with these indices, in their order; how many were truncated is not known of it."""
+        windows = None if self.windows is None else self.windows.take(texts)
+        rows = texts if self.windows is None else self.windows.rows_of(texts)
+        offsets = starts([self.lengths[rows]])
+        return replace(self, ids=self.flat(rows), offsets=offsets, truncated=0, windows=windows)
 
     def flat(self, rows: np.ndarray) -> np.ndarray:
         """Token ids of these rows, concatenated, int32."""

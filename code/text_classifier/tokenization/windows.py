@@ -59,6 +59,14 @@ class Windows:
         counts = self.counts
         return (len(self.texts) / len(counts) / counts).astype(np.float32)[self.texts]
 
+    def take(self, texts: np.ndarray) -> Windows:
+        """The windows of the texts with these indices, in their order, numbered anew."""
+        return Windows(starts([self.counts[texts]]), self.lengths[texts])
+
+    def rows_of(self, texts: np.ndarray) -> np.ndarray:
+        """The windows of these texts, int64 [windows]."""
+        return np.concatenate([np.arange(self.first[text], self.first[text + 1]) for text in texts])
+
     def means(self, logits: np.ndarray) -> np.ndarray:
         """The mean over the windows of each text, float32 [texts, outputs]. logits: float32 [windows, outputs]."""
         sums = np.add.reduceat(logits.astype(np.float64), self.first[:-1], axis=0)

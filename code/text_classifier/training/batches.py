@@ -137,6 +137,10 @@ class Split:
         windows = self.tokens.windows
         return logits if windows is None else windows.means(logits)
 
+    def take(self, texts: np.ndarray) -> Split:
+        """The texts with these indices, in their order, with the same class weights."""
+        return replace(self, tokens=self.tokens.take(texts), targets=self.targets[texts])
+
 
 def epoch_rows(
     lengths: np.ndarray, batch_size: int, seed: int, epoch: int, *, is_length_grouped: bool

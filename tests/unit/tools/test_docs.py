@@ -76,6 +76,19 @@ def test_the_tree_has_every_module() -> None:
     assert max(map(len, tree.splitlines())) <= 120
 
 
+def test_a_result_of_the_learning_settings_is_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {"device": "a CPU, 2 cores", "threads": 2, "packages": "torch 2", "commit": "c", "date": "today"}
+    recall = {"mean_difference": 2.0, "interval": [1.0, 3.0]}
+    line = {"rows": "imdb", "kind": "few", "training_rows": 75, "measured_rows": 500, "setting": "freeze_layers=2"}
+    line |= {"without": [70.0], "recall_macro": recall, "log_loss": recall, "steps": 1.0, "seconds": 0.5}
+    result = {"about": about | {"model": "m", "rows": ["imdb"]}, "learning": [line]}
+    (tmp_path / "learning.json").write_text(json.dumps(result))
+    monkeypatch.setattr(docs, "RESULTS", tmp_path)
+    shown = docs.benchmark_tables()
+    assert "a CPU, 2 cores; 2 threads;" in shown and "- Better recall: `freeze_layers=2` (imdb, few)." in shown
+    assert "| `freeze_layers=2` | imdb, few, 75 | 70.0 | +2.0 (+1.0 to +3.0) |" in shown
+
+
 def test_a_folder_without_a_description_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docs, "ROOT", tmp_path)
     (tmp_path / "code" / "unknown").mkdir(parents=True)

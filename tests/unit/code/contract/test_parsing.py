@@ -58,6 +58,8 @@ def test_arguments_in_both_spellings() -> None:
         ),
         (["--long_texts=mean", "--max_sequence_length=34"], "window_stride=32 is how many tokens consecutive windows"),
         (["--doc_stride=8"], "unknown hyperparameter 'doc_stride'; it is called window_stride here"),
+        (["--cross_validation=1"], "cross_validation=1 leaves no rows to train on; set it to 2 or more, or to 0"),
+        (["--n_splits=5"], "unknown hyperparameter 'n_splits'; it is called cross_validation here"),
         (["--epocs", "3"], "unknown hyperparameter 'epocs'; did you mean epochs?"),
         (["--qqq=3"], "unknown hyperparameter 'qqq'; valid names are model_name,"),
         (

@@ -4,14 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import check
 from support.jobs import Job, easy_rows, table
 from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.parsing import parse
-from text_classifier.dataset import data_report
-from text_classifier.dataset.load import Data, read_data
+from text_classifier.dataset import data_report, load
+from text_classifier.dataset.load import Data, fold_of_rows, read_data
 from text_classifier.reading import assembly
 from text_classifier.runtime.folders import JobFolders
 
@@ -91,6 +92,35 @@ def test_rows_of_a_group_stand_on_one_side(job: Job) -> None:
         read(job, group_column="revue")
     job.write("validation", "a.tsv", table([("a", "0"), ("b", "1")]))  # nothing to split, so no group is needed
     assert len(texts(read(job, group_column="review"), "train")) == 400
+
+
+def test_folds_keep_groups_together_and_without_them_the_same_texts(job: Job) -> None:
+    rows = "".join(f"{'A b' if n % 5 == 0 else f'text {n}'}\t{n % 2}\t{n // 4}\n" for n in range(80))
+    job.write("train", "a.tsv", f"text\tlabel\treview\n{rows}")
+    job.write("validation", "a.tsv", table([("a", "0"), ("b", "1")]))
+    for group in ("review", ""):
+        settings = parse({"cross_validation": "4", "group_column": group})
+        data = read_data(JobFolders(job.base).data_channels(), settings)
+        found = fold_of_rows(data.splits["train"], data.task, settings)
+        assert np.bincount(found).tolist() == pytest.approx([20] * 4, abs=0 if group else 5)
+        together = np.arange(80) // 4 == 3 if group else np.arange(80) % 5 == 0
+        assert len(set(found[together])) == 1
+    with pytest.raises(DataError, match="train/a.tsv has no column 'revue'"):
+        read(job, group_column="revue", cross_validation="4")
+
+
+def test_a_cross_validation_of_too_few_or_too_many_rows_is_refused(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.write("train", "a.tsv", table([("a", "0"), ("b", "1"), ("B ", "1")]))
+    job.write("validation", "a.tsv", table([("c", "0"), ("d", "1")]))
+    with pytest.raises(SettingsError) as few:
+        read(job, cross_validation="3")
+    assert str(few.value) == (
+        "cross_validation=3 needs training rows of as many different texts, and there are 2; add rows, or lower it"
+    )
+    monkeypatch.setattr(load, "MOST_CROSS_VALIDATED", 2)
+    with pytest.raises(SettingsError, match="cross_validation=2 is for at most 2 training rows, and there are 3, of"):
+        read(job, cross_validation="2")
+    assert len(texts(read(job), "train")) == 3
 
 
 def test_texts_on_both_sides_are_counted_and_left_out_of_training_if_wanted(job: Job) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from text_classifier.dataset.splits import sample, shared, split, split_groups
+from text_classifier.dataset.splits import folds, sample, shared, split, split_groups
 
 
 def test_the_split_is_seeded_stratified_and_loses_no_row() -> None:
@@ -32,6 +32,33 @@ def test_a_class_of_one_group_stays_in_training() -> None:
     classes = np.array([0, 0, 0, 0, 1, 1])
     training, validation = split_groups(classes, np.array([1, 2, 3, 3, 4, 4], dtype=np.uint64), 0.5, seed=1)
     assert {4, 5} <= set(training) and len(validation)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_are_seeded_stratified_and_keep_groups_whole(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    groups = random.integers(0, 300, 1000).astype(np.uint64)
+    classes = (groups % np.uint64(4) == 0).astype(np.int64)
+    found = folds(classes, groups, 5, seed)
+    assert all(len(set(found[groups == group])) == 1 for group in groups)
+    assert np.bincount(found).tolist() == pytest.approx([200] * 5, abs=2)
+    assert np.bincount(found[classes == 1]) == pytest.approx([classes.sum() / 5] * 5, abs=2)
+    assert np.array_equal(folds(classes, groups, 5, seed), found)
+    assert not np.array_equal(folds(classes, groups, 5, seed + 1), found)
+
+
+def test_folds_of_rows_without_groups_differ_by_one_row_of_a_class() -> None:
+    classes = np.array([0] * 23 + [1] * 11 + [2] * 2 + [3])
+    found = folds(classes, np.arange(len(classes)), 4, seed=1)
+    for rows in (found, found[classes == 0], found[classes == 1]):
+        counts = np.bincount(rows, minlength=4)
+        assert counts.max() - counts.min() <= 1
+    assert len(set(found[classes == 2])) == 2
+
+
+def test_no_fold_is_empty_with_as_many_groups() -> None:
+    found = folds(np.array([0, 1, 2, 2, 2, 2]), np.array([7, 8, 9, 9, 9, 9]), 3, seed=1)
+    assert sorted(set(found)) == [0, 1, 2]
 
 
 def test_the_sample_is_seeded_and_not_the_head() -> None:

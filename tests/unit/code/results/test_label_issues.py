@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ def test_doubted_rows_of_all_splits_by_the_probability_of_their_label(tmp_path: 
     assert {(row["label"], row["predicted"]) for row in found} == {("no", "'=yes")}
     expected = [1 / (1 + np.exp(margin)) for margin in (4, 3, 1)]
     assert [float(row["probability_of_label"]) for row in found] == pytest.approx(expected, rel=1e-5)
+
+
+def test_training_rows_of_a_cross_validation_are_out_of_sample(tmp_path: Path) -> None:
+    train = logits([0, 3]), np.array([0])
+    validation = logits([2, 0]), np.array([0])
+    given = evaluated(SingleLabel(), ("no", "yes"), train, validation)
+    for is_cross_validated, basis in ((False, "in-sample"), (True, "out-of-sample")):
+        [row] = read(tmp_path / "issues.csv", replace(given, is_cross_validated=is_cross_validated))
+        assert (row["row"], row["basis"]) == ("train line 0", basis)
 
 
 def test_of_several_labels_the_worst_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -106,3 +106,25 @@ def test_evaluation_has_every_row_once_over_all_ranks() -> None:
     split = split_of(101)
     rows = [row for rank in range(3) for batch in evaluation_rows(split, 8, rank, 3) for row in batch]
     assert sorted(rows) == list(range(101))
+
+
+def test_rows_of_a_split_are_taken_with_their_tokens_and_targets() -> None:
+    known = {"ids", "offsets", "truncated", "windows"}, {"tokens", "targets", "class_weights"}
+    assert ({each.name for each in fields(Tokens)}, {each.name for each in fields(Split)}) == known, "take() them too"
+    split = replace(split_of(20), class_weights=np.ones(3, dtype=np.float32))
+    rows = np.array([7, 0, 19])
+    taken = split.take(rows)
+    assert taken.class_weights is split.class_weights and taken.targets.tolist() == split.targets[rows].tolist()
+    assert taken.tokens.lengths.tolist() == split.tokens.lengths[rows].tolist()
+    for new, old in enumerate(rows):
+        assert np.array_equal(taken.tokens.flat(np.array([new])), split.tokens.flat(np.array([old])))
+
+
+def test_texts_are_taken_with_their_windows() -> None:
+    split = windowed([2, 1, 3, 1])
+    taken = split.take(np.array([2, 0]))
+    assert taken.tokens.windows is not None and split.tokens.windows is not None
+    assert taken.targets.tolist() == split.targets[[2, 0]].tolist()
+    assert taken.tokens.windows.counts.tolist() == [3, 2]
+    for new, old in enumerate([3, 4, 5, 0, 1]):
+        assert np.array_equal(taken.tokens.flat(np.array([new])), split.tokens.flat(np.array([old])))
