@@ -7,10 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from support import ROOT
 from support.jobs import Job, easy_rows, table
 from support.tiny_model import write_tiny_model
+
+# The same examples in each run, so that a commit that passed passes again; EXAMPLES=2000 looks for new ones.
+settings.register_profile("repeatable", derandomize="EXAMPLES" not in os.environ)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)
