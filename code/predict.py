@@ -23,7 +23,7 @@ from text_classifier.contract import redaction, schema
 from text_classifier.contract.errors import DataError, JobError, SettingsError, describe
 from text_classifier.contract.hyperparameters import TABLE
 from text_classifier.contract.schema import Manifest
-from text_classifier.contract.trained import read_manifest
+from text_classifier.contract.trained import has_pairs, read_manifest, truncation_of
 from text_classifier.reading.channel import read_texts
 from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.options import READING, file_options, with_defaults
@@ -129,7 +129,11 @@ def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> 
         names_of(settings["text_columns"], "text_columns"),
         id=settings["id_column"].strip(),
         requires_id="id_column" in given,
+        pairs=names_of(settings["text_pair_columns"], "text_pair_columns"),
     )
+    if bool(columns.pairs) != has_pairs(manifest):
+        trained_on = "pairs of texts" if has_pairs(manifest) else "single texts"
+        raise SettingsError(f"the model was trained on {trained_on}; correct --text-pair-columns, or remove it")
     texts = read_texts(options.data, columns, file_options(settings))
     chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show up here
     if not chunk:
@@ -184,7 +188,9 @@ def _load(
     temperature = manifest["temperature"] if options.calibrated else None
 
     def cells_of(texts: list[str]) -> Iterable[list[str]]:
-        tokens = tokenize(tokenizer, texts, length, stride=window_stride(settings))
+        is_pair, truncation = has_pairs(manifest), truncation_of(manifest)
+        stride = window_stride(settings)
+        tokens = tokenize(tokenizer, texts, length, stride=stride, is_pair=is_pair, truncation=truncation)
         split = Split(tokens, np.zeros(len(texts), dtype=np.int64))
         logits = predict(classifier, split, options.batch_size, cluster, StopSignal(), setting="--batch-size")
         assert logits is not None  # the stop signal is never set

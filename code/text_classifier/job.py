@@ -24,6 +24,7 @@ from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import MANIFEST
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import fold_of_rows
+from text_classifier.modeling.checks import require_token_types
 from text_classifier.modeling.layers import freeze
 from text_classifier.modeling.load import load_model, make_classifier
 from text_classifier.modeling.precision import Precision
@@ -37,6 +38,7 @@ from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import NOTHING_TO_SAVE, Stopped, StopSignal
+from text_classifier.tokenization.pairs import arguments
 from text_classifier.tokenization.unknown import require_known_tokens
 from text_classifier.training.batches import Split
 from text_classifier.training.carrier import carry
@@ -116,8 +118,16 @@ class Job:
         if tokenizes:
             prepare_tokens(settings, self.tokenizer, prepared)
         tokenized = map_tokens(prepared)
+        if settings.truncation == "tail":
+            self.tokenizer.truncation_side = "left"  # as whoever loads the model then truncates
+        elif settings.truncation == "head" and self.tokenizer.truncation_side == "left":
+            cluster.print0(
+                "NOTE: the model's tokenizer has truncation_side=left: it keeps the last tokens of long texts"
+            )
         # The tokenizer is saved with the truncation of its last call. Another process may have tokenized the rows.
         self.tokenizer("", truncation=True, max_length=settings.max_sequence_length)
+        if any(tokens.second is not None for tokens in tokenized.tokens.values()):
+            require_token_types(self.model)
         self._digest, self._digests = tokenized.digest, tokenized.digests
         self.splits = {name: Split(tokenized.tokens[name], rows.targets) for name, rows in data.splits.items()}
         training = self.splits["train"]
@@ -288,8 +298,9 @@ class Job:
         by_length = np.argsort(self.splits["validation"].tokens.text_lengths, kind="stable")
         some = by_length[np.linspace(0, len(by_length) - 1, TEXTS).astype(np.int64)]
         texts, manifest = self.data.splits["validation"].take(some).texts[:], results.manifest
+        is_pair = self.settings.has_pairs
         try:
-            manifest["onnx"] = export(results.model, self.model, self.tokenizer, texts)
+            manifest["onnx"] = export(results.model, self.model, self.tokenizer, texts, is_pair=is_pair)
         except ExportFailed as error:
             manifest["onnx"] = {"error": str(error)}
             print(f"ERROR: model.onnx was not saved: {error}; the model itself was", flush=True)
@@ -327,5 +338,6 @@ class Job:
 
     def full_lengths(self, texts: Sequence[str]) -> np.ndarray:
         """Tokens of these texts without truncation, int64 [texts]."""
-        encoded = self.tokenizer(list(texts), return_attention_mask=False, return_token_type_ids=False)
+        split = arguments(texts, is_pair=self.settings.has_pairs)
+        encoded = self.tokenizer(*split, return_attention_mask=False, return_token_type_ids=False)
         return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)

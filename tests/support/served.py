@@ -43,6 +43,7 @@ class WordModel:
     max_length: int = 16
     longest_text: int = 16
     text_columns: tuple[str, ...] = ()
+    pair_columns: tuple[str, ...] = ()
     is_padded: bool = False
     most_tokens: int = 4_096
     description: str = "a model of words"

@@ -64,6 +64,14 @@ def in_windows(split: Split, counts: list[int]) -> Split:
     return Split(replace(split.tokens, windows=windows), split.targets[: len(counts)])
 
 
+def pairs_of(lengths: list[int]) -> Split:
+    """As `split_of`, with the second text of a pair from any of the tokens on; in one row there is none."""
+    split = split_of(lengths)
+    second = np.random.default_rng(2).integers(1, lengths).astype(np.int32)
+    second[-1] = lengths[-1]
+    return replace(split, tokens=replace(split.tokens, second=second))
+
+
 def gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     tensors = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()

@@ -93,6 +93,12 @@ class Settings:
     max_sequence_length: int = setting(
         128, "Maximum number of tokens per text, special tokens included; longer texts are truncated", minimum=3
     )
+    truncation: str = setting(
+        "head",
+        "Which tokens of a longer text are kept; `head`: the first; `tail`: the last; `head_tail`: a quarter of them "
+        "from the beginning, the others from the end",
+        choices=("head", "tail", "head_tail"),
+    )
     long_texts: str = setting(
         "truncate",
         "Texts of more than max_sequence_length tokens; `truncate`: the rest is ignored; `mean`: they are read in "
@@ -110,6 +116,11 @@ class Settings:
         "",
         "Text columns, comma-separated or a JSON list, joined with a space; empty: those of the Amazon review files, "
         "else `text`",
+    )
+    text_pair_columns: str = setting(
+        "",
+        "Columns of the second text of a pair, as in `text_columns`, which has the first: the model gets both as its "
+        "tokenizer encodes pairs; empty: single texts",
     )
     label_column: str = setting("", "Label column; empty: that of the Amazon review files, else `label`")
     label_columns: str = setting(
@@ -191,6 +202,11 @@ class Settings:
     collective_timeout_seconds: int = setting(
         60, "Seconds without an answer after which a host counts as lost and the job fails", minimum=1
     )
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether rows are pairs of texts."""
+        return bool(self.text_pair_columns.strip())
 
 
 def secret(name: str) -> SettingsError:

@@ -15,6 +15,9 @@ from text_classifier.contract.metric_names import BY_TASK, DEFAULTS
 
 T = TypeVar("T")
 
+#: The least tokens of a pair: up to four special tokens, and one of each text.
+SHORTEST_PAIR = 6
+
 #: Accepted alternative names, those of the AWS tutorial included, and the names that they are read as.
 ALIASES = {"valid_batch_size": "eval_batch_size"}
 
@@ -37,7 +40,10 @@ PEERS = {
     "model_name_or_path": "model_name",
     "pretrained_model_name_or_path": "model_name",
     "warmup_steps": "warmup_ratio, a fraction of all steps,",
+    "truncation_side": "truncation",
     "text_column": "text_columns",
+    "text_pair": "text_pair_columns",
+    "text_pair_column": "text_pair_columns",
     "target_column": "label_column",
     "gradient_clip_val": "max_grad_norm",
     "clip_grad_norm": "max_grad_norm",
@@ -106,6 +112,7 @@ def _resolve(settings: Settings) -> Settings:
         )
     _require_losses(settings)
     _require_windows(settings)
+    _require_pairs(settings)
     if settings.early_stopping_min_delta and not settings.early_stopping_patience:
         raise SettingsError(
             "early_stopping_min_delta does nothing without early_stopping_patience; set it too, or remove "
@@ -163,6 +170,28 @@ def _require_windows(settings: Settings) -> None:
         raise SettingsError(
             f"window_stride={stride} is how many tokens consecutive windows share and must be less than "
             f"{length - 2}, as max_sequence_length={length} includes special tokens; lower it"
+        )
+    if settings.long_texts == "mean" and (settings.has_pairs or settings.truncation != "head"):
+        name = "text_pair_columns" if settings.has_pairs else f"truncation={settings.truncation}"
+        raise SettingsError(f"long_texts=mean reads whole single texts and excludes {name}; remove one of them")
+
+
+def _require_pairs(settings: Settings) -> None:
+    """Raise SettingsError for pairs without a first text, or without tokens for both, or truncated as single texts."""
+    if not settings.has_pairs:
+        return
+    if not settings.text_columns.strip():
+        raise SettingsError(
+            "text_pair_columns names the second text of a pair; set text_columns to the columns of the first"
+        )
+    if settings.truncation != "head":
+        raise SettingsError(
+            f"truncation={settings.truncation} applies to single texts; remove it, or remove text_pair_columns"
+        )
+    if settings.max_sequence_length < SHORTEST_PAIR:
+        raise SettingsError(
+            f"max_sequence_length={settings.max_sequence_length} leaves too few tokens for a pair of texts; set it to "
+            f"{SHORTEST_PAIR} or more, or remove text_pair_columns"
         )
 
 

@@ -25,3 +25,13 @@ def read_manifest(folder: Path) -> Manifest:
     Raises SettingsError for one of another schema, OSError and ValueError for one that cannot be read.
     """
     return schema.read(folder / schema.MANIFEST, Manifest, NEEDED)
+
+
+def has_pairs(manifest: Manifest) -> bool:
+    """Whether the model was trained on pairs of texts."""
+    return bool(manifest["hyperparameters"].get("text_pair_columns", "").strip())
+
+
+def truncation_of(manifest: Manifest) -> str:
+    """Which tokens of long texts the model reads, as the hyperparameter `truncation` says it."""
+    return str(manifest["hyperparameters"].get("truncation", "head"))

@@ -128,6 +128,7 @@ def _read(
         group=settings.group_column.strip() if is_split else "",
         slice=settings.slice_column.strip() if is_measured else "",
         id=settings.id_column.strip(),
+        pairs=names_of(settings.text_pair_columns, "text_pair_columns"),
     )
     reader = task.reader(label_map, settings)
     bad = BadRows(skips=settings.bad_rows == "skip")

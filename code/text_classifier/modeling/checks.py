@@ -183,6 +183,16 @@ def require_positions(model: PreTrainedModel, max_length: int) -> None:
         raise SettingsError(f"max_sequence_length={max_length} exceeds the model's {positions} positions; lower it")
 
 
+def require_token_types(model: PreTrainedModel) -> None:
+    """Raise SettingsError if the model has an embedding for token types, but none for type 1."""
+    for name, module in model.named_modules():
+        if name.endswith("token_type_embeddings") and isinstance(module, nn.Embedding) and module.num_embeddings < 2:
+            raise refused(
+                "its tokenizer gives the second text of a pair token type 1, and config.json has type_vocab_size=1",
+                "join the texts (name all columns in text_columns), or use a model that was trained on pairs",
+            )
+
+
 def new_weights(loaded: Mapping[str, Iterable[Any]]) -> set[str]:
     """The names of the weights that were not in the file, or there in another size."""
     return {*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])}

@@ -184,21 +184,25 @@ class PackedClassifier(nn.Module):
         """`forward`'s arguments for rows in descending order of their lengths."""
         lengths = tokens.lengths[rows]
         ids = tokens.flat(rows).astype(np.int64)
-        positions = positions_of(ids, lengths, self.parts.first_position)
+        of_tokens = {"ids": ids, "positions": positions_of(ids, lengths, self.parts.first_position)}
+        types = tokens.types(rows)
+        if types is not None and _type_embeddings(self.parts) is not None:
+            of_tokens["types"] = types
         sequences = Sequences.from_lengths(lengths)
         if self.pads_to_bucket:
             is_small = not self.training and len(ids) <= SMALL
             padding = padding_lengths(len(ids), tokens.max_seqlen, 16 if is_small else 64)
-            ids, positions = (np.pad(values, (0, sum(padding))) for values in (ids, positions))
+            of_tokens = {name: np.pad(values, (0, sum(padding))) for name, values in of_tokens.items()}
             sequences = Sequences.from_lengths(lengths, padding, tokens.max_seqlen)
-        return {"ids": torch.from_numpy(ids), "positions": torch.from_numpy(positions), "sequences": sequences}
+        return {**{name: torch.from_numpy(values) for name, values in of_tokens.items()}, "sequences": sequences}
 
-    def forward(self, ids: Tensor, positions: Tensor, sequences: Sequences) -> Tensor:
-        """Logits, float32 [sequences, classes]. ids, positions: int64 [tokens]; positions are those in the sequence."""
+    def forward(self, ids: Tensor, positions: Tensor, sequences: Sequences, types: Tensor | None = None) -> Tensor:
+        """Logits, float32 [sequences, classes]. ids, positions, types: int64 [tokens]; positions are those in the
+        sequence, types 0 or 1 (None: all 0)."""
         parts = self.parts
         if self.ops.is_asynchronous:
             sequences = sequences.placed(Place())  # a graph has no place: its micro-batches draw a dropout of their own
-        x = self._embed(ids, positions, sequences.place)
+        x = self._embed(ids, positions, types, sequences.place)
         for layer in parts.layers[:-1]:
             qkv, x = self._linear(x, layer.query, layer.key, layer.value)
             x = self._layer(layer, x, None, qkv, sequences)
@@ -216,13 +220,16 @@ class PackedClassifier(nn.Module):
         whole = functional.pad(first, (0, 0, 0, 0, place.rows, place.batch_rows - end))
         return self.parts.head(whole)[place.rows : end].float()
 
-    def _embed(self, ids: Tensor, positions: Tensor, place: Place) -> Tensor:
+    def _embed(self, ids: Tensor, positions: Tensor, types: Tensor | None, place: Place) -> Tensor:
         embeddings: Any = self.parts.embeddings
         words = embedding(embeddings.word_embeddings, ids)
         position = embedding(embeddings.position_embeddings, positions + self.parts.first_position)
-        types = getattr(embeddings, "token_type_embeddings", None)
-        token_type = words.new_zeros(words.shape[1]) if types is None else types.weight[0]  # all tokens are of type 0
-        x = self.ops.add_and_norm(words.to(self.dtype), token_type, position.to(self.dtype), embeddings.LayerNorm, 0.0)
+        table = _type_embeddings(self.parts)
+        first_type = words.new_zeros(words.shape[1]) if table is None else table.weight[0]
+        if table is not None and types is not None:
+            # A look-up of two rows would have all tokens add to the same gradients, on a GPU one after another.
+            position = position + types[:, None] * (table.weight[1] - first_type)
+        x = self.ops.add_and_norm(words.to(self.dtype), first_type, position.to(self.dtype), embeddings.LayerNorm, 0.0)
         x = self.ops.dropout(x, self.parts.embedding_dropout if self.training else 0.0, place.tokens)
         return (x if self.parts.project is None else self.parts.project(x.float())).to(self.dtype)
 
@@ -254,6 +261,12 @@ class PackedClassifier(nn.Module):
         update, _ = self._linear(x, module, has_bias=False)
         dropout_p = dropout_p if self.training else 0.0
         return self.ops.add_and_norm(update, module.bias, residual, norm, dropout_p, rows_before)
+
+
+def _type_embeddings(parts: Encoder) -> nn.Embedding | None:
+    """The embeddings of token types, if the model has any."""
+    table: nn.Embedding | None = getattr(parts.embeddings, "token_type_embeddings", None)
+    return table
 
 
 def _fused_linears(layers: Sequence[Layer]) -> Iterator[tuple[nn.Linear, ...]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import torch
 from torch import nn
@@ -26,19 +28,23 @@ class PaddedClassifier(nn.Module):
         self.precision = precision
         self.ops = choose(precision.device, precision.dtype, None)
         self.shadow_weights: dict[torch.Tensor, torch.Tensor] = {}  #: none
+        self._reads_types = "token_type_ids" in inspect.signature(model.forward).parameters
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """`forward`'s arguments: input_ids and attention_mask (1 for a token), both int64 [rows, longest]."""
+        """`forward`'s arguments: input_ids, attention_mask (1 for a token), and token_type_ids where tokens have other
+        types than 0 and the model reads them, all int64 [rows, longest]."""
         lengths = tokens.lengths[rows]
         attention_mask = np.arange(lengths.max())[None, :] < lengths[:, None]
         input_ids = np.full(attention_mask.shape, self.pad_id, dtype=np.int64)
         input_ids[attention_mask] = tokens.flat(rows)
-        return {
-            "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(attention_mask.astype(np.int64)),
-        }
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask.astype(np.int64)}
+        types = tokens.types(rows) if self._reads_types else None
+        if types is not None:
+            inputs["token_type_ids"] = np.zeros_like(input_ids)
+            inputs["token_type_ids"][attention_mask] = types
+        return {name: torch.from_numpy(values) for name, values in inputs.items()}
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Logits, float32 [rows, classes]."""
         with self.precision.autocast():
-            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits.float()
+            return self.model(**inputs).logits.float()

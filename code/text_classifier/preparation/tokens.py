@@ -41,7 +41,7 @@ class Tokenized:
 
     tokens: Mapping[str, Tokens]
     unknown: Mapping[str, float]  #: share of unknown tokens
-    digests: Mapping[str, str]  #: of token ids and targets, as split_digest
+    digests: Mapping[str, str]  #: of tokens and targets, as split_digest
     digest: int  #: int64
 
 
@@ -49,16 +49,25 @@ def prepare_tokens(settings: Settings, tokenizer: PreTrainedTokenizerBase, folde
     """Tokenize the rows that are published in `folder`, and publish their tokens there. Raises JobError."""
     try:
         with working("tokenizing"):
-            stride = window_stride(asdict(settings))
-            write_tokens(map_rows(settings, folder), tokenizer, settings.max_sequence_length, folder, stride)
+            write_tokens(
+                map_rows(settings, folder), tokenizer, settings.max_sequence_length, folder,
+                window_stride(asdict(settings)), is_pair=settings.has_pairs, truncation=settings.truncation,
+            )  # fmt: skip
     except MemoryError:
         raise out_of_memory_preparing() from None
 
 
 def write_tokens(
-    data: Data, tokenizer: PreTrainedTokenizerBase, max_length: int, folder: Path, stride: int | None = None
+    data: Data,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    folder: Path,
+    stride: int | None = None,
+    *,
+    is_pair: bool = False,
+    truncation: str = "head",
 ) -> None:
-    """Tokenize the texts of all splits, and publish the tokens in `folder`. `stride`: as in tokenize.
+    """Tokenize the texts of all splits, and publish the tokens in `folder`. The last arguments: as in tokenize.
 
     Raises SettingsError for a tokenizer that fails, PlatformError when the disk is full.
     """
@@ -67,11 +76,15 @@ def write_tokens(
         digests: dict[str, Future[str]] = {}
         for name, rows in data.splits.items():
             with (part / f"{name}.ids").open("w+b") as file:
-                tokens = tokenize(tokenizer, rows.texts, max_length, file, stride=stride)
+                tokens = tokenize(
+                    tokenizer, rows.texts, max_length, file, stride=stride, is_pair=is_pair, truncation=truncation
+                )
             write_array(part / f"{name}.offsets.npy", tokens.offsets)
             if tokens.windows is not None:
                 write_array(part / f"{name}.windows.npy", tokens.windows.first)
                 write_array(part / f"{name}.lengths.npy", tokens.windows.lengths)
+            if tokens.second is not None:
+                write_array(part / f"{name}.second.npy", tokens.second)
             digests[name] = threads.submit(split_digest, tokens, rows.targets)  # while the next split is tokenized
             splits[name] = {"truncated": tokens.truncated, "unknown": unknown_share(tokens.ids, tokenizer)}
         for name, digest in digests.items():
@@ -84,8 +97,9 @@ def write_tokens(
 def split_digest(tokens: Tokens, targets: np.ndarray) -> str:
     """A digest of the rows of a split. Checkpoints keep it: it must stay the same for the same rows."""
     digest = hashlib.sha256()
-    windows = [] if tokens.windows is None else [tokens.windows.first]
-    for array in (tokens.ids, tokens.offsets, targets, *windows):
+    more = [] if tokens.windows is None else [tokens.windows.first]
+    more += [] if tokens.second is None else [tokens.second]
+    for array in (tokens.ids, tokens.offsets, targets, *more):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
@@ -98,8 +112,9 @@ def map_tokens(folder: Path) -> Tokenized:
     for name, facts in manifest["splits"].items():
         offsets = map_array(part / f"{name}.offsets.npy")
         ids = np.frombuffer(map_file(part / f"{name}.ids"), dtype=np.int32)
-        first, lengths = (part / f"{name}.{array}.npy" for array in ("windows", "lengths"))
+        first, lengths, types = (part / f"{name}.{array}.npy" for array in ("windows", "lengths", "second"))
         windows = Windows(map_array(first), map_array(lengths)) if first.exists() else None
-        tokens[name] = Tokens(ids, offsets, facts["truncated"], windows=windows)
+        second = map_array(types) if types.exists() else None
+        tokens[name] = Tokens(ids, offsets, facts["truncated"], windows=windows, second=second)
         unknown[name], digests[name] = facts["unknown"], facts["digest"]
     return Tokenized(tokens, unknown, digests, manifest["digest"])

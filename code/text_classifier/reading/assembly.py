@@ -17,6 +17,7 @@ from text_classifier.reading.columns import Columns
 from text_classifier.reading.fields import BadRow, Unlabelled
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
+from text_classifier.reading.pairs import SEPARATOR
 from text_classifier.reading.piece import End
 from text_classifier.reading.rows import Lookup, Rows
 from text_classifier.reading.sources import Source, SourceFile
@@ -171,12 +172,11 @@ class Assembly:
             raise DataError(
                 f"no row of {name} has a label that is in label_map; its labels are {self._labels.label_list}"
             )
-        if not any(self._characters):
-            raise DataError(f"all texts of {name} are empty; set text_columns to the columns of the text")
         self._spool.flush()
         if self._ids is not None:
             self._ids.flush()
         rows = np.arange(len(self))
+        self._require_texts(name, Lookup(self._spool.read, rows))
         label_map, targets = self._labels.targets(np.asarray(self._codes))
         return Rows(
             texts=Lookup(self._spool.read, rows),
@@ -193,6 +193,15 @@ class Assembly:
             unlabelled=self.unlabelled,
             notes=(*source.notes, *self._all_notes(name), *self._labels.notes),
         ), label_map
+
+    def _require_texts(self, name: str, texts: Sequence[str]) -> None:
+        """Raise DataError if all texts are empty, or all first or second texts of pairs."""
+        if not any(self._characters):
+            raise DataError(f"all texts of {name} are empty; set text_columns to the columns of the text")
+        if self._columns.pairs and all(text.startswith(SEPARATOR) for text in texts):
+            raise DataError(f"all first texts of {name} are empty; set text_columns to the columns of the text")
+        if self._columns.pairs and all(text.endswith(SEPARATOR) for text in texts):
+            raise DataError(f"all second texts of {name} are empty; set text_pair_columns to the columns of the text")
 
     def _all_notes(self, channel: str) -> list[str]:
         """The notes on the files, equal ones once."""

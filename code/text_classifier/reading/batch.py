@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from text_classifier.contract.errors import DataError
 from text_classifier.reading.columns import Chosen
 from text_classifier.reading.fields import BadRow, joined, refuse_text, string
 from text_classifier.reading.fields import text as text_of
+from text_classifier.reading.pairs import SEPARATOR
 from text_classifier.reading.table import LONGEST_FIELD, Block
 
 #: Maximum length of a slice's value in characters.
@@ -24,6 +26,8 @@ LONGEST_SLICE = 200
 
 #: Near duplicates have the same text after lowercasing ASCII letters and deleting ASCII white space.
 _LOWER, _SPACE = bytes(range(256)).lower(), b" \t\r\n\v\f"
+
+_PAIR = SEPARATOR.encode()
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Batch:
     """Consecutive rows of a file, and what is wrong with those that are left out."""
 
     unit: str  #: what numbers count: "line" or "row"; empty for a text file, which is one row
-    content: bytes  #: all texts
+    content: bytes  #: all texts, as in pairs.py if they are pairs
     size: int  #: bytes of the texts and ids
     lengths: np.ndarray  #: of the texts in bytes, int64 [rows]
     numbers: np.ndarray  #: uint32 [rows]
@@ -118,6 +122,11 @@ class Collector:
         end = len(chosen.texts)
         try:
             text, content = _text(fields[:end], chosen.texts)
+            characters = len(text)
+            if chosen.pairs:
+                start, end = end, end + len(chosen.pairs)
+                text, second = _text(fields[start:end], chosen.pairs)
+                characters, content = characters + len(text), _PAIR.join((content, second))
         except BadRow as row:
             self.add_problem(number, line, str(row), row.remedy)
             return
@@ -127,7 +136,7 @@ class Collector:
         self.size += len(content)
         self._numbers.append(number)
         self._lines.append(line)
-        self._characters.append(len(text))
+        self._characters.append(characters)
         self._label_of.append(self._label_index(label))
         if len(fields) > labels_end:
             self._add_more(fields[labels_end:])
@@ -146,19 +155,24 @@ class Collector:
     def add_block(self, block: Block) -> None:
         """Add rows of which all texts are good."""
         chosen, rows = self.chosen, len(block)
-        texts, labels = block.columns[: len(chosen.texts)], block.columns[len(chosen.texts) :][: len(chosen.labels)]
-        contents = texts[0] if len(texts) == 1 else [b" ".join(filter(None, row)) for row in zip(*texts, strict=True)]
+        columns = iter(block.columns)
+        texts, pairs, labels = (
+            list(islice(columns, len(names))) for names in (chosen.texts, chosen.pairs, chosen.labels)
+        )
+        contents = _joined(texts)
+        if pairs:
+            contents = list(map(_PAIR.join, zip(contents, _joined(pairs), strict=True)))
         self._contents += contents
         lengths = list(map(len, contents))
         self.size += sum(lengths)
         self._numbers.extend(range(block.number, block.number + rows))
         self._lines.extend(range(block.line, block.line + rows))
-        self._characters.extend(lengths if block.is_ascii else [len(content.decode()) for content in contents])
+        characters = lengths if block.is_ascii else [len(content.decode()) for content in contents]
+        self._characters.extend([count - len(_PAIR) for count in characters] if pairs else characters)
         values: Sequence[Any] = labels[0] if len(labels) == 1 else list(zip(*labels, strict=True))
         index_of = {value: self._label_index(_decoded(value)) for value in dict.fromkeys(values)}
         self._label_of.extend(map(index_of.__getitem__, values))
-        rest = block.columns[len(texts) + len(labels) :]
-        for fields in zip(*rest, strict=True):
+        for fields in zip(*columns, strict=True):
             self._add_more([field.decode() for field in fields])
 
     def _add_more(self, fields: Sequence[Any]) -> None:
@@ -187,6 +201,11 @@ class Collector:
         )
         self._clear()
         return batch
+
+
+def _joined(columns: Sequence[Sequence[bytes]]) -> Sequence[bytes]:
+    """The text of each row, of several columns."""
+    return columns[0] if len(columns) == 1 else [b" ".join(filter(None, row)) for row in zip(*columns, strict=True)]
 
 
 def _text(texts: Sequence[Any], names: Sequence[str]) -> tuple[str, bytes]:

@@ -17,6 +17,7 @@ from text_classifier.reading.fields import BadRow, joined
 from text_classifier.reading.fields import text as text_of
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
+from text_classifier.reading.pairs import pair
 from text_classifier.reading.piece import Job
 from text_classifier.reading.processes import read_files
 from text_classifier.reading.reader import open_rows, single_rows
@@ -65,7 +66,7 @@ class TextRow:
 
     place: str
     id: str | None  #: value of the id column, if there is one
-    text: str
+    text: str  #: as in pairs.py if it is a pair
 
 
 def read_texts(path: Path, columns: Columns, options: FileOptions = DEFAULT_OPTIONS) -> Iterator[TextRow]:
@@ -82,10 +83,13 @@ def read_texts(path: Path, columns: Columns, options: FileOptions = DEFAULT_OPTI
 
     file, rows = open_rows(source, options, choose, report)
     for number, line, fields in single_rows(rows):
-        texts = fields[: len(chosen.texts)]
+        end = len(chosen.texts)
         try:
             identity = text_of(fields[-1], chosen.id).strip() if chosen.id else None
-            yield TextRow(file.place(number, line), identity, joined(texts, chosen.texts))
+            text = joined(fields[:end], chosen.texts)
+            if chosen.pairs:
+                text = pair(text, joined(fields[end : end + len(chosen.pairs)], chosen.pairs))
+            yield TextRow(file.place(number, line), identity, text)
         except BadRow as row:
             file.bad(number, line, str(row), row.remedy)
     bad.end_file()

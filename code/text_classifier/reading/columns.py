@@ -39,10 +39,11 @@ class Chosen:
     group: str = ""
     slice: str = ""
     id: str = ""
+    pairs: tuple[str, ...] = ()  #: of the second text, if rows are pairs
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*self.texts, *self.labels, *filter(None, (self.group, self.slice, self.id)))
+        return (*self.texts, *self.pairs, *self.labels, *filter(None, (self.group, self.slice, self.id)))
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class Columns:
     slice: str = ""
     id: str = ""
     requires_id: bool = True  #: else a file without the id column is read without it
+    pairs: tuple[str, ...] = ()  #: of the second text, if rows are pairs
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError for a column of both texts of a pair."""
+        if both := [column for column in self.pairs if column in self.texts]:
+            raise SettingsError(
+                f"column {both[0]!r} is in text_columns and in text_pair_columns; remove it from one of them"
+            )
 
     def choose(self, name: str, columns: Sequence[str], first: Sequence[Any] = ()) -> Chosen:
         """Choose from the columns of the file `name`, whose first row is `first`.
@@ -78,9 +87,11 @@ class Columns:
         layouts = [layout for layout in LAYOUTS if layout != _AMBIGUOUS]
         candidates = [self.texts] if self.texts else [texts for texts, _ in (*_complete(columns), *layouts)]
         texts = _first("text_columns", candidates, name, columns, first)
+        if self.pairs:
+            _first("text_pair_columns", [self.pairs], name, columns, first)
         if self.id and self.requires_id:
             _first("id_column", [(self.id,)], name, columns, first)
-        return Chosen(texts, id=self.id if self.id in columns else "")
+        return Chosen(texts, id=self.id if self.id in columns else "", pairs=self.pairs)
 
 
 def is_usual(column: str) -> bool:

@@ -10,7 +10,9 @@ from text_classifier.reading.columns import names_of
 from text_classifier.reading.table import FileOptions
 
 #: The hyperparameters that say how to read the text of a file.
-READING = ("text_columns", "id_column", "encoding", "delimiter", "has_header", "columns", "records_key")
+READING = (
+    "text_columns", "text_pair_columns", "id_column", "encoding", "delimiter", "has_header", "columns", "records_key",
+)  # fmt: skip
 
 
 def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

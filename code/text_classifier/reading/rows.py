@@ -40,10 +40,10 @@ class Lookup(Sequence[str]):
 class Rows:
     """Rows of a channel. A place is file and line, as in `train/file.tsv line 7`."""
 
-    texts: Lookup
+    texts: Lookup  #: as in pairs.py if they are pairs
     places: Lookup
     targets: np.ndarray  #: as the task defines them, [rows] or [rows, labels]
-    characters: np.ndarray  #: length of the text, uint32 [rows]
+    characters: np.ndarray  #: length of the text, or of both of a pair, uint32 [rows]
     exact: np.ndarray  #: hash of the text, uint64 [rows]
     near: np.ndarray  #: hash of the lowercased text without white space, uint64 [rows]
     groups: np.ndarray  #: hash of the group, uint64 [rows]; empty without a group column

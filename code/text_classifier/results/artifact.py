@@ -41,6 +41,14 @@ HASHED_BYTES = 4 << 30
 #: `\\udcff` is how JSON spells them.
 SURROGATES = "backslashreplace"
 
+#: What the card says of the tokens that the model reads.
+KEPT = {
+    "head": "the first {} tokens of a text",
+    "tail": "the last {} tokens of a text",
+    "head_tail": "{} tokens of a text, a quarter of them from its beginning and the others from its end,",
+}
+KEPT_OF_PAIRS = "{} tokens of a pair of texts, of which the longer one is truncated first,"
+
 #: Files with a model's terms, which whoever passes on a model derived from it must pass on too.
 _TERMS = re.compile(r"(LICEN[CS]E|NOTICE|COPYING)([-_]\w+)*(\.(txt|md|rst))?", re.IGNORECASE | re.ASCII)
 _TERMS_BYTES = 1 << 20
@@ -180,12 +188,21 @@ def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
         kind=shown.kind,
         titled=TITLED,
         run_line=code(line) if (line := origin.line(manifest)) else "",
+        read_tokens=_read_tokens(settings),
         chosen_by=settings["metric_for_best_model"],
         epochs_at_best=epochs_at_best(metrics),
         most_windows=MOST_WINDOWS,
     )
     path.write_text(card, encoding="utf-8", errors=SURROGATES)
     path.chmod(0o644)
+
+
+def _read_tokens(settings: Mapping[str, Any]) -> str:
+    """What of a text the model reads."""
+    if settings["long_texts"] == "mean":
+        return f"at most {MOST_WINDOWS} windows of a text"
+    kept = KEPT_OF_PAIRS if settings["text_pair_columns"].strip() else KEPT[settings["truncation"]]
+    return kept.format(settings["max_sequence_length"])
 
 
 def epochs_at_best(metrics: Metrics) -> str:

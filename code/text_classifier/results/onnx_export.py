@@ -18,6 +18,7 @@ from text_classifier.contract.schema import OnnxExport
 from text_classifier.modeling.load import make_classifier
 from text_classifier.modeling.precision import Precision
 from text_classifier.results.artifact import written_aside
+from text_classifier.tokenization.pairs import arguments
 from text_classifier.tokenization.tokens import tokenize
 from text_classifier.training.batches import Split, collate
 
@@ -53,16 +54,19 @@ class _Logits(torch.nn.Module):
         return logits
 
 
-def export(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> OnnxExport:
+def export(
+    directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], *, is_pair: bool
+) -> OnnxExport:
     """Write model.onnx into the model's directory. Returns its entry in the manifest.
 
     The inputs are those of the tokenizer (int64 [batch, sequence], both dynamic), the output is `logits` (float32
     [batch, outputs]). For `texts`, the logits of ONNX's reference evaluator must equal the trainer's in fp32. Moves the
     model to the CPU. Raises ExportFailed.
     """
-    logits = _trainer_logits(model.cpu(), tokenizer, texts)
+    logits = _trainer_logits(model.cpu(), tokenizer, texts, is_pair=is_pair)
     saved = AutoModelForSequenceClassification.from_pretrained(directory, dtype="float32", local_files_only=True).eval()
-    encoded = tokenizer(texts, truncation=True, max_length=TOKENS, padding=True, return_tensors="pt")
+    of_texts = arguments(texts, is_pair=is_pair)
+    encoded = tokenizer(*of_texts, truncation=True, max_length=TOKENS, padding=True, return_tensors="pt")
     read = inspect.signature(saved.forward).parameters
     names = [name for name in tokenizer.model_input_names if name in read and name in encoded]
     try:
@@ -78,10 +82,12 @@ def export(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeniz
     return {"file": FILE, "opset": OPSET, "inputs": names, "largest_difference": difference, "tolerance": TOLERANCE}
 
 
-def _trainer_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> np.ndarray:
+def _trainer_logits(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], *, is_pair: bool
+) -> np.ndarray:
     """The logits of training and evaluation, in fp32: float32 [texts, outputs]."""
     classifier = make_classifier(model, tokenizer.pad_token_id or 0, Precision("fp32", torch.device("cpu"))).eval()
-    split = Split(tokenize(tokenizer, texts, TOKENS), np.zeros(len(texts), dtype=np.int64))
+    split = Split(tokenize(tokenizer, texts, TOKENS, is_pair=is_pair), np.zeros(len(texts), dtype=np.int64))
     batch = collate(classifier, split, np.arange(len(texts)), len(texts))
     with torch.inference_mode():
         sorted_logits = classifier(**batch.inputs).numpy()

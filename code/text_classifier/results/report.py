@@ -18,6 +18,7 @@ from text_classifier.contract.schema import Baseline, Manifest, Metrics
 from text_classifier.dataset import data_report
 from text_classifier.evaluation import calibration
 from text_classifier.evaluation.intervals import Confusion
+from text_classifier.reading.pairs import readable
 from text_classifier.reading.rows import Rows
 from text_classifier.results import artifact, origin, plots
 from text_classifier.results.answers import answers
@@ -196,7 +197,7 @@ def least_certain(evaluated: Evaluated) -> dict[str, Any] | None:
 
 def _text_of(rows: Rows, row: int, note: str = "") -> dict[str, str]:
     """The shown part of a row's text, and where it is from."""
-    text, place = rows.texts[row], rows.places[row] + (f", {note}" if note else "")
+    text, place = readable(rows.texts[row]), rows.places[row] + (f", {note}" if note else "")
     return {
         "text": text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …",
         "place": place if rows.ids is None else f"{rows.ids[row]} ({place})",

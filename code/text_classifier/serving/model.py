@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from text_classifier.contract.errors import SettingsError, printable
 from text_classifier.contract.schema import MANIFEST
-from text_classifier.contract.trained import read_manifest
+from text_classifier.contract.trained import read_manifest, truncation_of
 from text_classifier.modeling.files import model_directory
 from text_classifier.modeling.load import Classifier, load_classifier
 from text_classifier.modeling.packed import PackedClassifier
@@ -23,8 +23,10 @@ from text_classifier.reading.columns import names_of
 from text_classifier.serving.batching import Row
 from text_classifier.serving.responses import Outputs
 from text_classifier.tasks.registry import task_of
+from text_classifier.tokenization.pairs import encode_pairs, has_types
 from text_classifier.tokenization.prefix import encoded
 from text_classifier.tokenization.tokens import Tokens, divided, encoder
+from text_classifier.tokenization.truncation import cutting_encoder
 from text_classifier.tokenization.windows import Windowing, Windows, window_stride
 from text_classifier.training.batches import Split
 from text_classifier.training.device import select_device
@@ -44,6 +46,14 @@ TASKS = {
 }
 
 
+class PairRow(list[int]):
+    """The token ids of a pair. `second`: as in Tokens."""
+
+    def __init__(self, ids: Sequence[int], second: int) -> None:
+        super().__init__(ids)
+        self.second = second
+
+
 class ServedModel:
     """A classifier with its tokenizer. Any thread may encode; one thread computes."""
 
@@ -56,17 +66,23 @@ class ServedModel:
         outputs: Outputs,
         text_columns: tuple[str, ...] = (),
         stride: int | None = None,  # None: long texts are truncated
+        pair_columns: tuple[str, ...] = (),
+        truncation: str = "head",
     ) -> None:
         self._windowing = None if stride is None else Windowing.of(tokenizer, max_length, stride)
         self.max_length = max_length
         self.longest_text = self._windowing.longest if self._windowing else max_length
         self.outputs = outputs
         self.text_columns = text_columns
+        self.pair_columns = pair_columns
         self.is_padded = not isinstance(classifier, PackedClassifier)
         self.most_tokens = MOST_TOKENS[device.type]
         self.device = device
         self._classifier = classifier.eval()
-        self._encode = encoder(tokenizer, max_length, stride)
+        self._is_pair = bool(pair_columns)
+        self._is_typed = self._is_pair and has_types(tokenizer)
+        self._truncation = truncation
+        self._encode = encoder(tokenizer, max_length, stride, is_pair=self._is_pair, truncation=truncation)
         # The encoder's tokenizer has its truncation set for good.
         self._tokenizer, self._lock = copy.deepcopy(tokenizer), threading.Lock()
 
@@ -83,7 +99,7 @@ class ServedModel:
     def encode(self, texts: list[str]) -> tuple[list[list[int]], int, Windows | None]:
         """As web.TextModel.encode."""
         found = self._encode(texts)
-        return found.lists(), found.truncated, found.windows
+        return _with_types(found.lists(), found.second), found.truncated, found.windows
 
     def encode_to(
         self, texts: list[str], max_length: int | None, *, truncates: bool
@@ -93,15 +109,7 @@ class ServedModel:
         Raises ValueError with the index of the first longer text if it may not be truncated.
         """
         limit = min(max_length, self.max_length) if max_length else self.longest_text
-        with self._lock:
-            rows = self._tokenizer(
-                texts,
-                truncation=truncates,
-                max_length=limit if truncates else None,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )["input_ids"]
+        rows = self._encode_to(texts, limit if truncates else None)
         for index, ids in enumerate(rows):
             if len(ids) > limit:
                 raise ValueError(index, len(ids), limit)
@@ -110,17 +118,43 @@ class ServedModel:
         found = divided(encoded(rows, 0), self._windowing)
         return found.lists(), found.windows
 
+    def _encode_to(self, texts: list[str], max_length: int | None) -> list[list[int]]:
+        """As `encode_to`; without `max_length` nothing is truncated."""
+        with self._lock:
+            if self._is_pair:
+                found = encode_pairs(self._tokenizer, texts, max_length=max_length, is_typed=self._is_typed)
+                return _with_types(found.lists(), found.second)
+            if max_length is not None and self._truncation != "head":
+                return cutting_encoder(self._tokenizer, max_length, self._truncation)(texts).lists()
+            rows: list[list[int]] = self._tokenizer(
+                texts,
+                truncation=max_length is not None,
+                max_length=max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )["input_ids"]
+            return rows
+
     def logits(self, rows: Sequence[Row]) -> np.ndarray:
         """As batching.Model.logits."""
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         ids = np.fromiter((id for row in rows for id in row), dtype=np.int32, count=int(lengths.sum()))
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        split = Split(Tokens(ids, offsets), np.zeros(len(rows), dtype=np.int64))
+        second = None
+        if any(isinstance(row, PairRow) for row in rows):
+            second = np.array([row.second if isinstance(row, PairRow) else len(row) for row in rows], dtype=np.int32)
+        split = Split(Tokens(ids, offsets, second=second), np.zeros(len(rows), dtype=np.int64))
         with torch.inference_mode():
             order, found = batch_logits(self._classifier, split, np.arange(len(rows)), self.device)
             logits = np.empty(found.shape, dtype=np.float32)
             logits[order] = found.cpu().numpy()
         return logits
+
+
+def _with_types(rows: list[list[int]], second: Iterable[int] | None) -> list[list[int]]:
+    """The rows with their token types, which are not all 0 if `second` is given."""
+    return rows if second is None else [PairRow(ids, int(index)) for ids, index in zip(rows, second, strict=True)]
 
 
 def load(folder: Path) -> ServedModel:
@@ -163,6 +197,8 @@ def _by_manifest(folder: Path) -> dict[str, Any]:
         "precision": settings["precision"],
         "text_columns": names_of(settings["text_columns"], "text_columns"),
         "stride": window_stride(settings),
+        "truncation": truncation_of(manifest),
+        "pair_columns": names_of(settings.get("text_pair_columns", ""), "text_pair_columns"),
         "note": f"WARNING: training was stopped after step {manifest['steps']}" if is_stopped else "",
     }
 

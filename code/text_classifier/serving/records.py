@@ -22,22 +22,22 @@ class BadRecord(Exception):
 Record = Callable[[Sequence[str]], str]
 
 
-def _lines(content: str) -> list[str]:
+def lines(content: str) -> list[str]:
     """The lines; a line feed at the end starts no line."""
-    lines = content.split("\n")
-    if not lines[-1]:
-        del lines[-1]
-    return [line.removesuffix("\r") for line in lines]
+    found = content.split("\n")
+    if not found[-1]:
+        del found[-1]
+    return [line.removesuffix("\r") for line in found]
 
 
 def of_plain_text(content: str) -> Iterator[Record]:
     """Each line is a text."""
-    return map(_plain_line, _lines(content))
+    return map(_plain_line, lines(content))
 
 
 def of_json_lines(content: str) -> Iterator[Record]:
     """Each line is a text in JSON, or an object with one."""
-    return map(_json_line, _lines(content))
+    return map(_json_line, lines(content))
 
 
 def _plain_line(line: str) -> Record:
@@ -46,12 +46,7 @@ def _plain_line(line: str) -> Record:
 
 def _json_line(line: str) -> Record:
     def read(columns: Sequence[str]) -> str:
-        if not line.strip():
-            raise BadRecord("is an empty line")
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            raise BadRecord("is not JSON") from None
+        value = parsed(line)
         if isinstance(value, str):
             return text(value, "text")
         if not isinstance(value, dict):
@@ -62,11 +57,23 @@ def _json_line(line: str) -> Record:
     return read
 
 
+def parsed(line: str) -> Any:
+    """The JSON value of a line. Raises BadRecord."""
+    if not line.strip():
+        raise BadRecord("is an empty line")
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise BadRecord("is not JSON") from None
+
+
 def _names(record: dict[str, Any], columns: Sequence[str]) -> Sequence[str]:
     """The keys that hold the text. Raises BadRecord or BadRow."""
     candidates = (("inputs",), *([tuple(columns)] if columns else []), ("text",), *(texts for texts, _ in LAYOUTS))
     for names in candidates:
         if all(name in record for name in names):
+            if names != tuple(columns) and "text_pair" in record:
+                raise BadRecord("is a pair of texts, and the model classifies single texts")
             return names
     expected = ", ".join(columns) or "text"
     raise BadRecord(f"has neither 'inputs' nor {printable(expected)!r}")
@@ -78,19 +85,28 @@ def of_csv(content: str, columns: Sequence[str], *, is_by_line: bool = False) ->
     `is_by_line`: each line is a record, as for batch transform, and one that is not CSV is a bad record alone. Without
     it raises ValueError for a body that is not CSV.
     """
-    csv.field_size_limit(LONGEST_FIELD)
-    records: Sequence[list[str] | None]
-    if is_by_line:
-        records = [_cells(line) for line in _lines(content)]
-    else:
-        try:
-            records = list(csv.reader(io.StringIO(content, newline=""), strict=True))
-        except csv.Error as error:
-            raise ValueError(error) from None
+    records = csv_records(content, is_by_line=is_by_line)
     known = {"inputs", "text", *columns}
     first = (records[0] if records else None) or []
     has_header = bool(first) and all(cell.strip() in known for cell in first)
+    if not has_header and sorted(cell.strip() for cell in first) == ["text", "text_pair"]:
+        return iter([_header_of_pairs, *map(_csv_record, records[1:])]), False
     return map(_csv_record, records[1:] if has_header else records), has_header
+
+
+def _header_of_pairs(columns: Sequence[str]) -> str:
+    raise BadRecord("is the header of pairs of texts, and the model classifies single texts")
+
+
+def csv_records(content: str, *, is_by_line: bool) -> Sequence[list[str] | None]:
+    """The cells of each record, None for a line that is not CSV. Raises ValueError as `of_csv` does."""
+    csv.field_size_limit(LONGEST_FIELD)
+    if is_by_line:
+        return [_cells(line) for line in lines(content)]
+    try:
+        return list(csv.reader(io.StringIO(content, newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(error) from None
 
 
 def _cells(line: str) -> list[str] | None:

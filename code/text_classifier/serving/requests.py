@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from text_classifier.contract.errors import nearest, printable
+from text_classifier.contract.parsing import SHORTEST_PAIR
 from text_classifier.reading.fields import BadRow
-from text_classifier.serving import records
-from text_classifier.serving.records import BadRecord
+from text_classifier.reading.pairs import SEPARATOR, pair
+from text_classifier.serving import pair_records, records
+from text_classifier.serving.records import BadRecord, Record
 from text_classifier.serving.settings import ServeSettings
 
 JSON, JSON_LINES, CSV, PLAIN = "application/json", "application/jsonlines", "text/csv", "text/plain"
@@ -22,6 +24,7 @@ TYPES = (JSON, JSON_LINES, CSV, PLAIN)
 
 #: How the right form is named in messages.
 FORM = 'send {"inputs": "a text"} or {"inputs": ["a text", "another"]}'
+PAIR_FORM = 'send {"inputs": {"text": "a text", "text_pair": "another"}} or a list of such objects'
 
 #: The functions that turn logits into scores, as in transformers; `default` is that of the model's task.
 FUNCTIONS = ("default", "softmax", "sigmoid", "none")
@@ -55,7 +58,7 @@ class Request:
     """The texts of a request. `bad` has the reason of each record that is answered by an error instead."""
 
     type: str  #: of TYPES
-    texts: list[str]
+    texts: list[str]  #: as in reading/pairs.py if the model classifies pairs
     parameters: Parameters
     is_single: bool = False  #: a JSON request of one text, whose answer is no list of answers
     is_mapping: bool = False  #: that of one {"text": ...}, which transformers answers without a list
@@ -78,8 +81,11 @@ def content_type(header: str | None) -> str:
     return found
 
 
-def read_request(body: bytes, type: str, settings: ServeSettings, columns: Sequence[str]) -> Request:
-    """The request of a body. `columns` are the model's text columns. Raises RequestError.
+def read_request(
+    body: bytes, type: str, settings: ServeSettings, columns: Sequence[str], pair_columns: Sequence[str] = ()
+) -> Request:
+    """The request of a body. `columns` are the model's text columns, `pair_columns` those of the second text if it
+    classifies pairs. Raises RequestError.
 
     When bad records are marked, each line is a record, also of CSV, and one that cannot be read is bad alone.
     """
@@ -92,15 +98,8 @@ def read_request(body: bytes, type: str, settings: ServeSettings, columns: Seque
         top_k=settings.top_k, is_listed=settings.has_top_k, calibrated=settings.calibrated
     )  # fmt: skip
     if type == JSON:
-        return _json(content, defaults)
-    has_header = False
-    if type == CSV:
-        try:
-            found, has_header = records.of_csv(content, columns, is_by_line=is_by_line)
-        except ValueError as error:
-            raise RequestError(400, f"the body is not CSV ({error}); quote fields as in RFC 4180") from None
-    else:
-        found = records.of_json_lines(content) if type == JSON_LINES else records.of_plain_text(content)
+        return _json(content, defaults, is_pair=bool(pair_columns))
+    found, has_header = _records(content, type, columns, pair_columns, is_by_line=is_by_line)
     texts: list[str] = []
     bad: dict[int, str] = {}
     for number, record in enumerate(found):
@@ -118,24 +117,46 @@ def read_request(body: bytes, type: str, settings: ServeSettings, columns: Seque
     return Request(type, texts, defaults, has_header=has_header, bad=bad)
 
 
-def _json(content: str, defaults: Parameters) -> Request:
+def _records(
+    content: str, type: str, columns: Sequence[str], pair_columns: Sequence[str], *, is_by_line: bool
+) -> tuple[Iterator[Record], bool]:
+    """The records of a body in lines, and whether it has a header. Raises RequestError."""
+    if type == CSV:
+        try:
+            if pair_columns:
+                return pair_records.of_csv(content, columns, pair_columns, is_by_line=is_by_line)
+            return records.of_csv(content, columns, is_by_line=is_by_line)
+        except ValueError as error:
+            raise RequestError(400, f"the body is not CSV ({error}); quote fields as in RFC 4180") from None
+    if type == JSON_LINES:
+        found = pair_records.of_json_lines(content, pair_columns) if pair_columns else records.of_json_lines(content)
+        return found, False
+    if pair_columns:
+        raise RequestError(400, f"{PLAIN} has single texts, and the model classifies pairs; send {JSON_LINES} or {CSV}")
+    return records.of_plain_text(content), False
+
+
+def _json(content: str, defaults: Parameters, *, is_pair: bool) -> Request:
     body = _parsed(content)
     given: Any = None
     if isinstance(body, dict):
         if "inputs" not in body:
             names = f" but {', '.join(map(repr, map(printable, list(body)[:3])))}" if body else ""
-            raise RequestError(400, f"the body has no 'inputs'{names}; {FORM}")
+            raise RequestError(400, f"the body has no 'inputs'{names}; {PAIR_FORM if is_pair else FORM}")
         unknown = [name for name in body if name not in ("inputs", "parameters", "options")]
         if unknown:
             hint = nearest(unknown[0], ("inputs", "parameters"))
             raise RequestError(400, f"the body has an unknown key {printable(unknown[0])!r}; {hint}")
         given, body = body.get("parameters"), body["inputs"]
     parameters, own = _parameters(given, defaults), frozenset(given or ())
+    if is_pair and parameters.max_length is not None and parameters.max_length < SHORTEST_PAIR:
+        raise RequestError(400, f"the parameter max_length is too small for a pair; send {SHORTEST_PAIR} or more")
+    text_of = _pair if is_pair else _text
     if isinstance(body, list):
-        texts = [_text(each, f"inputs[{index}]") for index, each in enumerate(body)]
+        texts = [text_of(each, f"inputs[{index}]") for index, each in enumerate(body)]
         return Request(JSON, texts, parameters, given=own)
     return Request(
-        JSON, [_text(body, "inputs")], parameters, is_single=True, is_mapping=isinstance(body, dict), given=own
+        JSON, [text_of(body, "inputs")], parameters, is_single=True, is_mapping=isinstance(body, dict), given=own
     )  # fmt: skip
 
 
@@ -161,6 +182,16 @@ def _text(value: Any, place: str) -> str:
     if not _is_encodable(value):
         raise RequestError(400, f"{place} has half a surrogate pair; send valid Unicode")
     return value
+
+
+def _pair(value: Any, place: str) -> str:
+    """A pair of a JSON request, an object as transformers takes it. Raises RequestError."""
+    if not isinstance(value, dict) or set(value) != {"text", "text_pair"}:
+        raise RequestError(400, f"{place} is not a pair of texts, and the model classifies pairs; {PAIR_FORM}")
+    texts = [_text(value[name], f"{place}.{name}") for name in ("text", "text_pair")]
+    if SEPARATOR in "".join(texts):
+        raise RequestError(400, f"{place} has a NUL character; remove it")
+    return pair(*texts)
 
 
 def _is_encodable(value: str) -> bool:

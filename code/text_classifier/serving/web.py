@@ -48,6 +48,7 @@ class TextModel(Model, Protocol):
     longest_text: int  #: tokens that are read of a text, at most
     outputs: Outputs
     text_columns: tuple[str, ...]
+    pair_columns: tuple[str, ...]  #: of the second text of a pair; empty: single texts
 
     @property
     def description(self) -> str:
@@ -187,7 +188,7 @@ class Application:
 
     async def _predict(self, model: TextModel, body: bytes, type: str, answer_type: str) -> bytes:
         run = self._here if len(body) < SMALL_BYTES else self._in_thread
-        request = await run(read_request, body, type, self._settings, model.text_columns)
+        request = await run(read_request, body, type, self._settings, model.text_columns, model.pair_columns)
         require_answerable(request, answer_type, model.outputs)
         if not request.texts:
             return b"[]" if answer_type == JSON else b""

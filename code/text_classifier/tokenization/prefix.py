@@ -30,6 +30,7 @@ class Encoded:
     counts: np.ndarray  #: tokens of each row, int64 [rows]
     truncated: int  #: number of truncated texts
     windows: Windows | None = None  #: which rows are the windows of which text; None: each row is a text
+    second: np.ndarray | None = None  #: as in Tokens, int64 [texts]
 
     def lists(self) -> list[list[int]]:
         """The ids of each row."""

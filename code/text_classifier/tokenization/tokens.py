@@ -15,7 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from text_classifier.contract.errors import SettingsError, printable
 from text_classifier.runtime.cpus import usable_cpus
 from text_classifier.tokenization.chunks import Chunk, abandon, first_result, regular_expressions
+from text_classifier.tokenization.pairs import pair_encoder
 from text_classifier.tokenization.prefix import Encode, Encoded, encoded, prefix_encoder
+from text_classifier.tokenization.truncation import cutting_encoder
 from text_classifier.tokenization.windows import Windowing, Windows, starts
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
@@ -31,6 +33,7 @@ class Tokens:
     offsets: np.ndarray  #: int64 [rows + 1]
     truncated: int = 0  #: number of truncated texts
     windows: Windows | None = None  #: which rows are the windows of which text; None: each row is a text
+    second: np.ndarray | None = None  #: index in each row of the first token of type 1; None: all are of type 0
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -55,11 +58,18 @@ class Tokens:
         windows = None if self.windows is None else self.windows.take(texts)
         rows = texts if self.windows is None else self.windows.rows_of(texts)
         offsets = starts([self.lengths[rows]])
-        return replace(self, ids=self.flat(rows), offsets=offsets, truncated=0, windows=windows)
+        second = None if self.second is None else self.second[rows]
+        return replace(self, ids=self.flat(rows), offsets=offsets, truncated=0, windows=windows, second=second)
 
     def flat(self, rows: np.ndarray) -> np.ndarray:
         """Token ids of these rows, concatenated, int32."""
         return np.concatenate([self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+
+    def types(self, rows: np.ndarray) -> np.ndarray | None:
+        """Token types of these rows, concatenated, int64; None where all tokens are of type 0."""
+        if self.second is None:
+            return None
+        return np.concatenate([np.arange(self.lengths[row]) >= self.second[row] for row in rows]).astype(np.int64)
 
 
 def tokenize(
@@ -69,17 +79,22 @@ def tokenize(
     file: IO[bytes] | None = None,
     *,
     stride: int | None = None,
+    is_pair: bool = False,
+    truncation: str = "head",
 ) -> Tokens:
-    """Tokenize and truncate to `max_length` tokens. The ids are those of `tokenizer(text, truncation=True)`.
+    """Tokenize and truncate to `max_length` tokens. The ids are those of `tokenizer(text, truncation=True)`, or of
+    `tokenizer(first, second, truncation="longest_first")` for pairs (reading/pairs.py); of single texts, `truncation`
+    says which tokens are kept.
 
     With a `stride`, longer texts are divided into windows: see `encoder`.
 
     Neither texts nor ids are held in memory: `texts` is read in chunks, and the ids are written to `file` and mapped
     from it; without one, from a temporary file, which vanishes when the process ends.
     """
-    encode = encoder(tokenizer, max_length, stride)
+    encode = encoder(tokenizer, max_length, stride, is_pair=is_pair, truncation=truncation)
     counts: list[np.ndarray] = []
     windows: list[Windows] = []
+    seconds: list[np.ndarray] = []
     truncated = 0
     with file or tempfile.TemporaryFile() as file:  # the mapping outlives the closed file
         size = CHUNK if stride is None else CHUNK_OF_LONG
@@ -88,20 +103,35 @@ def tokenize(
             counts.append(chunk.counts)
             windows += [] if chunk.windows is None else [chunk.windows]
             truncated += chunk.truncated
+            if chunk.second is not None:
+                seconds.append(chunk.second)
         file.flush()
         offsets = starts(counts)
         ids = _mapped(file, int(offsets[-1]))
-        return Tokens(ids, offsets, truncated, windows=None if stride is None else Windows.joined(windows))
+        second = np.concatenate(seconds).astype(np.int32) if seconds else None
+        joined = None if stride is None else Windows.joined(windows)
+        return Tokens(ids, offsets, truncated, windows=joined, second=second)
 
 
-def encoder(tokenizer: PreTrainedTokenizerBase, max_length: int, stride: int | None = None) -> Encode:
-    """The fastest encoder with the ids of `tokenizer(text, truncation=True)`. Threads may call it at once.
+def encoder(
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    stride: int | None = None,
+    *,
+    is_pair: bool = False,
+    truncation: str = "head",
+) -> Encode:
+    """The fastest encoder with the ids of `tokenizer(text, truncation=True)`, or as in `tokenize`.
 
     With a `stride` the ids are those of `tokenizer(text, return_overflowing_tokens=True, stride=stride)`, for at most
-    MOST_WINDOWS windows of a text.
+    MOST_WINDOWS windows of a text. Threads may call it at once. Raises SettingsError for a tokenizer without pairs.
     """
     if stride is not None:
         return _window_encoder(tokenizer, Windowing.of(tokenizer, max_length, stride))
+    if truncation != "head":
+        return cutting_encoder(tokenizer, max_length, truncation)
+    if is_pair:
+        return pair_encoder(tokenizer, max_length)
     return (
         wordpiece_encoder(tokenizer, max_length)
         or prefix_encoder(tokenizer, max_length)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification
 
-from support.small_models import FAMILIES, LENGTHS, gradients, model_of, split_of
+from support.small_models import FAMILIES, LENGTHS, gradients, model_of, pairs_of, split_of
 from text_classifier.modeling.load import make_classifier
 from text_classifier.modeling.packed import PackedClassifier, padding_lengths
 from text_classifier.modeling.padded import PaddedClassifier
@@ -28,10 +28,14 @@ def run(classifier: torch.nn.Module, split: Split, rows: np.ndarray | None = Non
     return classifier(**batch.inputs), batch.rows
 
 
+@pytest.mark.parametrize("rows_of", [split_of, pairs_of])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths: list[int]) -> None:
-    model, split = model_of(family), split_of(lengths)
+def test_logits_and_gradients_are_those_of_the_padded_model(
+    family: str, lengths: list[int], rows_of: Callable[[list[int]], Split]
+) -> None:
+    model = model_of(family, **({} if family == "distilbert" else {"type_vocab_size": 2}))
+    split = rows_of(lengths)
     packed = make_classifier(model, model.config.pad_token_id, FP32)
     assert isinstance(packed, PackedClassifier)
     both = []
@@ -47,9 +51,12 @@ def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths
         assert torch.allclose(one, expected_gradient[name], rtol=1e-4, atol=1e-4 * float(largest)), name
 
 
+@pytest.mark.parametrize("rows_of", [split_of, pairs_of])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-def test_padding_a_batch_to_a_bucket_size_changes_nothing(lengths: list[int]) -> None:
-    model, split = model_of("bert"), split_of(lengths)
+def test_padding_a_batch_to_a_bucket_size_changes_nothing(
+    lengths: list[int], rows_of: Callable[[list[int]], Split]
+) -> None:
+    model, split = model_of("bert"), rows_of(lengths)
     packed = make_classifier(model, 0, FP32)
     both = []
     for pads_to_bucket in (False, True):
@@ -148,11 +155,40 @@ def test_an_unsupported_family_is_padded() -> None:
     assert logits.shape == (2, 3)
 
 
+@pytest.mark.parametrize("family", ["bert", "electra", "distilbert"])
+def test_pairs_have_the_logits_of_transformers(family: str) -> None:
+    """Each row alone, without padding, as its tokenizer would hand it over."""
+    model, split = model_of(family), pairs_of(LENGTHS[0])
+    assert split.tokens.second is not None
+    with torch.no_grad():
+        found, rows = run(make_classifier(model, 0, FP32), split)
+        for logits, row in zip(found, rows, strict=True):
+            ids = torch.from_numpy(split.tokens.flat(np.array([row])).astype(np.int64))
+            types = (torch.arange(len(ids)) >= int(split.tokens.second[row])).long()
+            inputs = {"input_ids": ids[None]} | ({} if family == "distilbert" else {"token_type_ids": types[None]})
+            assert torch.allclose(model(**inputs).logits[0], logits, atol=1e-5, rtol=0)
+        ones, _ = run(make_classifier(model, 0, FP32), split_of(LENGTHS[0]))
+    assert torch.equal(found, ones) == (family == "distilbert")
+
+
+def test_bf16_pairs_stay_near_fp32() -> None:
+    model, split = model_of("bert"), pairs_of(LENGTHS[0])
+    with torch.no_grad():
+        exact, _ = run(make_classifier(model, 0, FP32), split)
+        rounded, _ = run(make_classifier(model, 0, BF16), split)
+    assert 0 < (rounded - exact).abs().max() < 2e-2 * exact.abs().max()
+
+
 def test_padding_is_masked() -> None:
     padded = PaddedClassifier(model_of("bert"), 0, FP32)
     inputs = padded.inputs(Tokens(np.array([7, 8, 9, 5, 6], dtype=np.int32), np.array([0, 3, 5])), np.array([0, 1]))
     assert inputs["input_ids"].tolist() == [[7, 8, 9], [5, 6, 0]]
     assert inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert "token_type_ids" not in inputs
+    tokens = Tokens(
+        np.array([7, 8, 9, 5, 6], dtype=np.int32), np.array([0, 3, 5]), second=np.array([1, 2], dtype=np.int32)
+    )
+    assert padded.inputs(tokens, np.array([0, 1]))["token_type_ids"].tolist() == [[0, 1, 1], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("precision", [FP32, BF16], ids=lambda precision: precision.name)

@@ -41,6 +41,7 @@ def test_tokens_are_mapped_as_they_were_made(data: Data, tokenizer: Any, tmp_pat
         assert made.truncated == mapped.tokens[name].truncated > 0
         np.testing.assert_array_equal(mapped.tokens[name].ids, made.ids)
         np.testing.assert_array_equal(mapped.tokens[name].offsets, made.offsets)
+        assert mapped.tokens[name].second is None
         assert mapped.unknown[name] == unknown_share(made.ids, tokenizer)
         assert mapped.digests[name] == split_digest(made, rows.targets)
 
@@ -67,6 +68,28 @@ def test_windows_are_mapped_as_they_were_made(data: Data, tokenizer: Any, tmp_pa
             (found.windows.lengths, made.windows.lengths),
         ):
             np.testing.assert_array_equal(one, other)
+
+
+def test_pairs_are_mapped_with_their_token_types_which_the_digest_covers(
+    job: Job, tokenizer: Any, tmp_path: Path
+) -> None:
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    rows = "".join(f"good {'bad ' * (n % 5)},fine great,{n % 2}\n" for n in range(40))
+    job.write("train", "a.csv", "a,b,label\n" + rows)
+    settings = parse({"text_columns": "a", "text_pair_columns": "b", "max_sequence_length": "8"})
+    data = read_data(JobFolders(job.base).data_channels(), settings)
+    write_rows(data, tmp_path)
+    prepare_tokens(settings, tokenizer, tmp_path)
+    mapped = map_tokens(tmp_path)
+    for name, split in data.splits.items():
+        made = tokenize(tokenizer, split.texts, 8, is_pair=True)
+        assert made.second is not None
+        assert made.truncated == mapped.tokens[name].truncated > 0
+        for array in ("ids", "offsets", "second"):
+            np.testing.assert_array_equal(getattr(mapped.tokens[name], array), getattr(made, array))
+    (tmp_path / "other").mkdir()
+    write_tokens(data, tokenizer, 8, tmp_path / "other")
+    assert map_tokens(tmp_path / "other").digest != mapped.digest
 
 
 def test_the_digest_is_that_of_tokens_targets_and_classes(data: Data, tokenizer: Any, tmp_path: Path) -> None:

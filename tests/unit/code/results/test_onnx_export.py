@@ -53,7 +53,7 @@ def saved(family: str, folder: Path, tokenizer: Path) -> tuple[Any, Any]:
 def test_any_batch_and_length_give_the_logits_of_the_model(family: str, tmp_path: Path, tiny_model: Path) -> None:
     model, tokenizer = saved(family, tmp_path, tiny_model)
     before = {path.name for path in tmp_path.iterdir()}
-    found = onnx_export.export(tmp_path, model, tokenizer, TEXTS)
+    found = onnx_export.export(tmp_path, model, tokenizer, TEXTS, is_pair=False)
     assert {path.name for path in tmp_path.iterdir()} == before | {"model.onnx"}
     assert found["largest_difference"] <= found["tolerance"] == 1e-4
     logits = runtime(tmp_path)
@@ -72,7 +72,7 @@ def test_a_model_that_says_something_else_is_not_published(tmp_path: Path, tiny_
     with pytest.raises(
         onnx_export.ExportFailed, match="^its logits differ from the trainer's by 5.0e-01, more than 0.0001$"
     ):
-        onnx_export.export(tmp_path, model, tokenizer, TEXTS)
+        onnx_export.export(tmp_path, model, tokenizer, TEXTS, is_pair=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

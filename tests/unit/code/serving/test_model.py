@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import predict
-from support.jobs import Job, easy_rows, table
+from support.jobs import BAD, GOOD, Job, easy_rows, table
 from support.tiny_model import write_tiny_model
 from text_classifier.contract.errors import SettingsError
 from text_classifier.modeling import precision
+from text_classifier.reading.pairs import pair
 from text_classifier.serving.model import ServedModel, load
 from text_classifier.serving.requests import JSON, read_request
 from text_classifier.serving.responses import render
@@ -190,3 +193,119 @@ def test_a_model_of_a_stopped_training_is_served_with_a_warning(
     (tmp_path / "training_manifest.json").write_text(json.dumps(manifest | {"status": "stopped", "steps": 3}))
     load(tmp_path)
     assert "WARNING: training was stopped after step 3\n" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A completed job of pairs: are both texts of one kind?"""
+    job = Job(tmp_path_factory.mktemp("pairs"))
+    words = [words.split() for words, _ in (GOOD, BAD)]
+    rows = [(words[n % 2][: 1 + n % 5], words[n // 2 % 2][n % 3 :], n % 2 == n // 2 % 2) for n in range(48)]
+    lines = [f"{' '.join(first)},{' '.join(second)},{'yes' if same else 'no'}\n" for first, second, same in rows]
+    job.write("train", "rows.csv", "a,b,label\n" + "".join(lines))
+    (job.base / "input" / "data" / "model").mkdir()
+    model = job.base / "input" / "data" / "model"
+    write_tiny_model(model)
+    names = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps(config | names))
+    weights = load_file(model / "model.safetensors")
+    weights["embeddings.token_type_embeddings.weight"] *= 50  # so that wrong token types show
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    settings = ["--text_columns=a", "--text_pair_columns=b", "--max_sequence_length=8", "--export=onnx"]
+    code, log = job.run("--epochs=1", "--precision=fp32", *settings)
+    assert code == 0, log
+    return job
+
+
+def test_pairs_are_answered_as_by_the_pipeline_and_by_predict(pairs: Job, tmp_path: Path) -> None:
+    served, folder = load(pairs.base / "model"), pairs.base / "model"
+    lines = (pairs.base / "input" / "data" / "train" / "rows.csv").read_text().splitlines()
+    both = [dict(zip(("text", "text_pair"), line.split(",")[:2], strict=True)) for line in lines[1:]]
+    request = read_request(json.dumps(both).encode(), JSON, ServeSettings(), served.text_columns, served.pair_columns)
+    found = logits(served, request.texts)
+    untyped = served.logits([list(row) for row in served.encode(request.texts)[0]])
+    assert np.abs(found - untyped).max() > 1e-4
+    classify = pipeline("text-classification", model=str(folder), truncation=True, max_length=8)
+    for row, texts in zip(found, both, strict=True):
+        expected = classify(texts, top_k=None, function_to_apply="none")
+        theirs = {entry["label"]: entry["score"] for entry in expected}
+        assert row.tolist() == pytest.approx([theirs[name] for name in served.outputs.classes], abs=1e-5)
+    probabilities = np.exp(found) / np.exp(found).sum(axis=1, keepdims=True)
+    by_place = {f"rows.csv line {number + 2}": row[1] for number, row in enumerate(probabilities)}
+    data = pairs.base / "input" / "data" / "train" / "rows.csv"
+    assert predict.main([f"--model={folder}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]) == 0
+    for path, rows in (
+        (tmp_path / "scores.csv", 48), (pairs.base / "output" / "data" / "predictions_validation.csv", 4)
+    ):  # fmt: skip
+        with path.open(newline="") as file:
+            predicted = list(csv.DictReader(file))
+        assert len(predicted) == rows
+        for line in predicted:
+            ours = by_place[line["row"].removeprefix("train/")]
+            assert float(line["probability_yes"]) == pytest.approx(ours, abs=1e-5)
+
+
+def test_pairs_are_truncated_as_in_training_or_at_the_length_of_the_request(pairs: Job) -> None:
+    served = load(pairs.base / "model")
+    texts = [pair("good " * 20, "bad great"), pair("good", "bad")]
+    rows, truncated, _ = served.encode(texts)
+    assert ([len(row) for row in rows], truncated) == ([8, 5], 1)
+    whole, _ = served.encode_to(texts, None, truncates=True)
+    assert whole == rows
+    assert [row.second for row in whole] == [row.second for row in rows] == [5, 3]  # type: ignore[attr-defined]
+    assert [len(row) for row in served.encode_to(texts, 6, truncates=True)[0]] == [6, 5]
+    with pytest.raises(ValueError) as error:
+        served.encode_to(texts, None, truncates=False)
+    assert error.value.args == (0, 25, 8)
+
+
+def test_a_job_of_pairs_says_so_in_all_it_leaves(pairs: Job) -> None:
+    folder = pairs.base / "model"
+    manifest = json.loads((folder / "training_manifest.json").read_text())
+    assert manifest["hyperparameters"]["text_pair_columns"] == "b"
+    assert manifest["onnx"]["inputs"] == ["input_ids", "token_type_ids", "attention_mask"]
+    card = (folder / "README.md").read_text()
+    assert 'classify({"text": "The first text.", "text_pair": "The second text."})' in card
+    assert "The model reads 8 tokens of a pair of texts, of which the longer one is truncated first, and can" in card
+    report = (pairs.base / "output" / "data" / "report.html").read_text()
+    assert re.search("(good|bad)[a-z ]* \\| [a-z]+", report) and "\0" not in report
+
+
+def test_predict_refuses_single_texts_for_pairs_and_pairs_for_single_texts(
+    pairs: Job, trained: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = pairs.base / "input" / "data" / "train" / "rows.csv"
+    common = [f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]
+    for job, flag, kind in ((pairs, "", "pairs of texts"), (trained, "b", "single texts")):
+        options = [f"--model={job.base / 'model'}", "--text_columns=a", f"--text-pair-columns={flag}"]
+        assert predict.main([*options, *common]) == 1
+        sentence = f"the model was trained on {kind}; correct --text-pair-columns, or remove it"
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_model_of_the_last_tokens_is_served_as_it_was_trained(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    rows = [(f"{text} {' '.join(reversed(text.split() * 2))}", label) for text, label in easy_rows(48)]
+    job.write("train", "reviews.tsv", table(rows))
+    (job.base / "input" / "data" / "model").mkdir()
+    write_tiny_model(job.base / "input" / "data" / "model")
+    code, log = job.run("--epochs=1", "--precision=fp32", "--max_sequence_length=8", "--truncation=tail")
+    assert code == 0, log
+    folder = job.base / "model"
+    assert "The model reads the last 8 tokens of a text" in (folder / "README.md").read_text()
+    texts, served = texts_of(job), load(folder)
+    classify = pipeline("text-classification", model=str(folder), truncation=True, max_length=8)
+    found = logits(served, texts)
+    for row, answer in zip(found, classify(texts, top_k=None, function_to_apply="none"), strict=True):
+        theirs = {entry["label"]: entry["score"] for entry in answer}
+        assert row.tolist() == pytest.approx([theirs[name] for name in served.outputs.classes], abs=1e-5)
+    whole, _ = served.encode_to(texts, None, truncates=True)
+    assert whole == served.encode(texts)[0]
+    assert served.encode_to(texts, 5, truncates=True)[0] == [[ids[0], *ids[-4:]] for ids in whole]
+    data = job.base / "input" / "data" / "train" / "reviews.tsv"
+    assert predict.main([f"--model={folder}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]) == 0
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        scores = [float(row["probability_positive"]) for row in csv.DictReader(file)]
+    odds = np.exp(found[:, 1] - found[:, 0])
+    assert scores == pytest.approx((odds / (1 + odds)).tolist(), abs=1e-5)

@@ -109,11 +109,13 @@ def test_evaluation_has_every_row_once_over_all_ranks() -> None:
 
 
 def test_rows_of_a_split_are_taken_with_their_tokens_and_targets() -> None:
-    known = {"ids", "offsets", "truncated", "windows"}, {"tokens", "targets", "class_weights"}
+    known = {"ids", "offsets", "truncated", "windows", "second"}, {"tokens", "targets", "class_weights"}
     assert ({each.name for each in fields(Tokens)}, {each.name for each in fields(Split)}) == known, "take() them too"
     split = replace(split_of(20), class_weights=np.ones(3, dtype=np.float32))
+    split = replace(split, tokens=replace(split.tokens, second=np.arange(20, dtype=np.int32)))
     rows = np.array([7, 0, 19])
     taken = split.take(rows)
+    assert taken.tokens.second is not None and taken.tokens.second.tolist() == rows.tolist()
     assert taken.class_weights is split.class_weights and taken.targets.tolist() == split.targets[rows].tolist()
     assert taken.tokens.lengths.tolist() == split.tokens.lengths[rows].tolist()
     for new, old in enumerate(rows):
