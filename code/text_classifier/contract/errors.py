@@ -203,10 +203,10 @@ def listed(names: Sequence[str], most: int = 5) -> str:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """A hint for a misspelled name: the most similar valid one, else all of them."""
+    """A hint for a misspelled name: the most similar valid one, else some of them."""
     names = list(valid)
     match = similar(name, names)
-    return f"did you mean {match}?" if match else f"valid names are {', '.join(names)}"
+    return f"did you mean {match}?" if match else f"valid names are {listed(names, 20)}"
 
 
 def similar(name: str, valid: Sequence[str]) -> str | None:

@@ -92,11 +92,12 @@ def amazon(kind: str) -> bytes:
 
 
 def is_row(fields: list[str], header: list[str]) -> bool:
-    """A repeated header is no row: the same names, of which the first has no white space that the header's lacks."""
+    """A repeated header is no row: the same names, of which the first is written alike, or in quotes."""
     if not any(field.strip() for field in fields):
         return False
-    first, start = (names[0].strip(MARKS).casefold() for names in (fields, header))
-    return first not in (start, start.strip()) or plain(fields) != plain(header)
+    first, start = fields[0].removeprefix("\ufeff").casefold(), header[0].strip(MARKS).casefold()
+    starts = {spelling for name in (start, start.strip()) for spelling in (name, f'"{name}"')}
+    return first not in starts or plain(fields) != plain(header)
 
 
 def plain(names: list[str]) -> list[str]:
