@@ -13,6 +13,9 @@ from text_classifier.reading.fields import BadRow
 #: Characters of a cell that is parsed as a list.
 LONGEST_LIST = 100_000
 
+#: Lists in one another that a cell may begin with. The parsers' own limit depends on the version of Python.
+MOST_NESTED = 20
+
 #: NumPy prints no commas: `[0 1 1]` and `['a' 'b']`.
 _NUMPY_NUMBERS = re.compile(r"\[\s*-?\d+\.?(\s+-?\d+\.?)+\s*\]")
 _NUMPY_WORDS = re.compile(r"\[\s*'[^']*'(\s+'[^']*')+\s*\]")
@@ -43,6 +46,8 @@ def labels_in(value: Any, column: str) -> list[Any] | None:
 def _parsed(text: str) -> Any:
     """The list or object that a text spells; None when it spells none."""
     if text[:1] not in ("[", "{") or text[-1:] not in ("]", "}") or len(text) > LONGEST_LIST:
+        return None
+    if text.startswith("[" * (MOST_NESTED + 1)):
         return None
     if _NUMPY_NUMBERS.fullmatch(text) or _NUMPY_WORDS.fullmatch(text):
         text = re.sub(r"(?<=[\d.'])\s+(?=[-\d'])", ", ", text)

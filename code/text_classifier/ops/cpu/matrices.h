@@ -24,7 +24,9 @@ constexpr int VECTOR_BYTES = 64, TILE_ROWS = 8, TILE_VECTORS = 2;
 constexpr int VECTOR_BYTES = 32, TILE_ROWS = 4, TILE_VECTORS = 2;
 #endif
 
-typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
+typedef float Vector __attribute__((vector_size(VECTOR_BYTES)));
+// In memory, where a row starts anywhere.
+typedef float Unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
 
 // All dimensions are padded with zeros to multiples of BLOCK, the columns of a tile: 32 or 16.
 constexpr int BLOCK = TILE_VECTORS * VECTOR_BYTES / sizeof(float);
@@ -45,9 +47,9 @@ inline void matmul_tile(float *result, const float *left, const float *right, in
     for (int r = 0; r < TILE_ROWS; r++)
 #pragma GCC unroll 2
         for (int v = 0; v < TILE_VECTORS; v++)
-            sums[r][v] = accumulate ? *reinterpret_cast<Vector *>(result + r * columns + v * WIDTH) : Vector{};
+            sums[r][v] = accumulate ? *reinterpret_cast<Unaligned *>(result + r * columns + v * WIDTH) : Vector{};
     for (int k = 0; k < inner; k++) {
-        const Vector *b = reinterpret_cast<const Vector *>(right + static_cast<int64_t>(k) * columns);
+        const Unaligned *b = reinterpret_cast<const Unaligned *>(right + static_cast<int64_t>(k) * columns);
 #pragma GCC unroll 8
         for (int r = 0; r < TILE_ROWS; r++)
 #pragma GCC unroll 2
@@ -57,7 +59,7 @@ inline void matmul_tile(float *result, const float *left, const float *right, in
     for (int r = 0; r < TILE_ROWS; r++)
 #pragma GCC unroll 2
         for (int v = 0; v < TILE_VECTORS; v++)
-            *reinterpret_cast<Vector *>(result + r * columns + v * WIDTH) = sums[r][v];
+            *reinterpret_cast<Unaligned *>(result + r * columns + v * WIDTH) = sums[r][v];
 }
 
 // result [rows, columns] = left [rows, inner] @ right [inner, columns], or += with `accumulate`.

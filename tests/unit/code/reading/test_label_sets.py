@@ -49,6 +49,7 @@ def labels_by_text(found: Data) -> dict[str, list[str]]:
         ("a", None),
         ("[INST] text", None),
         ("[a", None),
+        ("[" * 21 + "]" * 21, None),
         ("[" * 2_000 + "]" * 2_000, None),
         ({"choices": ["a"]}, ["a"]),
         (["a", 1], ["a", 1]),
