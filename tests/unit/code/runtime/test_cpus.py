@@ -115,7 +115,7 @@ print(len(tasks) - 1)
 
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_the_tokenizers_library_takes_the_number(threads: str) -> None:
-    variables = os.environ | {"RAYON_NUM_THREADS": threads}
+    variables = os.environ | {"RAYON_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "true"}  # others may turn it off
     done = subprocess.run(
         [sys.executable, "-c", COUNT_THREADS], env=variables, capture_output=True, text=True, check=True
     )
