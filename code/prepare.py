@@ -21,6 +21,7 @@ from text_classifier.reading.shards import Shards
 from text_classifier.runtime.exchange import Exchange
 from text_classifier.runtime.folders import JobFolders, job_folders
 from text_classifier.runtime.hosts import Hosts
+from text_classifier.runtime.stop import Stopped
 
 
 def main(arguments: list[str]) -> int:
@@ -40,6 +41,9 @@ def _prepare(folders: JobFolders, folder: Path, arguments: list[str]) -> None:
             raise
         refuse(folder / ROWS, error)  # training tells the other hosts, and ends the job
         return
+    except Stopped as error:
+        refuse(folder / ROWS, error)  # ends the training processes that do not carry
+        raise
     from text_classifier.modeling.tokenizer import load_tokenizer  # transformers, which reading does not wait for
     from text_classifier.preparation.tokens import TOKENS, prepare_tokens
 

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from text_classifier.contract.errors import JobError, PlatformError, PreparationError, describe
+from text_classifier.runtime.stop import Stopped
 
 MANIFEST = "manifest.json"
 
-_REFUSAL = "refusal"
+_REFUSAL, _STOPPED = "refusal", "stopped"
 
 #: Strings written at a time.
 CHUNK = 4_096
@@ -128,17 +129,20 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a published folder. Raises PreparationError if it says why there is nothing else."""
+    """The manifest of a published folder. Raises PreparationError or Stopped if it says why there is nothing else."""
     content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if _REFUSAL in content:
         raise PreparationError(content[_REFUSAL])
+    if _STOPPED in content:
+        raise Stopped(content[_STOPPED])
     return content
 
 
-def refuse(folder: Path, error: JobError) -> None:
+def refuse(folder: Path, error: JobError | Stopped) -> None:
     """Publish in `folder` why there is nothing else."""
+    reason = {_STOPPED: str(error)} if isinstance(error, Stopped) else {_REFUSAL: describe(error)}
     with published(folder) as part:
-        write_manifest(part, {_REFUSAL: describe(error)})
+        write_manifest(part, reason)
 
 
 def is_published(folder: Path) -> bool:

@@ -21,7 +21,11 @@ import hook
 import prepare
 from support.jobs import Job, easy_rows, table
 from text_classifier.contract.errors import PreparationError
+from text_classifier.contract.parsing import parse
+from text_classifier.preparation.rows import map_rows
 from text_classifier.preparation.tokens import map_tokens
+from text_classifier.runtime.exchange import Streams
+from text_classifier.runtime.stop import NOTHING_TO_SAVE, Stopped
 
 QUICK = {"epochs": "1", "precision": "fp32", "train_batch_size": "8", "max_sequence_length": "8"}
 
@@ -155,4 +159,24 @@ def test_a_stop_while_the_data_is_read_is_a_clean_end(ready_job: Job) -> None:
     process.send_signal(signal.SIGTERM)
     assert end(process) == (0, "Stopped before the first step: there is nothing to save.\n")
     assert remains(ready_job) == []
+    assert not (ready_job.base / "output" / "failure").exists()
+
+
+def test_a_stop_of_another_host_ends_those_that_wait_for_the_rows(
+    ready_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training processes that do not carry what is exchanged are not told otherwise."""
+    config = ready_job.base / "input" / "config"
+    config.mkdir()
+    resources = {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"], "network_interface_name": "lo"}
+    (config / "resourceconfig.json").write_text(json.dumps(resources))
+    (config / "inputdataconfig.json").write_text(json.dumps({"train": {"S3DistributionType": "ShardedByS3Key"}}))
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(ready_job.base))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    Streams(folder, 2).stop()
+    assert prepare.main([str(folder)]) == 0
+    with pytest.raises(Stopped, match=NOTHING_TO_SAVE):
+        map_rows(parse({}), folder)
     assert not (ready_job.base / "output" / "failure").exists()

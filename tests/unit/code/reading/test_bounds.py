@@ -132,3 +132,15 @@ def test_alike_rows_of_a_plain_file_are_read(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(bounds, "TIMES", 0)
     with pytest.raises(DataError, match="a.csv decodes to more than 0 times its size, .* not compressed"):
         read_data({"train": tmp_path}, parse({}))
+
+
+def test_many_rows_of_few_long_texts_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of texts that are each paired with all labels: zstd writes them to a 700th of their size."""
+    monkeypatch.setattr(bounds, "ALWAYS", 0)
+    random = np.random.default_rng(0)
+    texts = [random.bytes(1_000).hex() for _ in range(20)]
+    rows = {"text": np.repeat(texts, 600), "label": LABELS[:12_000]}
+    parquet.write_table(pyarrow.table(rows), tmp_path / "a.parquet", compression="zstd")
+    size = (tmp_path / "a.parquet").stat().st_size
+    assert 400 < 12_000 * 2_000 / size < 1_000
+    assert sum(map(len, read_data({"train": tmp_path}, parse({})).splits.values())) == 12_000
