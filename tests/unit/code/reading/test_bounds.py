@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ import pyarrow
 import pytest
 from pyarrow import feather, ipc, parquet
 
-from support import ROOT
 from text_classifier.contract.errors import DataError, PlatformError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
@@ -102,9 +102,14 @@ def test_bombs_are_refused_within_little_memory(tmp_path: Path) -> None:
     folder.mkdir()
     bombs(folder)
     assert all(path.stat().st_size < 5 << 20 for path in folder.iterdir())
-    code = {"PYTHONPATH": str(ROOT / "code"), "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    variables = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", READ, str(folder)], env=code, capture_output=True, text=True, timeout=300, check=True
+        [sys.executable, "-c", READ, str(folder)],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
     )
     found = [line.split("|") for line in done.stdout.splitlines()]
     assert [name for name, _, _ in found] == sorted(path.name for path in folder.iterdir())
