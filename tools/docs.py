@@ -235,7 +235,8 @@ def _serving(found: Mapping[str, Any]) -> str:
     rows = []
     for each in found["results"]:
         requests = "1 text" if each["texts_per_request"] == 1 else f"{each['texts_per_request']:,} texts"
-        clients = f"{each['clients']} at a time" if not each["load"] else f"at random, {100 * each['load']:.0f} % of that rate"
+        at_random = f"at random, {100 * each['load']:.0f} % of that rate"
+        clients = at_random if each["load"] else f"{each['clients']} at a time"
         figures = (f"{each[name]:,.1f}" for name in ("texts_per_second", "p50_ms", "p95_ms", "cpu_ms_per_text"))
         rows.append((f"{requests}, {clients}", each["server"], *figures))
     ends = ((name, f"{seconds:.1f}", str(found["memory_mb"][name])) for name, seconds in found["start_seconds"].items())
