@@ -118,9 +118,12 @@ class Job:
         if tokenizes:
             prepare_tokens(settings, self.tokenizer, prepared)
         tokenized = map_tokens(prepared)
+        # As whoever loads the model then truncates, or divides texts into windows.
         if settings.truncation == "tail":
-            self.tokenizer.truncation_side = "left"  # as whoever loads the model then truncates
-        elif settings.truncation == "head" and self.tokenizer.truncation_side == "left":
+            self.tokenizer.truncation_side = "left"
+        elif settings.truncation == "head_tail" or settings.long_texts == "mean":
+            self.tokenizer.truncation_side = "right"
+        elif self.tokenizer.truncation_side == "left":
             cluster.print0(
                 "NOTE: the model's tokenizer has truncation_side=left: it keeps the last tokens of long texts"
             )

@@ -177,13 +177,16 @@ def _require_windows(settings: Settings) -> None:
 
 
 def _require_pairs(settings: Settings) -> None:
-    """Raise SettingsError for pairs without a first text, or without tokens for both, or truncated as single texts."""
+    """Raise SettingsError for pairs without a column or tokens for each text, or truncated as single texts."""
     if not settings.has_pairs:
         return
     if not settings.text_columns.strip():
         raise SettingsError(
             "text_pair_columns names the second text of a pair; set text_columns to the columns of the first"
         )
+    for name in ("text_columns", "text_pair_columns"):
+        if not getattr(settings, name).strip(' ,[]"'):
+            raise SettingsError(f"{name}={getattr(settings, name)!r} names no column; correct it")
     if settings.truncation != "head":
         raise SettingsError(
             f"truncation={settings.truncation} applies to single texts; remove it, or remove text_pair_columns"

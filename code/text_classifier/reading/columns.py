@@ -60,11 +60,13 @@ class Columns:
     pairs: tuple[str, ...] = ()  #: of the second text, if rows are pairs
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for a column of both texts of a pair."""
+        """Raises SettingsError for a column of both texts of a pair, or twice in the second."""
         if both := [column for column in self.pairs if column in self.texts]:
             raise SettingsError(
                 f"column {both[0]!r} is in text_columns and in text_pair_columns; remove it from one of them"
             )
+        if repeated := [column for index, column in enumerate(self.pairs) if column in self.pairs[:index]]:
+            raise SettingsError(f"column {repeated[0]!r} is in text_pair_columns twice; remove it once")
 
     def choose(self, name: str, columns: Sequence[str], first: Sequence[Any] = ()) -> Chosen:
         """Choose from the columns of the file `name`, whose first row is `first`.
@@ -80,6 +82,12 @@ class Columns:
         for hyperparameter in ("group", "slice"):
             if column := getattr(self, hyperparameter):
                 _first(f"{hyperparameter}_column", [(column,)], name, columns, first)
+        for hyperparameter, chosen in (("text_columns", texts.texts), ("text_pair_columns", texts.pairs)):
+            if leaked := [column for column in chosen if column in label]:
+                raise DataError(
+                    f"column {leaked[0]!r} of {name} is the label, which a text must not contain; remove it from "
+                    f"{hyperparameter}, or set label_column{'s' if self.labels else ''} to another column"
+                )
         return replace(texts, labels=label, group=self.group, slice=self.slice)
 
     def choose_texts(self, name: str, columns: Sequence[str], first: Sequence[Any] = ()) -> Chosen:

@@ -188,7 +188,7 @@ def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
         kind=shown.kind,
         titled=TITLED,
         run_line=code(line) if (line := origin.line(manifest)) else "",
-        read_tokens=_read_tokens(settings),
+        read_tokens=read_tokens(settings),
         chosen_by=settings["metric_for_best_model"],
         epochs_at_best=epochs_at_best(metrics),
         most_windows=MOST_WINDOWS,
@@ -197,7 +197,7 @@ def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
     path.chmod(0o644)
 
 
-def _read_tokens(settings: Mapping[str, Any]) -> str:
+def read_tokens(settings: Mapping[str, Any]) -> str:
     """What of a text the model reads."""
     if settings["long_texts"] == "mean":
         return f"at most {MOST_WINDOWS} windows of a text"

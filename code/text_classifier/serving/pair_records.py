@@ -63,7 +63,8 @@ def _csv_record(cells: list[str] | None, layouts: Mapping[int, Both]) -> Record:
         if not cells:
             raise BadRecord("is an empty line")
         if len(cells) not in layouts:
-            raise BadRecord(f"has {len(cells)} cells, and a pair of texts has {' or '.join(map(str, layouts))}")
+            found = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+            raise BadRecord(f"has {found}, and a pair of texts has {' or '.join(map(str, layouts))}")
         return pair(*(joined([cells[i] for i in each], [str(i + 1) for i in each]) for each in layouts[len(cells)]))
 
     return read

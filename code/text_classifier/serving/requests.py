@@ -137,12 +137,13 @@ def _records(
 
 
 def _json(content: str, defaults: Parameters, *, is_pair: bool) -> Request:
-    body = _parsed(content)
+    form = PAIR_FORM if is_pair else FORM
+    body = _parsed(content, form)
     given: Any = None
     if isinstance(body, dict):
         if "inputs" not in body:
             names = f" but {', '.join(map(repr, map(printable, list(body)[:3])))}" if body else ""
-            raise RequestError(400, f"the body has no 'inputs'{names}; {PAIR_FORM if is_pair else FORM}")
+            raise RequestError(400, f"the body has no 'inputs'{names}; {form}")
         unknown = [name for name in body if name not in ("inputs", "parameters", "options")]
         if unknown:
             hint = nearest(unknown[0], ("inputs", "parameters"))
@@ -160,13 +161,13 @@ def _json(content: str, defaults: Parameters, *, is_pair: bool) -> Request:
     )  # fmt: skip
 
 
-def _parsed(content: str) -> Any:
+def _parsed(content: str, form: str) -> Any:
     try:
         return json.loads(content)
     except RecursionError:
-        raise RequestError(400, f"the body is nested too deeply; {FORM}") from None
+        raise RequestError(400, f"the body is nested too deeply; {form}") from None
     except ValueError as error:
-        raise RequestError(400, f"the body is not JSON ({printable(str(error))}); {FORM}") from None
+        raise RequestError(400, f"the body is not JSON ({printable(str(error))}); {form}") from None
 
 
 def _text(value: Any, place: str) -> str:
@@ -177,8 +178,13 @@ def _text(value: Any, place: str) -> str:
         if set(value) != {"text"}:
             raise RequestError(400, f"{place} is an object without 'text', or with other keys; {FORM}")
         value = value["text"]
+    return _string(value, place, FORM)
+
+
+def _string(value: Any, place: str, form: str) -> str:
+    """A string of a JSON request. Raises RequestError, which says to send `form`."""
     if not isinstance(value, str):
-        raise RequestError(400, f"{place} is not a text; {FORM}")
+        raise RequestError(400, f"{place} is not a text; {form}")
     if not _is_encodable(value):
         raise RequestError(400, f"{place} has half a surrogate pair; send valid Unicode")
     return value
@@ -188,7 +194,7 @@ def _pair(value: Any, place: str) -> str:
     """A pair of a JSON request, an object as transformers takes it. Raises RequestError."""
     if not isinstance(value, dict) or set(value) != {"text", "text_pair"}:
         raise RequestError(400, f"{place} is not a pair of texts, and the model classifies pairs; {PAIR_FORM}")
-    texts = [_text(value[name], f"{place}.{name}") for name in ("text", "text_pair")]
+    texts = [_string(value[name], f"{place}.{name}", PAIR_FORM) for name in ("text", "text_pair")]
     if SEPARATOR in "".join(texts):
         raise RequestError(400, f"{place} has a NUL character; remove it")
     return pair(*texts)

@@ -140,6 +140,7 @@ def encoder(
 
 
 def _window_encoder(tokenizer: PreTrainedTokenizerBase, windowing: Windowing) -> Encode:
+    tokenizer.truncation_side = "right"  # whatever it was saved with: windows start at a text's beginning
     encode = encoder(tokenizer, windowing.longest)
     return lambda texts: divided(encode(texts), windowing)
 

@@ -84,6 +84,9 @@ def test_arguments_in_both_spellings() -> None:
             ["--text_pair_columns=b"],
             "text_pair_columns names the second text of a pair; set text_columns to the columns of the first",
         ),
+        (["--text_columns=a", "--text_pair_columns=,"], "text_pair_columns=',' names no column; correct it"),
+        (["--text_columns=a", "--text_pair_columns=[ ]"], "text_pair_columns='[ ]' names no column; correct it"),
+        (["--text_columns=[]", "--text_pair_columns=b"], "text_columns='[]' names no column; correct it"),
         (
             ["--text_columns=a", "--text_pair_columns=b", "--max_sequence_length=5"],
             "max_sequence_length=5 leaves too few tokens for a pair of texts; set it to 6 or more, or remove",

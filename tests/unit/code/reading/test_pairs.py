@@ -115,6 +115,30 @@ def test_one_column_is_not_both_texts() -> None:
     assert str(error.value) == "column 'b' is in text_columns and in text_pair_columns; remove it from one of them"
 
 
+def test_one_column_is_not_twice_in_the_second_text() -> None:
+    with pytest.raises(SettingsError) as error:
+        Columns(("a",), pairs=("b", "c", "b"))
+    assert str(error.value) == "column 'b' is in text_pair_columns twice; remove it once"
+
+
+@pytest.mark.parametrize(
+    ("columns", "remedy"),
+    [
+        (Columns(("a",), "b", pairs=("c", "b")), "text_pair_columns, or set label_column to another column"),
+        (Columns(("a",), pairs=("label",)), "text_pair_columns, or set label_column to another column"),
+        (Columns(("a", "b"), "b"), "text_columns, or set label_column to another column"),
+        (Columns(("a",), labels=("b", "c"), pairs=("c",)), "text_pair_columns, or set label_columns to another column"),
+    ],
+)
+def test_a_label_is_no_text(columns: Columns, remedy: str) -> None:
+    with pytest.raises(DataError) as error:
+        columns.choose("a.csv", ["a", "b", "c", "label"])
+    label = "label" if columns.pairs == ("label",) else columns.label or "c"
+    assert str(error.value) == (
+        f"column {label!r} of a.csv is the label, which a text must not contain; remove it from {remedy}"
+    )
+
+
 def test_a_pair_needs_no_label_to_be_predicted(tmp_path: Path) -> None:
     write(tmp_path, "a.csv", "premise,hypothesis,more\na,b,\n")
     assert [row.text for row in read_texts(tmp_path / "a.csv", COLUMNS)] == [pair("a", "b")]

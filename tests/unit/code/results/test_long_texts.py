@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import runpy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,16 @@ def test_every_task_is_compared_by_its_own_metrics(task: Task, targets: Any, hea
 
 @pytest.fixture(scope="module")
 def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, str]:
-    """A completed job, and its log."""
+    """A completed job, and its log. The tokenizer was saved to keep the last tokens of texts, as after
+    `truncation=tail`."""
     job = Job(tmp_path_factory.mktemp("windows"))
     job.write("train", "reviews.tsv", table(easy_rows(80)))
-    (job.base / "input" / "data" / "model").symlink_to(tiny_model)
+    model = job.base / "input" / "data" / "model"
+    shutil.copytree(tiny_model, model)
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps(config | {"truncation_side": "left"}))
     code, log = job.run(*OPTIONS)
-    assert code == 0 and warnings_in(log) == [], log
+    assert code == 0 and warnings_in(log) == [] and "truncation_side" not in log, log
     return job, log
 
 

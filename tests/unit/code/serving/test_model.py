@@ -269,6 +269,7 @@ def test_a_job_of_pairs_says_so_in_all_it_leaves(pairs: Job) -> None:
     assert 'classify({"text": "The first text.", "text_pair": "The second text."})' in card
     assert "The model reads 8 tokens of a pair of texts, of which the longer one is truncated first, and can" in card
     report = (pairs.base / "output" / "data" / "report.html").read_text()
+    assert "The model reads 8 tokens of a pair of texts, of which the longer one is truncated first (tokens" in report
     assert re.search("(good|bad)[a-z ]* \\| [a-z]+", report) and "\0" not in report
 
 

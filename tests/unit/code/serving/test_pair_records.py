@@ -45,7 +45,8 @@ def test_a_pair_in_json_is_that_of_transformers() -> None:
         ({"inputs": {"text": "a"}}, "inputs is not a pair of texts"),
         ({"inputs": [["a", "b"]]}, "inputs[0] is not a pair of texts"),
         ({"inputs": BOTH | {"id": 1}}, "inputs is not a pair of texts"),
-        ({"inputs": {"text": "a", "text_pair": None}}, "inputs.text_pair is not a text"),
+        ({"inputs": {"text": "a", "text_pair": None}}, 'inputs.text_pair is not a text; send {"inputs": {"text":'),
+        ({"inputs": {"text": {"text": "a"}, "text_pair": "b"}}, 'inputs.text is not a text; send {"inputs": {"text":'),
         ({"inputs": [BOTH, {"text": "\ud800", "text_pair": ""}]}, "inputs[1].text has half a surrogate pair"),
         ({"inputs": {"text": "a\0", "text_pair": "b"}}, "inputs has a NUL character; remove it"),
         (BOTH, "the body has no 'inputs' but 'text', 'text_pair'; send {\"inputs\": {\"text\": "),
@@ -54,6 +55,13 @@ def test_a_pair_in_json_is_that_of_transformers() -> None:
 )
 def test_a_mistake_in_json_is_one_sentence(body: Any, sentence: str) -> None:
     assert refused(body).startswith(sentence)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[" * 100_000])
+def test_the_form_of_pairs_is_named_where_a_body_is_not_json(body: bytes) -> None:
+    assert refused(body).endswith(
+        '; send {"inputs": {"text": "a text", "text_pair": "another"}} or a list of such objects'
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +111,7 @@ def test_csv_has_both_texts_of_a_record(body: str, has_header: bool) -> None:
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("a\n", "record 1 has 1 cells, and a pair of texts has 2 or 3"),
+        ("a\n", "record 1 has 1 cell, and a pair of texts has 2 or 3"),
         ("a,b\nc,d,e,f\n", "record 2 has 4 cells, and a pair of texts has 2 or 3"),
         ("more,premise,hypothesis\na,b\n", "record 1 has 2 cells, and a pair of texts has 3"),
         ("a,b\n\n", "record 2 is an empty line"),

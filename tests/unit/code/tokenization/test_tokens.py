@@ -120,6 +120,14 @@ def test_windows_are_those_of_the_plain_tokenizer(name: str, texts: list[str], m
     assert found.windows.lengths.tolist() == [len(ids) for ids in whole]
 
 
+def test_windows_start_at_the_beginning_whatever_side_is_truncated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "MOST_WINDOWS", 3)
+    tokenizer, other = byte_level(), byte_level()
+    other.truncation_side = "left"
+    texts = [" ".join(WORDS * 3), "short"]
+    assert encoder(other, 8, 2)(texts).lists() == encoder(tokenizer, 8, 2)(texts).lists()
+
+
 def test_a_text_has_no_more_windows_than_are_allowed(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "MOST_WINDOWS", 3)
     long, short = " ".join(WORDS * 4), "book"
