@@ -185,7 +185,7 @@ MALFORMED: list[tuple[str, str | bytes, str]] = [
     ("a.xlsx", b"PK\x03\x04" + b"\0" * 99, "train/a.xlsx is a zip archive; unpack or convert it"),
     ("a.tar.gz", gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000", mtime=0), "train/a.tar.gz is a tar archive; unpack or"),
     ("a.csv.bz2", b"BZh91AY&SY", "train/a.csv.bz2 is compressed with bzip2; unpack or"),
-    ("a.csv.gz.gz", gzip.compress(gzip.compress(b"x"), mtime=0), "train/a.csv.gz.gz is compressed twice; unpack or"),
+    ("a.csv.gz.gz", gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), "train/a.csv.gz.gz is compressed twice; unpack or"),
     (".hidden", "x", "the channel 'train' has no files with rows, only .hidden; add a CSV, TSV, JSON or Parquet file"),
 ]  # fmt: skip
 
@@ -201,7 +201,9 @@ def test_a_bad_file_is_one_sentence(channel: Write, name: str, content: str | by
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize(("name", "content"), [(name, content) for name, content, _ in MALFORMED if len(content) < 1e6])
+@pytest.mark.parametrize(
+    ("name", "content"), [pytest.param(*rest, id=sentence[:60]) for *rest, sentence in MALFORMED if len(rest[1]) < 1e6]
+)
 def test_a_bad_file_is_the_same_sentence_for_any_number_of_workers(
     channel: Write, name: str, content: str | bytes
 ) -> None:
