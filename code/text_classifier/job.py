@@ -39,6 +39,7 @@ from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import NOTHING_TO_SAVE, Stopped, StopSignal
 from text_classifier.tokenization.pairs import arguments
+from text_classifier.tokenization.truncation import choose_side
 from text_classifier.tokenization.unknown import require_known_tokens
 from text_classifier.training.batches import Split
 from text_classifier.training.carrier import carry
@@ -118,15 +119,8 @@ class Job:
         if tokenizes:
             prepare_tokens(settings, self.tokenizer, prepared)
         tokenized = map_tokens(prepared)
-        # As whoever loads the model then truncates, or divides texts into windows.
-        if settings.truncation == "tail":
-            self.tokenizer.truncation_side = "left"
-        elif settings.truncation == "head_tail" or settings.long_texts == "mean":
-            self.tokenizer.truncation_side = "right"
-        elif self.tokenizer.truncation_side == "left":
-            cluster.print0(
-                "NOTE: the model's tokenizer has truncation_side=left: it keeps the last tokens of long texts"
-            )
+        if note := choose_side(self.tokenizer, settings):
+            cluster.print0(note)
         # The tokenizer is saved with the truncation of its last call. Another process may have tokenized the rows.
         self.tokenizer("", truncation=True, max_length=settings.max_sequence_length)
         if any(tokens.second is not None for tokens in tokenized.tokens.values()):

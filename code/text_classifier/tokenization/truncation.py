@@ -10,6 +10,7 @@ from functools import partial
 from transformers import PreTrainedTokenizerBase
 
 from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.hyperparameters import Settings
 from text_classifier.tokenization.prefix import Encode, Encoded, encoded
 
 #: Characters that are encoded whole at a time: a token takes some 200 bytes until it is cut off.
@@ -26,6 +27,17 @@ def cutting_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int, truncat
     Threads may call it at once. Raises SettingsError if the tokenizer has no special tokens around its texts.
     """
     return partial(encode_cut, tokenizer, max_length=max_length, truncation=truncation, around=around(tokenizer))
+
+
+def choose_side(tokenizer: PreTrainedTokenizerBase, settings: Settings) -> str:
+    """Let whoever loads the saved tokenizer truncate as the job did. Returns a note for the log, or nothing."""
+    if settings.truncation == "tail":
+        tokenizer.truncation_side = "left"
+    elif settings.truncation == "head_tail" or settings.long_texts == "mean":
+        tokenizer.truncation_side = "right"
+    elif tokenizer.truncation_side == "left":
+        return "NOTE: the model's tokenizer has truncation_side=left: it keeps the last tokens of long texts"
+    return ""
 
 
 def around(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 
 from support.small_tokenizers import TEXTS, WORDS, cased, made
 from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.parsing import parse
 from text_classifier.tokenization import truncation
 from text_classifier.tokenization.tokens import encoder, tokenize
 
@@ -97,3 +98,22 @@ def test_a_tokenizer_without_a_frame_is_refused() -> None:
 
     with pytest.raises(SettingsError, match="has other tokens for a text between special tokens; set truncation=head"):
         truncation.around(Odd())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "side"),
+    [
+        ({"truncation": "tail"}, "left"),
+        ({"truncation": "head_tail"}, "right"),
+        ({"long_texts": "mean"}, "right"),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_the_saved_tokenizer_truncates_as_the_job(chosen: dict[str, str], side: str | None) -> None:
+    for given_side in ("left", "right"):
+        tokenizer = made("wordpiece")
+        tokenizer.truncation_side = given_side
+        note = truncation.choose_side(tokenizer, parse(chosen))
+        assert tokenizer.truncation_side == (side or given_side)
+        assert ("truncation_side=left" in note) == (side is None and given_side == "left")
