@@ -86,7 +86,7 @@ class Progress:
             epoch = (self.steps - 1) // self.steps_per_epoch + 1
             print(
                 f"step {self.steps} of {self.total_steps} (epoch {epoch}), loss {loss:.4f}, {speed}, "
-                f"{left:.0f} s left, until {end:%H:%M:%S} UTC",
+                f"{left:.0f} s left, until {end:%Y-%m-%d %H:%M} UTC",
                 flush=True,
             )
         self._warn(left)
