@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from text_classifier.preparation.rows import ROWS, map_rows
 from text_classifier.preparation.tokens import map_tokens, prepare_tokens
 from text_classifier.results import artifact
 from text_classifier.results.evaluated import MEASURED, MOST_JUDGED, Evaluated
-from text_classifier.results.write import Results, Stage, of_training, report_stages
+from text_classifier.results.write import EPOCHS, Results, Stage, of_training, report_stages
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.hosts import Hosts
@@ -278,11 +279,11 @@ class Job:
             print(f"WARNING: cross-validation has no result: {first_line(error)} (the model was saved)", flush=True)
             return None
 
-    def stages(self, trained: Training, evaluated: Evaluated) -> list[Stage]:
-        """The parts of the report; the same list on every rank."""
-        first, *others = report_stages(evaluated)
+    def stages(self, trained: Training, evaluated: Evaluated) -> tuple[list[Stage], list[Stage]]:
+        """The parts of the report, as in report_stages; the same on every rank."""
+        (first, *measured), others = report_stages(evaluated)
         exports = self.settings.export == "onnx" and not trained.is_stopped
-        return [first, *([("model.onnx", self.export_onnx)] if exports else []), *others]
+        return [first, *([("model.onnx", self.export_onnx)] if exports else []), *measured], others
 
     def export_onnx(self, results: Results) -> None:
         """Write model.onnx, and the outcome to the manifest. A failed export does not affect the model."""
@@ -306,32 +307,45 @@ class Job:
     def finish(self, trained: Training) -> None:
         """Evaluate, save and report. The model is saved first: neither a stop nor an error in the report loses it.
 
-        Rank 0 writes. The other ranks wait for it, and learn after each stage that it is still alive.
+        What is known without a cross-validation is written before it, as it may take long and be stopped.
         """
         evaluated = self.evaluate(trained)
         results = self.save(trained, evaluated) if self.cluster.is_rank_zero else None
         if results is None:
             print(f"rank {self.cluster.rank} ended after step {trained.steps}", flush=True)
-        measured = self.cross_validate(trained)
-        if results is not None and measured is not None:
-            results.add_cross_validation(measured)
-        started, written, has_failed = time.monotonic(), list[str](), False
-        for name, write in self.stages(trained, evaluated):
+        first, others = self.stages(trained, evaluated)
+        if not self._write(first, results):
+            return
+        found = self.cross_validate(trained)
+        if found is not None:
+            others = [("cross-validation", partial(Results.add_cross_validation, found=found)), *others]
+        if found is not None or not self.cluster.any_rank(self.stop.requested):
+            self._write(others, results)
+
+    def _write(self, stages: Sequence[Stage], results: Results | None) -> bool:
+        """Write these parts of the report. Returns whether all were written and no stop was requested, on every rank.
+
+        Rank 0 writes. The other ranks wait for it, and learn after each part that it is still alive.
+        """
+        started, written, has_failed, ends = time.monotonic(), list[str](), False, False
+        for name, write in stages:
             if results is not None:
                 try:
                     with working(f"writing {name}"):
                         write(results)
                     written.append(name)
                 except Exception:
-                    if not written:  # metrics.json is part of the result
+                    if name == EPOCHS:  # metrics.json is part of the result
                         raise
                     print_traceback()
                     print(f"WARNING: no {name}, nor what follows it (see above); the model was saved", flush=True)
-                    has_failed = True  # later stages need the earlier ones
-            if self.cluster.any_rank(has_failed or self.stop.requested):
+                    has_failed = True  # later parts need the earlier ones
+            if ends := self.cluster.any_rank(has_failed or self.stop.requested):
                 break
-        seconds = time.monotonic() - started
-        self.cluster.print0(f"wrote {self.folders.output_data} in {seconds:.1f} s ({', '.join(written)})")
+        if written:
+            seconds = time.monotonic() - started
+            self.cluster.print0(f"wrote {self.folders.output_data} in {seconds:.1f} s ({', '.join(written)})")
+        return not ends
 
     def full_lengths(self, texts: Sequence[str]) -> np.ndarray:
         """Tokens of these texts without truncation, int64 [texts]."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +18,7 @@ from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.job import Job
 from text_classifier.results.evaluated import MOST_JUDGED
-from text_classifier.results.write import Stage
+from text_classifier.results.write import EPOCHS, Stage
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import StopSignal
@@ -27,11 +30,11 @@ from text_classifier.training.cluster import Cluster
 class Ending(Job):
     """A trained job with these stages; an exception among them is raised, and "stop" is a stop signal."""
 
-    def __init__(self, base: Path, *stages: str | Exception) -> None:
+    def __init__(self, base: Path, *stages: str | Exception, after_folds: tuple[str, ...] = ()) -> None:
         self.folders = JobFolders(base)
         self.cluster = Cluster(Hosts.from_resources({}), 60)
         self.stop = StopSignal()
-        self.given = stages
+        self.given, self.after_folds = stages, after_folds
         self.settings = Settings()
 
     def evaluate(self, trained: Any) -> Any:
@@ -40,13 +43,17 @@ class Ending(Job):
     def save(self, trained: Any, evaluated: Any) -> Any:
         return object()
 
-    def stages(self, trained: Any, evaluated: Any) -> list[Stage]:
+    def stages(self, trained: Any, evaluated: Any) -> tuple[list[Stage], list[Stage]]:
         def write(stage: str | Exception) -> None:
             if isinstance(stage, Exception):
                 raise stage
             self.stop.requested |= stage == "stop"
 
-        return [(str(stage), lambda results, stage=stage: write(stage)) for stage in self.given]  # type: ignore[misc]
+        def named(stages: Sequence[str | Exception]) -> list[Stage]:
+            return [(str(stage), partial(lambda stage, results: write(stage), stage)) for stage in stages]
+
+        first, others = named(self.given), named(self.after_folds)
+        return [(EPOCHS, first[0][1]), *first[1:]], others
 
 
 def end(job: Job) -> None:
@@ -154,11 +161,12 @@ def test_a_failed_cross_validation_costs_neither_the_model_nor_the_report(
         raise SettingsError("the loss is nan")
 
     monkeypatch.setattr("text_classifier.job.fold_of_rows", fail)
-    job: Any = Ending(tmp_path, "epochs", "report")
+    job: Any = Ending(tmp_path, "epochs", "predictions", after_folds=("report",))
     job.settings = Settings(cross_validation=2)
     job.classifier = job.task = job._first_weights = None
     job.splits, job.data = {"train": None, "validation": None}, SimpleNamespace(splits={"train": None})
     end(job)
     shown = capsys.readouterr()
     assert "WARNING: cross-validation has no result: Your settings: the loss is nan (the model was saved)" in shown.out
-    assert shown.out.endswith(" s (epochs, report)\n") and "Traceback" not in shown.err
+    written = re.findall(r" s \((.*)\)$", shown.out, re.MULTILINE)
+    assert written == ["epochs, predictions", "report"] and "Traceback" not in shown.err

@@ -67,7 +67,7 @@ def test_broken_folders_train_or_are_one_sentence(
     job.write("validation", "a.tsv", table(easy_rows(4)))
     model = job.base / "input" / "data" / "model"
     stages = job_module.report_stages
-    monkeypatch.setattr(job_module, "report_stages", lambda evaluated: stages(evaluated)[:1])
+    monkeypatch.setattr(job_module, "report_stages", lambda evaluated: (stages(evaluated)[0][:1], []))
     for name, value in {
         "SAGEMAKER_BASE_DIR": str(job.base), "TEXT_OPS": "reference", "TOKENIZERS_PARALLELISM": "false",
     }.items():  # fmt: skip
