@@ -241,6 +241,7 @@ class Job:
             self.folders,
             self.settings,
             self.model,
+            self.tokenizer,
             self.classes,
             trained,
             judged.recommended if judged else None,
