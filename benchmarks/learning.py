@@ -26,12 +26,12 @@ if not __package__:  # run as a script: put the repository on the path instead o
 
 import numpy as np
 
-from benchmarks import ROOT, figures, weights
+from benchmarks import figures, weights
 from benchmarks.contest import Task
 from benchmarks.corpus import Rows
 from benchmarks.ours import job_of
-from benchmarks.parity import LEARNING_RATE, TOKENS, WARMUP_RATIO, difference, rows_of
-from benchmarks.run import DEMO, Refusal, about, require_packages_and_device, set_environment
+from benchmarks.parity import LEARNING_RATE, TOKENS, WARMUP_RATIO, difference, options_of_pairs, rows_of
+from benchmarks.run import Refusal, about, require_packages_and_device, set_environment
 from benchmarks.worker import Worker
 from text_classifier.runtime.stop import StopSignal
 from text_classifier.training.inference import predict
@@ -141,21 +141,12 @@ def main(words: Sequence[str]) -> int:
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="benchmarks/learning.py", description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--rows", nargs="+", choices=TOKENS, default=list(TOKENS))
+    parser = options_of_pairs("learning", __doc__, ["ours"], epochs=4)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     names = sorted({name for trial in TRIALS for name in trial.settings})
     parser.add_argument("--settings", nargs="+", choices=names, help="(default: all)")
-    parser.add_argument("--seeds", type=int, default=5, help="pairs of runs for each line of the table")
     parser.add_argument("--training-rows", type=int, default=300, help="of a run, validation rows included")
     parser.add_argument("--measured-rows", type=int, default=500)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--model", type=Path, default=DEMO / "model", help="folder with weights and tokenizer")
-    parser.add_argument("--threads", type=int, help="(default: torch's)")
-    parser.add_argument("--commit", default="not given", help="commit to name in the report")
-    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench" / "learning.json")
-    parser.set_defaults(competitors=["ours"], shape=None, only_avx2=False)
     return parser.parse_args(words)
 
 

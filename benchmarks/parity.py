@@ -73,17 +73,22 @@ def main(words: Sequence[str]) -> int:
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="benchmarks/parity.py", description=__doc__.splitlines()[0])
+    return options_of_pairs("parity", __doc__, ["H0", "ours"], epochs=1).parse_args(words)
+
+
+def options_of_pairs(name: str, description: str, competitors: list[str], epochs: int) -> argparse.ArgumentParser:
+    """The options of a benchmark of pairs of runs, `benchmarks/<name>.py`, of these competitors."""
+    parser = argparse.ArgumentParser(prog=f"benchmarks/{name}.py", description=description.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--rows", nargs="+", choices=TOKENS, default=list(TOKENS))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=5, help="pairs of runs of each kind")
+    parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--model", type=Path, default=DEMO / "model", help="folder with weights and tokenizer")
     parser.add_argument("--threads", type=int, help="threads per competitor (default: torch's)")
     parser.add_argument("--commit", default="not given", help="commit to name in the report")
-    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench" / "parity.json")
-    parser.set_defaults(competitors=["H0", "ours"], shape=None)
-    return parser.parse_args(words)
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench" / f"{name}.json")
+    parser.set_defaults(competitors=competitors, shape=None, only_avx2=False)
+    return parser
 
 
 def rows_of(name: str) -> tuple[Rows, Rows]:

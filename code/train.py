@@ -25,7 +25,7 @@ from text_classifier.modeling import hub
 from text_classifier.preparation.rows import prepare_rows
 from text_classifier.runtime.cpus import thread_variables
 from text_classifier.runtime.folders import PREPARED, JobFolders, job_folders
-from text_classifier.runtime.owner import new_folder
+from text_classifier.runtime.scratch import scratch_folder
 
 
 def main(arguments: list[str]) -> int:
@@ -51,9 +51,12 @@ def _train(folders: JobFolders, arguments: list[str]) -> None:
 
 
 def _own_folder() -> Path:
-    """A temporary folder, which SIGTERM removes while it ends the process; StopSignal replaces this handler."""
+    """A temporary folder, which SIGTERM removes while it ends the process; StopSignal replaces this handler.
+
+    Those of the hook have another prefix: they are not locked.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    folder = new_folder("prepared-")
+    folder = scratch_folder("prepared-alone-")
 
     def end(number: int, frame: FrameType | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,9 +1,8 @@
-"""A job from its rows to its artifact, on every rank."""
+"""A job from its rows to its artifact, on every rank. What follows the training is in results/ending.py."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +10,9 @@ import numpy as np
 import torch
 
 from text_classifier.contract import metric_names
-from text_classifier.contract.errors import (
-    DataError,
-    JobError,
-    SettingsError,
-    explain,
-    first_line,
-    listed,
-    print_traceback,
-)
+from text_classifier.contract.errors import DataError, SettingsError, explain, listed, print_traceback
 from text_classifier.contract.hyperparameters import Settings
-from text_classifier.contract.schema import MANIFEST
 from text_classifier.dataset import data_report
-from text_classifier.dataset.load import fold_of_rows
 from text_classifier.modeling.checks import require_token_types
 from text_classifier.modeling.layers import freeze
 from text_classifier.modeling.load import load_model, make_classifier
@@ -31,22 +20,18 @@ from text_classifier.modeling.precision import Precision
 from text_classifier.preparation.files import is_published
 from text_classifier.preparation.rows import ROWS, map_rows
 from text_classifier.preparation.tokens import map_tokens, prepare_tokens
-from text_classifier.results import artifact
-from text_classifier.results.evaluated import MEASURED, MOST_JUDGED, Evaluated
-from text_classifier.results.write import Results, Stage, of_training, report_stages
+from text_classifier.results.ending import Ending
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import NOTHING_TO_SAVE, Stopped, StopSignal
-from text_classifier.tokenization.pairs import arguments
 from text_classifier.tokenization.truncation import choose_side
 from text_classifier.tokenization.unknown import require_known_tokens
 from text_classifier.training.batches import Split
 from text_classifier.training.carrier import carry
 from text_classifier.training.checkpoint import Checkpoints
 from text_classifier.training.cluster import Cluster
-from text_classifier.training.cross_validation import CrossValidation, CrossValidator, copy_of_weights
-from text_classifier.training.inference import row_logits
+from text_classifier.training.cross_validation import copy_of_weights
 from text_classifier.training.loop import train
 from text_classifier.training.loss_tracking import LossNotFinite
 from text_classifier.training.resume import Saver, Training, fingerprint
@@ -83,7 +68,7 @@ def run(folders: JobFolders, settings: Settings, prepared: Path, *, tokenizes: b
 
 
 class Job:
-    """The model, the tokenized rows, and the steps from them to the artifact."""
+    """The model, the tokenized rows, and the training."""
 
     def __init__(
         self,
@@ -191,150 +176,16 @@ class Job:
             self.cluster.print0(f"the model is that of epoch {trained.epochs_at_best:g}: {best}")
         return trained
 
-    def evaluate(self, trained: Training) -> Evaluated:
-        """The logits of the validation rows, of the test rows and of few training rows; none after a stop.
-
-        The model is whole by now: in a single process an error here (long test texts and little memory) costs the
-        metrics of the split and not the model.
-        """
-        logits: dict[str, np.ndarray] = {}
-        first_logits: dict[str, np.ndarray] = {}
-        few = len(self.splits["train"].tokens) <= MOST_JUDGED
-        judged = {name: split for name, split in self.splits.items() if name != "train" or few}
-        for name in ("validation", "test", "train"):
-            if name in judged and not trained.is_stopped:
-                split = self.splits[name]
-                try:
-                    with working(f"evaluating the {name} rows"):
-                        size, limit = self.settings.eval_batch_size, trained.evaluation_limit
-                        found = row_logits(self.classifier, split, size, self.cluster, self.stop, limit=limit)
-                except Exception as error:
-                    if self.cluster.world_size > 1:  # the other ranks wait for this one
-                        raise
-                    print_traceback()
-                    print(f"WARNING: the {name} rows were not evaluated: {first_line(error)}", flush=True)
-                    break
-                if found is None:
-                    break
-                logits[name] = split.means(found)
-                if split.tokens.windows:
-                    first_logits[name] = found[split.tokens.windows.first[:-1]]
-        return Evaluated(
-            task=self.task,
-            classes=self.classes,
-            rows=self.data.splits,
-            lengths={name: split.tokens.text_lengths for name, split in self.splits.items()},
-            logits={name: logits[name] for name in MEASURED if name in logits},
-            training_logits=logits.get("train"),
-            seed=self.settings.seed,
-            full_lengths=self.full_lengths,
-            windows={name: split.tokens.windows for name, split in self.splits.items() if split.tokens.windows},
-            first_window_logits={name: first_logits[name] for name in MEASURED if name in first_logits},
-        )
-
-    def save(self, trained: Training, evaluated: Evaluated) -> Results:
-        """Write the model, on rank 0 only. Returns the input of the report's stages."""
-        model, output = self.folders.model, self.folders.output_data
-        judged = evaluated.temperature
-        manifest = artifact.manifest(
-            self.folders,
-            self.settings,
-            self.model,
-            self.classes,
-            trained,
-            judged.recommended if judged else None,
-            evaluated.thresholds if self.settings.thresholds == "fitted" else None,
-        )
-        artifact.write_model(model, self.model, self.tokenizer, manifest)
-        print(f"saved {model} ({manifest['status']} after step {trained.steps})", flush=True)
-        rows = {name: len(split) for name, split in self.splits.items()}
-        return Results(model, output, evaluated, of_training(trained, self.task, self.classes, rows), manifest)
-
-    def cross_validate(self, trained: Training) -> CrossValidation | None:
-        """The training rows, measured by models that have not learned them; None without `cross_validation`.
-
-        None after a stop. The model is saved by now: in a single process an error here costs this measurement alone.
-        """
-        if not self.settings.cross_validation or trained.is_stopped:
-            return None
-        validator = CrossValidator(
-            self.classifier,
-            self._first_weights,
-            self.splits["validation"],
-            self.task,
-            self.settings,
-            self.cluster,
-            self.stop,
-        )
-        try:
-            return validator.run(
-                self.splits["train"], fold_of_rows(self.data.splits["train"], self.task, self.settings)
-            )
-        except Exception as error:
-            if self.cluster.world_size > 1:  # the other ranks wait for this one
-                raise
-            if not isinstance(error, JobError):
-                print_traceback()
-            print(f"WARNING: cross-validation has no result: {first_line(error)} (the model was saved)", flush=True)
-            return None
-
-    def stages(self, trained: Training, evaluated: Evaluated) -> list[Stage]:
-        """The parts of the report; the same list on every rank."""
-        first, *others = report_stages(evaluated)
-        exports = self.settings.export == "onnx" and not trained.is_stopped
-        return [first, *([("model.onnx", self.export_onnx)] if exports else []), *others]
-
-    def export_onnx(self, results: Results) -> None:
-        """Write model.onnx, and the outcome to the manifest. A failed export does not affect the model."""
-        from text_classifier.results.onnx_export import (  # takes seconds, and is rarely needed
-            TEXTS,
-            ExportFailed,
-            export,
-        )
-
-        by_length = np.argsort(self.splits["validation"].tokens.text_lengths, kind="stable")
-        some = by_length[np.linspace(0, len(by_length) - 1, TEXTS).astype(np.int64)]
-        texts, manifest = self.data.splits["validation"].take(some).texts[:], results.manifest
-        is_pair = self.settings.has_pairs
-        try:
-            manifest["onnx"] = export(results.model, self.model, self.tokenizer, texts, is_pair=is_pair)
-        except ExportFailed as error:
-            manifest["onnx"] = {"error": str(error)}
-            print(f"ERROR: model.onnx was not saved: {error}; the model itself was", flush=True)
-        artifact.write_json(results.model / MANIFEST, manifest)
-
     def finish(self, trained: Training) -> None:
-        """Evaluate, save and report. The model is saved first: neither a stop nor an error in the report loses it.
-
-        Rank 0 writes. The other ranks wait for it, and learn after each stage that it is still alive.
-        """
-        evaluated = self.evaluate(trained)
-        results = self.save(trained, evaluated) if self.cluster.is_rank_zero else None
-        if results is None:
-            print(f"rank {self.cluster.rank} ended after step {trained.steps}", flush=True)
-        measured = self.cross_validate(trained)
-        if results is not None and measured is not None:
-            results.add_cross_validation(measured)
-        started, written, has_failed = time.monotonic(), list[str](), False
-        for name, write in self.stages(trained, evaluated):
-            if results is not None:
-                try:
-                    with working(f"writing {name}"):
-                        write(results)
-                    written.append(name)
-                except Exception:
-                    if not written:  # metrics.json is part of the result
-                        raise
-                    print_traceback()
-                    print(f"WARNING: no {name}, nor what follows it (see above); the model was saved", flush=True)
-                    has_failed = True  # later stages need the earlier ones
-            if self.cluster.any_rank(has_failed or self.stop.requested):
-                break
-        seconds = time.monotonic() - started
-        self.cluster.print0(f"wrote {self.folders.output_data} in {seconds:.1f} s ({', '.join(written)})")
-
-    def full_lengths(self, texts: Sequence[str]) -> np.ndarray:
-        """Tokens of these texts without truncation, int64 [texts]."""
-        split = arguments(texts, is_pair=self.settings.has_pairs)
-        encoded = self.tokenizer(*split, return_attention_mask=False, return_token_type_ids=False)
-        return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+        """Evaluate, save and report."""
+        Ending(
+            folders=self.folders,
+            settings=self.settings,
+            data=self.data,
+            splits=self.splits,
+            tokenizer=self.tokenizer,
+            classifier=self.classifier,
+            first_weights=self._first_weights,
+            cluster=self.cluster,
+            stop=self.stop,
+        ).finish(trained)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from launcher.plan import checks, instances
 from launcher.plan.channels import needed_files
-from launcher.plan.s3 import Listing, S3Uri
+from launcher.plan.s3 import Listing, S3Uri, needed
 from text_classifier.contract.data_files import split_name
 from text_classifier.contract.errors import UserError
 
@@ -28,7 +28,10 @@ def s3_sources(options: argparse.Namespace) -> dict[str, S3Uri]:
 
 
 def local_paths(options: argparse.Namespace) -> dict[str, Path]:
-    """The channels whose data is on this machine. Raises UserError for a path without files."""
+    """The channels whose data is on this machine.
+
+    Raises UserError for a path without files, and for a file or an object in S3 that two channels have.
+    """
     paths = {channel: source for channel, source in _sources(options).items() if not isinstance(source, S3Uri)}
     for name, path in paths.items():
         if name == "model":
@@ -36,16 +39,36 @@ def local_paths(options: argparse.Namespace) -> dict[str, Path]:
         else:
             checks.channel(FLAGS[name], path)
         checks.file_names(FLAGS[name], path)
-    _require_disjoint({name: path for name, path in paths.items() if name != "model"})
+    files = {name: needed_files(path) for name, path in paths.items() if name != "model"}
+    _require_disjoint({**files, **_objects(options)})
     return paths
 
 
-def _require_disjoint(paths: Mapping[str, Path]) -> None:
-    """Raise UserError for a file whose rows would be in two splits."""
-    readers: dict[Path, str] = {}
-    for channel, path in paths.items():
-        for file in _read_by(channel, needed_files(path)):
-            other = readers.setdefault(file.resolve(), channel)
+def _objects(options: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """What is known to lie in the channels with rows in S3: the URIs of the objects by their names in the channel."""
+    uris = {channel: uri for channel, uri in s3_sources(options).items() if channel != "model"}
+    known: dict[str, dict[str, int]] = {uri.bucket: {} for uri in uris.values()}  # sizes by bucket and key
+    for channel, uri in uris.items():
+        if found := listing(options, channel):
+            known[uri.bucket] |= {found.uri.folder + name: size for name, size in found.objects.items()}
+        else:
+            uris[channel] = uri.guess
+            known[uri.bucket] |= {} if uri.guess == uri.as_folder else {uri.key: 1}
+    return {
+        channel: {
+            name: f"s3://{uri.bucket}/{uri.folder}{name}"
+            for name in needed(uri, {key: n for key, n in known[uri.bucket].items() if key.startswith(uri.key)})
+        }
+        for channel, uri in uris.items()
+    }
+
+
+def _require_disjoint(files: Mapping[str, Mapping[str, Path | str]]) -> None:
+    """Raise UserError for a file whose rows would be in two splits; `files`: by channel and name."""
+    readers: dict[Path | str, str] = {}
+    for channel, named in files.items():
+        for file in _read_by(channel, named):
+            other = readers.setdefault(file.resolve() if isinstance(file, Path) else file, channel)
             if other != channel:
                 raise UserError(
                     f"{FLAGS[other]} and {FLAGS[channel]} both have the file {file}, and splits must not share rows; "
@@ -53,7 +76,7 @@ def _require_disjoint(paths: Mapping[str, Path]) -> None:
                 )
 
 
-def _read_by(channel: str, files: Mapping[str, Path]) -> list[Path]:
+def _read_by(channel: str, files: Mapping[str, Path | str]) -> list[Path | str]:
     """The files that the image reads for a channel: those of other splits are passed over if some are named for it."""
     named = {name: split_name(name.split("/")) for name in files}
     is_divided = channel in named.values()

@@ -7,15 +7,17 @@ write the search.
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from text_classifier.contract import hyperparameters
-from text_classifier.contract.errors import UserError, nearest
+from text_classifier.contract import hyperparameters, parsing
+from text_classifier.contract.errors import SettingsError, UserError, nearest, quoted
 from text_classifier.contract.hyperparameters import Hyperparameter
 from text_classifier.contract.metric_names import BY_TASK, DEFAULTS, ERRORS, LOSSES
 
@@ -32,6 +34,8 @@ DEFAULT_MAX_JOBS = 10
 #: Trials with different metrics cannot be compared, and trials with one checkpoint folder would overwrite each other.
 _FIXED = ("checkpoint_dir", "metric_for_best_model")
 _KINDS = {float: "Continuous", int: "Integer"}
+#: Hyperparameters in a rule of contract/parsing.py, at most.
+_MOST_IN_A_RULE = 3
 #: Keys of CreateTrainingJob that a tuning job's TrainingJobDefinition does not have.
 _NOT_IN_DEFINITION = ("TrainingJobName", "HyperParameters", "ProfilerConfig", "Tags")
 _RENAMED = {"ResourceConfig": "HyperParameterTuningResourceConfig"}
@@ -68,6 +72,7 @@ def from_options(options: Namespace) -> Search:
     if options.strategy not in STRATEGIES:
         raise UserError(f"--strategy {options.strategy!r} is not supported; use {', '.join(STRATEGIES)}")
     ranges = _ranges(options.ranges)
+    _require_trials(ranges, options.hyperparameters)
     max_jobs = _max_jobs(ranges, options.strategy, options.max_jobs)
     if options.max_parallel_jobs > max_jobs:
         raise UserError(f"--max-parallel-jobs {options.max_parallel_jobs} is more than the {max_jobs} trials; lower it")
@@ -136,6 +141,39 @@ def _numbers(row: Hyperparameter, range_: Mapping[str, str]) -> tuple[str, dict[
     if scaling == "ReverseLogarithmic" and (kind == "Integer" or not 0 <= low < high < 1):
         raise UserError(f"ranges: {row.name}: ReverseLogarithmic scaling needs 0 <= min < max < 1; use Linear")
     return kind, {"Name": row.name, "MinValue": str(low), "MaxValue": str(high), "ScalingType": scaling}
+
+
+def _require_trials(ranges: Mapping[str, list[dict[str, Any]]], given: Mapping[str, str]) -> None:
+    """Raise UserError for a combination of values with which a trial would fail at its start."""
+    for trial in _trials(ranges, given):
+        try:
+            parsing.validate(trial)
+        except SettingsError as error:
+            searched = [entry["Name"] for entries in ranges.values() for entry in entries]
+            named = [name for name in searched if re.search(rf"\b{name}\b", str(error))] or searched
+            values = ", ".join(f"{name}={quoted(trial[name])}" for name in named)
+            raise UserError(f"ranges: a trial with {values} would fail: {error}") from None
+
+
+def _trials(ranges: Mapping[str, list[dict[str, Any]]], given: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Hyperparameters of trials, one of which fails if any trial does.
+
+    All combinations may be billions. A rule looks at few hyperparameters, so it is broken whatever the others are:
+    the values of each three are combined, and the others have their first.
+    """
+    values = {entry["Name"]: _tried(entry) for entries in ranges.values() for entry in entries}
+    first = {**given, **{name: tried[0] for name, tried in values.items()}}
+    for names in itertools.combinations(values, min(len(values), _MOST_IN_A_RULE)):
+        for combination in itertools.product(*(values[name] for name in names)):
+            yield {**first, **dict(zip(names, combination, strict=True))}
+
+
+def _tried(entry: Mapping[str, Any]) -> list[str]:
+    """The values of a list. Of numbers, the ends of the range, and 1 as in cross_validation=1 is within 0 to 5."""
+    if "Values" in entry:
+        return list(entry["Values"])
+    low, high = entry["MinValue"], entry["MaxValue"]
+    return [low, "1", high] if float(low) < 1 < float(high) else [low, high]
 
 
 def create_tuning_job(job: Mapping[str, Any], search: Search) -> dict[str, Any]:

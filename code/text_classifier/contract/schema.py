@@ -345,6 +345,9 @@ class Manifest(TypedDict):
     ]
     onnx: Annotated[OnnxExport | OnnxFailure | None, "Outcome of `export=onnx`; null without it"]
     hyperparameters: Annotated[dict[Hyperparameter, Any], "All hyperparameters, defaults included"]
+    truncation_side: NotRequired[
+        Annotated[Literal["left", "right"], "At which end the saved tokenizer truncates; `left` keeps the last tokens"]
+    ]
     base_model: Annotated[BaseModel, "The model that was fine-tuned"]
     files: Annotated[dict[File, InputFile] | None, "The job's input files; null after a stop"]
     code_revision: Annotated[str | None, "Git commit that the image was built from"]

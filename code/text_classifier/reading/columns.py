@@ -30,6 +30,14 @@ _LABELS = ("label", "labels", "sentiment", "category", "class", "target", "ratin
 LISTED, SHOWN_CHARACTERS = 20, 40
 
 
+class NoColumn(DataError):
+    """A file lacks a column that is named by `hyperparameter`, or expected without it."""
+
+    def __init__(self, message: str, hyperparameter: str = "") -> None:
+        super().__init__(message)
+        self.hyperparameter = hyperparameter
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The chosen columns of a file. Its rows have their fields in the order of `names`."""
@@ -67,6 +75,20 @@ class Columns:
             )
         if repeated := [column for index, column in enumerate(self.pairs) if column in self.pairs[:index]]:
             raise SettingsError(f"column {repeated[0]!r} is in text_pair_columns twice; remove it once")
+
+    @property
+    def given(self) -> list[str]:
+        """The hyperparameters that name columns."""
+        named = {
+            "text_columns": self.texts,
+            "text_pair_columns": self.pairs,
+            "label_column": self.label,
+            "label_columns": self.labels,
+            "group_column": self.group,
+            "slice_column": self.slice,
+            "id_column": self.id,
+        }
+        return [hyperparameter for hyperparameter, names in named.items() if names]
 
     def choose(self, name: str, columns: Sequence[str], first: Sequence[Any] = ()) -> Chosen:
         """Choose from the columns of the file `name`, whose first row is `first`.
@@ -146,9 +168,10 @@ def _first(
     named = " or ".join(repr(",".join(candidate)) for candidate in dict.fromkeys(candidates))
     listed = ", ".join(column[:60] for column in columns[:LISTED])
     more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
-    raise DataError(
+    raise NoColumn(
         f"{name} has no column {named}; {hint}set {hyperparameter} to one of its columns: {printable(listed)}{more}"
-        f"{_values(columns, first)}{_proposal(columns, first)}"
+        f"{_values(columns, first)}{_proposal(columns, first)}",
+        hyperparameter,
     )
 
 

@@ -11,6 +11,7 @@ from text_classifier.contract.errors import DataError
 from text_classifier.reading import dialect as dialects
 from text_classifier.reading import header as headers
 from text_classifier.reading.clean import clean_fields
+from text_classifier.reading.columns import NoColumn
 from text_classifier.reading.dialect import Dialect
 from text_classifier.reading.records import Records
 from text_classifier.reading.table import Block, Fields, NoHeader, OpenFile, Pick, Row, TooManyColumns
@@ -72,7 +73,13 @@ def _without_head(blocks: Sequence[bytes]) -> Iterator[bytes]:
 
 def fasttext_rows(file: OpenFile) -> Iterator[Row]:
     """The rows of a file of fastText's or BlazingText's: labels in front of the text, each after `__label__`."""
-    pick = file.picker(("label", "text"))
+    try:
+        pick = file.picker(("label", "text"))
+    except NoColumn as missing:
+        raise DataError(
+            f"{file.name} has lines of fastText, each of which is a label and one text; remove "
+            f"{missing.hyperparameter}, or give a table with the columns that it names"
+        ) from None
     for number, line in enumerate(lines(file.content, file.name), start=1):
         if line.strip():
             words = line.split()

@@ -10,12 +10,12 @@ from text_classifier.contract.errors import DataError, JobError, listed
 from text_classifier.reading.bad_rows import NAMED
 from text_classifier.reading.batch import Batch, Collector, Enough
 from text_classifier.reading.bounds import require_decoded, require_memory
-from text_classifier.reading.columns import Chosen, Columns
+from text_classifier.reading.columns import Chosen, Columns, NoColumn
 from text_classifier.reading.content import blocks
 from text_classifier.reading.reader import open_rows
 from text_classifier.reading.sources import SourceFile
-from text_classifier.reading.table import WHOLE, Block, FileOptions, NoHeader, OpenFile, Part
-from text_classifier.reading.text_folders import whole_text
+from text_classifier.reading.table import WHOLE, Block, FileOptions, NoHeader, NotCsv, OpenFile, Part
+from text_classifier.reading.text_folders import require_header, whole_text
 
 #: Rows, and bytes of their texts, in a batch, unless a block of a file has more.
 _ROWS, _BYTES = 2_000, 1 << 20
@@ -110,6 +110,12 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
         error = caught
         if not rows_read + len(collector):  # found while the header was looked for
             collector.problems.clear()
+    is_empty = piece.part == WHOLE and not (error or rows_read or len(collector) or collector.problems)
+    if is_empty or isinstance(error, NoColumn | NotCsv):
+        try:
+            require_header(piece.source, job.columns, job.options)
+        except DataError as caught:
+            error = caught
     if file is None:
         yield End("line", error=error)
     else:

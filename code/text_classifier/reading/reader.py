@@ -58,7 +58,7 @@ def open_rows(
     file = OpenFile(
         source.path, source.name, itertools.chain([head], content), options, choose, report, notes=notes, part=part
     )
-    read = _DIVIDED[type(part.layout)] if part.layout else _FORMATS[_format(head, source.name, options.records_key)]
+    read = _DIVIDED[type(part.layout)] if part.layout else _FORMATS[format_of(head, source.name, options.records_key)]
     return file, _with_partition(file, source.partition, read) if source.partition else read(file)
 
 
@@ -91,7 +91,7 @@ def _with_partition(
         yield number, line, row
 
 
-def _format(head: bytes, name: str, records_key: str) -> str:
+def format_of(head: bytes, name: str, records_key: str) -> str:
     """The format of a file that starts with `head`. Raises DataError when it is neither text nor Parquet."""
     if head.startswith(b"PAR1"):
         return "parquet"

@@ -6,11 +6,10 @@ import csv
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from text_classifier.contract.errors import DataError
 from text_classifier.reading import dialect as dialects
 from text_classifier.reading.dialect import Dialect
 from text_classifier.reading.header import Record
-from text_classifier.reading.table import LONGEST_FIELD, Block, OpenFile
+from text_classifier.reading.table import LONGEST_FIELD, Block, NotCsv, OpenFile
 from text_classifier.reading.text_lines import LONGEST_LINE, decoded
 
 _CSV_REASONS = {
@@ -101,7 +100,7 @@ class Records:
                 reason = next((text for key, text in _CSV_REASONS.items() if key in str(error)), str(error))
                 remedy = "quote such fields and double the quotes in them"
                 if self._line == 1 and self._file.part.is_first:
-                    raise DataError(f"{self._file.name} line 1, the header, is not CSV ({reason}); {remedy}") from None
+                    raise NotCsv(f"{self._file.name} line 1, the header, is not CSV ({reason}); {remedy}") from None
                 number, line = self._number, self._line
                 self._number += 1
                 self._line += 1

@@ -39,6 +39,10 @@ class NoHeader(DataError):
     """A file of a channel lacks the header that an earlier one has."""
 
 
+class NotCsv(DataError):
+    """The first line of a file, which would be its header, is not CSV."""
+
+
 class TooManyColumns(DataError):
     """A file has more than MOST_COLUMNS columns."""
 

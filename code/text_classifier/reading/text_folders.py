@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from text_classifier.contract.errors import DataError
+from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.columns import Columns
 from text_classifier.reading.content import blocks
 from text_classifier.reading.encoding import as_utf8
+from text_classifier.reading.reader import format_of
 from text_classifier.reading.sources import SourceFile
 from text_classifier.reading.table import LONGEST_FIELD, MOST_COLUMNS, FileOptions
 
@@ -26,9 +27,7 @@ def is_text_folders(files: Sequence[SourceFile], columns: Columns, options: File
 
 def may_be_text_folders(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
     """Whether the names of the files, and the hyperparameters, are those of texts in folders."""
-    if columns.texts or columns.label or columns.labels or not options.has_header:
-        return False
-    if not all(len(file.parts) > 1 and file.parts[-1].lower().endswith(".txt") for file in files):
+    if columns.given or not options.has_header or not all(map(_is_in_folder, files)):
         return False
     return len({file.parts[-2] for file in files}) > 1
 
@@ -38,13 +37,35 @@ def has_header(files: Sequence[SourceFile], columns: Columns, options: FileOptio
     return any(_names_columns(file, columns, options) for file in files)
 
 
+def _is_in_folder(file: SourceFile) -> bool:
+    return len(file.parts) > 1 and file.parts[-1].lower().endswith(".txt")
+
+
+def require_header(file: SourceFile, columns: Columns, options: FileOptions) -> None:
+    """Raise DataError for a file without rows of these columns if it seems to be a text: a .txt file in a folder, whose
+    first line names neither the columns that hyperparameters name nor usual ones."""
+    if not columns.given or not options.has_header or not _is_in_folder(file):
+        return
+    head = next(_content(file, options), b"")
+    if (
+        head.strip()
+        and format_of(head, file.name, options.records_key) == "delimited"
+        and not any(_names_columns(file, each, options) for each in (columns, Columns()))
+    ):
+        given = listed(columns.given, len(columns.given))
+        raise DataError(
+            f"{file.name} has no header with the columns of {given}; remove {given} if each file is a text and its "
+            "folder the label, else add the header"
+        )
+
+
 def _names_columns(file: SourceFile, columns: Columns, options: FileOptions) -> bool:
     first = next(_content(file, options), b"").partition(b"\n")[0]
     for separator in ("\t", ",", ";", "|"):
         parts = first.decode("utf-8", "replace").split(separator, MOST_COLUMNS)
         if len(parts) > MOST_COLUMNS:
             continue
-        names = [name.strip().strip('"') for name in parts]
+        names = [*(name.strip().strip('"') for name in parts), *file.partition]
         try:
             columns.choose(file.name, names)
         except DataError:

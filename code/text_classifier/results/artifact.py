@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import jinja2
 import torch
@@ -120,6 +120,7 @@ def manifest(
     folders: JobFolders,
     settings: Settings,
     model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     classes: Sequence[str],
     trained: Training,
     temperature: float | None,
@@ -136,6 +137,7 @@ def manifest(
         "thresholds": thresholds,
         "onnx": None,
         "hyperparameters": asdict(settings),
+        "truncation_side": cast(Literal["left", "right"], tokenizer.truncation_side),
         "base_model": origin.base_model(settings, model.config, folders.channel("model")),
         "files": None if trained.is_stopped else _files(folders),
         "code_revision": os.environ.get("IMAGE_REVISION"),
@@ -188,7 +190,7 @@ def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
         kind=shown.kind,
         titled=TITLED,
         run_line=code(line) if (line := origin.line(manifest)) else "",
-        read_tokens=read_tokens(settings),
+        read_tokens=read_tokens(manifest),
         chosen_by=settings["metric_for_best_model"],
         epochs_at_best=epochs_at_best(metrics),
         most_windows=MOST_WINDOWS,
@@ -197,11 +199,13 @@ def write_card(path: Path, metrics: Metrics, manifest: Manifest) -> None:
     path.chmod(0o644)
 
 
-def read_tokens(settings: Mapping[str, Any]) -> str:
-    """What of a text the model reads."""
+def read_tokens(manifest: Manifest) -> str:
+    """What of a text the model reads. With truncation=head the model's tokenizer may keep the last tokens."""
+    settings = manifest["hyperparameters"]
     if settings["long_texts"] == "mean":
         return f"at most {MOST_WINDOWS} windows of a text"
-    kept = KEPT_OF_PAIRS if settings["text_pair_columns"].strip() else KEPT[settings["truncation"]]
+    truncation = "tail" if manifest.get("truncation_side") == "left" else settings["truncation"]
+    kept = KEPT_OF_PAIRS if settings["text_pair_columns"].strip() else KEPT[truncation]
     return kept.format(settings["max_sequence_length"])
 
 

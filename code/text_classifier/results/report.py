@@ -94,7 +94,7 @@ def write(path: Path, evaluated: Evaluated, metrics: Metrics, manifest: Manifest
         headline=headline,
         sliced=task.sliced,
         is_truncated=not evaluated.windows,
-        read_tokens=artifact.read_tokens(manifest["hyperparameters"]),
+        read_tokens=artifact.read_tokens(manifest),
         long_texts=[(name, found) for name in evaluated.logits if (found := metrics[name].get("long_texts"))],
         headline_sentence=HEADLINES[headline],
         title=shown.title(evaluated.classes),

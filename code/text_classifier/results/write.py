@@ -60,6 +60,7 @@ class Results:
         """Add the metrics of the folds; their models, which have not learned a training row, judge its label."""
         self.metrics["cross_validation"] = found.summary()
         self.evaluated = replace(self.evaluated, training_logits=found.logits, is_cross_validated=True)
+        self.write_metrics()
 
     def write_metrics(self) -> None:
         """Write metrics.json and the model card with what is known so far.
@@ -139,19 +140,24 @@ def of_training(trained: Training, task: Task, classes: Sequence[str], rows: Map
 Stage = tuple[str, Callable[[Results], None]]
 
 
-def report_stages(evaluated: Evaluated) -> list[Stage]:
-    """The parts in order; only the first if no rows were evaluated, because the job was stopped."""
-    first: Stage = ("epochs", Results.write_metrics)
+#: The name of the first part.
+EPOCHS = "epochs"
+
+
+def report_stages(evaluated: Evaluated) -> tuple[list[Stage], list[Stage]]:
+    """The parts in order: those before a cross-validation, and those that show what it found.
+
+    Only the first one if no rows were evaluated, because the job was stopped.
+    """
+    first: Stage = (EPOCHS, Results.write_metrics)
     if not evaluated.logits:
-        return [first]
+        return [first], []
     return [
         first,
         *((f"metrics of {name}", partial(Results.measure_split, name=name)) for name in evaluated.logits),
         ("baselines", Results.measure_baselines),
         ("predictions", Results.write_predictions),
-        ("label issues", Results.write_label_issues),
-        ("report", Results.write_report),
-    ]
+    ], [("label issues", Results.write_label_issues), ("report", Results.write_report)]
 
 
 def measure(evaluated: Evaluated, name: Measured, seed: int) -> SplitMetrics:

@@ -17,7 +17,7 @@ class Traffic:
         self._since = self._clock()
         self._seconds: list[float] = []
         self._client_errors = self._server_errors = 0
-        self._texts = self._truncated = 0
+        self._texts = self._truncated = self._answered = 0
         self._batches = self._rows = self._tokens = 0
         self._confidence, self._confident = 0.0, 0
 
@@ -32,13 +32,17 @@ class Traffic:
         self._texts += count
         self._truncated += truncated
 
+    def answered(self, texts: int) -> None:
+        """Texts were classified."""
+        self._answered += texts
+
     def confidences(self, total: float, count: int) -> None:
         """Probabilities of the predicted classes, added up."""
         self._confidence += total
         self._confident += count
 
     def batch(self, rows: int, tokens: int) -> None:
-        """A batch was computed."""
+        """A batch was computed; its rows are texts, or windows of texts."""
         self._batches += 1
         self._rows += rows
         self._tokens += tokens
@@ -51,11 +55,11 @@ class Traffic:
         milliseconds = sorted(1e3 * seconds for seconds in self._seconds)
         parts = [
             f"served in {passed:.0f} s: {len(milliseconds)} requests",
-            f"{self._rows} texts",
+            f"{self._answered} texts",
             f"{self._tokens / passed:.0f} tokens/s",
             f"p50 {_quantile(milliseconds, 0.5):.0f} ms",
             f"p95 {_quantile(milliseconds, 0.95):.0f} ms",
-            f"{self._rows / max(self._batches, 1):.1f} texts a batch",
+            f"{self._rows / max(self._batches, 1):.1f} rows a batch",
             f"{waiting} waiting",
             f"{self._client_errors} 4xx",
             f"{self._server_errors} 5xx",

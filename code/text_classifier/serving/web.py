@@ -210,6 +210,7 @@ class Application:
             logits.cancel()
         if divided:
             found = Windows.joined(divided).means(found)
+        self._traffic.answered(len(found))
         if model.outputs.task.problem_type == "single_label_classification":
             self._traffic.confidences(float(calibration.confidences(found).sum()), len(found))
         return await run(render, request, found, answer_type, model.outputs)

@@ -9,9 +9,9 @@ from functools import partial
 
 from transformers import PreTrainedTokenizerBase
 
-from text_classifier.contract.errors import SettingsError
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.tokenization.prefix import Encode, Encoded, encoded
+from text_classifier.tokenization.special_tokens import around
 
 #: Characters that are encoded whole at a time: a token takes some 200 bytes until it is cut off.
 CHARACTERS = 1 << 20
@@ -26,7 +26,8 @@ def cutting_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int, truncat
 
     Threads may call it at once. Raises SettingsError if the tokenizer has no special tokens around its texts.
     """
-    return partial(encode_cut, tokenizer, max_length=max_length, truncation=truncation, around=around(tokenizer))
+    before, after = map(len, around(tokenizer, f"truncation={truncation}", "truncation=head"))
+    return partial(encode_cut, tokenizer, max_length=max_length, truncation=truncation, before=before, after=after)
 
 
 def choose_side(tokenizer: PreTrainedTokenizerBase, settings: Settings) -> str:
@@ -40,26 +41,16 @@ def choose_side(tokenizer: PreTrainedTokenizerBase, settings: Settings) -> str:
     return ""
 
 
-def around(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """The number of special tokens before and after a text. Raises SettingsError if that cannot be told."""
-    content: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole: list[int] = tokenizer("a")["input_ids"]
-    for start in range(len(whole) - len(content) + 1):
-        if content and whole[start : start + len(content)] == content:
-            return start, len(whole) - start - len(content)
-    raise SettingsError("the model's tokenizer has other tokens for a text between special tokens; set truncation=head")
-
-
 def encode_cut(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     *,
     max_length: int,
     truncation: str,
-    around: tuple[int, int],
+    before: int,
+    after: int,
 ) -> Encoded:
-    """As the encoder of `cutting_encoder`."""
-    before, after = around
+    """As the encoder of `cutting_encoder`. `before`, `after`: numbers of special tokens around a text."""
     kept = max_length - before - after
     head = math.ceil(HEAD_SHARE * kept) if truncation == "head_tail" else 0
     start, end = before + head, kept - head + after

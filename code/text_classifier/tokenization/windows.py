@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from text_classifier.contract.errors import SettingsError
+from text_classifier.tokenization.special_tokens import around
 
 #: Windows of a text, at most: what follows is truncated. One text of millions of tokens would outweigh all others.
 MOST_WINDOWS = 256
@@ -88,26 +89,20 @@ class Windowing:
     step: int  #: tokens from the start of a window to that of the next one
 
     @classmethod
-    def of(cls, tokenizer: Callable[[str], Mapping[str, Any]], max_length: int, stride: int) -> Windowing:
+    def of(cls, tokenizer: Callable[..., Mapping[str, Any]], max_length: int, stride: int) -> Windowing:
         """Windows of at most `max_length` tokens; each repeats the last `stride` tokens of the one before it.
 
-        Raises SettingsError if special tokens and stride leave no room, or if special tokens are not at both ends.
+        Raises SettingsError if special tokens and stride leave no room, or if special tokens are not at the ends.
         """
-        special, one = (np.array(tokenizer(text)["input_ids"], dtype=np.int32) for text in ("", "a"))
-        shared = next((n for n, (a, b) in enumerate(zip(special, one, strict=False)) if a != b), len(special))
-        before, after = special[:shared], special[shared:]
-        if len(one) <= len(special) or not np.array_equal(one[len(one) - len(after) :], after):
-            raise SettingsError(
-                "long_texts=mean needs a tokenizer that adds its special tokens at the ends of a text; set "
-                "long_texts=truncate, or choose another model"
-            )
-        size = max_length - len(special)
+        before, after = around(tokenizer, "long_texts=mean", "long_texts=truncate")
+        special = len(before) + len(after)
+        size = max_length - special
         if stride >= size:
             raise SettingsError(
                 f"window_stride={stride} must be less than the {size} tokens that max_sequence_length={max_length} "
-                f"leaves beside {len(special)} special tokens; lower it"
+                f"leaves beside {special} special tokens; lower it"
             )
-        return cls(before, after, size, size - stride)
+        return cls(np.array(before, np.int32), np.array(after, np.int32), size, size - stride)
 
     @property
     def longest(self) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import figures, learning, weights
+from benchmarks import figures, learning, parity, run, weights
 from benchmarks.contest import Task
 from benchmarks.corpus import Rows
 from benchmarks.learning import KINDS, TRIALS, Outcome, Trial
@@ -39,6 +41,16 @@ def test_a_trial_is_a_setting_that_a_job_takes(trial: Trial) -> None:
     chosen = parse(trial.settings)
     assert all(getattr(chosen, name) != getattr(default, name) for name in trial.settings)
     assert trial.kinds and {*trial.kinds} <= {*KINDS} and {*trial.data} <= {*TOKENS}
+
+
+@pytest.mark.parametrize("benchmark", [learning, parity])
+def test_the_options_are_all_that_a_benchmark_needs(benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = benchmark.arguments([])
+    assert options.output.name == f"{benchmark.__name__.split('.')[-1]}.json" and options.rows == list(TOKENS)
+    run.require_packages_and_device(options)
+    monkeypatch.setattr("os.environ", {})
+    run.set_environment(options)
+    assert os.environ == {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 
 
 def test_a_difference_is_that_of_pairs() -> None:

@@ -136,6 +136,25 @@ def test_lines_of_fasttext(channel: Write) -> None:
         data(folder)
 
 
+@pytest.mark.parametrize(
+    ("settings", "given"),
+    [
+        ({"text_columns": "text", "text_pair_columns": "second"}, "text_pair_columns"),
+        ({"text_columns": "body"}, "text_columns"),
+        ({"label_column": "stars"}, "label_column"),
+        ({"slice_column": "kind"}, "slice_column"),
+    ],
+    ids=str,
+)
+def test_columns_that_fasttext_does_not_have_are_refused(channel: Write, settings: dict[str, str], given: str) -> None:
+    with pytest.raises(DataError) as refused:
+        data(channel("train.txt", "__label__a good , fine\n__label__b bad\n"), **settings)
+    assert str(refused.value) == (
+        f"train/train.txt has lines of fastText, each of which is a label and one text; remove {given}, or give a "
+        "table with the columns that it names"
+    )
+
+
 def test_lines_that_are_no_rows(channel: Write) -> None:
     table = written(",")
     found = data(channel("a.csv", f"\r\n{table}{table},,\r\n,\r\n\r\n   \r\n\x1a".replace(",,", ",", 1)))

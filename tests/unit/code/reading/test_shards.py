@@ -87,6 +87,23 @@ def wide(count: int, word: str) -> str:
     return tsv(rows, "id\ttext\tlabel\tgroup\tslice")
 
 
+def pairs(count: int, word: str) -> str:
+    """Some texts are empty, some pairs are repeated, and some have the same characters elsewhere."""
+    rows = [
+        (f"{word} {n % 7}" * (n % 5 > 0), f"{n % 3} wet" * (n % 4 > 0), "xy"[n % 2], "ab"[n % 2], f"g{n % 5}", f"i{n}")
+        for n in range(count)
+    ]
+    return tsv(rows, "premise\thypothesis\tmore\tlabel\tgroup\tid")
+
+
+def pairs_as_json(count: int, word: str) -> str:
+    rows = [
+        {"premise": f"{word} {n}", "hypothesis": None if n == 1 else f"{n} wet", "more": "", "label": "ab"[n % 2]}
+        for n in range(count)
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
 def lines(values: list[Any]) -> str:
     return "".join(json.dumps({"text": f"text {n}", "label": value}) + "\n" for n, value in enumerate(values))
 
@@ -127,6 +144,24 @@ CASES: dict[str, tuple[Files, dict[str, str]]] = {
     "columns of labels": (
         {"train/a.tsv": tsv([("t", "1", "0"), ("u", "0", "")] * 5, "text\tx\ty"), "train/b.tsv": tsv([("v", "1", "1")] * 5, "text\tx\ty")},
         {"task": "multi_label", "label_columns": "x,y"},
+    ),
+    "pairs": (
+        {
+            "train/a.tsv": pairs(20, "It rains"), "train/b.jsonl": pairs_as_json(9, "Grüße"), "train/c.tsv": pairs(11, "it RAINS"),
+            "validation/v.tsv": pairs(4, "it rains"), "validation/w.jsonl": pairs_as_json(5, "Grüße "),
+        },
+        {"text_columns": "premise", "text_pair_columns": "hypothesis,more", "deduplicate": "true"},
+    ),
+    "pairs with groups, slices and ids": (
+        {"train/a.tsv": pairs(40, "good"), "train/b.tsv": pairs(30, "bad"), "train/c.tsv": pairs(20, "poor")},
+        {
+            "text_columns": "premise", "text_pair_columns": "hypothesis", "group_column": "group", "slice_column": "more", "id_column": "id",
+            "train_size": "0.6", "cross_validation": "2",
+        },
+    ),
+    "pairs with bad rows": (
+        {"train/a.tsv": pairs(300, "a") + "1\t2\n", "train/b.tsv": pairs(300, "b") + "x\0\ty\tz\ta\tg\ti\n"},
+        {"text_columns": "premise", "text_pair_columns": "hypothesis", "bad_rows": "skip"},
     ),
     "numbers": ({"train/a.tsv": numbered(9, "123", "a"), "train/b.jsonl": lines([0.1, 4, "5"] * 3)}, {"task": "regression"}),
     "texts in folders": ({f"train/{label}/{n}.txt": f"{label} {n}" for label in ("pos", "neg") for n in range(5)}, {}),

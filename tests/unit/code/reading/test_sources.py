@@ -159,6 +159,47 @@ def test_text_files_in_a_folder_for_each_class_are_rows(channel: Write) -> None:
     assert read.splits["train"].places[0].startswith("train/neg/")
 
 
+@pytest.mark.parametrize("text", ["good film", "good, and\nlong, too\n", '"Good," he said.\n\nAnd more.'])
+@pytest.mark.parametrize(
+    ("settings", "given"),
+    [
+        ({"text_columns": "body"}, "text_columns"),
+        ({"text_columns": "a", "text_pair_columns": "b"}, "text_columns, text_pair_columns"),
+        ({"label_column": "stars"}, "label_column"),
+        ({"slice_column": "kind"}, "slice_column"),
+        ({"id_column": "number"}, "id_column"),
+    ],
+    ids=str,
+)
+def test_columns_of_text_files_are_refused(channel: Write, text: str, settings: dict[str, str], given: str) -> None:
+    for number in range(3):
+        channel(f"pos/{number}.txt", text)
+        folder = channel(f"neg/{number}.txt", text).parent
+    with pytest.raises(DataError) as refused:
+        data(folder, **settings)
+    assert str(refused.value) == (
+        f"train/neg/0.txt has no header with the columns of {given}; remove {given} if each file is a text and its "
+        "folder the label, else add the header"
+    )
+
+
+def test_a_wrong_column_of_tables_in_folders_is_named(channel: Write) -> None:
+    for content in (TABLE, '{"words": "a", "label": 1}\n'):
+        channel("2019/part.txt", content)
+        with pytest.raises(
+            DataError, match="train/2019/part.txt has no column 'body'; set text_columns to one of its co"
+        ):
+            data(channel("2020/part.txt", content).parent, text_columns="body")
+
+
+def test_text_files_with_the_label_in_the_name_of_the_folder_may_be_tables(channel: Write) -> None:
+    for label in ("a", "b"):
+        folder = channel(f"label={label}/part.txt", f"text\ngood {label}\nfine {label}\n").parent
+    read = data(folder, train_size="0.5")
+    assert read.classes == ("a", "b")
+    assert {text[:4] for rows in read.splits.values() for text in rows.texts} == {"good", "fine"}
+
+
 def test_tables_in_folders_are_no_texts(channel: Write) -> None:
     channel("2019/part.txt", TABLE)
     read = data(channel("2020/part.txt", TABLE).parent)

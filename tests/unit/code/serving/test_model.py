@@ -285,16 +285,23 @@ def test_predict_refuses_single_texts_for_pairs_and_pairs_for_single_texts(
         assert sentence in capsys.readouterr().err
 
 
-def test_a_model_of_the_last_tokens_is_served_as_it_was_trained(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("truncation", "side"), [("tail", "right"), ("head", "left")])
+def test_a_model_of_the_last_tokens_is_served_as_it_was_trained(tmp_path: Path, truncation: str, side: str) -> None:
+    """By its setting, or by its tokenizer."""
     job = Job(tmp_path)
     rows = [(f"{text} {' '.join(reversed(text.split() * 2))}", label) for text, label in easy_rows(48)]
     job.write("train", "reviews.tsv", table(rows))
-    (job.base / "input" / "data" / "model").mkdir()
-    write_tiny_model(job.base / "input" / "data" / "model")
-    code, log = job.run("--epochs=1", "--precision=fp32", "--max_sequence_length=8", "--truncation=tail")
+    model = job.base / "input" / "data" / "model"
+    model.mkdir()
+    write_tiny_model(model)
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps(config | {"truncation_side": side}))
+    code, log = job.run("--epochs=1", "--precision=fp32", "--max_sequence_length=8", f"--truncation={truncation}")
     assert code == 0, log
     folder = job.base / "model"
-    assert "The model reads the last 8 tokens of a text" in (folder / "README.md").read_text()
+    for page in (folder / "README.md", job.base / "output" / "data" / "report.html"):
+        assert "The model reads the last 8 tokens of a text" in page.read_text()
+    assert json.loads((folder / "training_manifest.json").read_text())["truncation_side"] == "left"
     texts, served = texts_of(job), load(folder)
     classify = pipeline("text-classification", model=str(folder), truncation=True, max_length=8)
     found = logits(served, texts)

@@ -265,10 +265,9 @@ def test_the_answer_of_a_text_is_the_mean_over_its_windows(monkeypatch: pytest.M
     monkeypatch.setattr(web, "CHUNK", 2)
     model = Windowed()
     texts = ["abcdefghij", "k", "lmno", "pqrstuvwxyz", "ab"]
-    status, answer = (
-        Client(model).load().invoke({"inputs": texts, "parameters": {"top_k": None, "function_to_apply": "none"}})
-    )
-    assert status == 200
+    client = Client(model).load()
+    status, answer = client.invoke({"inputs": texts, "parameters": {"top_k": None, "function_to_apply": "none"}})
+    assert status == 200 and ": 1 requests, 5 texts, " in (client.traffic.line(0) or "")
     for text, found in zip(texts, answer, strict=True):
         windows = [logits_of([ord(each) for each in text[at : at + 4]], 3) for at in range(0, len(text), 4)]
         expected = dict(zip(model.outputs.classes, np.mean(windows, axis=0), strict=True))

@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import processors
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
-from support.small_tokenizers import TEXTS, WORDS, cased, made
-from text_classifier.contract.errors import SettingsError
+from support.small_tokenizers import TEXTS, WORDS, made
 from text_classifier.contract.parsing import parse
 from text_classifier.tokenization import truncation
 from text_classifier.tokenization.tokens import encoder, tokenize
@@ -79,25 +77,6 @@ def test_long_texts_are_encoded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch)
     tokenizer = made("unigram")
     found = tokenize(tokenizer, texts, 9, truncation="tail")
     assert found.ids.tolist() == [each for ids in left(tokenizer, texts, 9) for each in ids]
-
-
-def test_a_tokenizer_without_a_frame_is_refused() -> None:
-    tokenizer = cased()
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        "[SEP] $A [SEP]", "$A $B", special_tokens=[("[SEP]", 3)]
-    )
-    assert truncation.around(tokenizer) == (1, 1)
-    tokenizer.backend_tokenizer.normalizer = None
-    tokenizer.backend_tokenizer.pre_tokenizer = None
-    tokenizer.backend_tokenizer.post_processor = None
-    assert truncation.around(tokenizer) == (0, 0)
-
-    class Odd:
-        def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
-            return {"input_ids": [1, 5, 2] if add_special_tokens else [7]}
-
-    with pytest.raises(SettingsError, match="has other tokens for a text between special tokens; set truncation=head"):
-        truncation.around(Odd())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,6 +149,29 @@ def test_a_job_publishes_the_model_that_it_has_without_folds(ready_job: Job) -> 
     assert (
         f"| accuracy | {measured['mean']['accuracy']:.4f} | {measured['standard_deviation']['accuracy']:.4f} |" in card
     )
+
+
+def test_a_stop_in_a_fold_leaves_what_was_measured_before(ready_job: Job) -> None:
+    process = ready_job.start(*QUICK, "--epochs=8", "--cross_validation=10")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("cross-validation, fold 1 of 10: "):
+            process.send_signal(signal.SIGTERM)
+            break
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, log
+    assert log.endswith("of 10; it has no result\n")
+    metrics: dict[str, Any] = ready_job.metrics
+    assert metrics["validation"]["rows"] == metrics["rows"]["validation"]
+    assert "baselines" in metrics and "cross_validation" not in metrics
+    card = (ready_job.base / "model" / "README.md").read_text()
+    assert "| accuracy |" in card and "Cross-validation" not in card
+    assert {path.name for path in (ready_job.base / "output" / "data").iterdir()} == {
+        "data_report.json",
+        "metrics.json",
+        "predictions_validation.csv",
+        "tensorboard",
+    }
 
 
 @dataclass

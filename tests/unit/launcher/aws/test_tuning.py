@@ -288,6 +288,26 @@ def test_a_grid_has_as_many_trials_as_combinations(command, tmp_path):
             ["checkpoint_dir=/tmp/x"],
             "checkpoint_dir cannot be set for tuning, where each trial has its own folder",
         ),
+        (
+            "ranges: {truncation: [head, tail], learning_rate: {min: 1e-5, max: 1e-4}}",
+            ["text_columns=premise", "text_pair_columns=hypothesis"],
+            "ranges: a trial with truncation='tail' would fail: truncation=tail applies to single texts; remove it",
+        ),
+        (
+            "ranges: {epochs: [1, 2], long_texts: [truncate, mean], truncation: [head, tail]}",
+            [],
+            "ranges: a trial with long_texts='mean', truncation='tail' would fail: long_texts=mean reads whole single",
+        ),
+        (
+            "ranges: {cross_validation: {min: 0, max: 5}}",
+            [],
+            "ranges: a trial with cross_validation='1' would fail: cross_validation=1 leaves no rows to train on",
+        ),
+        (
+            "ranges: {label_smoothing: {min: 0, max: 0.2}, epochs: {min: 1, max: 5}, focal_gamma: {min: 0, max: 2}}",
+            [],
+            "ranges: a trial with label_smoothing='0.2', focal_gamma='1' would fail: label_smoothing and focal_gamma",
+        ),
         (RANGES, [f"--job-name={'a' * 33}"], "is too long for a tuning job; use at most 32 characters"),
     ],
 )

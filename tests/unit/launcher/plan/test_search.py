@@ -1,6 +1,9 @@
 """The CreateHyperParameterTuningJob request against the golden file, the SDK and the service model."""
 
+import argparse
+import itertools
 import json
+import random
 from pathlib import Path
 
 import boto3
@@ -11,7 +14,8 @@ from botocore.validate import ParamValidator
 import launcher.plan.request as requests
 from launcher.plan import limits, search
 from launcher.sdk import estimators
-from text_classifier.contract.errors import UserError
+from text_classifier.contract import parsing
+from text_classifier.contract.errors import SettingsError, UserError
 from unit.launcher.plan.test_request import flat, full_request, on_demand, plain
 
 # isort: split
@@ -118,3 +122,67 @@ def test_what_may_be_chosen_is_what_the_service_knows():
     assert set(search.STRATEGIES) <= set(service.shape_for("HyperParameterTuningJobStrategyType").enum)
     assert set(search.SCALINGS) == set(service.shape_for("HyperParameterScalingType").enum)
     assert service.shape_for("HyperParameterTuningJobName").metadata["max"] == requests.MAX_TUNING_NAME
+
+
+def from_ranges(ranges, **hyperparameters):
+    """The search of these ranges."""
+    options = argparse.Namespace(
+        ranges=ranges, hyperparameters=hyperparameters, keep_alive=0, strategy="Random", objective=None,
+        max_jobs=None, max_parallel_jobs=1, early_stopping=False,
+    )  # fmt: skip
+    return search.from_options(options)
+
+
+#: Values of which some exclude one another.
+CHOICES = {
+    "truncation": ["head", "tail"],
+    "long_texts": ["truncate", "mean"],
+    "window_stride": ["32", "100"],
+    "max_sequence_length": ["5", "64", "128"],
+    "text_columns": ["", "premise"],
+    "text_pair_columns": ["", "hypothesis"],
+    "early_stopping_patience": ["0", "2"],
+    "early_stopping_min_delta": ["0", "0.1"],
+    "label_columns": ["", "a,b"],
+    "label_column": ["", "a"],
+    "columns": ["", "a,b"],
+    "has_header": ["true", "false"],
+    "label_smoothing": ["0", "0.1"],
+    "focal_gamma": ["0", "1"],
+    "class_weights": ["none", "balanced"],
+    "thresholds": ["0.5", "fitted"],
+    "cross_validation": ["0", "1", "3"],
+    "epochs": ["1", "2"],
+}
+
+
+def works(ranges, given, values):
+    """Whether a trial with these values has settings."""
+    try:
+        parsing.validate({**given, **dict(zip(ranges, values, strict=True))})
+    except SettingsError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("is_valid", [True, False])
+def test_a_search_is_refused_if_a_combination_of_all_its_values_is(is_valid):
+    chosen, searches = random.Random(1), 0
+    while searches < 40:
+        ranges = {name: chosen.sample(CHOICES[name], 2) for name in chosen.sample(sorted(CHOICES), 5)}
+        given = {name: chosen.choice(CHOICES[name]) for name in chosen.sample(sorted({*CHOICES} - {*ranges}), 2)}
+        if all(works(ranges, given, values) for values in itertools.product(*ranges.values())) is not is_valid:
+            continue
+        searches += 1
+        if is_valid:
+            assert from_ranges(ranges, **given).names == list(ranges)
+        else:
+            with pytest.raises(UserError, match="^ranges: a trial with .* would fail: "):
+                from_ranges(ranges, **given)
+
+
+def test_a_large_search_is_judged_at_once():
+    """Only the values of each three hyperparameters are combined."""
+    lists = {name: [str(number) for number in range(1, 21)] for name in ("epochs", "train_batch_size", "seed")}
+    numbers = {name: {"min": "0.1", "max": "0.9"} for name in ("learning_rate", "weight_decay", "adam_epsilon")}
+    assert from_ranges({**lists, **numbers}).max_jobs == search.DEFAULT_MAX_JOBS
