@@ -12,7 +12,7 @@ import mmap
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from text_classifier.contract.errors import JobError, PlatformError, PreparationError, describe
+from text_classifier.reading.rows import part_of
+from text_classifier.reading.strings import Strings, offsets_of
 from text_classifier.runtime.stop import Stopped
 
 MANIFEST = "manifest.json"
@@ -81,21 +83,18 @@ def map_array(path: Path) -> np.ndarray:
 
 def write_strings(path: Path, strings: Sequence[str]) -> None:
     """Write strings as UTF-8, and beside them the offsets of each."""
-    offsets = np.zeros(len(strings) + 1, dtype=np.int64)
+    lengths = np.zeros(len(strings), dtype=np.int64)
     with path.open("wb") as file:
         for start in range(0, len(strings), CHUNK):
-            encoded = [string.encode() for string in strings[start : start + CHUNK]]
-            file.write(b"".join(encoded))
-            offsets[start + 1 : start + 1 + len(encoded)] = [len(string) for string in encoded]
-    np.cumsum(offsets, out=offsets)
-    write_array(_offsets(path), offsets)
+            part = Strings.of(part_of(strings, start, start + CHUNK))
+            file.write(part.content.data)
+            lengths[start : start + len(part)] = np.diff(part.offsets)
+    write_array(_offsets(path), offsets_of(lengths))
 
 
-def map_strings(path: Path) -> Callable[[int], str]:
-    """Map strings. Returns the function from the index of a string to the string."""
-    offsets = map_array(_offsets(path))
-    content = map_file(path)
-    return lambda index: str(content[offsets[index] : offsets[index + 1]], "utf-8")
+def map_strings(path: Path) -> Strings:
+    """Map strings."""
+    return Strings(np.frombuffer(map_file(path), np.uint8), map_array(_offsets(path)))
 
 
 def map_file(path: Path) -> memoryview:

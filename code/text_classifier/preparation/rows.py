@@ -25,7 +25,7 @@ from text_classifier.preparation.files import (
     write_manifest,
     write_strings,
 )
-from text_classifier.reading.rows import Lookup, Rows
+from text_classifier.reading.rows import Lookup, Places, Rows
 from text_classifier.reading.shards import Shards
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
@@ -37,6 +37,9 @@ ROWS = "rows"
 #: What `Rows` has as arrays, and what as other values.
 _ARRAYS = ("targets", "characters", "exact", "near", "groups", "slices")
 _FACTS = ("slice_values", "dropped", "unlabelled", "notes")
+
+#: What `Places` has as arrays.
+_PLACES = ("file_of", "numbers", "lines")
 
 
 def prepare_rows(folders: JobFolders, settings: Settings, folder: Path, shards: Shards | None = None) -> None:
@@ -68,7 +71,9 @@ def write_rows(data: Data, folder: Path) -> None:
             for field in _ARRAYS:
                 write_array(part / f"{name}.{field}.npy", getattr(rows, field))
             write_strings(part / f"{name}.texts", rows.texts)
-            write_strings(part / f"{name}.places", rows.places)
+            write_strings(part / f"{name}.files", rows.places.files)
+            for field in _PLACES:
+                write_array(part / f"{name}.{field}.npy", getattr(rows.places, field))
             if rows.ids is not None:
                 write_strings(part / f"{name}.ids", rows.ids)
             splits[name] = {field: getattr(rows, field) for field in _FACTS}
@@ -93,7 +98,10 @@ def _map_split(part: Path, name: str, facts: Mapping[str, Any]) -> Rows:
     return Rows(
         **arrays,
         texts=strings("texts"),
-        places=strings("places"),
+        places=Places(
+            map_strings(part / f"{name}.files"),
+            **{field: map_array(part / f"{name}.{field}.npy") for field in _PLACES},
+        ),
         ids=strings("ids") if (part / f"{name}.ids").exists() else None,
         slice_values=tuple(facts["slice_values"]),
         dropped=facts["dropped"],

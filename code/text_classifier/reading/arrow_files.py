@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 from text_classifier.contract.errors import DataError, printable
-from text_classifier.reading.arrow_messages import require_small_batches
+from text_classifier.reading.arrow_messages import read_batch, record_batches
 from text_classifier.reading.arrow_values import Picked, values
 from text_classifier.reading.content import compression
 from text_classifier.reading.parquet_files import ParquetFile
-from text_classifier.reading.table import OpenFile, Row
+from text_classifier.reading.table import OpenFile, RecordBatches, Row
 
 #: Last bytes of an Arrow stream.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -78,12 +78,24 @@ def _arrow(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
     stream.seek(0)
     table = ipc.open_stream(stream) if is_stream else ipc.open_file(stream)
     picked = _pick(file, table.schema)
-    require_small_batches(stream, file.name)
-    batches = table if is_stream else (table.get_batch(index) for index in range(table.num_record_batches))
-    for whole in batches:
-        file.rows += len(whole)
+    for whole in _batches(file, stream, table, is_stream=is_stream):
         whole.validate(full=True)  # a damaged offset would read memory that is not the file's
         yield from values(whole, picked, file.name)
+
+
+def _batches(file: OpenFile, stream: IO[bytes], table: Any, *, is_stream: bool) -> Iterator[Any]:
+    """The record batches of a part of an Arrow file, by their offsets if these are known."""
+    layout = file.part.layout
+    if not isinstance(layout, RecordBatches):
+        layout = record_batches(stream, file.name)
+    if layout and (is_stream or table.num_record_batches == len(layout.starts)):
+        file.layout, file.rows = layout, layout.rows
+        for index in file.part.picked(layout.starts):
+            yield read_batch(stream, layout.starts[index], table.schema)
+        return
+    for batch in table if is_stream else map(table.get_batch, range(table.num_record_batches)):
+        file.rows += len(batch)
+        yield batch
 
 
 def _pick(file: OpenFile, schema: Any) -> list[Picked]:

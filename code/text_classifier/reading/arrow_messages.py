@@ -1,4 +1,4 @@
-"""The decoded size of an Arrow file's batches, which pyarrow decompresses as a whole, before it does.
+"""The record batches of an Arrow file: where they begin, and their decoded size before pyarrow decompresses them.
 
 A file holds messages, each of metadata, a table of FlatBuffers, and a body of buffers. A compressed buffer begins with
 its decompressed length (https://arrow.apache.org/docs/format/Columnar.html).
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from text_classifier.reading.bounds import require_decoded
+from text_classifier.reading.table import RecordBatches
 
 #: Fields of the tables: a message's header, a dictionary's batch, a batch's buffers and compression.
 _HEADER, _DATA, _BUFFERS, _COMPRESSION = 2, 1, 2, 3
@@ -20,20 +21,62 @@ _HEADER, _DATA, _BUFFERS, _COMPRESSION = 2, 1, 2, 3
 _MAGIC = b"ARROW1\x00\x00"
 
 
-def require_small_batches(stream: IO[bytes], name: str) -> None:
-    """Raise DataError when a batch decodes to too many bytes. That a file is damaged is left to who reads it."""
+def record_batches(stream: IO[bytes], name: str) -> RecordBatches | None:
+    """The record batches of a file; None if it has dictionaries, which all of them need, or another byte order than
+    this machine, or seems to be damaged.
+
+    Raises DataError when a batch decodes to too many bytes.
+    """
     import pyarrow
     from pyarrow import ipc
+
+    source, starts, rows, is_plain = _opened(stream), list[int](), 0, True
+    try:
+        while True:
+            start, message = source.tell(), ipc.read_message(source)
+            if message.type in ("record batch", "dictionary"):
+                require_decoded(name, len(message.body), sum(_lengths(message)))
+            if message.type == "record batch":
+                starts.append(start)
+                rows += _rows(message)
+            elif starts or message.type != "schema" or _first_field(message):  # a schema's is its byte order
+                is_plain = False
+    except EOFError:
+        return RecordBatches(tuple(starts), rows) if is_plain else None
+    except (pyarrow.ArrowException, OSError, struct.error):
+        return None
+
+
+def read_batch(stream: IO[bytes], start: int, schema: Any) -> Any:
+    """The record batch at an offset of a file without dictionaries."""
+    from pyarrow import ipc
+
+    source = _opened(stream)
+    source.seek(start)
+    return ipc.read_record_batch(ipc.read_message(source), schema)
+
+
+def _opened(stream: IO[bytes]) -> Any:
+    """A file, mapped into memory, from its first message."""
+    import pyarrow
 
     content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     source = pyarrow.BufferReader(pyarrow.py_buffer(content))
     source.seek(len(_MAGIC) if content[: len(_MAGIC)] == _MAGIC else 0)
-    try:
-        for message in ipc.MessageReader.open_stream(source):
-            if message.type in ("record batch", "dictionary"):
-                require_decoded(name, len(message.body), sum(_lengths(message)))
-    except (pyarrow.ArrowException, OSError, struct.error):
-        return
+    return source
+
+
+def _rows(message: Any) -> int:
+    """The rows of a record batch."""
+    length = _first_field(message)
+    return int(struct.unpack_from("<q", memoryview(message.metadata), length)[0]) if length else 0
+
+
+def _first_field(message: Any) -> int:
+    """The position of the first field of a message's header; 0 if it is absent, as one is that has its default."""
+    metadata = memoryview(message.metadata)
+    header = _field(metadata, _target(metadata, 0), _HEADER)
+    return _field(metadata, _target(metadata, header), 0) if header else 0
 
 
 def _lengths(message: Any) -> Iterator[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
 from text_classifier.reading.pairs import SEPARATOR
 from text_classifier.reading.piece import End
-from text_classifier.reading.rows import Lookup, Rows
+from text_classifier.reading.rows import Lookup, Places, Rows
 from text_classifier.reading.sources import Source, SourceFile
 from text_classifier.reading.spool import Spool
 from text_classifier.reading.table import place
@@ -172,16 +171,14 @@ class Assembly:
             raise DataError(
                 f"no row of {name} has a label that is in label_map; its labels are {self._labels.label_list}"
             )
-        self._spool.flush()
-        if self._ids is not None:
-            self._ids.flush()
         rows = np.arange(len(self))
-        self._require_texts(name, Lookup(self._spool.read, rows))
+        texts = Lookup(self._spool.strings(), rows)
+        self._require_texts(name, texts)
         label_map, targets = self._labels.targets(np.asarray(self._codes))
         return Rows(
-            texts=Lookup(self._spool.read, rows),
-            places=Lookup(self._place, rows),
-            ids=Lookup(self._ids.read, rows) if self._ids is not None else None,
+            texts=texts,
+            places=self._places(),
+            ids=Lookup(self._ids.strings(), rows) if self._ids is not None else None,
             targets=targets,
             characters=np.asarray(self._characters),
             exact=np.asarray(self._exact),
@@ -211,8 +208,10 @@ class Assembly:
         more = [f"and {len(notes) - SHOWN:,} more notes on the files of {channel}"] if len(notes) > SHOWN else []
         return [*notes[:SHOWN], *more]
 
-    def _place(self, row: int) -> str:
-        return place(self._files[bisect_right(self._starts, row) - 1], self._numbers[row], self._lines[row])
+    def _places(self) -> Places:
+        counts = np.diff([*self._starts, len(self)])
+        file_of = np.repeat(np.arange(len(counts), dtype=np.uint32), counts)
+        return Places(self._files, file_of, np.asarray(self._numbers), np.asarray(self._lines))
 
 
 def _is_odd(code: Any) -> bool:

@@ -7,7 +7,6 @@ all rows, and one that is stored as what differs from the value before may be as
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -56,8 +55,7 @@ class ParquetFile:
         """The indices of the row groups of a part."""
         if not isinstance(part.layout, RowGroups):
             return list(range(self._metadata.num_row_groups))
-        starts, end = part.layout.starts, math.inf if part.end is None else part.end
-        return [index for index, start in enumerate(starts) if part.start <= start < end]
+        return part.picked(part.layout.starts)
 
     def pick(self, names: Sequence[str]) -> None:
         """Choose the columns that are read."""

@@ -1,8 +1,9 @@
 """The files of a channel, divided into pieces: each process reads some, in any order, and they are joined in theirs.
 
-A large file is divided: Parquet at row groups, JSON lines at line feeds, and a file with separated fields where a
-record seems to start. Whether one does is known when the piece before has been read: if that one ends within a record,
-the rest of the file is read anew as one piece. A compressed file is divided if it has several zstd frames.
+A large file is divided: Parquet at row groups, Arrow at record batches, JSON lines at line feeds, and a file with
+separated fields where a record seems to start. Whether one does is known when the piece before has been read: if that
+one ends within a record, the rest of the file is read anew as one piece. A compressed file is divided if it has several
+zstd frames.
 """
 
 from __future__ import annotations
@@ -78,9 +79,9 @@ def _look(file: SourceFile, job: Job, header: Header | None) -> tuple[Header | N
         next(rows, None)
     except JobError:
         return header, None, True  # the error is raised when the file is read, and later files are not needed
-    kind, is_parquet = _compression(file), isinstance(opened.layout, RowGroups)
+    kind, is_arrow = _compression(file), isinstance(opened.layout, RowGroups)
     head = next(blocks(file.path, file.name), b"")
-    may_divide = not kind if is_parquet else kind != "gzip" and is_utf8(head, job.options.encoding)
+    may_divide = not kind if is_arrow else kind != "gzip" and is_utf8(head, job.options.encoding)
     return choose.header, opened.layout if may_divide else None, choose.header is not None
 
 

@@ -23,6 +23,7 @@ from text_classifier.reading.table import (
     Keys,
     OpenFile,
     Part,
+    RecordBatches,
     Report,
     Row,
     RowGroups,
@@ -43,6 +44,7 @@ _DIVIDED: Mapping[type, Callable[[OpenFile], Iterator[Row | Block]]] = {
     Fields: delimited.delimited_rows,
     Keys: json_files.line_rows,
     RowGroups: arrow_files.parquet_rows,
+    RecordBatches: arrow_files.arrow_rows,
 }
 
 

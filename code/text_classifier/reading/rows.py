@@ -5,23 +5,30 @@ The texts are on disk (spool.py); the rest takes about 40 bytes of memory per ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 
+from text_classifier.reading.strings import Strings
+from text_classifier.reading.table import place
+
 
 class Lookup(Sequence[str]):
-    """A string per row, made by `find` from the row's number in the channel when it is asked for."""
+    """A string per row, of strings on disk."""
 
-    def __init__(self, find: Callable[[int], str], rows: np.ndarray) -> None:
-        self._find = find
+    def __init__(self, strings: Strings, rows: np.ndarray) -> None:
+        self._strings = strings
         self._rows = rows
 
     def take(self, rows: np.ndarray) -> Lookup:
         """The strings of the rows with these indices, in their order."""
-        return Lookup(self._find, self._rows[rows])
+        return Lookup(self._strings, self._rows[rows])
+
+    def part(self, start: int, end: int) -> Strings:
+        """As part_of."""
+        return self._strings.take(self._rows[start:end])
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -32,16 +39,47 @@ class Lookup(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return [self._find(row) for row in self._rows[index].tolist()]
-        return self._find(int(self._rows[index]))
+            return [self._strings[row] for row in self._rows[index].tolist()]
+        return self._strings[int(self._rows[index])]
+
+
+def part_of(strings: Sequence[str], start: int, end: int) -> Sequence[str]:
+    """The strings from one index to another. Those on disk are not made Python's."""
+    return strings.part(start, end) if isinstance(strings, Lookup) else strings[start:end]
+
+
+@dataclass(frozen=True)
+class Places(Sequence[str]):
+    """Where each row stands: file and line, as in `train/file.tsv line 7`."""
+
+    files: Sequence[str]  #: name and unit, as in `train/file.tsv line`
+    file_of: np.ndarray  #: index in `files`, uint32 [rows]
+    numbers: np.ndarray  #: uint32 [rows]
+    lines: np.ndarray  #: uint32 [rows]
+
+    def take(self, rows: np.ndarray) -> Places:
+        """The places of the rows with these indices, in their order."""
+        return Places(self.files, self.file_of[rows], self.numbers[rows], self.lines[rows])
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        return place(self.files[self.file_of[index]], self.numbers[index], self.lines[index])
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a channel. A place is file and line, as in `train/file.tsv line 7`."""
+    """Rows of a channel."""
 
     texts: Lookup  #: as in pairs.py if they are pairs
-    places: Lookup
+    places: Places
     targets: np.ndarray  #: as the task defines them, [rows] or [rows, labels]
     characters: np.ndarray  #: length of the text, or of both of a pair, uint32 [rows]
     exact: np.ndarray  #: hash of the text, uint64 [rows]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from array import array
 
 import numpy as np
 
 from text_classifier.contract.errors import PlatformError
+from text_classifier.reading.strings import Strings, mapped
 
 
 class Spool:
@@ -34,17 +34,13 @@ class Spool:
             raise not_written(error) from None
         self._offsets.frombytes((np.cumsum(lengths, dtype=np.int64) + self._offsets[-1]).tobytes())
 
-    def flush(self) -> None:
-        """Make all texts readable. Raises PlatformError when the disk is full."""
+    def strings(self) -> Strings:
+        """All texts, after the last was added. Raises PlatformError when the disk is full."""
         try:
             self._file.flush()
         except OSError as error:
             raise not_written(error) from None
-
-    def read(self, row: int) -> str:
-        """The text of a row, read from disk."""
-        start, end = self._offsets[row], self._offsets[row + 1]
-        return os.pread(self._file.fileno(), end - start, start).decode()
+        return Strings(mapped(self._file), np.asarray(self._offsets))
 
 
 def not_written(error: OSError) -> PlatformError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,15 +89,22 @@ class RowGroups:
     starts: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class RecordBatches(RowGroups):
+    """The same of an Arrow file's record batches, and how many rows they have."""
+
+    rows: int
+
+
 #: What is known of all rows of a file that may be divided.
-Layout = Fields | Keys | RowGroups
+Layout = Fields | Keys | RowGroups | RecordBatches
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the lines or row groups of a file, or a whole file of any kind."""
+    """Some of the lines, row groups or record batches of a file, or a whole file of any kind."""
 
-    start: int = 0  #: offset in bytes, at the start of a line, a row group or a frame of zstd
+    start: int = 0  #: offset in bytes, at the start of a line, a row group, a record batch or a frame of zstd
     end: int | None = None  #: that of the next part; None for the end of the file
     layout: Layout | None = None  #: None to detect it
     skip: int = 0  #: bytes at the start, decompressed, that the part before has
@@ -106,6 +114,11 @@ class Part:
     def is_first(self) -> bool:
         """Whether it begins where the file does."""
         return not self.start and not self.skip
+
+    def picked(self, starts: Sequence[int]) -> list[int]:
+        """The indices of the row groups or record batches that are in it, of all with these offsets."""
+        end = math.inf if self.end is None else self.end
+        return [index for index, start in enumerate(starts) if self.start <= start < end]
 
 
 WHOLE = Part()

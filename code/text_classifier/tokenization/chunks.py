@@ -31,15 +31,15 @@ _GRACE_SECONDS = 5.0
 class Chunk:
     """Texts that a thread reads and encodes. It does not keep the process alive: it may never end."""
 
-    def __init__(self, read: Callable[[], list[str]], encode: Encode) -> None:
-        self.characters = 0  #: 0 until the texts are read
+    def __init__(self, read: Callable[[], Sequence[str]], encode: Encode, *, counts: bool) -> None:
+        self.characters = 0  #: 0 until the texts are read, and without `counts`
         self.encoded: Future[Encoded] = Future()
-        threading.Thread(target=self._run, args=(read, encode), daemon=True).start()
+        threading.Thread(target=self._run, args=(read, encode, counts), daemon=True).start()
 
-    def _run(self, read: Callable[[], list[str]], encode: Encode) -> None:
+    def _run(self, read: Callable[[], Sequence[str]], encode: Encode, counts: bool) -> None:
         try:
             texts = read()
-            self.characters = sum(map(len, texts))
+            self.characters = sum(map(len, texts)) if counts else 0
             self.encoded.set_result(encode(texts))
         except BaseException as error:
             self.encoded.set_exception(error)

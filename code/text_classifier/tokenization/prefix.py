@@ -45,7 +45,7 @@ def encoded(rows: Sequence[Sequence[int]], truncated: int) -> Encoded:
 
 
 #: Maps texts to their ids.
-Encode = Callable[[list[str]], Encoded]
+Encode = Callable[[Sequence[str]], Encoded]
 
 _NORMALIZERS = ("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents")
 _PRE_TOKENIZERS = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "ByteLevel")
@@ -60,7 +60,8 @@ def prefix_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encod
     backend = tokenizer.backend_tokenizer
     limit = CHARACTERS_PER_TOKEN * max_length if splits_at_spaces(json.loads(backend.to_str())) else None
 
-    def encode(texts: list[str]) -> Encoded:
+    def encode(texts: Sequence[str]) -> Encoded:
+        texts = list(texts)
         prefixes = texts if limit is None else [safe_prefix(text, limit) for text in texts]
         encodings = backend.encode_batch_fast(prefixes)
         is_cut = [len(prefix) < len(text) for prefix, text in zip(prefixes, texts, strict=True)]

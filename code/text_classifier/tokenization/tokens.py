@@ -13,6 +13,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from text_classifier.contract.errors import SettingsError, printable
+from text_classifier.reading.rows import part_of
+from text_classifier.reading.strings import mapped
 from text_classifier.runtime.cpus import usable_cpus
 from text_classifier.tokenization.chunks import Chunk, abandon, first_result, regular_expressions
 from text_classifier.tokenization.pairs import pair_encoder
@@ -107,7 +109,7 @@ def tokenize(
                 seconds.append(chunk.second)
         file.flush()
         offsets = starts(counts)
-        ids = _mapped(file, int(offsets[-1]))
+        ids = mapped(file).view(np.int32)
         second = np.concatenate(seconds).astype(np.int32) if seconds else None
         joined = None if stride is None else Windows.joined(windows)
         return Tokens(ids, offsets, truncated, windows=joined, second=second)
@@ -152,14 +154,15 @@ def divided(texts: Encoded, windowing: Windowing) -> Encoded:
 
 
 def _in_order(encode: Encode, texts: Sequence[str], size: int, patterns: Sequence[str]) -> Iterator[Encoded]:
-    """Encode chunks of this size in parallel, one per CPU; yields their results in order."""
-    workers, chunks = max(2, usable_cpus()), deque[Chunk]()
+    """Encode chunks of this size in parallel; yields their results in order."""
+    workers, chunks = usable_cpus() + 1, deque[Chunk]()  # one for each CPU while the results are written
     try:
         for start in range(0, len(texts), size):
             if len(chunks) == workers:
                 yield first_result(chunks, patterns)
                 chunks.popleft()
-            chunks.append(Chunk(partial(_slice, texts, start, start + size), partial(_encode, encode)))
+            read = partial(part_of, texts, start, start + size)
+            chunks.append(Chunk(read, partial(_encode, encode), counts=bool(patterns)))
         while chunks:
             yield first_result(chunks, patterns)
             chunks.popleft()
@@ -167,11 +170,7 @@ def _in_order(encode: Encode, texts: Sequence[str], size: int, patterns: Sequenc
         abandon(chunks)
 
 
-def _slice(texts: Sequence[str], start: int, end: int) -> list[str]:
-    return list(texts[start:end])
-
-
-def _encode(encode: Encode, texts: list[str]) -> Encoded:
+def _encode(encode: Encode, texts: Sequence[str]) -> Encoded:
     """Raises SettingsError for whatever the model's tokenizer raises on a text."""
     try:
         return encode(texts)
@@ -187,18 +186,16 @@ def _encode(encode: Encode, texts: list[str]) -> Encoded:
         ) from None
 
 
-def _mapped(file: IO[bytes], count: int) -> np.ndarray:
-    if not count:
-        return np.zeros(0, dtype=np.int32)
-    return np.asarray(np.memmap(file, dtype=np.int32, mode="r", shape=(count,)))
-
-
 def _plain_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode:
     """Any tokenizer of transformers. It does not report truncation: rows of full length count as truncated."""
 
-    def encode(texts: list[str]) -> Encoded:
+    def encode(texts: Sequence[str]) -> Encoded:
         ids = tokenizer(
-            texts, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
+            list(texts),
+            truncation=True,
+            max_length=max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
         )["input_ids"]
         return encoded(ids, sum(len(row) >= max_length for row in ids))
 

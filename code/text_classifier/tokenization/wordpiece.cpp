@@ -1,5 +1,5 @@
-// BERT's tokenizer for ASCII texts, with the results of the tokenizers library: clean, lowercase, split at white space
-// and around punctuation, then greedy longest-match WordPiece. Called by wordpiece.py.
+// BERT's tokenizer for ASCII characters, with the results of the tokenizers library: clean, lowercase, split at white
+// space and around punctuation, then greedy longest-match WordPiece. Called by wordpiece.py.
 
 #include <stdint.h>
 #include <string.h>
@@ -62,9 +62,10 @@ struct Text {
     int64_t length;
 };
 
-enum Kind : uint8_t { REMOVED, SPACE, PUNCTUATION, LETTER };
+enum Kind : uint8_t { REMOVED, SPACE, PUNCTUATION, LETTER, OTHER };
 
 Kind kind_of(uint8_t c) {
+    if (c >= 128) return OTHER;
     if (c == '\t' || c == '\n' || c == '\r' || c == ' ') return SPACE;
     if (c < ' ' || c == 127) return REMOVED;
     const bool is_plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
@@ -75,8 +76,8 @@ struct Tokenizer {
     Trie pieces;
     std::vector<Text> added;
     bool starts_added[256] = {};
-    Kind kinds[128];
-    char letters[128];
+    Kind kinds[256];
+    char letters[256];
     uint32_t continuation;  // the node of the prefix of continuing subwords, "##"
     bool continues;         // whether a token has that prefix
     int64_t longest_word;
@@ -96,7 +97,8 @@ public:
     RowEncoder(Tokenizer &tokenizer, int32_t *ids, int64_t limit)
         : tokenizer(tokenizer), ids(ids), limit(limit), word(tokenizer.longest_word) {}
 
-    // Returns the number of ids, or NONE for a text that has an added token.
+    // Returns the number of ids, or NONE for a text that has, before it is truncated, an added token or another
+    // character than those of ASCII.
     int64_t encode(const char *text, int64_t length) {
         count = letters = 0;
         is_truncated = false;
@@ -104,6 +106,8 @@ public:
             const uint8_t c = text[i];
             if (tokenizer.starts_added[c] && tokenizer.is_added(text + i, length - i)) return NONE;
             switch (tokenizer.kinds[c]) {
+                case OTHER:
+                    return NONE;
                 case REMOVED:
                     break;
                 case LETTER:
@@ -192,7 +196,7 @@ void *make_tokenizer(const char *characters, const int64_t *starts, const int32_
         tokenizer->added.push_back({characters + starts[i], starts[i + 1] - starts[i]});
         tokenizer->starts_added[static_cast<uint8_t>(characters[starts[i]])] = true;
     }
-    for (int c = 0; c < 128; c++) {
+    for (int c = 0; c < 256; c++) {
         tokenizer->kinds[c] = kind_of(c);
         tokenizer->letters[c] = lowers && c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
     }
@@ -210,8 +214,8 @@ void *make_tokenizer(const char *characters, const int64_t *starts, const int32_
 }
 
 // ids: of the texts in `characters`, one after another, with the sequence's first and last id; there must be space for
-// `length` or characters + 2 of each text, whichever is less. counts: ids per text, or -1 for a text that has an added
-// token. truncated: whether a text had more ids. Returns the number of ids.
+// `length` or characters + 2 of each text, whichever is less. counts: ids per text, or -1 as RowEncoder.encode.
+// truncated: whether a text had more ids. Returns the number of ids.
 int64_t encode(void *handle, const char *characters, const int64_t *starts, int64_t rows, int64_t length, int32_t *ids,
                int32_t *counts, uint8_t *truncated) {
     Tokenizer &tokenizer = *static_cast<Tokenizer *>(handle);

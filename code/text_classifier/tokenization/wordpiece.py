@@ -1,6 +1,7 @@
 """BERT's tokenizer for ASCII texts, in wordpiece.cpp: the ids of the tokenizers library in a tenth of the time.
 
-Other texts, and those that contain an added token such as [SEP], are tokenized by the tokenizers library.
+Other texts, and those that contain an added token such as [SEP], are tokenized by the tokenizers library, unless they
+are truncated before.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from text_classifier.contract.errors import PlatformError
 from text_classifier.ops.choice import VARIABLE, choice, reason_of, warn_once
 from text_classifier.ops.compile import library_path
+from text_classifier.reading.strings import Strings, offsets_of
 from text_classifier.tokenization.prefix import Encode, Encoded, prefix_encoder
 
 
@@ -33,32 +35,23 @@ def wordpiece_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> En
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     if not _is_supported(backend):
         return None
-    native = _checked(backend, ends, fallback, max_length)
-    if native is None:
-        return None
-
-    def encode(texts: list[str]) -> Encoded:
-        is_done = np.fromiter(map(str.isascii, texts), bool, len(texts))
-        found = native.encode(texts if is_done.all() else [text for text in texts if text.isascii()], max_length)
-        is_done[is_done] = found.counts >= 0
-        if is_done.all():
-            return found
-        others = fallback([text for text, done in zip(texts, is_done.tolist(), strict=True) if not done])
-        counts = np.empty(len(texts), np.int64)
-        counts[is_done], counts[~is_done] = found.counts[found.counts >= 0], others.counts
-        ids, is_native = np.empty(counts.sum(), np.int32), np.repeat(is_done, counts)
-        ids[is_native], ids[~is_native] = found.ids, others.ids
-        return Encoded(ids, counts, found.truncated + others.truncated)
-
-    return encode
+    return _checked(backend, ends, fallback, max_length)
 
 
-#: Words in and out of the vocabulary, case, digits, punctuation, control characters, a long word, an empty text.
-CHECKED = ["", "The battery died after 3 days!", "Un-believably SLOW;\tI'd NOT buy it (again)\x07...", "x" * 150]
+#: Words in and out of the vocabulary, case, digits, punctuation, control characters, a long word, an empty text, and
+#: one that is left to the library.
+CHECKED = [
+    "",
+    "The battery died after 3 days!",
+    "Un-believably SLOW;\tI'd NOT buy it (again)\x07...",
+    "x" * 150,
+    "Stra\u00dfe",
+]
 
 
-def _checked(backend: dict[str, Any], ends: Sequence[int], fallback: Encode, max_length: int) -> _Native | None:
-    """wordpiece.cpp if it gives the ids of the tokenizers library on this machine; else None, with a WARNING.
+def _checked(backend: dict[str, Any], ends: Sequence[int], fallback: Encode, max_length: int) -> Encode | None:
+    """An encoder by wordpiece.cpp, and for other texts by `fallback`, if on this machine it gives the ids of the
+    tokenizers library; else None, with a WARNING.
 
     TEXT_OPS is obeyed as in ops/selftest.py. Raises PlatformError for TEXT_OPS=native, SettingsError for a wrong value.
     """
@@ -66,8 +59,8 @@ def _checked(backend: dict[str, Any], ends: Sequence[int], fallback: Encode, max
     if wanted == "reference":
         return None
     try:
-        native = _Native(backend, ends)
-        if not np.array_equal(native.encode(CHECKED, max_length).ids, fallback(CHECKED).ids):
+        encode = functools.partial(_encode, _Native(backend, ends), fallback, max_length=max_length)
+        if not np.array_equal(encode(CHECKED).ids, fallback(CHECKED).ids):
             raise ArithmeticError("its ids are not those of the tokenizers library")
     except Exception as error:  # whatever is wrong with it, the library does its work
         reason = reason_of(error)
@@ -78,7 +71,21 @@ def _checked(backend: dict[str, Any], ends: Sequence[int], fallback: Encode, max
             ) from None
         warn_once(f"WARNING: the tokenizers library replaces wordpiece.cpp, and tokenization is slower: {reason}")
         return None
-    return native
+    return encode
+
+
+def _encode(native: _Native, fallback: Encode, texts: Sequence[str], *, max_length: int) -> Encoded:
+    """The ids of texts: those that `native` leaves out are encoded by `fallback`."""
+    found = native.encode(texts, max_length)
+    is_done = found.counts >= 0
+    if is_done.all():
+        return found
+    others = fallback([texts[row] for row in np.flatnonzero(~is_done).tolist()])
+    counts = found.counts
+    counts[~is_done] = others.counts
+    ids, is_native = np.empty(counts.sum(), np.int32), np.repeat(is_done, counts)
+    ids[is_native], ids[~is_native] = found.ids, others.ids
+    return Encoded(ids, counts, found.truncated + others.truncated)
 
 
 def _is_supported(backend: dict[str, Any]) -> bool:
@@ -108,21 +115,23 @@ class _Native:
         tokens = [token for token, _ in pieces] + added
         self._characters = b"".join(tokens)  # the library keeps pointers into it
         self._tokenizer = _library().make_tokenizer(
-            self._characters, _pointer(_starts([len(token) for token in tokens])),
+            self._characters, _pointer(offsets_of([len(token) for token in tokens])),
             _pointer(np.array([id for _, id in pieces], dtype=np.int32)), len(pieces), len(tokens),
             model["continuing_subword_prefix"].encode(), model["max_input_chars_per_word"],
             backend["normalizer"]["lowercase"], model["vocab"][model["unk_token"]], *ends,
         )  # fmt: skip
         weakref.finalize(self, _library().delete_tokenizer, self._tokenizer)
 
-    def encode(self, texts: list[str], max_length: int) -> Encoded:
-        """The ids of ASCII texts; one that has an added token has none, and a count of -1."""
-        size = min(len(texts) * max_length, sum(map(len, texts)) + 2 * len(texts))  # no token is an empty string
+    def encode(self, texts: Sequence[str], max_length: int) -> Encoded:
+        """The ids of texts. One has none, and a count of -1, if it has an added token, or another character than those
+        of ASCII, before it is truncated."""
+        rows, packed = len(texts), Strings.of(texts)
+        size = min(rows * max_length, len(packed.content) + 2 * rows)  # no token is an empty string
         ids = np.empty(size, dtype=np.int32)
-        counts, truncated = np.empty(len(texts), dtype=np.int32), np.empty(len(texts), dtype=np.uint8)
-        characters, starts = "".join(texts).encode("ascii"), _pointer(_starts(list(map(len, texts))))
+        counts, truncated = np.empty(rows, dtype=np.int32), np.empty(rows, dtype=np.uint8)
+        inputs = _pointer(packed.content), _pointer(packed.offsets)
         outputs = _pointer(ids), _pointer(counts), _pointer(truncated)
-        total = _library().encode(self._tokenizer, characters, starts, len(texts), max_length, *outputs)
+        total = _library().encode(self._tokenizer, *inputs, rows, max_length, *outputs)
         return Encoded(ids[:total], counts.astype(np.int64), int(truncated[counts >= 0].sum()))
 
 
@@ -133,14 +142,9 @@ def _library() -> ctypes.CDLL:
     library.make_tokenizer.restype = pointer
     library.make_tokenizer.argtypes = [text, pointer, pointer, integer, integer, text, *[integer] * 5]
     library.encode.restype = integer
-    library.encode.argtypes = [pointer, text, pointer, integer, integer, pointer, pointer, pointer]
+    library.encode.argtypes = [pointer, pointer, pointer, integer, integer, pointer, pointer, pointer]
     library.delete_tokenizer.argtypes = [pointer]
     return library
-
-
-def _starts(lengths: list[int]) -> np.ndarray:
-    """The offset of each, and the end of the last."""
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 
 def _pointer(array: np.ndarray) -> Any:

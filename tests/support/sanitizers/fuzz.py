@@ -57,7 +57,7 @@ def _kernels(folder: Path, processor: str) -> ctypes.CDLL:
 
 
 def tokenizer(folder: Path, rounds: Iterator[random.Random]) -> None:
-    """Random vocabularies and ASCII texts, control characters among them."""
+    """Random vocabularies and texts, control characters and others than ASCII among them."""
     wordpiece.library_path = lambda name: folder / f"{name}.so"  # type: ignore[assignment]
     for chance in rounds:
         letters = chance.sample("abcdefgh0123.,!#-'", chance.randint(1, 12))
@@ -74,7 +74,7 @@ def tokenizer(folder: Path, rounds: Iterator[random.Random]) -> None:
         expected = prefix_encoder(whole, length)
         assert expected is not None
         native = wordpiece._Native(json.loads(whole.backend_tokenizer.to_str()), [1, 2])
-        anything = [*letters, *" \t\n\0\x07\x7f", *"AZ[]{}~", *ENDS]
+        anything = [*letters, *" \t\n\0\x07\x7f", *"AZ[]{}~\u00df\u0301\u6587", *ENDS]
         for _ in range(20):
             texts = [_text(chance, chance.choice([letters, anything]), 400) for _ in range(chance.randint(0, 9))]
             found, right = native.encode(texts, length), expected(texts).lists()

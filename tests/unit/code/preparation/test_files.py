@@ -19,6 +19,8 @@ from text_classifier.preparation.files import (
     write_array,
     write_strings,
 )
+from text_classifier.reading.rows import Lookup
+from text_classifier.reading.strings import Strings
 
 
 @contextmanager
@@ -60,19 +62,25 @@ def test_an_array_is_mapped_as_it_was_written(tmp_path: Path, array: np.ndarray)
 )
 def test_strings_are_looked_up_as_they_were_written(tmp_path: Path, strings: list[str]) -> None:
     write_strings(tmp_path / "s", strings)
-    find = map_strings(tmp_path / "s")
-    assert [find(index) for index in range(len(strings))] == strings
+    assert map_strings(tmp_path / "s")[:] == strings
+
+
+def test_strings_on_disk_are_copied(tmp_path: Path) -> None:
+    stored = Lookup(Strings.of([str(number) for number in range(3 * CHUNK)]), np.arange(3 * CHUNK))
+    some = np.array([5, 6, 7, 2, *range(CHUNK, 2 * CHUNK + 9), 0])
+    write_strings(tmp_path / "s", stored.take(some))
+    assert map_strings(tmp_path / "s")[:] == stored.take(some)[:] == [str(row) for row in some]
 
 
 def test_what_is_mapped_keeps_no_file_open(tmp_path: Path) -> None:
     write_array(tmp_path / "a.npy", np.arange(3))
     write_strings(tmp_path / "s", ["a", "b"])
     before = len(list(Path("/proc/self/fd").iterdir()))
-    mapped, find = map_array(tmp_path / "a.npy"), map_strings(tmp_path / "s")
+    mapped, strings = map_array(tmp_path / "a.npy"), map_strings(tmp_path / "s")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     for path in tmp_path.iterdir():
         path.unlink()
-    assert mapped.tolist() == [0, 1, 2] and find(1) == "b"
+    assert mapped.tolist() == [0, 1, 2] and strings[1] == "b"
 
 
 def test_a_folder_is_published_whole(tmp_path: Path) -> None:

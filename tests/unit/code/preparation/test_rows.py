@@ -10,7 +10,7 @@ from support.jobs import Job, easy_rows, table
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.preparation.rows import map_rows, prepare_rows, write_rows
-from text_classifier.reading.rows import Lookup, Rows
+from text_classifier.reading.rows import Lookup, Places, Rows
 from text_classifier.runtime.folders import JobFolders
 
 
@@ -19,7 +19,7 @@ def same(one: Rows, other: Rows) -> bool:
         a, b = getattr(one, field.name), getattr(other, field.name)
         if isinstance(a, np.ndarray):
             assert a.dtype == b.dtype and np.array_equal(a, b), field.name
-        elif isinstance(a, Lookup):
+        elif isinstance(a, Lookup | Places):
             assert a[:] == b[:], field.name
         else:
             assert a == b, field.name

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from support.jobs import Job, easy_rows, table
-from text_classifier.reading.rows import Lookup, Rows
+from text_classifier.reading.rows import Lookup, Places, Rows
+from text_classifier.reading.strings import Strings
 from text_classifier.results import label_issues
 from text_classifier.results.evaluated import Evaluated
 from text_classifier.tasks.base import Task
@@ -22,10 +23,12 @@ from text_classifier.tasks.single_label import SingleLabel
 
 def rows_of(name: str, targets: np.ndarray, ids: bool = False) -> Rows:
     every = np.arange(len(targets))
+    none = np.zeros_like(every)
+    own = Strings.of([f"=id{row}" for row in every])
     return Rows(
-        texts=Lookup(lambda row: "text", every), places=Lookup(lambda row: f"{name} line {row}", every),
+        texts=Lookup(Strings.of(["text"]), none), places=Places([f"{name} line"], none, every, every),
         targets=targets, characters=every, exact=every, near=every, groups=np.zeros(0),
-        slices=np.zeros(0, dtype=np.int64), ids=Lookup(lambda row: f"=id{row}", every) if ids else None,
+        slices=np.zeros(0, dtype=np.int64), ids=Lookup(own, every) if ids else None,
     )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import processors
 
 from support.small_tokenizers import ODD, TEXTS, TOKENIZERS, WORDS, byte_level, cased, made, unigram
+from text_classifier.reading.rows import Lookup
+from text_classifier.reading.strings import Strings
 from text_classifier.tokenization import tokens, windows
 from text_classifier.tokenization.prefix import prefix_encoder, safe_prefix, splits_at_spaces
 from text_classifier.tokenization.tokens import encoder, tokenize
@@ -98,6 +100,15 @@ def test_all_rows_are_tokenized_in_their_order(tokenizer: Any, monkeypatch: pyte
     assert len(tokenize(tokenizer, [], 16)) == 0
 
 
+def test_texts_on_disk_have_the_ids_of_the_same_strings(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "CHUNK", 7)
+    texts = many_texts()[:200]
+    rows = np.array([*range(50, 120), *range(0, 50, 3), 130, 125, 199])
+    stored = Lookup(Strings.of(texts), np.arange(len(texts))).take(rows)
+    found = tokenize(tokenizer, stored, 16)
+    assert found.ids.tolist() == [*itertools.chain(*expected(tokenizer, [texts[row] for row in rows], 16))]
+
+
 def test_an_unsupported_tokenizer_is_called_directly() -> None:
     tokenizer = byte_level()
     tokenizer.truncation_side = "left"
@@ -180,6 +191,17 @@ def test_texts_in_ascii_have_the_ids_of_the_plain_tokenizer(name: str, texts: li
     ids, truncated = found.lists(), found.truncated
     assert ids == expected(tokenizer, texts, max_length)
     assert truncated == sum(len(row) > max_length for row in tokenizer(texts)["input_ids"])
+
+
+def test_what_comes_after_the_truncation_leaves_no_text_to_the_library() -> None:
+    texts = ["a good book " * 3 + end for end in ("[SEP]", "Stra\u00dfe", "e\u0301", "!\u0301 \u6587", "\u200b")]
+    tokenizer = made("wordpiece")
+    encode = wordpiece_encoder(tokenizer, 8)
+    assert isinstance(encode, functools.partial)
+    native, fallback = encode.args
+    assert (native.encode(texts, 8).counts == 8).all() and encode(texts).truncated == len(texts)
+    assert encode(texts).lists() == expected(tokenizer, texts, 8) == fallback(texts).lists()
+    assert (native.encode(texts, 16).counts == -1).all()
 
 
 def test_unsupported_tokenizers_are_left_to_the_library() -> None:

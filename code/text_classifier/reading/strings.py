@@ -1,0 +1,60 @@
+"""Strings on disk, one after another in UTF-8, which are mapped into memory: most are never made Python's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, overload
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Strings(Sequence[str]):
+    """String i is `content[offsets[i]:offsets[i + 1]]`."""
+
+    content: np.ndarray  #: UTF-8, uint8 [bytes]
+    offsets: np.ndarray  #: int64 [strings + 1]
+
+    @classmethod
+    def of(cls, strings: Sequence[str]) -> Strings:
+        """The same strings in UTF-8, in which half a surrogate pair is three bytes."""
+        if isinstance(strings, Strings):
+            return strings
+        encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets_of(list(map(len, encoded))))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        row = range(len(self))[index]
+        return self.content[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
+
+    def take(self, rows: np.ndarray) -> Strings:
+        """The strings with these indices, in their order: a view if they follow one another, else a copy."""
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
+        parts = [self.content[self.offsets[run[0]] : self.offsets[run[-1] + 1]] for run in runs]
+        content = parts[0] if len(parts) == 1 else np.concatenate([self.content[:0], *parts])
+        return Strings(content, offsets_of(self.offsets[rows + 1] - self.offsets[rows]))
+
+
+def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where each begins of those with these lengths, and the end of the last, int64 [lengths + 1]."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def mapped(file: IO[bytes]) -> np.ndarray:
+    """The content of a file that was flushed, mapped read-only, uint8. It outlives the open file."""
+    file.seek(0, 2)
+    if not file.tell():  # an empty file cannot be mapped
+        return np.zeros(0, dtype=np.uint8)
+    return np.asarray(np.memmap(file, dtype=np.uint8, mode="r"))
