@@ -39,8 +39,9 @@ class Strings(Sequence[str]):
 
     def take(self, rows: np.ndarray) -> Strings:
         """The strings with these indices, in their order: a view if they follow one another, else a copy."""
-        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
-        parts = [self.content[self.offsets[run[0]] : self.offsets[run[-1] + 1]] for run in runs]
+        firsts, lasts = rows[np.diff(rows, prepend=-2) != 1], rows[np.diff(rows, append=-2) != 1]  # of each run
+        runs = zip(self.offsets[firsts].tolist(), self.offsets[lasts + 1].tolist(), strict=True)
+        parts = [self.content[start:end] for start, end in runs]
         content = parts[0] if len(parts) == 1 else np.concatenate([self.content[:0], *parts])
         return Strings(content, offsets_of(self.offsets[rows + 1] - self.offsets[rows]))
 
