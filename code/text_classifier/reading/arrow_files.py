@@ -12,12 +12,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
-from text_classifier.contract.errors import DataError, printable
+from text_classifier.contract.errors import DataError, printable, scarce
 from text_classifier.reading.arrow_messages import require_small_batches
 from text_classifier.reading.arrow_values import Picked, values
+from text_classifier.reading.bounds import require_decoded
 from text_classifier.reading.content import compression
 from text_classifier.reading.parquet_files import ParquetFile
 from text_classifier.reading.table import OpenFile, Row
+
+#: What pyarrow raises for damaged files besides its own errors; a damaged length asks for more memory than there is.
+_DAMAGE = (OSError, ValueError, OverflowError, MemoryError, EOFError, LookupError, TypeError)
 
 #: Last bytes of an Arrow stream.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -50,8 +54,9 @@ def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Itera
                     number += 1
                     yield number, number, row
         file.records = file.lines = number
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        # A damaged length asks for more memory than there is.
+    except (pyarrow.ArrowException, *_DAMAGE) as error:
+        if isinstance(error, OSError) and (lacking := scarce(error)):
+            raise lacking from None
         reason = printable(str(error).partition("\n")[0]) or type(error).__name__
         raise DataError(f"{file.name} cannot be read as {kind} ({reason}); upload it again") from None
 
@@ -61,8 +66,9 @@ def _parquet(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
     if not table.rows:
         return  # a part without rows, as pandas and Spark leave it, may lack the columns too
     picked = _pick(file, table.schema)
-    file.layout, file.rows = table.layout(), table.rows
     table.pick([path[0] for path, _ in picked])
+    file.layout, file.rows = table.layout(), table.rows
+    _require_few_rows(file, stream)
     for index in table.row_groups(file.part):
         for batch in table.batches(index):
             yield from values(batch, picked, file.name)
@@ -82,8 +88,14 @@ def _arrow(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
     batches = table if is_stream else (table.get_batch(index) for index in range(table.num_record_batches))
     for whole in batches:
         file.rows += len(whole)
+        _require_few_rows(file, stream)
         whole.validate(full=True)  # a damaged offset would read memory that is not the file's
         yield from values(whole, picked, file.name)
+
+
+def _require_few_rows(file: OpenFile, stream: IO[bytes]) -> None:
+    """Raise DataError for rows without end: where all are alike, their number alone takes space in the file."""
+    require_decoded(file.name, os.fstat(stream.fileno()).st_size, file.rows)
 
 
 def _pick(file: OpenFile, schema: Any) -> list[Picked]:

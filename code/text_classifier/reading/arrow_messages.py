@@ -1,7 +1,8 @@
 """The decoded size of an Arrow file's batches, which pyarrow decompresses as a whole, before it does.
 
 A file holds messages, each of metadata, a table of FlatBuffers, and a body of buffers. A compressed buffer begins with
-its decompressed length (https://arrow.apache.org/docs/format/Columnar.html).
+its decompressed length (https://arrow.apache.org/docs/format/Columnar.html). In a stream the messages come one after
+another; in a file they are where the footer says.
 """
 
 from __future__ import annotations
@@ -13,27 +14,60 @@ from typing import IO, Any
 
 from text_classifier.reading.bounds import require_decoded
 
-#: Fields of the tables: a message's header, a dictionary's batch, a batch's buffers and compression.
-_HEADER, _DATA, _BUFFERS, _COMPRESSION = 2, 1, 2, 3
+#: Fields of the tables: a message's header, a dictionary's batch, a batch's buffers and compression, and the footer's
+#: blocks of dictionaries and batches.
+_HEADER, _DATA, _BUFFERS, _COMPRESSION, _BLOCKS = 2, 1, 2, 3, (2, 3)
 
-#: Bytes before the first message of a file; a stream has none.
-_MAGIC = b"ARROW1\x00\x00"
+#: In the metadata of messages that Arrow 0.17 compressed.
+_OLD_COMPRESSION = b"ARROW:experimental_compression"
+
+#: First and last bytes of a file; a stream has neither.
+_MAGIC, _END = b"ARROW1\x00\x00", b"ARROW1"
+
+#: Bytes of a block in the footer; the first 8 are the offset of its message.
+_BLOCK_BYTES = 24
 
 
 def require_small_batches(stream: IO[bytes], name: str) -> None:
-    """Raise DataError when a batch decodes to too many bytes. That a file is damaged is left to who reads it."""
+    """Raise DataError when a batch, or all dictionaries together, decode to too many bytes.
+
+    Raises ValueError for a damaged message; other damage is left to who reads the file.
+    """
+    import pyarrow
+
+    content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    dictionaries = 0
+    try:
+        for message in _messages(content):
+            if message.type in ("record batch", "dictionary"):
+                decoded = len(message.body) + sum(_lengths(message))
+                require_decoded(name, len(message.body), decoded)
+                if message.type == "dictionary":  # these stay in memory
+                    dictionaries += decoded
+                    require_decoded(name, len(content), dictionaries)
+    except struct.error:
+        raise ValueError("a message is damaged") from None
+    except (pyarrow.ArrowException, OSError):
+        return
+
+
+def _messages(content: mmap.mmap) -> Iterator[Any]:
+    """The messages in the order in which they are read."""
     import pyarrow
     from pyarrow import ipc
 
-    content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     source = pyarrow.BufferReader(pyarrow.py_buffer(content))
-    source.seek(len(_MAGIC) if content[: len(_MAGIC)] == _MAGIC else 0)
-    try:
-        for message in ipc.MessageReader.open_stream(source):
-            if message.type in ("record batch", "dictionary"):
-                require_decoded(name, len(message.body), sum(_lengths(message)))
-    except (pyarrow.ArrowException, OSError, struct.error):
+    if content[: len(_MAGIC)] != _MAGIC:
+        yield from ipc.MessageReader.open_stream(source)
         return
+    end = len(content) - len(_END) - 4
+    footer = memoryview(content)[end - struct.unpack_from("<i", content, end)[0] : end]
+    for field in _BLOCKS:
+        blocks = _field(footer, _target(footer, 0), field)
+        vector = _target(footer, blocks) if blocks else 0
+        for index in range(struct.unpack_from("<I", footer, vector)[0] if blocks else 0):
+            source.seek(struct.unpack_from("<q", footer, vector + 4 + _BLOCK_BYTES * index)[0])
+            yield ipc.read_message(source)
 
 
 def _lengths(message: Any) -> Iterator[int]:
@@ -46,7 +80,8 @@ def _lengths(message: Any) -> Iterator[int]:
         return
     table = _target(metadata, batch)
     buffers = _field(metadata, table, _BUFFERS)
-    if not buffers or not _field(metadata, table, _COMPRESSION):
+    is_compressed = _field(metadata, table, _COMPRESSION) or _OLD_COMPRESSION in bytes(metadata)
+    if not buffers or not is_compressed:
         return
     vector = _target(metadata, buffers)
     for index in range(struct.unpack_from("<I", metadata, vector)[0]):
