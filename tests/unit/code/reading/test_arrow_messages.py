@@ -61,7 +61,7 @@ def dictionaries() -> bytes:
     options = ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True)
     values: list[str] = []
     with ipc.new_stream(sink, schema, options=options) as file:
-        for number in range(8):
+        for number in range(15):
             values.append(f"{number}" + "word " * 1_000_000)
             column = pyarrow.DictionaryArray.from_arrays(np.array([number], np.int32), pyarrow.array(values))
             file.write_batch(pyarrow.record_batch([column, LABELS[:1]], schema))
