@@ -39,8 +39,8 @@ MOST_LARGE_REQUESTS = 4
 #: A request must have arrived within this time.
 BODY_SECONDS = 60.0
 
-#: Texts must be tokenized within this time, and a second more for so many characters (chunks.py), where the tokenizer has
-#: regular expressions, which may need any.
+#: Texts must be tokenized within this time, and a second more for so many characters (chunks.py), where the tokenizer
+#: has regular expressions, which may need any.
 TOKENIZING_SECONDS = 20.0
 
 #: While the server stops, clients should connect again, to another one.
