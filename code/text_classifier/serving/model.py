@@ -76,7 +76,7 @@ class ServedModel:
         self.outputs = outputs
         self.text_columns = text_columns
         self.pair_columns = pair_columns
-        self.patterns = regular_expressions(tokenizer)
+        self.patterns: Sequence[str] = regular_expressions(tokenizer)
         self.is_padded = not isinstance(classifier, PackedClassifier)
         self.most_tokens = MOST_TOKENS[device.type]
         self.device = device

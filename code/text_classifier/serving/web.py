@@ -16,7 +16,6 @@ from text_classifier.serving.requests import JSON, Request, RequestError, conten
 from text_classifier.serving.responses import Outputs, render, require_answerable, response_type
 from text_classifier.serving.settings import MEGABYTE, ServeSettings
 from text_classifier.serving.traffic import Traffic
-from text_classifier.tokenization.chunks import CHARACTERS_PER_SECOND
 from text_classifier.tokenization.windows import Windows
 
 Message = MutableMapping[str, Any]
@@ -39,9 +38,9 @@ MOST_LARGE_REQUESTS = 4
 #: A request must have arrived within this time.
 BODY_SECONDS = 60.0
 
-#: Texts must be tokenized within this time, and a second more for so many characters (chunks.py), where the tokenizer
-#: has regular expressions, which may need any.
-TOKENIZING_SECONDS = 20.0
+#: Texts must be tokenized within this time, and a second more for so many characters, where the tokenizer has regular
+#: expressions, which may need any.
+TOKENIZING_SECONDS, CHARACTERS_PER_SECOND = 20.0, 10_000
 
 #: While the server stops, clients should connect again, to another one.
 CLOSE = (b"connection", b"close")
