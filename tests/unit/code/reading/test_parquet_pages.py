@@ -25,7 +25,7 @@ from text_classifier.dataset.load import read_data
 from text_classifier.reading import bounds
 
 #: What a number in the metadata is replaced with. Of these cases, every so many is tried.
-NUMBERS, STRIDE = (-1, 0, 1, 127, 2**31 - 1, 2**40, 2**62), 13
+NUMBERS, STRIDE = (-1, 0, 1, 127, 2**31 - 1, 2**40, 2**62), 29
 
 #: Fields of a footer, a row group, a column chunk's metadata, and of a page's header.
 SCHEMA, ROWS_OF_FILE, GROUPS = 2, 3, 4
@@ -246,8 +246,8 @@ FILES = {
 def test_any_number_in_the_metadata_may_lie(tmp_path: Path) -> None:
     cases = [(f"{name} {label}", make) for name, file in FILES.items() for label, make in changed(file)]
     found = outcomes("a.parquet", [(label, make()) for label, make in cases[::STRIDE]], tmp_path, read_row_by_row)
-    assert len(found) > 100
-    assert 20 < sum(end.endswith(" rows") for end in found.values()) < len(found)  # some lies do no harm
+    assert len(found) > 50
+    assert 10 < sum(end.endswith(" rows") for end in found.values()) < len(found)  # some lies do no harm
 
 
 @pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY", "dictionary"])
