@@ -150,7 +150,11 @@ def test_folds_pairs_folders_and_label_issues_forge_nothing(tmp_path: Path) -> N
     labels = ("=1+1 [x](http:y)", "</td><script>alert(1)</script>\naccuracy=1.0;")
     first, second = "@first\naccuracy=1;", "<img src=x onerror=alert(1)>"
     rows = [
-        {first: "good bad " * 12 + f"{number} {labels[number % 2]}", second: "+cmd|' /C calc'!A0", LABEL: labels[number % 2]}
+        {
+            first: "good bad " * 12 + f"{number} {labels[number % 2]}",
+            second: "+cmd|' /C calc'!A0",
+            LABEL: labels[number % 2],
+        }
         for number in range(24)
     ]
     folder = f"{FILE[:20]}/<b>-x accuracy=0.9;\n\x1b[2J/=y"
@@ -174,7 +178,8 @@ def test_folds_pairs_folders_and_label_issues_forge_nothing(tmp_path: Path) -> N
     for name in ("label_issues.csv", "predictions_validation.csv"):
         with (output / name).open(newline="") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
-        assert not [cell for cell in cells if cell[:1] in tuple("=@\t\r\n")] and any("<b>-x" in cell for cell in cells)
+        assert not [cell for cell in cells if cell[:1] in tuple("=@\t\r\n")]
+        assert any("<b>-x" in cell for cell in cells)
     _, _, body = (job.base / "model" / "README.md").read_text().split("---\n", 2)
     tokens = MarkdownIt("commonmark").enable("table").parse(body)
     inline = {child.type for token in tokens for child in token.children or ()}
