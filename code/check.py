@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from text_classifier.contract import redaction
-from text_classifier.contract.errors import JobError, describe
+from text_classifier.contract.errors import JobError, describe, scarce
 from text_classifier.contract.parsing import from_arguments
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
@@ -31,18 +31,27 @@ def main(arguments: list[str]) -> int:
     path = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else None
     try:
         settings = from_arguments(arguments, USAGE, DESCRIPTION)
-        if path and not path.exists():
+        if path and not _exists(path):
             print(f"{path} does not exist; give the file or folder with the rows", file=sys.stderr)
             return 1
         with working("reading the data"):
             data = read_data({"train": path} if path else folders.data_channels(), settings)
-    except JobError as error:
+        print(data_report.table(data.report, data.task))
+        if folders.output_data.is_dir():
+            data_report.write(folders.output_data, data.report)
+    except Exception as error:
+        if not isinstance(error, JobError) and not scarce(error):
+            raise
         print(describe(error), file=sys.stderr)
         return 1
-    print(data_report.table(data.report, data.task))
-    if folders.output_data.is_dir():
-        data_report.write(folders.output_data, data.report)
     return 0
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 if __name__ == "__main__":

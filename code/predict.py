@@ -7,6 +7,7 @@ predict --model DIR --data new.csv --output scores.csv
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import os
 import signal
@@ -20,7 +21,7 @@ from types import FrameType
 import numpy as np
 
 from text_classifier.contract import redaction, schema
-from text_classifier.contract.errors import DataError, JobError, SettingsError, describe
+from text_classifier.contract.errors import DataError, JobError, SettingsError, describe, scarce
 from text_classifier.contract.hyperparameters import TABLE
 from text_classifier.contract.schema import Manifest
 from text_classifier.contract.trained import has_pairs, read_manifest, truncation_of
@@ -55,13 +56,16 @@ def main(arguments: Sequence[str]) -> int:
         rows = _classify(options, manifest, aside)
         aside.replace(options.output)
         print(f"{options.output.name}: {rows} rows classified", flush=True)
-    except JobError as error:
-        print(describe(error), file=sys.stderr, flush=True)
-        return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if not isinstance(error, JobError) and not scarce(error):
+            raise
+        print(describe(error), file=sys.stderr, flush=True)
+        return 1
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
     return 0
 
 
@@ -112,6 +116,13 @@ def _manifest(model: Path) -> Manifest:
         ) from None
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
 def _require_writable(path: Path) -> None:
     try:
         path.touch()
@@ -121,7 +132,7 @@ def _require_writable(path: Path) -> None:
 
 def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> int:
     """Write the predictions chunk by chunk. Returns the number of rows."""
-    if not options.data.is_file():
+    if not _is_file(options.data):
         raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
     given = {row.name: row.read(text) for row in TABLE if (text := getattr(options, row.name, None)) is not None}
     settings = with_defaults(manifest["hyperparameters"]) | given

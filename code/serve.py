@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from text_classifier.contract import redaction
-from text_classifier.contract.errors import JobError, PlatformError, SettingsError, describe
+from text_classifier.contract.errors import JobError, PlatformError, SettingsError, describe, printable
 from text_classifier.runtime import gpu
 from text_classifier.runtime.cpus import thread_variables
 from text_classifier.runtime.folders import job_folders
@@ -29,22 +30,32 @@ from text_classifier.serving.workers import Workers
 if TYPE_CHECKING:
     from text_classifier.serving.model import ServedModel
 
+HELP = """\
+usage: serve
+
+Classifies texts over HTTP, with the model in the model folder, to which SageMaker unpacks model.tar.gz. It takes no
+arguments: environment variables (SERVE_TOP_K and others) are its settings.
+"""
+
 STARTED = time.monotonic()
 
 #: Connections that wait to be accepted.
 BACKLOG = 1_024
 
 
-def main(descriptors: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Serve until a signal comes. Returns the exit code.
 
     A process that serving/workers.py starts gets the descriptors of the listening socket, and, if it is the first one,
     of a pipe to close once it is ready.
     """
+    if set(arguments) & {"-h", "--help"}:
+        print(HELP, end="")
+        return 0
     try:
         settings = serve_settings(os.environ)
-        if descriptors:
-            listener, *pipe = map(int, descriptors)
+        if descriptors := _descriptors(arguments):
+            listener, *pipe = descriptors
             return _serve(settings, socket.socket(fileno=listener), pipe, listens_when_ready=not pipe)
         _require_temporary_folder()
         listening = _listen(settings.port)
@@ -56,6 +67,25 @@ def main(descriptors: list[str]) -> int:
     except JobError as error:
         print(describe(error), file=sys.stderr, flush=True)
         return 1
+
+
+def _descriptors(arguments: Sequence[str]) -> list[int]:
+    """The descriptors that serving/workers.py gives a process; none for the image's command.
+
+    `serve` alone is what SageMaker appends to an ENTRYPOINT that a derived image may have. Raises SettingsError for any
+    other argument, which nobody would read.
+    """
+    if not arguments or list(arguments) == ["serve"]:
+        return []
+    try:
+        descriptors = [int(word) for word in arguments]
+        if stat.S_ISSOCK(os.fstat(descriptors[0]).st_mode) and len(descriptors) <= 2:
+            return descriptors
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise SettingsError(
+        f"`serve` takes no arguments, and got {printable(arguments[0])!r}; set environment variables instead"
+    )
 
 
 def _require_temporary_folder() -> None:

@@ -156,7 +156,7 @@ def test_check_reads_a_file_and_says_what_it_holds() -> None:
     assert result.stderr.startswith("Your settings: the job has no channel 'train'")
 
 
-@pytest.mark.parametrize("command", ["train", "check", "predict", "version"])
+@pytest.mark.parametrize("command", ["train", "check", "predict", "serve", "version"])
 def test_help_is_printed(command: str) -> None:
     for flag in ("-h", "--help"):
         result = run(command, flag)
@@ -164,7 +164,7 @@ def test_help_is_printed(command: str) -> None:
         assert result.stdout.startswith(f"usage: {command}")
 
 
-@pytest.mark.parametrize("command", ["train", "check", "predict --model=x --data=x --output=x", "version"])
+@pytest.mark.parametrize("command", ["train", "check", "predict --model=x --data=x --output=x", "serve", "version"])
 def test_unknown_arguments_are_refused(command: str) -> None:
     result = run(*command.split(), "--no-such-thing=1")
     assert result.returncode != 0

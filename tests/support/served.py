@@ -44,6 +44,7 @@ class WordModel:
     longest_text: int = 16
     text_columns: tuple[str, ...] = ()
     pair_columns: tuple[str, ...] = ()
+    patterns: Sequence[str] = ()
     is_padded: bool = False
     most_tokens: int = 4_096
     description: str = "a model of words"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from text_classifier.contract import schema
+from text_classifier.contract.errors import SettingsError, quoted
+from text_classifier.contract.hyperparameters import TABLE
 from text_classifier.contract.schema import Manifest
 
 #: The keys that are used; a model from before the manifest had a schema version must have them.
@@ -22,9 +27,61 @@ NEEDED = (
 def read_manifest(folder: Path) -> Manifest:
     """The manifest in a model folder.
 
-    Raises SettingsError for one of another schema, OSError and ValueError for one that cannot be read.
+    Raises SettingsError for one of another schema and for values that no training writes, OSError and ValueError for
+    one that cannot be read.
     """
-    return schema.read(folder / schema.MANIFEST, Manifest, NEEDED)
+    path = folder / schema.MANIFEST
+    manifest = schema.read(path, Manifest, NEEDED)
+    if problem := _problem(manifest):
+        raise SettingsError(f"{path} has {problem}, which no training writes; unpack model.tar.gz again")
+    return manifest
+
+
+def _problem(manifest: Mapping[str, Any]) -> str | None:
+    """The first key with a value that cannot be right, as in "temperature='x'"."""
+    classes, settings = manifest.get("classes"), manifest.get("hyperparameters")
+    thresholds, temperature = manifest.get("thresholds"), manifest.get("temperature")
+    are_right = {
+        "classes": isinstance(classes, list) and bool(classes) and all(map(_is_name, classes)),
+        "temperature": "temperature" in manifest
+        and (temperature is None or (_is_number(temperature) and temperature > 0)),
+        "thresholds": thresholds is None
+        or (isinstance(thresholds, dict) and all(map(_is_number, thresholds.values()))),
+        "steps": type(manifest.get("steps", 0)) is int,
+        "hyperparameters": isinstance(settings, dict) and all(key.partition(".")[2] in settings for key in NEEDED[2:]),
+    }
+    for key, is_right in are_right.items():
+        if not is_right:
+            return f"{key}={quoted(manifest.get(key))}"
+    assert isinstance(settings, dict)
+    return next(
+        (
+            f"{row.name}={quoted(settings[row.name])}"
+            for row in TABLE
+            if row.name in settings and not _fits(row, settings)
+        ),
+        None,
+    )
+
+
+def _fits(row: Any, settings: Mapping[str, Any]) -> bool:
+    """Whether the value of a hyperparameter has its type, and is in its range."""
+    value = settings[row.name]
+    if type(value) is not row.type and not (row.type is float and type(value) is int):
+        return False
+    try:
+        row.read(value if isinstance(value, str) else str(value).lower())
+    except (SettingsError, ValueError):  # a number of thousands of digits
+        return False
+    return True
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= each <= "\udfff" for each in value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e30 and math.isfinite(value)
 
 
 def has_pairs(manifest: Manifest) -> bool:

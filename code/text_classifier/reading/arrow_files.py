@@ -12,12 +12,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
-from text_classifier.contract.errors import DataError, printable
+from text_classifier.contract.errors import DataError, printable, scarce
 from text_classifier.reading.arrow_messages import read_batch, record_batches
 from text_classifier.reading.arrow_values import Picked, values
+from text_classifier.reading.bounds import require_decoded
 from text_classifier.reading.content import compression
 from text_classifier.reading.parquet_files import ParquetFile
 from text_classifier.reading.table import OpenFile, RecordBatches, Row
+
+#: What pyarrow raises for damaged files besides its own errors; a damaged length asks for more memory than there is.
+_DAMAGE = (OSError, ValueError, OverflowError, MemoryError, EOFError, LookupError, TypeError)
 
 #: Last bytes of an Arrow stream.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -50,8 +54,9 @@ def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Itera
                     number += 1
                     yield number, number, row
         file.records = file.lines = number
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        # A damaged length asks for more memory than there is.
+    except (pyarrow.ArrowException, *_DAMAGE) as error:
+        if isinstance(error, OSError) and (lacking := scarce(error)):
+            raise lacking from None
         reason = printable(str(error).partition("\n")[0]) or type(error).__name__
         raise DataError(f"{file.name} cannot be read as {kind} ({reason}); upload it again") from None
 
@@ -61,8 +66,9 @@ def _parquet(file: OpenFile, stream: IO[bytes]) -> Iterator[list[Any]]:
     if not table.rows:
         return  # a part without rows, as pandas and Spark leave it, may lack the columns too
     picked = _pick(file, table.schema)
-    file.layout, file.rows = table.layout(), table.rows
     table.pick([path[0] for path, _ in picked])
+    file.layout, file.rows = table.layout(), table.rows
+    _require_few_rows(file, stream)
     for index in table.row_groups(file.part):
         for batch in table.batches(index):
             yield from values(batch, picked, file.name)
@@ -90,12 +96,19 @@ def _batches(file: OpenFile, stream: IO[bytes], table: Any, *, is_stream: bool) 
         layout = record_batches(stream, file.name)
     if layout and (is_stream or table.num_record_batches == len(layout.starts)):
         file.layout, file.rows = layout, layout.rows
+        _require_few_rows(file, stream)
         for index in file.part.picked(layout.starts):
             yield read_batch(stream, layout.starts[index], table.schema)
         return
     for batch in table if is_stream else map(table.get_batch, range(table.num_record_batches)):
         file.rows += len(batch)
+        _require_few_rows(file, stream)
         yield batch
+
+
+def _require_few_rows(file: OpenFile, stream: IO[bytes]) -> None:
+    """Raise DataError for rows without end: where all are alike, their number alone takes space in the file."""
+    require_decoded(file.name, os.fstat(stream.fileno()).st_size, file.rows)
 
 
 def _pick(file: OpenFile, schema: Any) -> list[Picked]:

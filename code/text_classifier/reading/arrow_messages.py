@@ -1,7 +1,8 @@
 """The record batches of an Arrow file: where they begin, and their decoded size before pyarrow decompresses them.
 
 A file holds messages, each of metadata, a table of FlatBuffers, and a body of buffers. A compressed buffer begins with
-its decompressed length (https://arrow.apache.org/docs/format/Columnar.html).
+its decompressed length (https://arrow.apache.org/docs/format/Columnar.html). In a stream the messages come one after
+another; in a file they are where the footer says.
 """
 
 from __future__ import annotations
@@ -9,66 +10,105 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, Any
 
 from text_classifier.reading.bounds import require_decoded
 from text_classifier.reading.table import RecordBatches
 
-#: Fields of the tables: a message's header, a dictionary's batch, a batch's buffers and compression.
-_HEADER, _DATA, _BUFFERS, _COMPRESSION = 2, 1, 2, 3
+#: Fields of the tables: a message's header, a dictionary's batch, a batch's buffers and compression, and the footer's
+#: schema and blocks of dictionaries and batches. A schema's first field is its byte order, a batch's its rows.
+_HEADER, _DATA, _BUFFERS, _COMPRESSION, _SCHEMA, _BLOCKS = 2, 1, 2, 3, 1, (2, 3)
 
-#: Bytes before the first message of a file; a stream has none.
-_MAGIC = b"ARROW1\x00\x00"
+#: In the metadata of messages that Arrow 0.17 compressed.
+_OLD_COMPRESSION = b"ARROW:experimental_compression"
+
+#: First and last bytes of a file; a stream has neither.
+_MAGIC, _END = b"ARROW1\x00\x00", b"ARROW1"
+
+#: Bytes of a block in the footer; the first 8 are the offset of its message.
+_BLOCK_BYTES = 24
 
 
 def record_batches(stream: IO[bytes], name: str) -> RecordBatches | None:
-    """The record batches of a file; None if it has dictionaries, which all of them need, or another byte order than
-    this machine, or seems to be damaged.
+    """The record batches of a file; None if they cannot be read one by one: with dictionaries, which all of them need,
+    in another order or byte order than usual, or if one seems to be damaged.
 
-    Raises DataError when a batch decodes to too many bytes.
+    Raises DataError when a batch, or all dictionaries together, decode to too many bytes, and ValueError for a damaged
+    message; other damage is left to who reads the file.
     """
     import pyarrow
-    from pyarrow import ipc
 
-    source, starts, rows, is_plain = _opened(stream), list[int](), 0, True
+    content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    starts, rows, dictionaries, is_plain = [-1], 0, 0, True
     try:
-        while True:
-            start, message = source.tell(), ipc.read_message(source)
-            if message.type in ("record batch", "dictionary"):
-                require_decoded(name, len(message.body), sum(_lengths(message)))
-            if message.type == "record batch":
-                starts.append(start)
-                rows += _rows(message)
-            elif starts or message.type != "schema" or _first_field(message):  # a schema's is its byte order
-                is_plain = False
-    except EOFError:
-        return RecordBatches(tuple(starts), rows) if is_plain else None
-    except (pyarrow.ArrowException, OSError, struct.error):
+        footer = _footer(content)
+        if footer is not None:
+            is_plain = not _field(footer, _target(footer, _field(footer, _target(footer, 0), _SCHEMA)), 0)
+        for start, message in _messages(content, footer):
+            if message.type not in ("record batch", "dictionary"):
+                is_plain = is_plain and message.type == "schema" and not _first_field(message)  # its byte order
+                continue
+            decoded = len(message.body) + sum(_lengths(message))
+            require_decoded(name, len(message.body), decoded)
+            if message.type == "dictionary":  # these stay in memory
+                dictionaries += decoded
+                require_decoded(name, len(content), dictionaries)
+            is_plain = is_plain and message.type == "record batch" and start > starts[-1]
+            starts.append(start)
+            rows += _rows(message)
+    except struct.error:
+        raise ValueError("a message is damaged") from None
+    except (pyarrow.ArrowException, OSError):
         return None
+    return RecordBatches(tuple(starts[1:]), rows) if is_plain else None
 
 
 def read_batch(stream: IO[bytes], start: int, schema: Any) -> Any:
     """The record batch at an offset of a file without dictionaries."""
     from pyarrow import ipc
 
-    source = _opened(stream)
+    source = _reader(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     source.seek(start)
     return ipc.read_record_batch(ipc.read_message(source), schema)
 
 
-def _opened(stream: IO[bytes]) -> Any:
-    """A file, mapped into memory, from its first message."""
+def _reader(content: mmap.mmap) -> Any:
     import pyarrow
 
-    content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    source = pyarrow.BufferReader(pyarrow.py_buffer(content))
-    source.seek(len(_MAGIC) if content[: len(_MAGIC)] == _MAGIC else 0)
-    return source
+    return pyarrow.BufferReader(pyarrow.py_buffer(content))
+
+
+def _footer(content: mmap.mmap) -> memoryview | None:
+    """The footer of a file; None for a stream."""
+    if content[: len(_MAGIC)] != _MAGIC:
+        return None
+    end = len(content) - len(_END) - 4
+    return memoryview(content)[end - struct.unpack_from("<i", content, end)[0] : end]
+
+
+def _messages(content: mmap.mmap, footer: memoryview | None) -> Iterator[tuple[int, Any]]:
+    """The messages in the order in which they are read, each with its offset."""
+    from pyarrow import ipc
+
+    source = _reader(content)
+    if footer is None:
+        with suppress(EOFError):  # after the last one
+            while True:
+                yield source.tell(), ipc.read_message(source)
+        return
+    for field in _BLOCKS:
+        blocks = _field(footer, _target(footer, 0), field)
+        vector = _target(footer, blocks) if blocks else 0
+        for index in range(struct.unpack_from("<I", footer, vector)[0] if blocks else 0):
+            start = struct.unpack_from("<q", footer, vector + 4 + _BLOCK_BYTES * index)[0]
+            source.seek(start)
+            yield start, ipc.read_message(source)
 
 
 def _rows(message: Any) -> int:
-    """The rows of a record batch."""
-    length = _first_field(message)
+    """The rows of a record batch; 0 of a dictionary, which is another table."""
+    length = _first_field(message) if message.type == "record batch" else 0
     return int(struct.unpack_from("<q", memoryview(message.metadata), length)[0]) if length else 0
 
 
@@ -89,7 +129,8 @@ def _lengths(message: Any) -> Iterator[int]:
         return
     table = _target(metadata, batch)
     buffers = _field(metadata, table, _BUFFERS)
-    if not buffers or not _field(metadata, table, _COMPRESSION):
+    is_compressed = _field(metadata, table, _COMPRESSION) or _OLD_COMPRESSION in bytes(metadata)
+    if not buffers or not is_compressed:
         return
     vector = _target(metadata, buffers)
     for index in range(struct.unpack_from("<I", metadata, vector)[0]):

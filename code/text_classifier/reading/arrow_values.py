@@ -42,18 +42,19 @@ def _column(batch: Any, path: Sequence[str]) -> Any:
 
 def _spans(columns: Sequence[Any], rows: int, name: str) -> Iterator[tuple[int, int]]:
     """The first row of each slice, and the one after its last."""
-    sizes = [_sizes(column) for column in columns]
-    spans = [(start, min(start + ROWS, rows)) for start in range(0, rows, ROWS)][::-1]
-    while spans:
-        start, end = spans.pop()
-        size = sum(size_of(start, end) for size_of in sizes)
-        if size > BYTES and end - start > 1:
-            middle = (start + end) // 2
-            spans += [(middle, end), (start, middle)]
-        elif size > ALWAYS:
-            raise DataError(f"{name} has a row of {size:,} bytes; shorten or remove it")
-        else:
-            yield start, end
+    sizes = [_sizes(column) for column in columns] if rows else []
+    for first in range(0, rows, ROWS):
+        spans = [(first, min(first + ROWS, rows))]
+        while spans:
+            start, end = spans.pop()
+            size = sum(size_of(start, end) for size_of in sizes)
+            if size > BYTES and end - start > 1:
+                middle = (start + end) // 2
+                spans += [(middle, end), (start, middle)]
+            elif size > ALWAYS:
+                raise DataError(f"{name} has a row of {size:,} bytes; shorten or remove it")
+            else:
+                yield start, end
 
 
 def _sizes(column: Any) -> Callable[[int, int], int]:
@@ -64,37 +65,73 @@ def _sizes(column: Any) -> Callable[[int, int], int]:
     kind = column.type
     if isinstance(column, pyarrow.ExtensionArray):
         return _sizes(column.storage)
-    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-        widest = _widest(column.dictionary if types.is_dictionary(kind) else column.values)
-        return lambda start, end: (end - start) * widest
     if types.is_struct(kind):
         parts = [_sizes(part) for part in column.flatten()]
         return lambda start, end: sum(part(start, end) for part in parts)
-    if types.is_list(kind) or types.is_large_list(kind):
+    if _has_offsets(kind):
         offsets, elements = column.offsets, _sizes(column.values)
         return lambda start, end: elements(offsets[start].as_py(), offsets[end].as_py())
-    if types.is_list_view(kind) or types.is_large_list_view(kind):
-        ends = _ends(column.sizes.to_numpy() * _widest(column.values))
+    if types.is_fixed_size_list(kind):
+        length, before, elements = kind.list_size, column.offset, _sizes(column.values)
+        return lambda start, end: elements((before + start) * length, (before + end) * length)
+    if _has_views(kind):
+        ends = np.concatenate([[0], np.cumsum(_view_lengths(column), dtype=np.int64)])
         return lambda start, end: int(ends[end] - ends[start])
-    if types.is_string_view(kind) or types.is_binary_view(kind):
-        headers = np.frombuffer(column.buffers()[1], np.int32)[::4]  # each begins with the length
-        ends = _ends(headers[column.offset :][: len(column)])
-        return lambda start, end: int(ends[end] - ends[start])
+    if types.is_nested(kind) or types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        widest = _widest(column)
+        return lambda start, end: (end - start) * widest
     return lambda start, end: int(column.slice(start, end - start).nbytes)
-
-
-def _ends(sizes: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
 
 def _widest(values: Any) -> int:
     """An upper bound of the bytes of a value."""
+    import pyarrow
     from pyarrow import compute, types
 
     kind = values.type
+    if isinstance(values, pyarrow.ExtensionArray):
+        return _widest(values.storage)
+    if types.is_dictionary(kind):
+        return _widest(values.dictionary)
+    if types.is_run_end_encoded(kind):
+        return _widest(values.values)
+    if types.is_struct(kind):
+        return sum(map(_widest, values.flatten()))
+    if types.is_union(kind):
+        return max((_widest(values.field(index)) for index in range(kind.num_fields)), default=0)
+    if types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _widest(values.values)
+    if types.is_list_view(kind) or types.is_large_list_view(kind):
+        return _longest(values.sizes.to_numpy()) * _widest(values.values)
+    if _has_offsets(kind):
+        return _longest(np.diff(values.offsets.to_numpy())) * _widest(values.values)
+    if _has_views(kind):
+        return _longest(_view_lengths(values))
     if types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
         return compute.max(compute.binary_length(values)).as_py() or 0
-    return int(values.nbytes)
+    return int(values.nbytes) if types.is_null(kind) else int(kind.bit_width) // 8 + 1
+
+
+def _has_offsets(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_map(kind))
+
+
+def _has_views(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string_view(kind) or types.is_binary_view(kind))
+
+
+def _view_lengths(column: Any) -> np.ndarray:
+    """The bytes of each value: its view begins with them."""
+    views = np.frombuffer(column.buffers()[1] or b"", np.int32)[::4]
+    return views[column.offset :][: len(column)]
+
+
+def _longest(lengths: np.ndarray) -> int:
+    return int(lengths.max(initial=0))
 
 
 def _values(column: Any, classes: Sequence[str]) -> list[Any]:

@@ -1,14 +1,16 @@
 """The row groups of a Parquet file, decoded in bounded memory.
 
 A page is decompressed as a whole, and has at most 2 GB. Its values may decode to more: one of a dictionary may stand in
-all rows, and one that is stored as what differs from the value before may be as long as all of these.
+all rows, and one that is stored as what differs from the value before may be as long as all of these. What they decode
+to is told by the headers of the pages, not by the footer.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import os
-import re
+import resource
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
@@ -16,16 +18,15 @@ from text_classifier.contract.errors import DataError
 from text_classifier.reading.arrow_values import ROWS
 from text_classifier.reading.bounds import require_decoded
 from text_classifier.reading.content import BLOCK
+from text_classifier.reading.parquet_lengths import require_few_lengths
+from text_classifier.reading.parquet_pages import DELTA_BYTE_ARRAY, Page, pages
 from text_classifier.reading.table import Part, RowGroups
 
 #: Decoded bytes of a batch.
 _BYTES = 1 << 29
 
-#: Bytes of a number as a Python object.
-_NUMBER = 32
-
-#: The header of a page, in Thrift's compact form, begins with the page's type and its decompressed size.
-_HEADER = re.compile(rb"\x15[\x80-\xff]*[\x00-\x7f]\x15([\x80-\xff]*[\x00-\x7f])")
+#: Bytes of a number as a Python object, and of each value of a dictionary, apart from the value.
+_NUMBER, _ENTRY = 32, 16
 
 
 class ParquetFile:
@@ -38,6 +39,8 @@ class ParquetFile:
         self.schema = self._table.schema_arrow
         self._metadata = self._table.metadata
         counts = [self._metadata.row_group(index).num_rows for index in range(self._metadata.num_row_groups)]
+        if min(counts, default=0) < 0:
+            raise ValueError(f"a row group has {min(counts)} rows")
         self.rows = sum(counts)
         if self.rows != self._metadata.num_rows:
             raise DataError(
@@ -67,6 +70,7 @@ class ParquetFile:
             for index, leaf in leaves
             if any(leaf.path == name or leaf.path.startswith(f"{name}.") for name in self._names)
         ]
+        _require_sound(self._metadata, [0, *(index for index, _ in self._leaves)])
         # Lists may have any number of elements: their strings stay in a dictionary.
         lists = [leaf.path for _, leaf in self._leaves if leaf.max_repetition_level and _is_string(leaf)]
         if lists:
@@ -86,25 +90,48 @@ class ParquetFile:
         """So many rows of a row group that their values fit into memory. Raises DataError when one row may not."""
         group, widest = self._metadata.row_group(index), 1
         for position, leaf in self._leaves:
-            chunk = group.column(position)
-            decoded = chunk.total_uncompressed_size
+            chunk, file = group.column(position), self._stream.fileno()
+            found = list(pages(file, _start(chunk), _start(chunk) + chunk.total_compressed_size))
+            decoded = sum(page.size + (_ENTRY * page.values if page.is_dictionary else 0) for page in found)
             if leaf.max_repetition_level:
-                decoded = max(decoded, chunk.num_values * max(_NUMBER, leaf.length))
+                values = sum(page.values for page in found if not page.is_dictionary)
+                decoded = max(decoded, values * max(_NUMBER, leaf.length))
             else:
-                widest = max(widest, self._widest(leaf, chunk))
-            require_decoded(self._name, chunk.total_compressed_size, decoded)
+                widest = max(widest, _widest(leaf, found))
+            require_decoded(self._name, chunk.total_compressed_size, max(decoded, leaf.length))
+            for page in found:
+                require_few_lengths(file, page, leaf, chunk.compression)
         return max(1, min(ROWS, _BYTES // widest))
 
-    def _widest(self, leaf: Any, chunk: Any) -> int:
-        """An upper bound of the bytes of a value that may stand in many rows."""
-        if not _is_string(leaf):
-            return max(_NUMBER, leaf.length)
-        if "DELTA_BYTE_ARRAY" in chunk.encodings:
-            return int(chunk.total_uncompressed_size)
-        if not chunk.dictionary_page_offset and not any("DICTIONARY" in encoding for encoding in chunk.encodings):
-            return 0
-        header = _HEADER.match(os.pread(self._stream.fileno(), 32, _start(chunk)))
-        return _number(header[1]) if header else int(chunk.total_uncompressed_size)
+
+def _require_sound(metadata: Any, columns: Sequence[int]) -> None:
+    """Raise ValueError for metadata of these columns that end the process.
+
+    They do where C++ refuses them with an exception, which pyarrow does not expect there: so another process looks
+    first.
+    """
+    child = os.fork()
+    if not child:
+        try:
+            faulthandler.disable()
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            for index in range(metadata.num_row_groups):
+                for column in columns:
+                    metadata.row_group(index).column(column).compression  # noqa: B018
+        finally:
+            os._exit(0)  # an exception of Python's comes in this process again
+    if os.waitpid(child, 0)[1]:
+        raise ValueError("the metadata of a column are damaged")
+
+
+def _widest(leaf: Any, found: Sequence[Page]) -> int:
+    """An upper bound of the bytes of a value that may stand in many rows of a column chunk with these pages."""
+    if not _is_string(leaf):
+        return max(_NUMBER, leaf.length)
+    if any(page.encoding == DELTA_BYTE_ARRAY for page in found):
+        return sum(page.size for page in found)
+    return sum(page.size for page in found if page.is_dictionary)
 
 
 def _start(chunk: Any) -> int:
@@ -121,8 +148,3 @@ def _opened(stream: IO[bytes], **options: Any) -> Any:
 
 def _is_string(leaf: Any) -> bool:
     return bool(leaf.physical_type == "BYTE_ARRAY")
-
-
-def _number(varint: bytes) -> int:
-    """A positive number in zigzag form, seven bits a byte."""
-    return sum((byte & 127) << 7 * place for place, byte in enumerate(varint)) >> 1

@@ -23,6 +23,7 @@ from text_classifier.reading.columns import names_of
 from text_classifier.serving.batching import Row
 from text_classifier.serving.responses import Outputs
 from text_classifier.tasks.registry import task_of
+from text_classifier.tokenization.chunks import regular_expressions
 from text_classifier.tokenization.pairs import encode_pairs, has_types
 from text_classifier.tokenization.prefix import encoded
 from text_classifier.tokenization.tokens import Tokens, divided, encoder
@@ -75,6 +76,7 @@ class ServedModel:
         self.outputs = outputs
         self.text_columns = text_columns
         self.pair_columns = pair_columns
+        self.patterns: Sequence[str] = regular_expressions(tokenizer)
         self.is_padded = not isinstance(classifier, PackedClassifier)
         self.most_tokens = MOST_TOKENS[device.type]
         self.device = device

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.errors import QUOTED, SettingsError, quoted
 
 T = TypeVar("T")
 
@@ -14,6 +14,9 @@ MEGABYTE = 1 << 20
 
 #: Bytes of a request in MB: the most that batch transform sends. Endpoints refuse larger requests themselves.
 MOST_MEGABYTES = 100
+
+#: Digits of a number. Of the processes there are no more than a host has CPUs and GPUs.
+MOST_DIGITS, MOST_WORKERS = 9, 1_000
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,15 @@ def serve_settings(environment: Mapping[str, str]) -> ServeSettings:
         try:
             return parse(text) if text else default
         except ValueError:
-            raise SettingsError(f"{name}={text} in the environment is not {wanted}; correct it") from None
+            raise SettingsError(f"{name}={_shown(text)} in the environment is not {wanted}; correct it") from None
 
     # SageMaker's own limit is 0 if it sends records one by one as it reads them, and may be any size then.
     payload = read("SAGEMAKER_MAX_PAYLOAD_IN_MB", _natural, 0, "a number of megabytes") or MOST_MEGABYTES
     # The name that other servers have for it.
-    workers = read("SAGEMAKER_MODEL_SERVER_WORKERS", _positive, 0, "a number of processes")
+    workers = read("SAGEMAKER_MODEL_SERVER_WORKERS", _workers, 0, "a number of processes")
     return ServeSettings(
         port=read("SAGEMAKER_BIND_TO_PORT", _port, 8080, "a port"),
-        workers=read("SERVE_WORKERS", _positive, workers, "a number of processes") or None,
+        workers=read("SERVE_WORKERS", _workers, workers, "a number of processes") or None,
         max_megabytes=read("SERVE_MAX_MB", _positive, payload, "a number of megabytes"),
         batch_tokens=read("SERVE_BATCH_TOKENS", _positive, 0, "a number of tokens") or None,
         max_wait_seconds=float(read("SERVE_MAX_WAIT_SECONDS", _positive, 30, "a number of seconds")),
@@ -60,14 +63,24 @@ def serve_settings(environment: Mapping[str, str]) -> ServeSettings:
     )
 
 
+def _shown(text: str) -> str:
+    return text if text.isprintable() and len(text) <= QUOTED else quoted(text)
+
+
 def _natural(text: str) -> int:
-    if not text.isascii() or not text.isdecimal():
+    if not text.isascii() or not text.isdecimal() or len(text) > MOST_DIGITS:
         raise ValueError(text)
     return int(text)
 
 
 def _positive(text: str) -> int:
     if not _natural(text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if _positive(text) > MOST_WORKERS:
         raise ValueError(text)
     return int(text)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from text_classifier.evaluation import calibration
@@ -38,6 +38,10 @@ MOST_LARGE_REQUESTS = 4
 #: A request must have arrived within this time.
 BODY_SECONDS = 60.0
 
+#: Texts must be tokenized within this time, and a second more for so many characters, where the tokenizer has regular
+#: expressions, which may need any.
+TOKENIZING_SECONDS, CHARACTERS_PER_SECOND = 20.0, 10_000
+
 #: While the server stops, clients should connect again, to another one.
 CLOSE = (b"connection", b"close")
 
@@ -49,6 +53,7 @@ class TextModel(Model, Protocol):
     outputs: Outputs
     text_columns: tuple[str, ...]
     pair_columns: tuple[str, ...]  #: of the second text of a pair; empty: single texts
+    patterns: Sequence[str]  #: the tokenizer's regular expressions
 
     @property
     def description(self) -> str:
@@ -87,7 +92,9 @@ class Application:
         self._clock = clock
         self._most_bytes = settings.max_megabytes * MEGABYTE
         self._held_bytes = 0
-        self._threads = ThreadPoolExecutor(max(2, usable_cpus()), thread_name_prefix="request")
+        self._count = max(2, usable_cpus())
+        self._threads = ThreadPoolExecutor(self._count, thread_name_prefix="request")
+        self._given_up: set[Future[Any]] = set()  #: what threads still work on
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """One request."""
@@ -105,11 +112,16 @@ class Application:
             await answer(scope, receive, send)
 
     async def _ping(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        problem = "the server is being stopped" if self.is_draining else self._batcher.problem()
+        problem = "the server is being stopped" if self.is_draining else self._problem()
         if problem:
             await self._fail(send, 503, problem)
         else:
             await self._respond(send, 200, b"", None)
+
+    def _problem(self) -> str | None:
+        if len(self._given_up) >= self._count:
+            return "all threads tokenize texts that take too long"
+        return self._batcher.problem()
 
     async def _execution_parameters(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         # Without BatchStrategy, whose documented form breaks the SageMaker SDK's local mode; this is the default.
@@ -202,7 +214,7 @@ class Application:
         divided: list[Windows] = []
         try:
             for start in range(0, len(request.texts), CHUNK):
-                rows, windows = await run(self._encoded, model, request, start)
+                rows, windows = await self._in_time(run, model, request, start)
                 divided += [windows] if windows else []
                 self._batcher.add(work, rows, texts=len(windows.lengths) if windows else len(rows))
             found = await logits
@@ -214,6 +226,28 @@ class Application:
         if model.outputs.task.problem_type == "single_label_classification":
             self._traffic.confidences(float(calibration.confidences(found).sum()), len(found))
         return await run(render, request, found, answer_type, model.outputs)
+
+    async def _in_time(
+        self, run: Callable[..., Awaitable[T]], model: TextModel, request: Request, start: int
+    ) -> T | tuple[list[list[int]], Windows | None]:
+        """As `_encoded`. Raises RequestError where it takes too long; its thread goes on, since nothing can end it."""
+        if not model.patterns:
+            return await run(self._encoded, model, request, start)
+        encoding = self._threads.submit(self._encoded, model, request, start)
+        characters = sum(map(len, request.texts[start : start + CHUNK]))
+        try:
+            async with asyncio.timeout(TOKENIZING_SECONDS + characters / CHARACTERS_PER_SECOND):
+                return await asyncio.wrap_future(encoding)
+        except TimeoutError:
+            if not encoding.running():
+                raise RequestError(503, "all threads are busy; send the request again") from None
+            self._given_up.add(encoding)
+            encoding.add_done_callback(self._given_up.discard)
+            raise RequestError(
+                400,
+                "the model's tokenizer takes too long for these texts (regular expressions in tokenizer.json); shorten "
+                "them, or use the tokenizer that the model was trained with",
+            ) from None
 
     def _encoded(self, model: TextModel, request: Request, start: int) -> tuple[list[list[int]], Windows | None]:
         """The token ids of some of the texts, or of their windows. Raises RequestError."""

@@ -212,3 +212,14 @@ def test_a_port_that_is_taken_is_one_sentence(base: Path) -> None:
         f"The platform: port {port} cannot be listened on (Address already in use); set SAGEMAKER_BIND_TO_PORT to a "
         "free one\n",
     )
+
+
+@pytest.mark.parametrize("word", ["--port=1", "serve.py", "0", "99999", "-1", "9" * 5_000, "x\x1b[2J"])
+def test_it_takes_no_arguments(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve.main([word]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Your settings: `serve` takes no arguments, and got ") and error.strip().isprintable()
+
+
+def test_it_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve.main(["--help"]) == 0 and capsys.readouterr().out.startswith("usage: serve\n")

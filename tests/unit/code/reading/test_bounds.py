@@ -13,6 +13,7 @@ import pyarrow
 import pytest
 from pyarrow import feather, ipc, parquet
 
+from support.lies import outcomes, read_row_by_row
 from text_classifier.contract.errors import DataError, PlatformError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
@@ -149,3 +150,17 @@ def test_many_rows_of_few_long_texts_are_read(tmp_path: Path, monkeypatch: pytes
     size = (tmp_path / "a.parquet").stat().st_size
     assert 400 < 12_000 * 2_000 / size < 1_000
     assert sum(map(len, read_data({"train": tmp_path}, parse({})).splits.values())) == 12_000
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_any_byte_of_a_header_or_trailer_may_lie(codec: str, tmp_path: Path) -> None:
+    """A frame of zstd has its decompressed size and that of its window, a member of gzip has its size at the end."""
+    rows = "text,label\n" + "".join(f"row {number} is good,{number % 2}\n" for number in range(200))
+    content = pyarrow.compress(rows.encode(), codec=codec, asbytes=True)
+    cases = [
+        (f"{place} {byte}", content[:place] + bytes([byte]) + content[place + 1 :])
+        for place in (*range(18), *range(len(content) - 8, len(content)))
+        for byte in (0, 1, 0x20, 0x7F, 0xA0, 0xC0, 0xE0, 0xFF)
+    ]
+    found = outcomes("a.csv.bin", cases, tmp_path, read_row_by_row)
+    assert {end for end in found.values() if end.endswith(" rows")} == {"200 rows"}

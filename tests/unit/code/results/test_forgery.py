@@ -144,6 +144,48 @@ def test_a_folder_does_not_say_from_where_it_is(done: tuple[list[str], Job, str]
     assert manifest["base_model"] == base
 
 
+def test_folds_pairs_folders_and_label_issues_forge_nothing(tmp_path: Path) -> None:
+    """The same attacks in the columns of pairs, in names of nested folders, and in what folds judge."""
+    job = Job(tmp_path, {"TEXT_OPS": "reference"})
+    labels = ("=1+1 [x](http:y)", "</td><script>alert(1)</script>\naccuracy=1.0;")
+    first, second = "@first\naccuracy=1;", "<img src=x onerror=alert(1)>"
+    rows = [
+        {
+            first: "good bad " * 12 + f"{number} {labels[number % 2]}",
+            second: "+cmd|' /C calc'!A0",
+            LABEL: labels[number % 2],
+        }
+        for number in range(24)
+    ]
+    folder = f"{FILE[:20]}/<b>-x accuracy=0.9;\n\x1b[2J/=y"
+    job.write("train", f"{folder}/a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    model = job.base / "input" / "data" / "model"
+    model.mkdir()
+    write_tiny_model(model)
+    code, log = job.run(
+        "--epochs=1", "--max_sequence_length=64", f"--text_columns={json.dumps([first])}", f"--label_column={LABEL}",
+        f"--text_pair_columns={json.dumps([second])}", "--cross_validation=2", "--deduplicate=false",
+        "--train_size=0.5",
+    )  # fmt: skip
+    assert code == 0 and "WARNING: no " not in log, log
+    assert log == without_control(log) and found_metrics(log)
+    assert not [metric for line in log.splitlines() if not line.startswith("epoch=") for metric in found_metrics(line)]
+    output = job.base / "output" / "data"
+    page = Page((output / "report.html").read_text())
+    page.require_self_contained()
+    assert not {"script", "iframe", "a", "link", "form"} & {tag for tag, _ in page.elements}
+    assert labels[1].partition("\n")[0] in page.text
+    for name in ("label_issues.csv", "predictions_validation.csv"):
+        with (output / name).open(newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert not [cell for cell in cells if cell[:1] in tuple("=@\t\r\n")]
+        assert any("<b>-x" in cell for cell in cells)
+    _, _, body = (job.base / "model" / "README.md").read_text().split("---\n", 2)
+    tokens = MarkdownIt("commonmark").enable("table").parse(body)
+    inline = {child.type for token in tokens for child in token.children or ()}
+    assert inline <= {"text", "code_inline", "softbreak", "strong_open", "strong_close"}
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("kind", [DataError, SettingsError, KeyError])
 def test_a_failure_reason_keeps_its_class(attack: str, kind: type[Exception]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.errors import SettingsError, describe
 from text_classifier.serving.settings import ServeSettings, serve_settings
 
 
@@ -41,9 +41,29 @@ def test_each_variable_is_read() -> None:
         ("SERVE_BAD_RECORDS", "skip", "`fail` or `mark`"),
         ("SERVE_CALIBRATED", "yes", "`true` or `false`"),
         ("SERVE_MAX_WAIT_SECONDS", "soon", "a number of seconds"),
+        ("SERVE_MAX_WAIT_SECONDS", "9999999999", "a number of seconds"),
+        ("SERVE_WORKERS", "1001", "a number of processes"),
+        ("SAGEMAKER_MODEL_SERVER_WORKERS", "1001", "a number of processes"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(name: str, value: str, wanted: str) -> None:
     with pytest.raises(SettingsError) as error:
         serve_settings({name: value})
     assert str(error.value) == f"{name}={value} in the environment is not {wanted}; correct it"
+
+
+NUMBERS = (
+    "SAGEMAKER_BIND_TO_PORT", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "SAGEMAKER_MODEL_SERVER_WORKERS", "SERVE_WORKERS",
+    "SERVE_MAX_MB", "SERVE_BATCH_TOKENS", "SERVE_MAX_WAIT_SECONDS", "SERVE_TOP_K",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "value", ["9" * 400, "9" * 5_000, "-0", "1e3", "\u0663", "\u00b2", "1\n2", "0x10", "1_0", "\x1b[2J"]
+)
+def test_what_is_no_number_is_one_short_sentence(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        serve_settings({name: value})
+    reason = describe(error.value)
+    assert reason.isprintable() and reason.startswith(f"Your settings: {name}=") and len(reason) < 250

@@ -219,6 +219,34 @@ def test_the_work_for_a_client_that_has_gone_is_dropped() -> None:
     assert sum(map(len, client.model.batches)) < 5_000
 
 
+def test_texts_that_a_regular_expression_takes_too_long_for_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "TOKENIZING_SECONDS", 0.05)
+    monkeypatch.setattr(web, "usable_cpus", lambda: 2)
+    release = threading.Event()
+
+    class SlowModel(WordModel):
+        def encode(self, texts: list[str]) -> tuple[list[list[int]], int, Windows | None]:
+            if "slow" in texts:
+                release.wait()
+            return super().encode(texts)
+
+    client = Client(SlowModel(patterns=("(a|aa)+$",))).load()
+    sentence = (
+        "the model's tokenizer takes too long for these texts (regular expressions in tokenizer.json); shorten them, "
+        "or use the tokenizer that the model was trained with"
+    )
+    assert client.invoke("slow") == (400, {"error": sentence})
+    assert client.invoke("fast")[0] == client.request("GET", "/ping")[0] == 200
+    assert client.invoke("slow")[0] == 400
+    assert client.invoke("fast") == (503, {"error": "all threads are busy; send the request again"})
+    problem = b'{"error": "all threads tokenize texts that take too long"}'
+    assert client.request("GET", "/ping")[:2] == (503, problem)
+    release.set()
+    wait_until(lambda: client.request("GET", "/ping")[0] == 200)
+    assert client.invoke("fast")[0] == 200
+    client.batcher.close()
+
+
 def test_overload_is_answered_at_once() -> None:
     client = Client(WordModel()).load()
     client.model.gate.clear()
