@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
 
 from text_classifier.modeling.precision import Precision
-from text_classifier.ops.linear import ShadowWeights, embedding, fused_linear
+from text_classifier.ops.linear import PREPACKED_ROWS, PrepackedWeights, ShadowWeights, embedding, fused_linear
 from text_classifier.ops.selftest import LONGEST, Shape, choose
 from text_classifier.ops.sequences import Place, Sequences
 from text_classifier.tokenization.tokens import Tokens
@@ -159,6 +159,7 @@ class PackedClassifier(nn.Module):
         has_shadow = self.ops.keeps_shadow_weights
         self.shadow = self._shadow() if has_shadow else None
         self._frozen: ShadowWeights | None = None  # outside training, without `shadow`
+        self._prepacked: PrepackedWeights | None = None  # outside training, for few rows
 
     def _shadow(self) -> ShadowWeights:
         return ShadowWeights(_fused_linears(self.parts.layers), self.dtype)
@@ -172,12 +173,15 @@ class PackedClassifier(nn.Module):
         """As nn.Module.train. Renews the copies of the weights, in case other code has changed the weights.
 
         Outside training the forward passes read copies made here, in the dtype of the matmuls and fused: a change of
-        the weights takes effect with the next call of `eval`. In fp32 only queries, keys and values are copied.
+        the weights takes effect with the next call of `eval`. In fp32 on a CPU they are copied for few rows (serving's
+        single texts), and for many rows only queries, keys and values.
         """
         if self.shadow:
             self.shadow.refresh()
         else:
             self._frozen = None if mode else self._shadow()
+        is_prepacked = self.ops.prepacks_weights and not mode
+        self._prepacked = PrepackedWeights(_fused_linears(self.parts.layers)) if is_prepacked else None
         return super().train(mode)
 
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, Tensor | Sequences]:
@@ -252,6 +256,8 @@ class PackedClassifier(nn.Module):
 
     def _linear(self, x: Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[Tensor, Tensor]:
         """The modules' outputs, and `x` for its next use: one GEMM accumulates the gradients of both uses."""
+        if self._prepacked and len(x) <= PREPACKED_ROWS and not torch.is_grad_enabled():
+            return self._prepacked.linear(x, modules, has_bias=has_bias), x
         return fused_linear(self.ops, x, modules, has_bias=has_bias, shadow=self.shadow or self._frozen)
 
     def _add_and_norm(

@@ -29,6 +29,11 @@ def is_bf16_faster() -> bool:
     return _has("amx_bf16") or (is_amd and _has("avx512_bf16"))
 
 
+def has_onednn() -> bool:
+    """Whether oneDNN has matmuls for this CPU: on x86-64 with AVX2 at least, unless torch is built without it."""
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+
+
 def _has(name: str) -> bool:
     is_restricted = name != "avx2" and torch.backends.cpu.get_cpu_capability() == "AVX2"
     return bool(torch.cpu.get_capabilities().get(name)) and not is_restricted

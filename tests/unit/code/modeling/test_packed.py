@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,10 +212,34 @@ def test_outside_training_the_weights_are_converted_once(precision: Precision, m
         assert converted
         converted.clear()
         found, _ = run(packed, split)
-        assert torch.equal(found, expected) and not converted
+        assert torch.allclose(found, expected, rtol=0, atol=1e-6) and not converted
     with torch.no_grad():
         model.bert.encoder.layer[0].attention.self.query.weight *= 2
-        assert torch.equal(run(packed, split)[0], expected)
-        assert not torch.equal(run(packed.eval(), split)[0], expected)
+        assert torch.equal(run(packed, split)[0], found)
+        assert not torch.allclose(run(packed.eval(), split)[0], found, rtol=0, atol=1e-6)
     packed.train()
     assert packed._frozen is None
+
+
+def test_in_fp32_outside_training_few_rows_have_prepacked_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of more rows, passes with gradients and training do not."""
+    prepacked_rows: list[int] = []
+    matmul = linear.PrepackedWeights.linear
+
+    def recorded(self: linear.PrepackedWeights, x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        prepacked_rows.append(len(x))
+        return matmul(self, x, *arguments, **options)
+
+    monkeypatch.setattr(linear.PrepackedWeights, "linear", recorded)
+    packed = make_classifier(model_of("bert"), 0, FP32)
+    assert isinstance(packed, PackedClassifier)
+    packed.ops = replace(packed.ops, prepacks_weights=True)
+    few, many = split_of([21, 6]), split_of([50, 30])
+    expected = run(packed, few)[0], run(packed, many)[0]
+    with_gradients = run(packed.eval(), few)[0]
+    assert with_gradients.requires_grad and torch.equal(with_gradients, expected[0]) and not prepacked_rows
+    with torch.inference_mode():
+        found = run(packed, few)[0], run(packed, many)[0]
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-6)
+    assert set(prepacked_rows) == {27, 2}  # of `many` only the first tokens

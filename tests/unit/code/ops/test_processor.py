@@ -29,3 +29,4 @@ def test_what_a_cpu_can_do(
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: level)
     assert processor.instruction_sets() == sets
     assert (processor.has_bf16(), processor.is_bf16_faster()) == (has_bf16, is_faster)
+    assert processor.has_onednn() == (level != "DEFAULT")
