@@ -16,7 +16,6 @@ from torch.nn import functional
 from text_classifier.ops import varlen
 from text_classifier.ops.backend import OPERATIONS, TORCH, Backend, FusedAdamW, with_rates
 from text_classifier.ops.dropout import AttentionBits, Dropout, Probabilities, attention_bits
-from text_classifier.ops.processor import has_onednn
 from text_classifier.ops.sequences import Sequences
 
 #: Probabilities of sequences that are padded and computed together, at most: 64 MB.
@@ -36,7 +35,7 @@ def backend(device: torch.device, dtype: torch.dtype) -> Backend:
         # takes as long as a matmul.
         wants_few_shapes=is_on_gpu or is_16_bit,
         keeps_shadow_weights=is_on_gpu and is_16_bit,
-        prepacks_weights=not is_on_gpu and not is_16_bit and has_onednn(),
+        prepacks_weights=False,
         names=dict.fromkeys(OPERATIONS, TORCH),
     )  # fmt: skip
 

@@ -15,6 +15,8 @@ from text_classifier.contract.errors import PlatformError
 from text_classifier.ops import reference
 from text_classifier.ops.backend import TORCH, Backend
 from text_classifier.ops.choice import VARIABLE, choice, reason_of
+from text_classifier.ops.linear import PrepackedWeights
+from text_classifier.ops.processor import has_onednn
 from text_classifier.ops.sequences import Sequences
 
 #: Largest difference to plain torch, relative to the largest element: sums are in another order, and intermediate
@@ -61,6 +63,12 @@ def choose(device: torch.device, dtype: torch.dtype, shape: Shape | None) -> Bac
     else:
         failures = failing(native, device, dtype, shape)
         found = native.without(failures)
+    if shape is not None and device.type == "cpu" and dtype == torch.float32 and has_onednn():
+        try:
+            _require_prepacked_matmuls(shape)
+            found = replace(found, prepacks_weights=True)
+        except Exception as error:
+            failures["matmuls with prepacked weights"] = reason_of(error)
     if failures:
         sentence = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         if wanted == "native":
@@ -112,6 +120,14 @@ def _compare(found: Iterable[Tensor], expected: Iterable[Tensor], dtype: torch.d
         difference = ((one.float() - other.float()).abs().max() / other.float().abs().max().clamp(min=1e-6)).item()
         if not difference <= allowed:
             raise ArithmeticError(f"the result differs from PyTorch's by {difference:.2g}, allowed is {allowed:g}")
+
+
+def _require_prepacked_matmuls(shape: Shape) -> None:
+    """Raises if oneDNN's matmuls with prepacked weights fail, or do not compute what torch's do."""
+    with torch.random.fork_rng([]), torch.no_grad():
+        module, x = nn.Linear(shape.width, shape.inner_width), torch.randn(LENGTHS[0], shape.width)
+        found = PrepackedWeights([[module]]).linear(x, [module], has_bias=True)
+        _compare([found], [module(x)], torch.float32)
 
 
 class _Case:

@@ -230,8 +230,8 @@ def test_in_fp32_outside_training_few_rows_have_prepacked_weights(monkeypatch: p
         prepacked_rows.append(len(x))
         return matmul(self, x, *arguments, **options)
 
-    monkeypatch.setattr(linear.PrepackedWeights, "linear", recorded)
     packed = make_classifier(model_of("bert"), 0, FP32)
+    monkeypatch.setattr(linear.PrepackedWeights, "linear", recorded)
     assert isinstance(packed, PackedClassifier)
     packed.ops = replace(packed.ops, prepacks_weights=True)
     few, many = split_of([21, 6]), split_of([50, 30])

@@ -20,9 +20,10 @@ from torch import Tensor
 import text_classifier
 from support.jobs import Job
 from text_classifier.contract.errors import PlatformError, SettingsError
-from text_classifier.ops import reference, selftest
+from text_classifier.ops import linear, reference, selftest
 from text_classifier.ops.backend import OPERATIONS, TORCH
 from text_classifier.ops.cpu import bindings
+from text_classifier.ops.processor import has_onednn
 from text_classifier.ops.selftest import Shape, choose
 
 CPU = torch.device("cpu")
@@ -192,6 +193,20 @@ def test_reference_takes_plain_torch_and_asks_for_no_library(monkeypatch: pytest
     monkeypatch.setenv("TEXT_OPS", "reference")
     monkeypatch.setattr(selftest, "_native", None)
     assert names() == dict.fromkeys(OPERATIONS, TORCH)
+    assert not choose(CPU, torch.float32, SHAPE).prepacks_weights
+
+
+def test_wrong_matmuls_with_prepacked_weights_are_found_and_not_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert choose(CPU, torch.float32, SHAPE).prepacks_weights == has_onednn()
+    monkeypatch.setattr(selftest, "has_onednn", lambda: True)
+    monkeypatch.setattr(linear.PrepackedWeights, "linear", lambda self, x, modules, has_bias: modules[0](x) + 1e-3)
+    assert not choose(CPU, torch.float32, SHAPE).prepacks_weights
+    monkeypatch.setattr(linear, "_concatenated", None)
+    assert not choose(CPU, torch.float32, SHAPE).prepacks_weights
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all("slower: matmuls with prepacked weights: " in line for line in lines)
 
 
 def test_native_replaces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
