@@ -209,9 +209,14 @@ class Cluster:
         self.any_rank(False)
 
     def leave(self) -> None:
-        """Disconnect from the other processes, after all have come here."""
+        """Disconnect from the other processes, after all have come here. Ends the threads of the collectives.
+
+        A thread of gloo that lives on may still hold tensors of Python; one that releases them while the interpreter
+        shuts down aborts the process ("terminate called without an active exception").
+        """
         if self.world_size > 1:
             self.barrier()
+            self._control = None  # gloo's threads end with the last reference to their group
             dist.destroy_process_group()
 
     def diagnose(self, error: Exception, stop: StopSignal) -> Exception:

@@ -65,12 +65,14 @@ def make(monkeypatch: pytest.MonkeyPatch) -> MakeCluster:
 
 SHARE = """
 import os, psutil, torch
+from pathlib import Path
 from torch.distributed import TCPStore
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.training.cluster import SECRET_KEY, Cluster
 
 cluster = Cluster(Hosts.from_resources({}), 60)
 cluster.join()
+cluster._control = cluster.new_group([0, 1])  # as beside NCCL
 torch.manual_seed(cluster.rank)
 module = torch.nn.Linear(3, 2)
 cluster.share_weights(module)
@@ -78,11 +80,14 @@ print({item.laddr.ip for item in psutil.Process().net_connections() if item.stat
 stranger = TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), None, False, wait_for_workers=False)
 print("the stranger reads it" if stranger.check([SECRET_KEY]) else "the stranger reads nothing")
 print(module.weight.tolist(), flush=True)
+gloo = lambda: sum("gloo" in name.read_text() for name in Path("/proc/self/task").glob("*/comm"))
+before = gloo()
 cluster.leave()
+print("threads of gloo:", "some" if before else "none", "and then", gloo(), flush=True)
 """
 
 
-def test_all_ranks_start_with_the_weights_of_rank_0() -> None:
+def test_all_ranks_start_with_the_weights_of_rank_0_and_leave_no_thread() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -100,10 +105,11 @@ def test_all_ranks_start_with_the_weights_of_rank_0() -> None:
         ]
     )
     assert codes == [0, 0], logs
-    one, other = (log.splitlines()[-1] for log in logs)  # torch may print warnings before
+    one, other = (log.splitlines()[-2] for log in logs)  # torch may print warnings before
     assert one == other and one.startswith("[[")
     for log in logs:  # nothing listens to the network, and the secret is in the store no more
-        assert log.splitlines()[-3:-1] == ["{'127.0.0.1'}", "the stranger reads nothing"]
+        assert log.splitlines()[-4:-2] == ["{'127.0.0.1'}", "the stranger reads nothing"]
+        assert log.splitlines()[-1] == "threads of gloo: some and then 0"
 
 
 @pytest.mark.parametrize(
