@@ -8,7 +8,8 @@ import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,14 @@ class SmallJob:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        with ThreadPoolExecutor(len(watches)) as pool:
-            work = partial(self._run_rank, watches, port, settings)
-            return list(pool.map(work, range(len(watches)), timeout=60))
+        # One after another: filelock refuses a fork while another thread forks.
+        ranks = [self._start_rank(watches, port, settings, rank) for rank in range(len(watches))]
+        with ThreadPoolExecutor(len(ranks)) as pool:
+            return list(pool.map(_result, ranks, timeout=60))
 
-    def _run_rank(
+    def _start_rank(
         self, watches: Sequence[Watch], port: int, settings: dict[str, Any], rank: int
-    ) -> tuple[list[float], list[dict[str, float]]]:
+    ) -> tuple[ForkProcess, Connection]:
         receiver, sender = FORK.Pipe(duplex=False)
 
         def work() -> None:
@@ -115,9 +117,14 @@ class SmallJob:
         process = FORK.Process(target=work)
         process.start()
         sender.close()
-        found: tuple[list[float], list[dict[str, float]]] = receiver.recv()
-        process.join()
-        return found
+        return process, receiver
+
+
+def _result(rank: tuple[ForkProcess, Connection]) -> tuple[list[float], list[dict[str, float]]]:
+    process, receiver = rank
+    found: tuple[list[float], list[dict[str, float]]] = receiver.recv()
+    process.join()
+    return found
 
 
 def losses(trained: Training) -> list[float]:
