@@ -68,15 +68,8 @@ def read_batch(stream: IO[bytes], start: int, schema: Any) -> Any:
     """The record batch at an offset of a file without dictionaries."""
     from pyarrow import ipc
 
-    source = _reader(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-    source.seek(start)
-    return ipc.read_record_batch(ipc.read_message(source), schema)
-
-
-def _reader(content: mmap.mmap) -> Any:
-    import pyarrow
-
-    return pyarrow.BufferReader(pyarrow.py_buffer(content))
+    stream.seek(start)
+    return ipc.read_record_batch(ipc.read_message(stream), schema)
 
 
 def _footer(content: mmap.mmap) -> memoryview | None:
@@ -89,9 +82,10 @@ def _footer(content: mmap.mmap) -> memoryview | None:
 
 def _messages(content: mmap.mmap, footer: memoryview | None) -> Iterator[tuple[int, Any]]:
     """The messages in the order in which they are read, each with its offset."""
+    import pyarrow
     from pyarrow import ipc
 
-    source = _reader(content)
+    source = pyarrow.BufferReader(pyarrow.py_buffer(content))
     if footer is None:
         with suppress(EOFError):  # after the last one
             while True:

@@ -189,6 +189,7 @@ STOP = """
         print("carries nothing")
     except Stopped as error:
         print(error)
+    cluster.leave()
 """
 
 
