@@ -11,6 +11,7 @@ import faulthandler
 import itertools
 import os
 import resource
+import threading
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
@@ -27,6 +28,9 @@ _BYTES = 1 << 29
 
 #: Bytes of a number as a Python object, and of each value of a dictionary, apart from the value.
 _NUMBER, _ENTRY = 32, 16
+
+#: One thread forks at a time: filelock, which transformers imports, refuses a fork during another.
+_FORKING = threading.Lock()
 
 
 class ParquetFile:
@@ -110,7 +114,8 @@ def _require_sound(metadata: Any, columns: Sequence[int]) -> None:
     They do where C++ refuses them with an exception, which pyarrow does not expect there: so another process looks
     first.
     """
-    child = os.fork()
+    with _FORKING:
+        child = os.fork()
     if not child:
         try:
             faulthandler.disable()
