@@ -34,7 +34,8 @@ from text_classifier.training.cluster import Cluster
 from text_classifier.training.cross_validation import copy_of_weights
 from text_classifier.training.loop import train
 from text_classifier.training.loss_tracking import LossNotFinite
-from text_classifier.training.resume import Saver, Training, fingerprint
+from text_classifier.training.resume import Saver, fingerprint
+from text_classifier.training.state import Training
 
 
 def run(folders: JobFolders, settings: Settings, prepared: Path, *, tokenizes: bool) -> None:

@@ -30,7 +30,8 @@ from text_classifier.training.batches import Split
 from text_classifier.training.checkpoint import Checkpoints
 from text_classifier.training.cluster import Cluster
 from text_classifier.training.loop import train
-from text_classifier.training.resume import Saver, Training, fingerprint
+from text_classifier.training.resume import Saver, fingerprint
+from text_classifier.training.state import Training
 
 #: Is called with the classifier before the training.
 Watch = Callable[[Classifier], object]

@@ -33,8 +33,9 @@ from text_classifier.modeling.checks import (
 from text_classifier.modeling.declared import require_declared, require_no_adapter
 from text_classifier.modeling.files import model_directory, no_pickles
 from text_classifier.modeling.head import fit_head
-from text_classifier.modeling.packed import PackedClassifier, encoder
+from text_classifier.modeling.packed import PackedClassifier
 from text_classifier.modeling.padded import PaddedClassifier
+from text_classifier.modeling.parts import encoder
 from text_classifier.modeling.precision import Precision
 from text_classifier.modeling.refusal import refusing
 from text_classifier.modeling.tensors import Tensor, declared_tensors

@@ -8,8 +8,7 @@ reads, the first token of each sequence, which changes no result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,108 +18,15 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
 
+from text_classifier.modeling.parts import Encoder, Layer
 from text_classifier.modeling.precision import Precision
 from text_classifier.ops.linear import PREPACKED_ROWS, PrepackedWeights, ShadowWeights, embedding, fused_linear
 from text_classifier.ops.selftest import LONGEST, Shape, choose
 from text_classifier.ops.sequences import Place, Sequences
 from text_classifier.tokenization.tokens import Tokens
 
-
-@dataclass(frozen=True)
-class Layer:
-    """The parts of one encoder layer: attention, then the feed-forward network, each followed by its norm."""
-
-    query: nn.Linear
-    key: nn.Linear
-    value: nn.Linear
-    attention_output: nn.Linear
-    attention_norm: nn.LayerNorm
-    intermediate: nn.Linear
-    output: nn.Linear
-    output_norm: nn.LayerNorm
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """The parts of a model, in one form for all families."""
-
-    embeddings: nn.Module
-    first_position: int
-    layers: tuple[Layer, ...]
-    heads: int
-    activation: Callable[[Tensor], Tensor]
-    embedding_dropout: float
-    attention_dropout: float  #: of the probabilities
-    attention_output_dropout: float
-    output_dropout: float
-    project: nn.Module | None  #: from the embeddings' width to the layers' (small ELECTRA)
-    head: Callable[[Tensor], Tensor]  #: first tokens [sequences, 1, width] to logits
-
-
 #: Tokens of a batch that is padded in small steps, outside training.
 SMALL = 256
-
-#: RoBERTa, and families that have its layers under another name.
-_ROBERTAS = ("roberta", "xlm-roberta", "camembert", "data2vec-text")
-
-
-def encoder(model: PreTrainedModel) -> Encoder | None:
-    """The model's parts, or None for a family that cannot be packed."""
-    config = model.config
-    if config.model_type == "distilbert":
-        return _distilbert(model, config)
-    if config.model_type not in ("bert", "electra", *_ROBERTAS):
-        return None
-    if config.is_decoder or getattr(config, "add_cross_attention", False):
-        return None
-    return _bert(model, config)
-
-
-def _distilbert(model: Any, config: Any) -> Encoder:
-    layers = [
-        Layer(
-            query=block.attention.q_lin, key=block.attention.k_lin, value=block.attention.v_lin,
-            attention_output=block.attention.out_lin, attention_norm=block.sa_layer_norm,
-            intermediate=block.ffn.lin1, output=block.ffn.lin2, output_norm=block.output_layer_norm,
-        )
-        for block in model.distilbert.transformer.layer
-    ]  # fmt: skip
-
-    def head(first: Tensor) -> Tensor:
-        return model.classifier(model.dropout(functional.relu(model.pre_classifier(first[:, 0]))))
-
-    return Encoder(
-        embeddings=model.distilbert.embeddings, first_position=0, layers=tuple(layers), heads=config.n_heads,
-        activation=model.distilbert.transformer.layer[0].ffn.activation,
-        embedding_dropout=config.dropout, attention_dropout=config.attention_dropout,
-        attention_output_dropout=0.0, output_dropout=config.dropout, project=None, head=head,
-    )  # fmt: skip
-
-
-def _bert(model: Any, config: Any) -> Encoder:
-    base = model.base_model
-    layers = [
-        Layer(
-            query=block.attention.self.query, key=block.attention.self.key, value=block.attention.self.value,
-            attention_output=block.attention.output.dense, attention_norm=block.attention.output.LayerNorm,
-            intermediate=block.intermediate.dense, output=block.output.dense, output_norm=block.output.LayerNorm,
-        )
-        for block in base.encoder.layer
-    ]  # fmt: skip
-
-    def pooled(first: Tensor) -> Tensor:
-        return model.classifier(model.dropout(base.pooler(first)))
-
-    dropout = config.hidden_dropout_prob
-    return Encoder(
-        embeddings=base.embeddings, first_position=config.pad_token_id + 1 if config.model_type in _ROBERTAS else 0,
-        layers=tuple(layers), heads=config.num_attention_heads,
-        activation=base.encoder.layer[0].intermediate.intermediate_act_fn,
-        embedding_dropout=dropout, attention_dropout=config.attention_probs_dropout_prob,
-        attention_output_dropout=dropout, output_dropout=dropout,
-        project=getattr(base, "embeddings_project", None),
-        head=pooled if config.model_type == "bert" else model.classifier,
-    )  # fmt: skip
 
 
 def positions_of(ids: np.ndarray, lengths: np.ndarray, first_position: int) -> np.ndarray:
@@ -190,7 +96,7 @@ class PackedClassifier(nn.Module):
         ids = tokens.flat(rows).astype(np.int64)
         of_tokens = {"ids": ids, "positions": positions_of(ids, lengths, self.parts.first_position)}
         types = tokens.types(rows)
-        if types is not None and _type_embeddings(self.parts) is not None:
+        if types is not None and self.parts.type_embeddings is not None:
             of_tokens["types"] = types
         sequences = Sequences.from_lengths(lengths)
         if self.pads_to_bucket:
@@ -228,7 +134,7 @@ class PackedClassifier(nn.Module):
         embeddings: Any = self.parts.embeddings
         words = embedding(embeddings.word_embeddings, ids)
         position = embedding(embeddings.position_embeddings, positions + self.parts.first_position)
-        table = _type_embeddings(self.parts)
+        table = self.parts.type_embeddings
         first_type = words.new_zeros(words.shape[1]) if table is None else table.weight[0]
         if table is not None and types is not None:
             # A look-up of two rows would have all tokens add to the same gradients, on a GPU one after another.
@@ -267,12 +173,6 @@ class PackedClassifier(nn.Module):
         update, _ = self._linear(x, module, has_bias=False)
         dropout_p = dropout_p if self.training else 0.0
         return self.ops.add_and_norm(update, module.bias, residual, norm, dropout_p, rows_before)
-
-
-def _type_embeddings(parts: Encoder) -> nn.Embedding | None:
-    """The embeddings of token types, if the model has any."""
-    table: nn.Embedding | None = getattr(parts.embeddings, "token_type_embeddings", None)
-    return table
 
 
 def _fused_linears(layers: Sequence[Layer]) -> Iterator[tuple[nn.Linear, ...]]:

@@ -31,7 +31,7 @@ from text_classifier.results.answers import TITLED, answers
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.registry import task_of
 from text_classifier.tokenization.windows import MOST_WINDOWS
-from text_classifier.training.resume import Training
+from text_classifier.training.state import Training
 
 #: Larger channels are not hashed: reading them again takes long while the other hosts wait, and with FastFile input
 #: everything is downloaded from S3 a second time.

@@ -26,7 +26,7 @@ from text_classifier.training.batches import Split
 from text_classifier.training.cluster import Cluster
 from text_classifier.training.cross_validation import CrossValidation, CrossValidator, Weights
 from text_classifier.training.inference import row_logits
-from text_classifier.training.resume import Training
+from text_classifier.training.state import Training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ from text_classifier.results.label_issues import Issue
 from text_classifier.runtime.seeds import SeedStream
 from text_classifier.tasks.base import Task
 from text_classifier.training.cross_validation import CrossValidation
-from text_classifier.training.resume import Training
+from text_classifier.training.state import Training
 
 
 @dataclass

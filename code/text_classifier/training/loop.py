@@ -24,7 +24,8 @@ from text_classifier.training.losses import row_losses
 from text_classifier.training.micro_batches import StepWithinMemory, TokenLimit
 from text_classifier.training.optimizer import adamw, schedule
 from text_classifier.training.progress import Progress
-from text_classifier.training.resume import NoCheckpoints, Saver, Training
+from text_classifier.training.resume import NoCheckpoints, Saver
+from text_classifier.training.state import Training
 from text_classifier.training.step import EagerStep, GraphedStep, Step, Steps
 
 

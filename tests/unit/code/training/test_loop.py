@@ -21,7 +21,7 @@ from text_classifier.runtime.stop import StopSignal
 from text_classifier.tasks.single_label import SingleLabel
 from text_classifier.training.cluster import Cluster
 from text_classifier.training.inference import row_logits
-from text_classifier.training.resume import Training
+from text_classifier.training.state import Training
 
 #: Ten steps an epoch.
 ROWS = {"train_batch_size": 8, "epochs": 4}

@@ -26,7 +26,7 @@ from text_classifier.training.checkpoint import MANIFEST, STATE, Checkpoints, Co
 from text_classifier.training.evaluations import EvaluationPlan
 from text_classifier.training.loss_tracking import LossCurve
 from text_classifier.training.restorable import Expected, header_of
-from text_classifier.training.resume import Training
+from text_classifier.training.state import Training
 
 CPU = torch.device("cpu")
 STEP, PER_EPOCH = 7, 5

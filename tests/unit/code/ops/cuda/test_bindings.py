@@ -17,8 +17,9 @@ from torch.nn import functional
 from support import emulator
 from support.exact import DEVICE, DTYPES, assert_near, attended, exact, numbers
 from support.small_models import FAMILIES, gradients, model_of, split_of
-from text_classifier.modeling.packed import Encoder, PackedClassifier, encoder
+from text_classifier.modeling.packed import PackedClassifier
 from text_classifier.modeling.padded import PaddedClassifier
+from text_classifier.modeling.parts import Encoder, encoder
 from text_classifier.modeling.precision import Precision
 from text_classifier.ops import reference
 from text_classifier.ops.backend import Backend
