@@ -8,6 +8,7 @@ Without a file or folder it reads the channels of the job.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     path = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else None
     try:
         settings = from_arguments(arguments, USAGE, DESCRIPTION)
-        if path and not _exists(path):
+        if path and not os.path.exists(path):  # Path.exists raises OSError for a name that is too long
             print(f"{path} does not exist; give the file or folder with the rows", file=sys.stderr)
             return 1
         with working("reading the data"):
@@ -45,13 +46,6 @@ def main(arguments: list[str]) -> int:
         print(describe(error), file=sys.stderr)
         return 1
     return 0
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long
-        return False
 
 
 if __name__ == "__main__":

@@ -116,13 +116,6 @@ def _manifest(model: Path) -> Manifest:
         ) from None
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long
-        return False
-
-
 def _require_writable(path: Path) -> None:
     try:
         path.touch()
@@ -132,7 +125,7 @@ def _require_writable(path: Path) -> None:
 
 def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> int:
     """Write the predictions chunk by chunk. Returns the number of rows."""
-    if not _is_file(options.data):
+    if not os.path.isfile(options.data):  # Path.is_file raises OSError for a name that is too long
         raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
     given = {row.name: row.read(text) for row in TABLE if (text := getattr(options, row.name, None)) is not None}
     settings = with_defaults(manifest["hyperparameters"]) | given

@@ -9,19 +9,20 @@ from typing import Any
 
 from text_classifier.contract import schema
 from text_classifier.contract.errors import SettingsError, quoted
-from text_classifier.contract.hyperparameters import TABLE
+from text_classifier.contract.hyperparameters import TABLE, Hyperparameter
 from text_classifier.contract.schema import Manifest
 
-#: The keys that are used; a model from before the manifest had a schema version must have them.
-NEEDED = (
-    "classes",
-    "temperature",
-    *(
-        f"hyperparameters.{name}"
-        for name in ("task", "label_separator", "text_columns", "max_sequence_length", "precision")
-    ),
-    "hyperparameters.collective_timeout_seconds",
+#: The settings that are used.
+_SETTINGS = (
+    "task",
+    "label_separator",
+    "text_columns",
+    "max_sequence_length",
+    "precision",
+    "collective_timeout_seconds",
 )
+#: The keys that are used; a model from before the manifest had a schema version must have them.
+NEEDED = ("classes", "temperature", *(f"hyperparameters.{name}" for name in _SETTINGS))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -48,7 +49,7 @@ def _problem(manifest: Mapping[str, Any]) -> str | None:
         "thresholds": thresholds is None
         or (isinstance(thresholds, dict) and all(map(_is_number, thresholds.values()))),
         "steps": type(manifest.get("steps", 0)) is int,
-        "hyperparameters": isinstance(settings, dict) and all(key.partition(".")[2] in settings for key in NEEDED[2:]),
+        "hyperparameters": isinstance(settings, dict) and all(name in settings for name in _SETTINGS),
     }
     for key, is_right in are_right.items():
         if not is_right:
@@ -64,7 +65,7 @@ def _problem(manifest: Mapping[str, Any]) -> str | None:
     )
 
 
-def _fits(row: Any, settings: Mapping[str, Any]) -> bool:
+def _fits(row: Hyperparameter, settings: Mapping[str, Any]) -> bool:
     """Whether the value of a hyperparameter has its type, and is in its range."""
     value = settings[row.name]
     if type(value) is not row.type and not (row.type is float and type(value) is int):

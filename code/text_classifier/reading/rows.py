@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
-from text_classifier.reading.strings import Strings
+from text_classifier.reading.strings import LazyStrings, Strings
 from text_classifier.reading.table import place
 
 
-class Lookup(Sequence[str]):
+class Lookup(LazyStrings):
     """A string per row, of strings on disk."""
 
     def __init__(self, strings: Strings, rows: np.ndarray) -> None:
@@ -33,14 +32,8 @@ class Lookup(Sequence[str]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self._strings[row] for row in self._rows[index].tolist()]
-        return self._strings[int(self._rows[index])]
+    def string(self, row: int) -> str:
+        return self._strings.string(int(self._rows[row]))
 
 
 def part_of(strings: Sequence[str], start: int, end: int) -> Sequence[str]:
@@ -49,7 +42,7 @@ def part_of(strings: Sequence[str], start: int, end: int) -> Sequence[str]:
 
 
 @dataclass(frozen=True)
-class Places(Sequence[str]):
+class Places(LazyStrings):
     """Where each row stands: file and line, as in `train/file.tsv line 7`."""
 
     files: Sequence[str]  #: name and unit, as in `train/file.tsv line`
@@ -64,14 +57,8 @@ class Places(Sequence[str]):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[row] for row in range(*index.indices(len(self)))]
-        return place(self.files[self.file_of[index]], self.numbers[index], self.lines[index])
+    def string(self, row: int) -> str:
+        return place(self.files[self.file_of[row]], self.numbers[row], self.lines[row])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, overload
@@ -9,8 +10,24 @@ from typing import IO, overload
 import numpy as np
 
 
+class LazyStrings(Sequence[str]):
+    """Strings that become Python's when they are asked for."""
+
+    @abstractmethod
+    def string(self, row: int) -> str:
+        """The string with this index, which is in range."""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        found = range(len(self))[index]
+        return self.string(found) if isinstance(found, int) else [self.string(row) for row in found]
+
+
 @dataclass(frozen=True)
-class Strings(Sequence[str]):
+class Strings(LazyStrings):
     """String i is `content[offsets[i]:offsets[i + 1]]`."""
 
     content: np.ndarray  #: UTF-8, uint8 [bytes]
@@ -27,14 +44,7 @@ class Strings(Sequence[str]):
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        row = range(len(self))[index]
+    def string(self, row: int) -> str:
         return self.content[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
 
     def take(self, rows: np.ndarray) -> Strings:

@@ -6,15 +6,14 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from text_classifier.evaluation import calibration
-from text_classifier.runtime.cpus import usable_cpus
 from text_classifier.serving.batching import Batcher, Failed, Model, Overloaded
 from text_classifier.serving.requests import JSON, Request, RequestError, content_type, read_request
 from text_classifier.serving.responses import Outputs, render, require_answerable, response_type
 from text_classifier.serving.settings import MEGABYTE, ServeSettings
+from text_classifier.serving.threads import Busy, Threads
 from text_classifier.serving.traffic import Traffic
 from text_classifier.tokenization.windows import Windows
 
@@ -92,9 +91,7 @@ class Application:
         self._clock = clock
         self._most_bytes = settings.max_megabytes * MEGABYTE
         self._held_bytes = 0
-        self._count = max(2, usable_cpus())
-        self._threads = ThreadPoolExecutor(self._count, thread_name_prefix="request")
-        self._given_up: set[Future[Any]] = set()  #: what threads still work on
+        self._threads = Threads()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """One request."""
@@ -119,7 +116,7 @@ class Application:
             await self._respond(send, 200, b"", None)
 
     def _problem(self) -> str | None:
-        if len(self._given_up) >= self._count:
+        if self._threads.are_lost:
             return "all threads tokenize texts that take too long"
         return self._batcher.problem()
 
@@ -199,7 +196,7 @@ class Application:
             raise RequestError(503, "the server holds as many requests as it can; send the request again")
 
     async def _predict(self, model: TextModel, body: bytes, type: str, answer_type: str) -> bytes:
-        run = self._here if len(body) < SMALL_BYTES else self._in_thread
+        run = self._here if len(body) < SMALL_BYTES else self._threads.run
         request = await run(read_request, body, type, self._settings, model.text_columns, model.pair_columns)
         require_answerable(request, answer_type, model.outputs)
         if not request.texts:
@@ -230,19 +227,16 @@ class Application:
     async def _in_time(
         self, run: Callable[..., Awaitable[T]], model: TextModel, request: Request, start: int
     ) -> T | tuple[list[list[int]], Windows | None]:
-        """As `_encoded`. Raises RequestError where it takes too long; its thread goes on, since nothing can end it."""
+        """As `_encoded`. Raises RequestError where it takes too long."""
         if not model.patterns:
             return await run(self._encoded, model, request, start)
-        encoding = self._threads.submit(self._encoded, model, request, start)
         characters = sum(map(len, request.texts[start : start + CHUNK]))
+        seconds = TOKENIZING_SECONDS + characters / CHARACTERS_PER_SECOND
         try:
-            async with asyncio.timeout(TOKENIZING_SECONDS + characters / CHARACTERS_PER_SECOND):
-                return await asyncio.wrap_future(encoding)
+            return await self._threads.run_within(seconds, self._encoded, model, request, start)
+        except Busy:
+            raise RequestError(503, "all threads are busy; send the request again") from None
         except TimeoutError:
-            if not encoding.running():
-                raise RequestError(503, "all threads are busy; send the request again") from None
-            self._given_up.add(encoding)
-            encoding.add_done_callback(self._given_up.discard)
             raise RequestError(
                 400,
                 "the model's tokenizer takes too long for these texts (regular expressions in tokenizer.json); shorten "
@@ -266,9 +260,6 @@ class Application:
 
     async def _here(self, function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)
-
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def _fail(self, send: Send, status: int, sentence: str, *headers: tuple[bytes, bytes]) -> None:
         body = json.dumps({"error": sentence}, ensure_ascii=False).encode("utf-8", "replace")

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.served import WordModel, logits_of, outputs_of, wait_until
-from text_classifier.serving import web
+from text_classifier.serving import threads, web
 from text_classifier.serving.batching import Batcher
 from text_classifier.serving.settings import MEGABYTE, ServeSettings
 from text_classifier.serving.traffic import Traffic
@@ -220,8 +220,8 @@ def test_the_work_for_a_client_that_has_gone_is_dropped() -> None:
 
 
 def test_texts_that_a_regular_expression_takes_too_long_for_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "TOKENIZING_SECONDS", 0.05)
-    monkeypatch.setattr(web, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(web, "TOKENIZING_SECONDS", 0.5)
+    monkeypatch.setattr(threads, "usable_cpus", lambda: 2)
     release = threading.Event()
 
     class SlowModel(WordModel):
