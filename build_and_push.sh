@@ -477,6 +477,9 @@ find_digest() {
             ((++absent < 2)) || return 0
             continue
         fi
+        [[ "$(last_error)" != *'unsupported manifest media type'* ]] ||
+            fail "$reference has a manifest of an old format, or a proxy removes the header Accept:" \
+                "use another --tag or another way to the registry ($(last_error))."
         if ((attempt >= ATTEMPTS)) || is_final "$(last_error)"; then
             fail "The registry $host does not respond, check its name, the login and the network: $(last_error)"
         fi

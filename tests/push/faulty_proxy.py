@@ -20,12 +20,13 @@ _OF_ONE_HOP = {"connection", "transfer-encoding", "content-length", "host"}
 
 
 class Proxy:
-    """`choose` returns the fault of each request (method and path), or None."""
+    """`choose` returns the fault of each request (method and path), or None. `lost_headers` are not passed on."""
 
     def __init__(self, host: str) -> None:
         self.host = host
         self.choose: Callable[[str, str], str | None] = lambda method, path: None
         self.stall_seconds = 1.0
+        self.lost_headers: set[str] = set()
         self.requests: list[tuple[str, str, str | None]] = []
 
     def fail_manifests(self, fault: str, times: int) -> None:
@@ -70,8 +71,14 @@ def in_front_of(registry: str) -> Iterator[Proxy]:
 
         def forward(self, body: bytes, is_lost: bool) -> None:
             connection = http.client.HTTPConnection(registry, timeout=30)
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _OF_ONE_HOP}
-            connection.request(self.command, self.path, body or None, headers | {"Host": proxy.host})
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            # docker sends one header "Accept" for each format, in random order.
+            for name, value in self.headers.items():
+                if name.lower() not in _OF_ONE_HOP and name.lower() not in proxy.lost_headers:
+                    connection.putheader(name, value)
+            connection.putheader("Host", proxy.host)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
             answer = connection.getresponse()
             content = answer.read()
             connection.close()

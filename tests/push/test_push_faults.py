@@ -101,3 +101,14 @@ def test_a_registry_that_only_stalls_is_given_up(checkout: Checkout, registry: R
     assert pushed.returncode == 1
     assert "docker manifest made no progress for 1 s and was ended" in pushed.stderr.splitlines()[-1]
     assert time.monotonic() - start < 60
+
+
+def test_a_manifest_of_an_old_format_is_named(checkout: Checkout, registry: Registry) -> None:
+    """The registry converts to schema 1 for clients that do not accept another format."""
+    checkout.build()
+    assert checkout.push("--registry", registry.host, "--tag", "old").returncode == 0
+    with in_front_of(registry.host) as proxy:
+        proxy.lost_headers = {"accept"}
+        pushed = checkout.push("--registry", proxy.host, "--tag", "old", **QUICK)
+    assert pushed.returncode == 1
+    assert "has a manifest of an old format, or a proxy removes the header Accept" in pushed.stderr.splitlines()[-1]
