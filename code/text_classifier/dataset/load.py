@@ -171,11 +171,11 @@ def _without_shared(rows: Rows, others: Mapping[str, Rows], settings: Settings) 
     """Count the training rows whose text is also in another split; with deduplicate, remove them."""
     has_text = rows.characters > 0
     near = has_text & shared(rows.near, np.concatenate([other.near for other in others.values()]))
-    exact = has_text & shared(rows.exact, np.concatenate([other.exact for other in others.values()]))
     if not near.any():
         return rows, []
+    verbatim = shared(rows.exact[near], np.concatenate([other.exact for other in others.values()])).sum()
     subject = "1 training row repeats" if near.sum() == 1 else f"{near.sum():,} training rows repeat"
-    note = f"{subject} a {' or '.join(others)} text ({exact.sum():,} verbatim)"
+    note = f"{subject} a {' or '.join(others)} text ({verbatim:,} verbatim)"
     if not settings.deduplicate:
         return rows, [f"{note}; deduplicate=true removes such rows"]
     return rows.take(np.flatnonzero(~near)), [f"{note}; removed from training"]

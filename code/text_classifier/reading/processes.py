@@ -7,7 +7,8 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import replace
 from queue import Queue
 from typing import IO
@@ -68,57 +69,64 @@ def _here(files: Sequence[SourceFile], job: Job) -> Generator[tuple[int, Batch |
 
 
 class _Reading:
-    """A task that a process works on, which writes the texts to a file of this process's."""
+    """A task that a process works on, which writes the texts to `file`, one of this process's."""
 
-    def __init__(self, threads: ThreadPoolExecutor, idle: Queue[Worker], task: Task) -> None:
+    def __init__(self, threads: ThreadPoolExecutor, idle: Queue[Worker], task: Task, file: IO[bytes]) -> None:
         self.task = task
-        self._texts: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when they are taken
+        self.file = file
         self._future: Future[Found] = threads.submit(self._read, idle)
 
     def _read(self, idle: Queue[Worker]) -> Found:
         worker = idle.get()
         try:
-            return worker.read(self.task, self._texts)
+            return worker.read(self.task, self.file)
         finally:
             idle.put(worker)
+
+    def cancel(self) -> None:
+        """Wait until no process works on it any more."""
+        if not self._future.cancel():
+            wait([self._future])
 
     def found(self) -> Iterator[tuple[int, Batch | End]]:
         """What was read. Raises PlatformError when the process was killed."""
         found = self._future.result()
-        with self._texts:
-            self._texts.seek(0)
+        with open(self.file.fileno(), "rb", closefd=False) as texts:  # without what a buffer has of an earlier task
+            texts.seek(0)
             for index, batch in found:
                 if isinstance(batch, Batch):
-                    batch = replace(batch, content=self._texts.read(int(batch.lengths.sum())))
+                    batch = replace(batch, content=texts.read(int(batch.lengths.sum())))
                 yield index, batch
 
 
 def _by_processes(todo: Sequence[Task], job: Job, processes: int) -> Generator[tuple[int, Batch | End], None, None]:
-    workers = [Worker(job) for _ in range(processes)]
-    idle: Queue[Worker] = Queue()
-    for worker in workers:
-        idle.put(worker)
-    threads = ThreadPoolExecutor(processes)  # each waits for a worker
-    try:
+    with ExitStack() as stack:
+        # They are written again and again: new pages of the page cache would cost more than writing to them.
+        files: list[IO[bytes]] = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2 * processes + 1)]
+        threads = ThreadPoolExecutor(processes)  # each waits for a worker
+        stack.callback(threads.shutdown, cancel_futures=True)
+        idle: Queue[Worker] = Queue()
+        for _ in range(processes):
+            worker = Worker(job)
+            stack.callback(worker.close)  # before the threads end: none waits for it any more
+            idle.put(worker)
         readings: deque[_Reading] = deque()
         waiting = iter(todo)
         divided_wrongly = None  # index of a file
         while True:
-            while len(readings) < 2 * processes + 1 and (task := next(waiting, None)):
-                readings.append(_Reading(threads, idle, task))
+            while files and (task := next(waiting, None)):
+                readings.append(_Reading(threads, idle, task, files.pop()))
             if not readings:
                 return
             reading = readings.popleft()
             if reading.task.pieces[0][0] == divided_wrongly:
-                continue
-            for index, batch in reading.found():
-                yield index, batch
-                if isinstance(batch, End) and batch.rest:
-                    divided_wrongly = index
-                    piece = reading.task.pieces[0][1]
-                    rest = Task(((index, replace(piece, part=batch.rest)),), reading.task.header)
-                    yield from _Reading(threads, idle, rest).found()
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.close()
+                reading.cancel()
+            else:
+                for index, batch in reading.found():
+                    yield index, batch
+                    if isinstance(batch, End) and batch.rest:
+                        divided_wrongly = index
+                        piece = reading.task.pieces[0][1]
+                        rest = Task(((index, replace(piece, part=batch.rest)),), reading.task.header)
+                        yield from _Reading(threads, idle, rest, reading.file).found()
+            files.append(reading.file)

@@ -40,7 +40,10 @@ class Worker:
         self._job = job
 
     def read(self, task: Task, texts: IO[bytes]) -> Found:
-        """What the pieces of a task hold; the texts are written to a file. Raises PlatformError if the process dies."""
+        """What the pieces of a task hold; the texts are written to the start of a file.
+
+        Raises PlatformError if the process dies.
+        """
         try:
             self._pipe.send((task, self._job, f"/proc/{os.getpid()}/fd/{texts.fileno()}"))
             found: Found | Exception = self._pipe.recv()
@@ -62,7 +65,7 @@ class Worker:
 
 def _read(task: Task, job: Job, texts: str) -> Found:
     found: Found = []
-    with open(texts, "wb", buffering=1 << 20) as file:
+    with open(texts, "r+b", buffering=1 << 20) as file:
         for index, piece in task.pieces:
             for batch in read_piece(piece, job, task.header):
                 if isinstance(batch, Batch):

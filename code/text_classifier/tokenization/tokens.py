@@ -24,7 +24,7 @@ from text_classifier.tokenization.windows import Windowing, Windows, starts
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
 #: Texts per call of the tokenizer, and of those that are divided into windows: they are longer.
-CHUNK, CHUNK_OF_LONG = 2_000, 100
+CHUNK, CHUNK_OF_LONG = 8_000, 100
 
 
 @dataclass(frozen=True)
