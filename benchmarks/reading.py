@@ -1,5 +1,6 @@
 """Reads, validates and tokenizes made-up Amazon reviews of 15 columns: rows per second, CPU-seconds and memory, on one
-CPU and on two, of this code and of another commit's side by side; and linearity.
+CPU and on two, of this code and of another commit's side by side; linearity; and how much two CPUs of this machine can
+gain, which share memory and caches: two processes of one CPU each, which know nothing of one another.
 
     make bench-reading ROWS=3100000 AGAINST=../main/code
 
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,23 +33,30 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rows", type=int, default=300_000)
     options.add_argument("--against", type=Path, help="the folder code/ of another commit")
-    options.add_argument("--measure", nargs=3, metavar=("CODE", "CPUS", "FILE"), help=argparse.SUPPRESS)
+    options.add_argument("--measure", nargs="+", metavar="WORD", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.measure:
-        code, cpus, file = chosen.measure
-        print(json.dumps(measure(Path(code), int(cpus), Path(file))))
+        code, file, *cpus = chosen.measure
+        print(json.dumps(measure(Path(code), Path(file), set(map(int, cpus)))))
         return
     print(f"{_processor()}, {len(os.sched_getaffinity(0))} CPUs; plain .tsv")
     codes = {"this code": CODE} | ({"against": chosen.against.resolve()} if chosen.against else {})
     cpu_per_row = {}
+    pair = sorted(os.sched_getaffinity(0))[:2]
     for rows in (FEW_ROWS, chosen.rows):
         with tempfile.TemporaryDirectory() as folder:
             path = _written(Path(folder), rows)
             for name, code in codes.items():
                 for cpus in (1, 2):
-                    found = _in_process(code, cpus, path)
+                    found = _ended(_started(code, path, pair[:cpus]))
                     cpu_per_row[name, cpus, rows] = found["cpu"] / rows
                     print(_line(name, cpus, rows, found), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = _written(Path(folder), chosen.rows // 2)
+        for name, code in codes.items():
+            halves = [_ended(each) for each in [_started(code, path, [cpu]) for cpu in pair]]
+            rate = 2 * (chosen.rows // 2) / max(half["seconds"] for half in halves)
+            print(f"{name}, two processes at once, each with half of the rows on a CPU of its own: {rate:,.0f} rows/s")
     for name in codes:
         growth = cpu_per_row[name, 1, chosen.rows] / cpu_per_row[name, 1, FEW_ROWS]
         print(f"{name}, CPU time a row relative to {FEW_ROWS:,} rows: {growth:.2f}")
@@ -76,11 +85,16 @@ def _written(folder: Path, rows: int) -> Path:
     return path
 
 
-def _in_process(code: Path, cpus: int, path: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, "--measure", str(code), str(cpus), str(path)]
+def _started(code: Path, path: Path, cpus: Sequence[int]) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, "--measure", str(code), str(path), *map(str, cpus)]
     environment = {**os.environ, "PYTHONPATH": str(code)}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-    found: dict[str, float] = json.loads(done.stdout)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def _ended(process: subprocess.Popen[str]) -> dict[str, float]:
+    output, _ = process.communicate()
+    assert not process.returncode, "a measurement has failed, as said above"
+    found: dict[str, float] = json.loads(output)
     return found
 
 
@@ -90,10 +104,10 @@ def _cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def measure(code: Path, cpus: int, path: Path) -> dict[str, float]:
+def measure(code: Path, path: Path, cpus: Set[int]) -> dict[str, float]:
     """Seconds, CPU-seconds and peak memory of this process, from the file to the token ids of all splits."""
     sys.path.insert(0, str(code))
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cpus])
+    os.sched_setaffinity(0, cpus)
     from transformers import AutoTokenizer
 
     from text_classifier.contract.hyperparameters import Settings
