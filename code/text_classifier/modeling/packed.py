@@ -20,13 +20,20 @@ from transformers.activations import GELUActivation
 
 from text_classifier.modeling.parts import Encoder, Layer
 from text_classifier.modeling.precision import Precision
-from text_classifier.ops.linear import PREPACKED_ROWS, PrepackedWeights, ShadowWeights, embedding, fused_linear
+from text_classifier.ops.linear import (
+    PREPACKED_ROWS,
+    ROW_STEP,
+    PrepackedWeights,
+    ShadowWeights,
+    embedding,
+    fused_linear,
+)
 from text_classifier.ops.selftest import LONGEST, Shape, choose
 from text_classifier.ops.sequences import Place, Sequences
 from text_classifier.tokenization.tokens import Tokens
 
-#: Tokens of a batch that is padded in small steps, outside training.
-SMALL = 256
+#: Tokens and sequences of a batch that is padded in small steps, outside training.
+SMALL, FEW = 256, 4
 
 
 def positions_of(ids: np.ndarray, lengths: np.ndarray, first_position: int) -> np.ndarray:
@@ -100,11 +107,17 @@ class PackedClassifier(nn.Module):
             of_tokens["types"] = types
         sequences = Sequences.from_lengths(lengths)
         if self.pads_to_bucket:
-            is_small = not self.training and len(ids) <= SMALL
-            padding = padding_lengths(len(ids), tokens.max_seqlen, 16 if is_small else 64)
+            padding = self._padding(len(ids), len(rows), tokens.max_seqlen)
             of_tokens = {name: np.pad(values, (0, sum(padding))) for name, values in of_tokens.items()}
             sequences = Sequences.from_lengths(lengths, padding, tokens.max_seqlen)
         return {**{name: torch.from_numpy(values) for name, values in of_tokens.items()}, "sequences": sequences}
+
+    def _padding(self, tokens: int, sequences: int, max_seqlen: int) -> list[int]:
+        if self.training:
+            return padding_lengths(tokens, max_seqlen, 64)
+        # The last layer has a row for each sequence; more than a few are padded to few numbers of rows, too.
+        step = 1 if sequences <= FEW else ROW_STEP
+        return padding_lengths(tokens, max_seqlen, 16 if tokens <= SMALL else 64, sequences, step)
 
     def forward(self, ids: Tensor, positions: Tensor, sequences: Sequences, types: Tensor | None = None) -> Tensor:
         """Logits, float32 [sequences, classes]. ids, positions, types: int64 [tokens]; positions are those in the
@@ -197,13 +210,17 @@ def _shape(parts: Encoder, max_seqlens: Sequence[int]) -> Shape:
     )  # fmt: skip
 
 
-def padding_lengths(tokens: int, max_seqlen: int, smallest: int) -> list[int]:
-    """Lengths of the sequences that pad a batch to a bucket size: at most `smallest` or a sixteenth more tokens.
+def padding_lengths(
+    tokens: int, max_seqlen: int, smallest: int, sequences: int = 0, sequence_step: int = 1
+) -> list[int]:
+    """Lengths of the sequences that pad a batch to a bucket size: at most `smallest` or a sixteenth more tokens, and
+    one for each of these sequences, which make the number of all a multiple of `sequence_step`.
 
     At least one, so that batches of one size have equally many sequences; none is longer than `max_seqlen`. A small
     step suits the single texts of serving. Each size costs memory: of a CUDA graph, or of oneDNN's compiled matmuls.
     """
     step = max(smallest, (1 << tokens.bit_length()) // 32)
     count = math.ceil((step - 1) / max(1, max_seqlen - 1))
+    count += -(sequences + count) % sequence_step
     missing = count + -(tokens + count) % step
     return [missing // count + (number < missing % count) for number in range(count)]

@@ -83,6 +83,22 @@ def test_batches_are_padded_to_few_bucket_sizes(smallest: int) -> None:
     assert len(sizes) < 210
 
 
+def test_batches_outside_training_have_few_numbers_of_sequences() -> None:
+    """oneDNN compiles the matmuls of the last layer for each."""
+    packed = make_classifier(model_of("bert"), 0, FP32)
+    packed.pads_to_bucket = True
+    counts = {}
+    for is_training in (False, True):
+        packed.train(is_training)
+        found = set()
+        for rows in range(1, 65):
+            split = split_of([7] * rows)
+            found.add(len(packed.inputs(split.tokens, np.arange(rows))["sequences"].first_tokens))
+        counts[is_training] = len(found)
+    assert counts[True] == 64
+    assert counts[False] <= 16
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bf16_stays_near_fp32(family: str) -> None:
     model, split = model_of(family), split_of(LENGTHS[0])
