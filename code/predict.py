@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import os
 import signal
 import sys
@@ -142,17 +141,17 @@ def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> 
     chunk = list(islice(texts, CHUNK))  # before the heavy imports: most mistakes show up here
     if not chunk:
         raise DataError(f"{options.data} has no rows; give it a header and at least one row")
-    from text_classifier.results.cells import inert
+    from text_classifier.results.cells import row_writer
 
     has_ids = any(row.id is not None for row in chunk)
     header, cells_of = _load(options, manifest, has_ids=has_ids)
     done, line_due = 0, time.monotonic() + SECONDS_BETWEEN_LINES
     with output.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(inert(header))
+        write_row = row_writer(file)
+        write_row(header)
         while chunk:
             for row, cells in zip(chunk, cells_of([row.text for row in chunk]), strict=True):
-                writer.writerow(inert([row.place, *([row.id or ""] if has_ids else []), *cells]))
+                write_row([row.place, *([row.id or ""] if has_ids else []), *cells])
             done += len(chunk)
             if time.monotonic() > line_due:
                 line_due = time.monotonic() + SECONDS_BETWEEN_LINES

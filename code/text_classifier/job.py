@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from text_classifier.contract import metric_names
-from text_classifier.contract.errors import DataError, SettingsError, explain, listed, print_traceback
+from text_classifier.contract.errors import DataError, SettingsError, explain, listed, print_traceback, printable
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.dataset import data_report
 from text_classifier.modeling.checks import require_token_types
@@ -158,6 +158,12 @@ class Job:
         """Train. The model then has the weights of the best epoch, or the last ones if no epoch was finished."""
         settings = self.settings
         folder = Path(settings.checkpoint_dir) if settings.checkpoint_dir else self.folders.checkpoints
+        for published in (self.folders.model, self.folders.output_data):
+            if folder.resolve().is_relative_to(published.resolve()):
+                raise SettingsError(
+                    f"checkpoint_dir={printable(str(folder))} is in {published}, all of which the job publishes; use a "
+                    "folder of its own"
+                )
         origin = fingerprint(settings, self.cluster, self.model, self._digests)
         training, validation = self.splits["train"], self.splits["validation"]
         saver = Saver(Checkpoints(folder), settings.checkpoint_seconds, self.cluster, origin, len(training.tokens))

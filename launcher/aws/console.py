@@ -11,6 +11,7 @@ from typing import Any
 
 from launcher.aws import tuning
 from launcher.errors import Refused
+from text_classifier.contract.redaction import without_control
 
 
 @contextlib.contextmanager
@@ -48,6 +49,6 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         lines["spot_saving"] = f"{lines['spot_saving']:.0%} of the training time is not billed"
     width = max(map(len, lines))
     for name, value in lines.items():
-        print(f"{name:{width}}  {format(value, 'g') if isinstance(value, float) else value}")
+        print(f"{name:{width}}  {format(value, 'g') if isinstance(value, float) else without_control(str(value))}")
     if leaderboard:
         print("", *tuning.table(leaderboard), sep="\n")

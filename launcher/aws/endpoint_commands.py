@@ -112,7 +112,7 @@ def invoke(options: argparse.Namespace) -> int:
         print(json.dumps([{"text": text, "scores": scores} for text, scores in answered], indent=2))
         return COMPLETED
     for text, scores in answered:
-        best = ", ".join(f"{each['label']} {each['score']:.3f}" for each in scores)
+        best = ", ".join(f"{printable(each['label'])} {each['score']:.3f}" for each in scores)
         print(f"{best}  {printable(text)}", flush=True)
     return COMPLETED
 

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from launcher.aws import client, jobs
 from launcher.errors import LostContact
+from text_classifier.contract.redaction import without_control
 
 POLL_SECONDS = 10
 #: CloudWatch shows the last log lines a few seconds after the end of a job.
@@ -48,7 +49,7 @@ class Log:
             host = _STAMP.sub("", stream.removeprefix(f"{self._name}/"))
             prefix = f"{host} | " if len(streams) > 1 else ""
             for message in self._new_messages(stream):
-                yield f"{prefix}{message}"
+                yield f"{prefix}{without_control(message)}"  # a script may print what its data holds
 
     def _streams(self) -> list[str]:
         try:

@@ -23,10 +23,23 @@ def classify(
     """Each text with its labels and scores, best first, in order. Raises Refused."""
     for chunk in _chunks(texts):
         answers = _request(runtime, name, {"inputs": chunk, "parameters": dict(parameters)})
-        if not isinstance(answers, list) or len(answers) != len(chunk):
+        lists = [answer if isinstance(answer, list) else [answer] for answer in _list(answers)]
+        if len(lists) != len(chunk) or not all(_is_scored(each) for scores in lists for each in scores):
             raise Refused(f"endpoint {name} does not answer like the image's `serve`; was it created by `deploy`?")
-        for text, answer in zip(chunk, answers, strict=True):
-            yield text, answer if isinstance(answer, list) else [answer]
+        yield from zip(chunk, lists, strict=True)
+
+
+def _list(answers: Any) -> list[Any]:
+    return answers if isinstance(answers, list) else []
+
+
+def _is_scored(answer: Any) -> bool:
+    """Whether it is a label with its score."""
+    return (
+        isinstance(answer, dict)
+        and isinstance(answer.get("label"), str)
+        and isinstance(answer.get("score"), (int, float))
+    )
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:

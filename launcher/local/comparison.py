@@ -12,7 +12,7 @@ from typing import Any
 from launcher import ROOT
 from text_classifier.contract.errors import JobError, UserError, printable
 from text_classifier.contract.metric_names import ERRORS
-from text_classifier.contract.schema import MANIFEST, METRICS, Manifest, Metrics, Scores, read
+from text_classifier.contract.schema import MANIFEST, METRICS, Manifest, Metrics, Scores, mistyped, read
 
 #: Where the results of jobs are, by name: downloaded ones and those of `launch.py local`.
 RESULTS = (ROOT / "build" / "jobs", ROOT / "build" / "local")
@@ -22,6 +22,9 @@ PAGES = ROOT / "build" / "compare"
 
 #: Settings that decide which rows are split off for validation.
 _SPLIT_BY = ("seed", "train_size", "max_data_rows", "group_column")
+
+#: Characters of a path to a key, in a message.
+_LONGEST_PATH = 100
 
 #: Metrics of which less is better.
 _LESS = ERRORS | {"log_loss", "train_loss", "validation_loss"}
@@ -87,8 +90,10 @@ def _read(path: Path, kind: type[Any]) -> Any:
         content = read(path, kind, needed)
         if missing := [key for key in needed if key not in content]:
             raise ValueError(f"it has no {missing[0]}")
+        if wrong := mistyped(content, kind):
+            raise ValueError(f"it has another type of value in {wrong.lstrip('.')[:_LONGEST_PATH]}")
         return content
-    except (OSError, ValueError, RecursionError, JobError) as error:
+    except (OSError, ValueError, JobError) as error:
         reason = printable(str(error).splitlines()[0])
         raise UserError(f"{path} is not a file of a job that can be compared ({reason}); give another") from None
 
@@ -163,7 +168,7 @@ def _evaluated_files(run: Run) -> list[Any] | None:
     """What decides the evaluated rows: their files, or the files and settings of the split. None if not known."""
     if run.manifest is None or not run.manifest["files"]:
         return None
-    hashes = {name: file["sha256"] for name, file in run.manifest["files"].items()}
+    hashes = {name: file.get("sha256") for name, file in run.manifest["files"].items()}
     if None in hashes.values():
         return None
     has_channel = any(name.startswith("validation/") for name in hashes)
@@ -178,11 +183,11 @@ def _metrics_table(title: str, names: tuple[str, str], parts: Sequence[Any], *, 
     rows, apart = [], set()
     for metric in Scores.__annotations__:
         values = [part.get(metric) for part in parts]
-        if not any(isinstance(value, (int, float)) for value in values):
+        if not any(_is_defined(value) for value in values):
             continue
         intervals = [_interval(part, metric) for part in parts]
         cells = [_with_interval(value, interval) for value, interval in zip(values, intervals, strict=True)]
-        if None in values or not is_alike:
+        if not all(map(_is_defined, values)) or not is_alike:
             rows.append((metric, *cells, *([""] * 2 if is_alike else [])))
             continue
         difference = values[1] - values[0]
@@ -200,12 +205,16 @@ def _metrics_table(title: str, names: tuple[str, str], parts: Sequence[Any], *, 
 
 
 def _interval(part: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
-    bounds = part.get("intervals", {}).get(metric)
-    return None if bounds is None or None in bounds else (float(bounds[0]), float(bounds[1]))
+    bounds = part.get("intervals", {}).get(metric) or []
+    return (float(bounds[0]), float(bounds[1])) if len(bounds) == 2 and all(map(_is_defined, bounds)) else None
+
+
+def _is_defined(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
-    if value is None or not math.isfinite(value):
+    if value is None or not _is_defined(value):
         return "undefined"
     return f"{value:.4f}" + (f" ({interval[0]:.4f} to {interval[1]:.4f})" if interval else "")
 

@@ -18,6 +18,9 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
   overflow-wrap: anywhere; }
 th { color: #5c6470; } .quiet { color: #5c6470; font-size: .85rem; } .apart { font-weight: 700; }"""
 
+#: Characters of a run's name in the name of a file. Names of jobs have 63.
+_LONGEST_NAME = 100
+
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -51,7 +54,7 @@ def as_text(found: Sequence[Table], widest: int = 48) -> str:
         for row in shown:
             cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
             lines.append(f"  {'  '.join(cells)}".rstrip())
-        lines += [f"  {table.note}"] if table.note else []
+        lines += [f"  {printable(table.note)}"] if table.note else []
     return "\n".join(lines[1:])
 
 
@@ -60,8 +63,9 @@ def _cut(text: str, most: int) -> str:
 
 
 def file_name(first: Run, second: Run) -> str:
-    """The name of the page's file."""
-    return re.sub(r"[^\w.-]+", "-", f"{first.name}-{second.name}") + ".html"
+    """The name of the page's file. A file system takes 255 bytes."""
+    names = (re.sub(r"[^\w.-]+", "-", run.name, flags=re.ASCII)[:_LONGEST_NAME] for run in (first, second))
+    return "-".join(names) + ".html"
 
 
 def as_page(found: Sequence[Table], first: Run, second: Run) -> str:

@@ -31,9 +31,9 @@ HTML = (
 )  # fmt: skip
 
 FORMULAS = (
-    "=1+1", "=cmd|' /C calc'!A0", "+1+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "@SUM(1+1)", "\t=1+1", "\r=1+1",
-    "\n=1+1", "=HYPERLINK(\"http://127.0.0.1:9/attack\")", "'=1+1", "''=1+1", "\uff1d1+1", "\uff0b1", "\uff0d1",
-    "\uff201",
+    "=1+1", "x\r=1+1", "=cmd|' /C calc'!A0", "+1+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "@SUM(1+1)", "\t=1+1",
+    "\r=1+1", "\n=1+1", "=HYPERLINK(\"http://127.0.0.1:9/attack\")", "'=1+1", "''=1+1", "\uff1d1+1", "\uff0b1",
+    "\uff0d1", "\uff201",
     "-", "+", "@", "=", "\";=1+1;\"", "-1", "+1.5e3", "-x", "--1",
 )  # fmt: skip
 

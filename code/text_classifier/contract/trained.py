@@ -24,6 +24,9 @@ _SETTINGS = (
 #: The keys that are used; a model from before the manifest had a schema version must have them.
 NEEDED = ("classes", "temperature", *(f"hyperparameters.{name}" for name in _SETTINGS))
 
+#: A temperature beyond these is none that was fitted, and divides logits to numbers that are not finite.
+COLDEST, HOTTEST = 1e-3, 1e3
+
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest in a model folder.
@@ -45,7 +48,7 @@ def _problem(manifest: Mapping[str, Any]) -> str | None:
     are_right = {
         "classes": isinstance(classes, list) and bool(classes) and all(map(_is_name, classes)),
         "temperature": "temperature" in manifest
-        and (temperature is None or (_is_number(temperature) and temperature > 0)),
+        and (temperature is None or (_is_number(temperature) and COLDEST <= temperature <= HOTTEST)),
         "thresholds": thresholds is None
         or (isinstance(thresholds, dict) and all(map(_is_number, thresholds.values()))),
         "steps": type(manifest.get("steps", 0)) is int,

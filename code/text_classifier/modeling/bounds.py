@@ -11,9 +11,7 @@ from torch.nn.modules import module
 
 from text_classifier.contract.limits import memory_limit
 from text_classifier.modeling.refusal import refused
-
-#: Parameters (weights and biases of layers) that a model may have where its files do not tell. Large ones have 400.
-MOST_TENSORS = 20_000
+from text_classifier.modeling.tensors import MOST_TENSORS
 
 #: Parameters more than in the files, up to which a model is built, so that those that are absent can be named.
 MORE_TENSORS = 1_000

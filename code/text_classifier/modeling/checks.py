@@ -23,6 +23,9 @@ _VOCABULARIES = (
     "tokenizer.model", "source.spm",
 )  # fmt: skip
 
+#: Bytes of a tokenizer's file. Those of vocabularies of 250,000 tokens have 20 MB.
+_LARGEST_VOCABULARY = 500_000_000
+
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 #: Sizes in a configuration that are sizes of tensors too.
@@ -58,6 +61,8 @@ def require_readable_folder(folder: Path) -> None:
             raise refused(f"{printable(path.name)} cannot be read ({error.strerror})", "copy it again") from None
         if start == _LFS:
             raise refused(f"{printable(path.name)} is a Git LFS pointer, not the file", "run `git lfs pull` first")
+        if path.suffix in (".json", ".txt", ".model") and path.stat().st_size > _LARGEST_VOCABULARY:
+            raise refused(f"{printable(path.name)} is larger than {_LARGEST_VOCABULARY // 1_000_000} MB")
     if not any((folder / name).exists() for name in _VOCABULARIES):
         raise refused(
             f"it has no tokenizer (none of {', '.join(_VOCABULARIES[:4])} ...)",

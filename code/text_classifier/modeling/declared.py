@@ -18,6 +18,9 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 #: Bytes. Those of published models have some kilobytes; with 100,000 class names some megabytes.
 _LARGEST = 50_000_000
 
+#: Names of outputs, over which transformers goes in Python several times.
+_MOST_LABELS = 100_000
+
 _TEXT, _OBJECT, _NUMBER = (str,), (dict,), (int, float)
 
 #: The types of keys whose values transformers uses without a check. null stands for a key that is not there.
@@ -47,7 +50,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     ),
     **dict.fromkeys(("layer_norm_eps", "norm_eps", "layer_norm_epsilon"), (0, 0.1)),
     "initializer_range": (0, 10),
-    "num_labels": (1, 1_000_000),  # transformers makes a name for each
+    "num_labels": (1, _MOST_LABELS + 1),  # transformers makes a name for each
 }  # fmt: skip
 
 
@@ -63,6 +66,10 @@ def require_declared(folder: Path) -> list[str]:
         value = config.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, _NUMBER) or not low <= value < high):
             raise refused(f"{CONFIG} has {key}={quoted(value)}, which is not at least {low} and less than {high}")
+    for key in ("id2label", "label2id"):
+        value = config.get(key)
+        if isinstance(value, dict) and len(value) > _MOST_LABELS:
+            raise refused(f"{CONFIG} has {len(value):,} entries in {key}, and at most {_MOST_LABELS:,} are read")
     family = config.get("model_type")
     if family is not None and family not in CONFIG_MAPPING:
         own = ", and its own code (auto_map) is never run" if config.get("auto_map") else ""

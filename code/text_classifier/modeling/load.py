@@ -65,7 +65,7 @@ def load_model(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     source = str(model_directory(channel, say)) if channel else name
-    tensors = _require_folder(Path(source), say) if channel else None
+    tensors = require_folder(Path(source), say) if channel else None
     common: dict[str, Any] = {"local_files_only": channel is not None, "trust_remote_code": False}
     with refusing(source, channel, "config.json"):
         config = AutoConfig.from_pretrained(source, **common)
@@ -123,8 +123,8 @@ def load_classifier(
     return tokenizer, make_classifier(model, tokenizer.pad_token_id or 0, Precision(precision, device))
 
 
-def _require_folder(folder: Path, say: Callable[[str], None]) -> dict[str, Tensor]:
-    """Check a folder before transformers reads it. Returns the tensors of its files."""
+def require_folder(folder: Path, say: Callable[[str], None]) -> dict[str, Tensor]:
+    """Check a folder before transformers reads it. Returns the tensors of its files. Raises SettingsError."""
     require_no_adapter(folder)
     require_readable_folder(folder)
     for warning in require_declared(folder):

@@ -15,6 +15,9 @@ from text_classifier.modeling.refusal import refused
 #: The format's own limit, in bytes.
 _LONGEST_HEADER = 100_000_000
 
+#: Tensors that a model may have. Large classifiers have 400.
+MOST_TENSORS = 20_000
+
 #: dtypes that weights can be trained from.
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
@@ -58,6 +61,8 @@ def _of_file(path: Path) -> Iterator[tuple[str, Tensor]]:
             header = json.loads(file.read(length))
         if not isinstance(header, dict):
             raise ValueError("its header is not a JSON object")
+        if len(header) > MOST_TENSORS:  # each takes transformers a part of a millisecond
+            raise ValueError(f"it holds {len(header):,} tensors, and models at most {MOST_TENSORS:,}")
         for name, entry in header.items():
             if name != "__metadata__":
                 yield name, _tensor(name, entry, room)

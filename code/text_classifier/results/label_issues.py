@@ -6,7 +6,6 @@ judged by the model that has learned them, which hides some of their mistakes; t
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 
 from text_classifier.contract.tables import issue_header
 from text_classifier.results.answers import answers
-from text_classifier.results.cells import inert
+from text_classifier.results.cells import row_writer
 from text_classifier.results.evaluated import Evaluated
 
 #: Rows of the file.
@@ -61,10 +60,10 @@ def write(path: Path, evaluated: Evaluated, issues: Sequence[Issue], errors: str
     """Write the file; `errors` says how characters without an encoding are written."""
     has_ids = any(rows.ids is not None for rows in evaluated.rows.values())
     with path.open("w", encoding="utf-8", errors=errors, newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(issue_header(answers(evaluated.task).doubt_columns, has_ids=has_ids))
+        write_row = row_writer(file)
+        write_row(issue_header(answers(evaluated.task).doubt_columns, has_ids=has_ids))
         for issue in issues:
             rows = evaluated.rows[issue.split]
             identity = [rows.ids[issue.row] if rows.ids else ""] if has_ids else []
             cells = [rows.places[issue.row], *identity, issue.basis, issue.label, issue.predicted, *issue.doubt]
-            writer.writerow(inert(cells))
+            write_row(cells)

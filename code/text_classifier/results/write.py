@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +31,7 @@ from text_classifier.evaluation.temperature import Temperature
 from text_classifier.results import artifact, baselines, label_issues, long_texts
 from text_classifier.results.answers import answers
 from text_classifier.results.cautions import cautions
-from text_classifier.results.cells import inert
+from text_classifier.results.cells import row_writer
 from text_classifier.results.evaluated import Evaluated, Measured
 from text_classifier.results.label_issues import Issue
 from text_classifier.runtime.seeds import SeedStream
@@ -231,11 +230,11 @@ def _write_predictions(path: Path, name: Measured, evaluated: Evaluated) -> None
     shown, classes, rows = answers(evaluated.task), evaluated.classes, evaluated.rows[name]
     cells = shown.cells(evaluated.logits[name], classes)
     with path.open("w", encoding="utf-8", errors=artifact.SURROGATES, newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(inert(shown.header(classes, has_ids=rows.ids is not None, has_labels=True)))
+        write_row = row_writer(file)
+        write_row(shown.header(classes, has_ids=rows.ids is not None, has_labels=True))
         for index, (target, predicted) in enumerate(zip(rows.targets, cells, strict=True)):
             identity = [] if rows.ids is None else [rows.ids[index]]
-            writer.writerow(inert([rows.places[index], *identity, shown.label(target, classes), *predicted]))
+            write_row([rows.places[index], *identity, shown.label(target, classes), *predicted])
 
 
 def _write_events(directory: Path, metrics: Metrics) -> None:

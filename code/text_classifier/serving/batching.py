@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from text_classifier.contract.errors import JobError
+from text_classifier.contract.errors import JobError, scarce
 from text_classifier.serving.faults import Faults
 
 #: Token ids of a text.
@@ -190,10 +190,11 @@ class Batcher(Generic[AnyModel]):
             while batch := self._wait():
                 self._compute(model, batch)
         except Exception as error:
+            known = scarce(error) or error
             with self._changed:
-                self.error = error
+                self.error = known
                 self._changed.notify_all()
-            if not isinstance(error, JobError):
+            if not isinstance(known, JobError):
                 self.faults.log(error)
 
     def _warm_up(self, model: AnyModel) -> None:

@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from text_classifier.contract.errors import SettingsError, printable
+from text_classifier.contract.errors import SettingsError, quoted
 from text_classifier.contract.schema import MANIFEST
 from text_classifier.contract.trained import read_manifest, truncation_of
 from text_classifier.modeling.files import model_directory
-from text_classifier.modeling.load import Classifier, load_classifier
+from text_classifier.modeling.load import Classifier, load_classifier, require_folder
 from text_classifier.modeling.packed import PackedClassifier
+from text_classifier.modeling.refusal import refused, refusing
+from text_classifier.modeling.tokenizer import read_tokenizer
 from text_classifier.reading.columns import names_of
 from text_classifier.serving.batching import Row
 from text_classifier.serving.responses import Outputs
@@ -38,6 +40,9 @@ MOST_TOKENS = {"cpu": 4_096, "cuda": 16_384}
 
 #: Of a model that another trainer has saved: texts are truncated here, if it has as many positions.
 LONGEST = 512
+
+#: Tokens of a text, at least: two special ones, and one of the text.
+SHORTEST = 3
 
 #: Tasks by the name that transformers gives them.
 TASKS = {
@@ -207,21 +212,27 @@ def _by_manifest(folder: Path) -> dict[str, Any]:
 
 def _by_config(folder: Path) -> dict[str, Any]:
     """What the configuration says, as transformers reads it. Raises SettingsError."""
-    try:
+    require_folder(folder, lambda warning: None)  # they are said when the model is loaded
+    with refusing(str(folder), folder, "config.json"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         classes = [str(config.id2label[index]) for index in range(config.num_labels)]
         # transformers' pipeline gives a single output the sigmoid, too.
         by_outputs = "multi_label_classification" if len(classes) == 1 else "single_label_classification"
         problem = config.problem_type or by_outputs
         if problem not in TASKS:
-            raise ValueError(f"problem_type={problem!r} is none of {', '.join(TASKS)}")
-        stated = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_max_length
-    except Exception as error:  # whatever transformers raises, the folder is the cause
-        reason = printable(str(error).strip().partition("\n")[0])[:300]
-        raise SettingsError(f"the model in {folder} cannot be read ({reason}); save it with save_pretrained") from None
+            raise refused(f"config.json has problem_type={quoted(problem)}, which is none of {', '.join(TASKS)}")
+        positions = _positions(config)
+    tokenizer = read_tokenizer(str(folder), folder)
+    with refusing(str(folder), folder, "its tokenizer"):
+        max_length = int(min(LONGEST, positions, tokenizer.model_max_length))
+    if max_length < SHORTEST:
+        raise refused(
+            f"it reads {max_length} tokens of a text (model_max_length in tokenizer_config.json, "
+            "max_position_embeddings in config.json)"
+        )
     return {
         "outputs": Outputs(task_of({"task": TASKS[problem], "label_separator": ","}), classes, None),
-        "max_length": int(min(LONGEST, _positions(config), stated)),
+        "max_length": max_length,
         "precision": "auto",
     }
 

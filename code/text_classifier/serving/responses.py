@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from text_classifier.contract.errors import printable
 from text_classifier.evaluation import calibration
 from text_classifier.results.answers import answers
+from text_classifier.results.cells import row_writer
 from text_classifier.serving.requests import ALIASES, CSV, JSON, JSON_LINES, PLAIN, Parameters, Request, RequestError
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.multi_label import probabilities
@@ -121,10 +121,10 @@ def _csv(request: Request, logits: np.ndarray, outputs: Outputs) -> bytes:
     """The columns of `predict`, without `row`."""
     shown = answers(outputs.task)
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    write_row = row_writer(file)
     if request.has_header:
-        writer.writerow(shown.header(outputs.classes, has_ids=False, has_labels=False)[1:])
+        write_row(shown.header(outputs.classes, has_ids=False, has_labels=False)[1:])
     temperature = outputs.temperature if request.parameters.calibrated else None
     for number, cells in enumerate(shown.cells(logits, outputs.classes, temperature or 1.0)):
-        writer.writerow([BAD_RECORD] if number in request.bad else cells)
+        write_row([BAD_RECORD] if number in request.bad else cells)
     return file.getvalue().removesuffix("\n").encode()

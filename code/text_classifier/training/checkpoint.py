@@ -35,6 +35,9 @@ _FOLDER = re.compile(r"step-([0-9]{1,15})")
 #: Bytes of a manifest, and of a state with the metrics of 100,000 epochs.
 _MOST_JSON = 100_000_000
 
+#: Characters of the reason why a checkpoint is not used.
+_LONGEST_REASON = 300
+
 #: dtype and shape of a tensor, as the header of a safetensors file has them.
 Header = tuple[str, tuple[int, ...]]
 Headers = Mapping[str, Mapping[str, Header]]
@@ -107,7 +110,8 @@ class Checkpoints:
             try:
                 return step, _read(step, folder, fit)
             except _Damaged as damage:
-                print(f"WARNING: the checkpoint {folder.name} is not used: {printable(str(damage))}", flush=True)
+                reason = printable(str(damage))[:_LONGEST_REASON]
+                print(f"WARNING: the checkpoint {folder.name} is not used: {reason}", flush=True)
         if folders:
             raise PlatformError(
                 f"none of the {len(folders)} checkpoints in {self.directory} is complete; restore one from S3, or "
@@ -119,7 +123,7 @@ class Checkpoints:
         """The state of the newest complete checkpoint, whether it fits or not; empty if there is none."""
         for _, folder in self._folders():
             with contextlib.suppress(_Damaged):
-                _complete(folder)
+                _require_unchanged(folder, _files(folder))
                 return _json(folder / STATE)
         return {}
 
@@ -139,7 +143,7 @@ class Checkpoints:
     def _manifests(self) -> dict[str, str]:
         """A digest of each checkpoint's manifest, by folder."""
         manifests = [folder / MANIFEST for _, folder in self._folders()]
-        return {path.parent.name: _sha256(path) for path in manifests if _is_plain(path)}
+        return {path.parent.name: _digest(path) for path in manifests if _is_plain(path)}
 
     def _require_alone(self) -> None:
         """Raise PlatformError if the folder has a checkpoint that this job has neither found at its start nor written.
@@ -170,14 +174,18 @@ class Checkpoints:
 
 
 def _read(step: int, folder: Path, fit: Fit | None) -> Content:
-    """The content of a checkpoint. Raises _Damaged if it is incomplete or does not fit."""
-    names = _complete(folder)
-    weights = [name for name in names if name.endswith(".safetensors")]
-    state = _json(folder / STATE)
+    """The content of a checkpoint. Raises _Damaged if it is incomplete or does not fit.
+
+    What fits by its headers is no larger than the job's own checkpoints: only that is read as a whole.
+    """
+    files = _files(folder)
+    weights = [name for name in sorted(files) if name.endswith(".safetensors")]
     try:
         headers = {Path(name).stem: _headers(folder / name) for name in weights}
         if fit and (misfit := fit.misfit_of_tensors(headers)):
             raise _Damaged(misfit)
+        _require_unchanged(folder, files)
+        state = _json(folder / STATE)
         content = Content({Path(name).stem: load_file(folder / name) for name in weights}, state)
     except (SafetensorError, OSError, ValueError) as error:
         raise _Damaged(f"its tensors cannot be read ({error})") from None
@@ -186,8 +194,9 @@ def _read(step: int, folder: Path, fit: Fit | None) -> Content:
     return content
 
 
-def _complete(folder: Path) -> list[str]:
-    """The files of the manifest. Raises _Damaged if one is missing or has changed."""
+def _files(folder: Path) -> dict[str, Any]:
+    """The entries of the manifest by file. Raises _Damaged if a file is missing, has another size, or is no part of a
+    checkpoint."""
     files = _json(folder / MANIFEST).get("files")
     if not isinstance(files, dict) or STATE not in files:
         raise _Damaged(f"{MANIFEST} does not name {STATE}")
@@ -197,9 +206,23 @@ def _complete(folder: Path) -> list[str]:
             raise _Damaged(f"{name} is missing")
         if not isinstance(entry, dict) or {*entry} != {"size", "sha256"}:
             raise _Damaged(f"{MANIFEST} is damaged")
-        if path.stat().st_size != entry["size"] or _sha256(path) != entry["sha256"]:
+        if path.stat().st_size != entry["size"]:
             raise _Damaged(f"{name} has changed since it was written")
-    return sorted(files)
+        if name != STATE and path.suffix != ".safetensors":
+            raise _Damaged(f"{name} is no part of a checkpoint")
+    if files[STATE]["size"] > _MOST_JSON:
+        raise _Damaged(f"{STATE} is larger than {_MOST_JSON // 1_000_000} MB")
+    return files
+
+
+def _require_unchanged(folder: Path, files: Mapping[str, Any]) -> None:
+    """Raise _Damaged if a file has another content than the manifest says."""
+    try:
+        for name in sorted(files):
+            if _sha256(folder / name) != files[name]["sha256"]:
+                raise _Damaged(f"{name} has changed since it was written")
+    except OSError as error:
+        raise _Damaged(f"{name} cannot be read ({error.strerror})") from None
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -231,6 +254,14 @@ def _is_plain(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except (OSError, ValueError):  # a name with NUL
         return False
+
+
+def _digest(manifest: Path) -> str:
+    """What tells this manifest from another one. Of one that is too large to be read, or is gone, its name."""
+    try:
+        return _sha256(manifest) if manifest.stat().st_size <= _MOST_JSON else manifest.name
+    except OSError:
+        return manifest.name
 
 
 def _sha256(path: Path) -> str:

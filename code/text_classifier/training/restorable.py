@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from text_classifier.contract.metric_names import REPORTED
+from text_classifier.contract.metric_names import BY_TASK, LOSSES
+from text_classifier.modeling.precision import STEPS_TO_GROW
 from text_classifier.training.checkpoint import Content, Header, Headers
 from text_classifier.training.evaluations import EvaluationPlan
 from text_classifier.training.loss_tracking import POINTS, LossCurve
@@ -22,6 +23,11 @@ _OF_GPU = "random_cuda"
 
 #: The largest integer that JSON keeps exactly everywhere.
 _MOST = 2**53
+
+#: The smallest normal number in fp32: a scale that is halved so often has no gradient left.
+_SMALLEST_SCALE = 2.0**-126
+
+_MAY_BE_UNDEFINED = {"roc_auc", "auprc", "roc_auc_macro", "auprc_macro"}
 
 _DTYPES = {
     torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
@@ -35,11 +41,12 @@ def header_of(tensor: torch.Tensor, *leading: int) -> Header:
 
 
 class Expected:
-    """The checkpoint that a job would write. `headers`: of each of its tensors, by file and name."""
+    """The checkpoint that a job of this task would write. `headers`: of each of its tensors, by file and name."""
 
-    def __init__(self, headers: Headers, plan: EvaluationPlan) -> None:
+    def __init__(self, headers: Headers, plan: EvaluationPlan, task: str) -> None:
         self._headers = headers
         self._plan = plan
+        self._metrics = {*LOSSES, *BY_TASK[task]}
 
     def misfit_of_tensors(self, stored: Headers) -> str | None:
         """Why these tensors are not the job's; None if they are. They need not have been loaded."""
@@ -64,6 +71,8 @@ class Expected:
                 return f"{file}.safetensors has values that are not finite"
         if not all(map(_is_random_state, content.tensors["ranks"]["random"])):
             return "its random state is damaged"
+        if any((tensor < 0).any() for name, tensor in content.tensors["optimizer"].items() if _is_positive(name)):
+            return "optimizer.safetensors has negative values where there can be none"
         wrong = [key for key, is_possible in self._claims(step, content).items() if not is_possible]
         return f"{wrong[0]} in state.json cannot be that of step {step}" if wrong else None
 
@@ -73,7 +82,7 @@ class Expected:
         epochs: Any = state.get("epochs")
         best: Any = state.get("best_epoch")
         scale = state.get("loss_scale")
-        has_epochs = isinstance(epochs, list) and all(map(_is_epoch, epochs))
+        has_epochs = isinstance(epochs, list) and all(map(self._is_epoch, epochs))
         finished = len(epochs) if has_epochs else 0
         operations = state.get("operations", {})  # absent from older checkpoints
         return {
@@ -81,13 +90,32 @@ class Expected:
             "epochs": has_epochs and self._plan.step_of(finished) <= step <= self._plan.step_of(finished + 1),
             "best_epoch": _is_count(best) and best <= finished and (best > 0) == ("best" in content.tensors),
             "rows": _is_count(state.get("rows")),
-            "loss_scale": isinstance(scale, list) and len(scale) == 2 and all(map(_is_amount, scale)) and scale[0] > 0,
+            "loss_scale": isinstance(scale, list)
+            and len(scale) == 2
+            and all(map(_is_amount, scale))
+            and scale[0] >= _SMALLEST_SCALE
+            and scale[1] < STEPS_TO_GROW,
             "curve": _is_curve(state.get("curve"), step),
             "operations": isinstance(operations, dict) and all(isinstance(how, str) for how in operations.values()),
             "token_limits": _are_limits(state.get("token_limits", [1, 1])),  # absent from older checkpoints
             "origin": isinstance(state.get("origin"), dict),
             "own_rows": bool((content.tensors["ranks"]["own_rows"] >= 0).all()),
         }
+
+    def _is_epoch(self, values: Any) -> bool:
+        """Whether these can be the metrics of an evaluation: numbers, by the names that the log and the event files
+        have. What the validation rows leave undefined is not there."""
+        return (
+            isinstance(values, dict)
+            and values.keys() <= self._metrics
+            and self._metrics - values.keys() <= _MAY_BE_UNDEFINED
+            and all(map(_is_number, values.values()))
+        )
+
+
+def _is_positive(name: str) -> bool:
+    """Whether a tensor of the optimizer's counts steps, or is a mean of squares."""
+    return name.startswith(("step.", "exp_avg_sq."))
 
 
 def _is_random_state(state: torch.Tensor) -> bool:
@@ -113,11 +141,6 @@ def _is_number(value: Any) -> bool:
 
 def _is_amount(value: Any) -> bool:
     return _is_number(value) and 0 <= value <= _MOST
-
-
-def _is_epoch(values: Any) -> bool:
-    """Whether these are the metrics of an epoch, by the names that the log and the event files have."""
-    return isinstance(values, dict) and values.keys() <= set(REPORTED) and all(map(_is_number, values.values()))
 
 
 def _is_curve(state: Any, step: int) -> bool:

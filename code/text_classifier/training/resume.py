@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from text_classifier.contract.errors import PlatformError, SettingsError, printable
+from text_classifier.contract.errors import PlatformError, SettingsError, listed, printable
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.training.checkpoint import KEPT, Checkpoints, Content
 from text_classifier.training.cluster import Cluster
@@ -31,6 +31,9 @@ FREE_SETTINGS = {
 }  # fmt: skip
 
 DEFAULTS = asdict(Settings())
+
+#: Characters of the operations that have changed, in the log, and of a setting of the checkpoint.
+_LONGEST_CHANGES, _LONGEST_VALUE = 1_000, 200
 
 #: The job fails after this many failed writes in a row.
 MAX_FAILURES = 3
@@ -94,7 +97,7 @@ class Saver:
 
         Raises SettingsError if it is from a job whose result would differ, PlatformError if none is complete.
         """
-        expected = Expected(training.headers(self._cluster.world_size), self._plan)
+        expected = Expected(training.headers(self._cluster.world_size), self._plan, self._origin["task"])
         try:
             newest = self._checkpoints.newest(expected)
         except PlatformError:
@@ -116,10 +119,10 @@ class Saver:
         now = training.operations
         before = content.state.get("operations", now)  # absent from older checkpoints
         changed = [f"{name} ({how}, now {now.get(name)})" for name, how in before.items() if how != now.get(name)]
-        if changed:
+        if changed:  # the names are the checkpoint's: any text
             self._cluster.print0(
                 f"WARNING: operations are computed in another way than until step {step}, so the weights will not be "
-                f"bit-identical to those of an uninterrupted run: {', '.join(changed)}"
+                f"bit-identical to those of an uninterrupted run: {listed(changed, len(now))[:_LONGEST_CHANGES]}"
             )
 
     def _require_same_job(self, state: Mapping[str, Any]) -> None:
@@ -130,18 +133,24 @@ class Saver:
         for name, value in self._origin.items():
             previous = origin.get(name, DEFAULTS.get(name))  # older checkpoints lack new settings
             if previous != value:
+                shown = printable(str(previous))[:_LONGEST_VALUE]
                 raise SettingsError(
-                    f"the checkpoints in {self._checkpoints.directory} are from a job with "
-                    f"{name}={printable(str(previous))}, this one has {value}; use another checkpoint folder, or the "
-                    "previous settings"
+                    f"the checkpoints in {self._checkpoints.directory} are from a job with {name}={shown}, this one "
+                    f"has {value}; use another checkpoint folder, or the previous settings"
                 )
 
     def require_space(self, training: Training) -> None:
         """Raise PlatformError if the disk has no room for the checkpoints; called before the first step."""
         weights = sum(tensor.numel() * tensor.element_size() for tensor in training.model.state_dict().values())
         needed = 4 * weights * (KEPT + 1)  # weights, best weights and AdamW's two moments; one more while it is written
-        self._checkpoints.directory.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._checkpoints.directory).free
+        try:
+            self._checkpoints.directory.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self._checkpoints.directory).free
+        except OSError as error:
+            raise PlatformError(
+                f"the checkpoint folder {self._checkpoints.directory} cannot be made ({error.strerror}); use another "
+                "checkpoint folder"
+            ) from None
         if self._cluster.is_rank_zero and free < needed:
             raise PlatformError(
                 f"{self._checkpoints.directory} has {free / 1e9:.2f} GB free, and the checkpoints need "

@@ -16,6 +16,7 @@ from text_classifier.contract.errors import SettingsError
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.contract.schema import MANIFEST
 from text_classifier.contract.trained import NEEDED, read_manifest
+from text_classifier.evaluation import calibration
 
 GOOD: dict[str, Any] = {
     "schema_version": 1, "classes": ["a", "b"], "temperature": 1.5, "thresholds": {"a": 0.5, "b": 0.25}, "steps": 7,
@@ -66,6 +67,18 @@ def test_any_value_is_right_or_named(key: str, tmp_path: Path) -> None:
             assert isinstance(found, type(default)) or (isinstance(default, float) and isinstance(found, int))
     pattern = rf"{re.escape(str(tmp_path / MANIFEST))} has ({name}|hyperparameters)=.+, which no training writes; .+"
     assert len(sentences) > 10 and all(re.fullmatch(pattern, sentence) for sentence in sentences), sentences
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-30, 9.9e-4, 1_001, 9e29])
+def test_a_temperature_that_no_training_fits_is_refused(temperature: float, tmp_path: Path) -> None:
+    """Logits that are divided by it would overflow."""
+    with pytest.raises(SettingsError, match=f"{MANIFEST} has temperature={re.escape(repr(temperature))}, which no"):
+        read_manifest(written(tmp_path, GOOD | {"temperature": temperature}))
+
+
+def test_each_temperature_that_training_fits_is_read(tmp_path: Path) -> None:
+    for temperature in (calibration.COLDEST, 1, calibration.HOTTEST):
+        assert read_manifest(written(tmp_path, GOOD | {"temperature": temperature}))["temperature"] == temperature
 
 
 def test_classes_are_names_that_can_be_written(tmp_path: Path) -> None:

@@ -146,6 +146,22 @@ def test_weights_beyond_the_memory_are_refused_before_they_are_read(channel: Pat
     )
 
 
+def test_tensors_without_end_are_refused_by_their_number(channel: Path) -> None:
+    header, data = read_header(channel / "model.safetensors")
+    count = len(header)
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    write_header(channel / "model.safetensors", header | {f"more{n}": entry for n in range(20_000)}, data)
+    assert f"model.safetensors: it holds {20_000 + count:,} tensors, and models at most 20,000" in refused(channel)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "added_tokens.json", "special_tokens_map.json", "vocab.txt"])
+def test_a_huge_file_of_the_tokenizer_is_refused_by_its_size(channel: Path, name: str) -> None:
+    """A file of holes is as large as it says, and takes no space."""
+    with (channel / name).open("ab") as file:
+        file.truncate(10**12)
+    assert f"{name} is larger than 500 MB; save it again" in refused(channel)
+
+
 def test_layers_without_end_are_refused_by_their_number(
     channel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -193,11 +209,15 @@ def test_an_id_that_only_the_post_processor_gives_is_found(channel: Path, part: 
             "transformers_weights='../x.safetensors', which is not in the f",
         ),
         ({"hidden_size": "x"}, "(config.json: Validation error for field 'hidden_size': "),
+        (
+            {"id2label": {str(number): "x" for number in range(100_001)}},
+            "config.json has 100,001 entries in id2label, and at most 100,000 are read",
+        ),
         ({"id2label": {"0": "\ud800"}}, "config.json has characters that are not Unicode (lone surrogates)"),
         ({"num_labels": 10**300}, "config.json has num_labels=1000000000"),
         (
             {"num_labels": 10**10},
-            "config.json has num_labels=10000000000, which is not at least 1 and less than 1000000",
+            "config.json has num_labels=10000000000, which is not at least 1 and less than 100001",
         ),
     ],
 )

@@ -4,6 +4,7 @@ attacks, and every place that they reach."""
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import re
@@ -24,7 +25,7 @@ from text_classifier.contract.errors import DataError, JobError, PeerError, Sett
 from text_classifier.contract.metric_names import REPORTED, metric_definitions
 from text_classifier.contract.redaction import without_control
 from text_classifier.results.artifact import code
-from text_classifier.results.cells import inert, original
+from text_classifier.results.cells import inert, original, row_writer
 
 #: Classes of a job: no more than the log names.
 GROUP = 20
@@ -222,6 +223,18 @@ def test_every_cell_can_be_had_back(cell: str) -> None:
 @pytest.mark.parametrize("cell", ["-1", "+1.5e3", "-0.25", "0", "nan", "-inf", "", "positive", "a=b", ".5"])
 def test_numbers_and_plain_words_stay(cell: str) -> None:
     assert inert([cell]) == [cell]
+
+
+@given(st.lists(st.lists(st.text(st.sampled_from("ab\r\n\t\",=+-@' 1")), min_size=2, max_size=2), min_size=1))
+def test_no_cell_ends_its_row(rows: list[list[str]]) -> None:
+    """Python's writer leaves a bare carriage return, after which most readers begin a row."""
+    file = io.StringIO()
+    write_row = row_writer(file)
+    for row in rows:
+        write_row(row)
+    read = list(csv.reader(io.StringIO(file.getvalue(), newline="")))
+    assert [list(map(original, row)) for row in read] == rows
+    assert not [cell for row in read for cell in row if cell[:1] in tuple("=@\t\r\n")]
 
 
 @given(st.text())

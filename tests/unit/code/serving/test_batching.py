@@ -10,7 +10,7 @@ import pytest
 
 from support.fake_clock import Clock
 from support.served import WordModel, logits_of, wait_until
-from text_classifier.contract.errors import SettingsError
+from text_classifier.contract.errors import PlatformError, SettingsError
 from text_classifier.serving import batching
 from text_classifier.serving.batching import Batcher, Failed, Overloaded, Row, Work
 
@@ -225,3 +225,14 @@ def test_a_model_that_cannot_be_loaded_is_the_problem() -> None:
     batcher.start()
     wait_until(lambda: batcher.error is not None)
     assert batcher.problem() == "the model cannot be served (no model; mount one)"
+
+
+def test_a_model_for_which_memory_is_lacking_is_the_platforms_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    def load() -> WordModel:
+        raise MemoryError
+
+    batcher: Batcher[WordModel] = Batcher(load)
+    batcher.start()
+    wait_until(lambda: batcher.error is not None)
+    assert isinstance(batcher.error, PlatformError) and "the host ran out of memory" in str(batcher.error)
+    assert "Traceback" not in capsys.readouterr().err

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import predict
+from support.bounded import run_bounded
 from support.jobs import BAD, GOOD, Job, easy_rows, table
 from support.tiny_model import write_tiny_model
 from text_classifier.contract.errors import SettingsError
@@ -174,14 +175,58 @@ def test_a_folder_that_cannot_be_served_is_one_sentence(tiny_model: Path, tmp_pa
         load(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     for change, sentence in (
-        ({"id2label": 5}, "cannot be read .*; save it with save_pretrained"),
-        ({"problem_type": "ranking"}, "cannot be read .*; save it with save_pretrained"),
+        ({"id2label": 5}, "config.json has id2label=5, which is not an object; save it again with save_pretrained"),
+        ({"id2label": {"0": "a", "5": "b"}}, "cannot be loaded \\(config.json: KeyError: 1\\); save it again"),
+        ({"problem_type": "ranking"}, "config.json has problem_type='ranking', which is none of single_label_classif"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(SettingsError, match=sentence):
             load(tmp_path)
     (tmp_path / "training_manifest.json").write_text("[]")
     with pytest.raises(SettingsError, match="cannot be read; unpack model.tar.gz again"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "sentence"),
+    [
+        ("config.json", {"num_labels": 10**10}, "config.json has num_labels=10000000000, which is not at least 1"),
+        ("config.json", {"max_position_embeddings": -64}, "it reads -64 tokens of a text (model_max_length in"),
+        ("tokenizer_config.json", {"unk_token": ""}, "tokenizer_config.json has an empty unk_token"),
+        ("tokenizer_config.json", {"model_max_length": -5}, "it reads -5 tokens of a text (model_max_length in"),
+        ("tokenizer_config.json", {"model_max_length": 2}, "it reads 2 tokens of a text (model_max_length in"),
+        ("tokenizer_config.json", {"model_max_length": "9"}, "tokenizer_config.json has model_max_length='9', which"),
+    ],
+)
+def test_a_model_without_manifest_is_checked_before_transformers_reads_it(
+    tiny_model: Path, tmp_path: Path, name: str, changes: dict[str, Any], sentence: str
+) -> None:
+    """In a process of its own: transformers makes a name for each of ten billion labels, and looks for ever for the id
+    of an empty token."""
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | changes))
+
+    def work() -> int:
+        with pytest.raises(SettingsError, match=re.escape(sentence)):
+            load(folder)
+        return 0
+
+    ended = run_bounded(work, tmp_path / "log", 10, 2 << 30)
+    assert ended.code == 0, ended
+
+
+def test_a_panic_of_the_tokenizers_library_is_the_models_fault(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no Exception: the thread that loads the model would end, and the server wait for it for ever."""
+    panic = type("PanicException", (BaseException,), {})
+
+    def read(*_: Any, **__: Any) -> Any:
+        raise panic("index out of bounds")
+
+    shutil.copytree(tiny_model, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", read)
+    with pytest.raises(SettingsError, match=r"cannot be loaded \(its tokenizer: index out of bounds\); save it again"):
         load(tmp_path)
 
 

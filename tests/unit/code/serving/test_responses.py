@@ -147,3 +147,12 @@ def test_what_the_model_or_the_type_does_not_have_is_refused() -> None:
 def test_logits_that_are_no_numbers_are_no_answer() -> None:
     with pytest.raises(ValueError, match="not numbers"):
         render(request("a"), np.array([[np.nan, 1, 2]], dtype=np.float32), JSON, outputs_of())
+
+
+def test_a_spreadsheet_runs_no_class_of_a_csv_response() -> None:
+    outputs = outputs_of(classes=("=1+1", "a\r=1+1"))
+    for logits, predicted in (([1.0, 0.0], "'=1+1"), ([0.0, 1.0], "a\r=1+1")):
+        body = render(request(b"text\na\n", CSV), np.array([logits], dtype=np.float32), CSV, outputs).decode()
+        header, row = csv.reader(io.StringIO(body, newline=""))
+        assert header == ["predicted", "probability_=1+1", "probability_a\r=1+1"]
+        assert row[0] == predicted and len(row) == 3

@@ -22,6 +22,7 @@ from support.checkpoints import sign
 from support.jobs import Job, easy_rows, table
 from text_classifier.contract.errors import PlatformError
 from text_classifier.modeling.precision import LossScale
+from text_classifier.training import checkpoint
 from text_classifier.training.checkpoint import MANIFEST, STATE, Checkpoints, Content
 from text_classifier.training.evaluations import EvaluationPlan
 from text_classifier.training.loss_tracking import LossCurve
@@ -30,6 +31,11 @@ from text_classifier.training.state import Training
 
 CPU = torch.device("cpu")
 STEP, PER_EPOCH = 7, 5
+
+EVALUATION = {
+    "train_loss": 1.0, "validation_loss": 1.0, "accuracy": math.nan, "precision_macro": 0.5, "recall_macro": 0.5,
+    "f1_macro": 0.5,
+}  # fmt: skip
 
 
 def training(width: int = 4) -> Training:
@@ -43,7 +49,7 @@ def training(width: int = 4) -> Training:
         curve.add(1.0, 2)
     return Training(
         model, optimizer, LossScale(CPU, is_used=False), torch.zeros(()), {"gelu": "torch"}, own_rows=4, rows=4,
-        steps=STEP, evaluations=[{"train_loss": 1.0, "accuracy": math.nan}], best_evaluation=1,
+        steps=STEP, evaluations=[EVALUATION], best_evaluation=1,
         best_weights=dict(model.state_dict()), curve=curve,
     )  # fmt: skip
 
@@ -55,7 +61,7 @@ def captured(of: Training) -> Content:
 
 
 def expected(of: Training | None = None) -> Expected:
-    return Expected((of or training()).headers(1), EvaluationPlan(PER_EPOCH, 1))
+    return Expected((of or training()).headers(1), EvaluationPlan(PER_EPOCH, 1), "single_label")
 
 
 @pytest.fixture
@@ -145,16 +151,23 @@ MISFITS: dict[str, Callable[[Path], None]] = {
     "another step": change_state(steps=STEP + 1),
     "a step as text": change_state(steps="7"),
     "a huge step": change_state(steps=10**400),
-    "more epochs than steps": change_state(epochs=[{"train_loss": 1.0}] * 3),
+    "negative steps in the optimizer": change_tensors("optimizer", lambda t: t["step.bias"].fill_(-1)),
+    "negative squares in the optimizer": change_tensors("optimizer", lambda t: t["exp_avg_sq.weight"].fill_(-1e9)),
+    "more epochs than steps": change_state(epochs=[EVALUATION] * 3),
     "fewer epochs than steps": change_state(epochs=[], best_epoch=0),
-    "metrics of any name": change_state(epochs=[{"../../tag": 1.0}]),
-    "metrics of any type": change_state(epochs=[{"accuracy": "x"}]),
+    "metrics of any name": change_state(epochs=[{**EVALUATION, "../../tag": 1.0}]),
+    "metrics of any type": change_state(epochs=[{**EVALUATION, "accuracy": "x"}]),
+    "metrics of another task": change_state(epochs=[{**EVALUATION, "mae": 1.0}]),
+    "no metrics": change_state(epochs=[{}]),
+    "no validation loss": change_state(epochs=[{k: v for k, v in EVALUATION.items() if k != "validation_loss"}]),
     "a best epoch to come": change_state(best_epoch=2),
     "no best epoch": change_state(best_epoch=0),
     "token limits of zero": change_state(token_limits=[0, 1]),
     "one token limit": change_state(token_limits=[1]),
     "a scale of zero": change_state(loss_scale=[0.0, 0]),
     "a scale of infinity": change_state(loss_scale=[math.inf, 0]),
+    "a scale of nothing": change_state(loss_scale=[5e-324, 0]),
+    "more good steps than a scale waits for": change_state(loss_scale=[1.0, 2_000]),
     "no scale": change_state(loss_scale=None),
     "no curve": change_state(curve="(missing)"),
     "a curve of other keys": change_state(curve={**CURVE, "add": 1}),
@@ -178,6 +191,19 @@ def test_what_does_not_fit_is_passed_over_with_a_line(
     shutil.rmtree(folder.parent / "step-5")
     with pytest.raises(PlatformError, match="none of the 1 checkpoints in .* is complete; restore one from S3"):
         found(folder)
+
+
+def large(name: str, *, is_named: bool) -> Callable[[Path], None]:
+    """A file of holes, which is as large as it says and takes no space. Its sum would take an hour."""
+
+    def apply(folder: Path) -> None:
+        with (folder / name).open("ab") as file:
+            file.truncate(10**13)
+        if is_named:
+            files = json.loads((folder / MANIFEST).read_text())["files"] | {name: {"size": 10**13, "sha256": "0"}}
+            (folder / MANIFEST).write_text(json.dumps({"files": files}))
+
+    return apply
 
 
 def as_link(folder: Path) -> None:
@@ -216,6 +242,12 @@ BROKEN: dict[str, Callable[[Path], Any]] = {
     "a surrogate in a name": manifest('{"files": {"\\ud800": {"size": 1, "sha256": ""}, "state.json": {}}}'),
     "files as text": manifest('{"files": "state.json"}'),
     "an entry as text": manifest('{"files": {"state.json": "x"}}'),
+    "a huge manifest": large(MANIFEST, is_named=False),
+    "a huge state": large(STATE, is_named=True),
+    "huge weights": large("model.safetensors", is_named=True),
+    "a huge file of another name": large("more.safetensors", is_named=True),
+    "a huge file of another kind": large("notes", is_named=True),
+    "a name without end": manifest('{"files": {"%s": {"size": 1, "sha256": ""}, "state.json": {}}}' % ("x" * 10**6)),
     "without a state": lambda folder: ((folder / STATE).unlink(), sign(folder)),
     "a list for a state": lambda folder: ((folder / STATE).write_text("[]"), sign(folder)),
     "no safetensors": lambda folder: ((folder / "best.safetensors").write_bytes(b"x" * 99), sign(folder)),
@@ -227,7 +259,23 @@ def test_what_is_no_checkpoint_is_passed_over(folder: Path, name: str, capsys: p
     BROKEN[name](folder)
     assert found(folder) == 5
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == (0 if name == "a link to a folder" else 1) and all(line.isprintable() for line in lines)
+    assert len(lines) == (0 if name == "a link to a folder" else 1)
+    assert all(line.isprintable() and len(line) < 400 for line in lines)
+
+
+def test_a_file_that_vanishes_while_it_is_read_is_passed_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = checkpoint._sha256
+
+    def vanishing(path: Path) -> str:
+        if path.parent == folder:
+            raise FileNotFoundError(2, "No such file or directory")
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "_sha256", vanishing)
+    assert found(folder) == 5
+    assert "step-7 is not used: best.safetensors cannot be read (No such file or dir" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["step-" + "9" * 200, "step-1" + "0" * 15, "step-٣", "step--1", "step-1.0", "step-"])
@@ -318,3 +366,44 @@ def test_a_job_passes_over_the_checkpoint_of_another_model(ready_job: Job) -> No
     assert f"WARNING: the checkpoint step-4 is not used: {name} in model.safetensors is not that of this job's" in log
     # Of step 3, unless its checkpoint was due while that of step 2 was still being written.
     assert re.search("Resuming from the checkpoint of step [123]$", log, re.MULTILINE)
+
+
+def test_a_checkpoint_forges_no_line_of_the_log(ready_job: Job) -> None:
+    """Its operations have any names, and its settings any values."""
+    ready_job.write("train", "reviews.tsv", table(easy_rows(64)))
+    arguments = ("--epochs=1", "--train_batch_size=16", "--checkpoint_seconds=0", "--precision=fp32")
+    code, log = ready_job.run(*arguments)
+    assert code == 0, log
+    folder = ready_job.base / "checkpoints" / "step-4"
+    names = ["accuracy=0.99;", "a\nThe platform: gone\nf1_macro=1;", *(f"more{number}" for number in range(10_000))]
+    change_state(operations=dict.fromkeys(names, "auprc=1;"))(folder)
+    code, log = ready_job.run(*arguments)
+    assert code == 0 and "Resuming from the checkpoint of step 4" in log, log
+    [line] = [line for line in log.splitlines() if "operations are computed in another way" in line]
+    assert "accuracy\\x3d0.99; (auprc\\x3d1;, now None), a\\nThe platform" in line and len(line) < 1_300
+    assert not [line for line in log.splitlines() if line.startswith(("The platform", "f1_macro"))]
+    change_state(origin=json.loads((folder / STATE).read_text())["origin"] | {"seed": "x" * 10**6})(folder)
+    code, log = ready_job.run(*arguments)
+    assert code == 1 and "are from a job with seed=xxx" in ready_job.failure and len(log) < 5_000
+    assert ready_job.failure.endswith("x, this one has 42; use another checkpoint folder, or the previous settings")
+
+
+def test_a_checkpoint_folder_that_cannot_be_made_is_one_sentence(ready_job: Job) -> None:
+    code, _ = ready_job.run("--epochs=1", "--checkpoint_dir=/proc/1/none")
+    assert code == 1
+    assert ready_job.failure == (
+        "The platform: the checkpoint folder /proc/1/none cannot be made (No such file or directory); use another "
+        "checkpoint folder"
+    )
+
+
+@pytest.mark.parametrize("published", ["model", "output/data/checkpoints"])
+def test_checkpoints_are_not_published(ready_job: Job, published: str) -> None:
+    folder = ready_job.base / published
+    code, _ = ready_job.run("--epochs=1", f"--checkpoint_dir={folder}")
+    assert code == 1
+    assert re.fullmatch(
+        f"Your settings: checkpoint_dir={folder} is in .*, all of which the job publishes; use a folder of its own",
+        ready_job.failure,
+    )
+    assert not list(ready_job.base.glob("model/*"))

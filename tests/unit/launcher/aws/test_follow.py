@@ -54,6 +54,14 @@ def test_logs_prints_all_hosts_and_all_pages(command, aws_stub, job):
     assert command("logs", JOB) == (0, "algo-1 | a\nalgo-1 | b\nalgo-1 | c\nalgo-2 | d\n", WHOSE)
 
 
+def test_a_log_and_a_reason_control_no_terminal(command, aws_stub, job):
+    aws_stub.log(JOB, "\x1b]0;title\x07a\tb", "c\u202e")
+    aws_stub.jobs[JOB] |= {"TrainingJobStatus": "Failed", "FailureReason": "\x1b[2Jgone"}
+    assert command("logs", JOB)[1] == "\\x1b]0;title\\x07a\tb\nc\\u202e\n"
+    out = command("status", JOB)[1]
+    assert "\\x1b[2Jgone" in out and "\x1b" not in out
+
+
 def test_logs_can_be_followed_and_cut_short(command, aws_stub, job, clock, monkeypatch):
     aws_stub.log(JOB, "a")
     clock.plan = [(START + 30, lambda: (aws_stub.log(JOB, "b"), aws_stub.end(JOB)))]

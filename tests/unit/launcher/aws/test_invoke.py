@@ -101,8 +101,17 @@ def test_the_sentence_of_the_server_is_printed(command, bodies, aws_stub):
     assert_one_sentence(command("invoke", JOB, "a"), launch.REFUSED, "answered 500: no message")
 
 
+def test_a_class_name_controls_no_terminal(command, bodies, aws_stub):
+    aws_stub.model = lambda body, type: (200, json.dumps([{"label": "\x1b[2Ja\nb\u202e", "score": 0.5}]).encode())
+    code, out, _ = command("invoke", JOB, "text")
+    assert (code, out) == (0, "\\x1b[2Ja\\nb\\u202e 0.500  text\n")
+
+
 def test_another_server_is_told_from_ours(command, bodies, aws_stub):
-    for content in (b"not JSON", b"{}", b"[]"):
+    for content in (
+        b"not JSON", b"{}", b"[]", b'["x"]', b'[{"label": "a"}]', b'[{"label": 1, "score": 1}]', b"[[1]]",
+        b'[{"label": "a", "score": "x"}]',
+    ):  # fmt: skip
         aws_stub.model = lambda body, type, content=content: (200, content)
         assert_one_sentence(command("invoke", JOB, "a"), launch.REFUSED, "does not answer")
 

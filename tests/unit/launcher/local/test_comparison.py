@@ -1,6 +1,7 @@
 """launch.py compare: what it finds, reads and says of two runs."""
 
 import json
+import math
 
 import pytest
 
@@ -97,6 +98,53 @@ def test_without_manifest_and_without_evaluation_the_rest_is_compared(write):
     found = compared(write("a", stopped), write("b", metrics_of(0.8, 0.7, 0.9) | {"accuracy": None}))
     assert found["Settings that differ"].note == "Not known: there is no training_manifest.json of a and b."
     assert found["Metrics of the best epoch"].rows == [("accuracy", "0.5000", "undefined", "", "")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"rows": 5}, "rows"),
+        ({"rows": {"train": "x"}}, "rows.train"),
+        ({"validation": [1]}, "validation"),
+        ({"validation": {"accuracy": "x"}}, "validation.accuracy"),
+        ({"validation": {"accuracy": 10**400}}, "validation.accuracy"),
+        ({"validation": {"accuracy": 0.5, "intervals": None}}, "validation.intervals"),
+        ({"validation": {"accuracy": 0.5, "intervals": {"accuracy": ["a", "b"]}}}, "validation.intervals.accuracy[0]"),
+        ({"throughput": {"rows_per_second": "x"}}, "throughput.rows_per_second"),
+    ],
+)
+def test_metrics_of_another_type_are_one_sentence(command, write, changes, wrong):
+    other = write("b", metrics_of(0.8, 0.75, 0.85) | changes)
+    result = command("compare", write("a", metrics_of(0.8, 0.75, 0.85)), other)
+    assert_one_sentence(result, launch.WRONG_USE, f"(it has another type of value in {wrong}); give another")
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"training_job": 5}, "training_job"),
+        ({"hyperparameters": [1]}, "hyperparameters"),
+        ({"files": {"train/a.csv": 5}}, "files.train/a.csv"),
+        ({"files": {"train/a.csv": {"sha256": 5}}}, "files.train/a.csv.sha256"),
+        ({"run": "x"}, "run"),
+        ({"base_model": ["x"]}, "base_model"),
+    ],
+)
+def test_a_manifest_of_another_type_is_one_sentence(command, write, changes, wrong):
+    other = write("b", metrics_of(0.8, 0.75, 0.85), manifest_of("b") | changes)
+    result = command("compare", write("a", metrics_of(0.8, 0.75, 0.85), manifest_of("a")), other)
+    assert_one_sentence(result, launch.WRONG_USE, f"(it has another type of value in {wrong}); give another")
+
+
+def test_values_that_are_no_numbers_are_undefined_and_decide_nothing(write):
+    other = metrics_of(math.nan, math.nan, 1.0)
+    other["validation"]["log_loss"], other["validation"]["intervals"]["log_loss"] = math.inf, [0.5]
+    unhashed = manifest_of("b") | {"files": {"train/a.csv": {}}}
+    found = compared(write("a", metrics_of(0.8, 0.75, 0.85), manifest_of("a")), write("b", other, unhashed))
+    assert found["Metrics on the validation rows"].rows == [
+        ("accuracy", "0.8000 (0.7500 to 0.8500)", "undefined", "", ""),
+        ("log_loss", "0.5000", "undefined", "", ""),
+    ]
 
 
 def test_what_cannot_be_compared_is_one_sentence(command, write, tmp_path):

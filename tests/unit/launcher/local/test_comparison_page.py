@@ -33,6 +33,21 @@ def test_the_text_controls_no_terminal_and_is_narrow(runs):
     assert "  accuracy  0.5000 (0.4000 to 0.6000)" in text
 
 
+def test_a_note_controls_no_terminal_either(runs):
+    """It names runs by their folders where there is no manifest."""
+    unnamed = [comparison.Run(ATTACK, run.metrics, None) for run in runs]
+    text = comparison_page.as_text(comparison.tables(*unnamed))
+    assert "there is no training_manifest.json of <script>alert(1)</script>\\x1b[31m../x and" in text
+    assert "\x1b" not in text
+
+
+def test_the_file_of_long_names_can_be_written(tmp_path):
+    first, second = (comparison.Run(name * 5_000, {"rows": {}}, None) for name in ("x", "\u00fc/"))
+    name = comparison_page.file_name(first, second)
+    (tmp_path / name).write_text("")
+    assert name == f"{'x' * 100}--.html"
+
+
 def test_the_file_stays_in_its_folder(runs):
     assert comparison_page.file_name(*runs) == "-script-alert-1-script-31m..-x-b.html"
 
