@@ -158,7 +158,10 @@ def scarce(error: BaseException) -> PlatformError | None:
     """The error for one that a library or the system raised because memory, disk, processes or files ran out."""
     text, number = str(error), getattr(error, "errno", None)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: " in text or "Cannot allocate memory" in text:
-        return out_of_host_memory()
+        return PlatformError(
+            f"the host ran out of memory; use an instance with more than {gigabytes()} GB, or for training a smaller "
+            "train_batch_size or max_data_rows"
+        )
     if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
         return PlatformError(f"the disk is full{_place(error)}; give the job a larger volume (--volume-size)\n{text}")
     if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text:

@@ -65,7 +65,7 @@ class OutOfMemoryError(RuntimeError):
         (RuntimeError("CUDA error: out of memory"),
          "Your settings: the GPU ran out of memory with eval_batch_size=64, even one row "
          "at a time; use a smaller max_sequence_length or an instance with more GPU memory"),
-        (MemoryError(), "The platform: the host ran out of memory, so training was killed; use an instance with more"),
+        (MemoryError(), "The platform: the host ran out of memory; use an instance with more than "),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "The platform: the host ran out"),
         (OSError(errno.ENOSPC, "x"), "The platform: the disk is full"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "The platform: the disk is full"),
