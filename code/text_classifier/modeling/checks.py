@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -25,6 +27,9 @@ _VOCABULARIES = (
 
 #: Bytes of a tokenizer's file. Those of vocabularies of 250,000 tokens have 20 MB.
 _LARGEST_VOCABULARY = 500_000_000
+
+#: Characters that a tokenizer may make of one: with more, a long text fills the memory.
+_MOST_GROWTH = 1_000
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 
@@ -114,6 +119,12 @@ def require_sizes(config: Any, tensors: Mapping[str, Tensor]) -> None:
 def require_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
     """Raise SettingsError if the tokenizer is not the model's: a token without a row in the embedding, or a vocabulary
     far below it."""
+    normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
+    if normalizer is not None and (growth := _growth(json.loads(normalizer.__getstate__()))) > _MOST_GROWTH:
+        raise refused(
+            f"its tokenizer makes up to {growth:,} characters of one (normalizer in tokenizer.json)",
+            "use the tokenizer that the model was trained with",
+        )
     embeddings: Any = model.get_input_embeddings()
     rows = embeddings.num_embeddings
     vocabulary = tokenizer.get_vocab()
@@ -134,6 +145,17 @@ def require_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
             f"its tokenizer has no padding token, as those of generative models ({model.config.model_type})",
             "use a model of the BERT family",
         )
+
+
+def _growth(normalizer: Mapping[str, Any]) -> int:
+    """How many characters the replacements of a normalizer in tokenizer.json make of one, at most."""
+    if normalizer["type"] == "Sequence":
+        return math.prod(map(_growth, normalizer["normalizers"]))
+    if normalizer["type"] != "Replace":
+        return 1
+    # A regular expression may match between any two characters.
+    length, pattern = len(normalizer["content"]), normalizer["pattern"].get("String")
+    return length + 1 if pattern is None else max(1, math.ceil(length / max(1, len(pattern))))
 
 
 def require_weights(model: PreTrainedModel, loaded: Mapping[str, Any]) -> None:

@@ -329,6 +329,31 @@ def test_a_tokenizer_that_fails_on_a_text_is_the_models_fault(channel: Path) -> 
     assert "(a trial: " in refused(channel) or "(its tokenizer: " in refused(channel)
 
 
+@pytest.mark.parametrize(
+    ("replacements", "growth"),
+    [
+        ([({"String": "o"}, "x" * 1_000_000)], "1,000,000"),
+        ([({"String": "o"}, "o" * 10)] * 9, "1,000,000,000"),
+        ([({"Regex": ""}, "o")] * 40, "1,099,511,627,776"),
+        ([({"String": "``"}, '"'), ({"Regex": " {2,}"}, " "), ({"String": "o"}, "x" * 500)], None),
+    ],
+)
+def test_a_normalizer_that_multiplies_texts_is_refused(
+    channel: Path, replacements: list[tuple[dict[str, str], str]], growth: str | None
+) -> None:
+    """The tokenizers library would abort the process once the memory is full."""
+    tokenizer = json.loads((channel / "tokenizer.json").read_text())
+    tokenizer["normalizer"] = {
+        "type": "Sequence",
+        "normalizers": [{"type": "Replace", "pattern": pattern, "content": text} for pattern, text in replacements],
+    }
+    (channel / "tokenizer.json").write_text(json.dumps(tokenizer))
+    if growth:
+        assert f"its tokenizer makes up to {growth} characters of one" in refused(channel)
+    else:
+        load(channel)
+
+
 def test_what_a_tokenizer_raises_later_is_its_fault_too(channel: Path) -> None:
     tokenizer, _ = load(channel)
 
