@@ -19,6 +19,9 @@ from support import forked_jobs
 GOOD = ("good great fine lovely superb", "positive")
 BAD = ("bad awful poor dull dreadful", "negative")
 
+#: Variables that our own code reads, when it needs them.
+READ_LATE = {"TEXT_OPS", "TRAINING_JOB_NAME", "IMAGE_REVISION", "IMAGE_DIGEST"}
+
 
 @dataclass
 class Job:
@@ -43,10 +46,10 @@ class Job:
     def run(self, *arguments: str) -> tuple[int, str]:
         """Run the job to its end. Returns the exit code and the log.
 
-        Its process is forked from one with the libraries imported. One with an `environment` is new: a library may read
-        it when it is imported.
+        Its process is forked from one with the libraries imported, unless the job has variables that a library may read
+        when it is imported.
         """
-        if not self.environment:
+        if self.environment.keys() <= READ_LATE:
             return forked_jobs.run(_script(), arguments, self._variables)
         process = self.start(*arguments)
         log, _ = process.communicate(timeout=240)
