@@ -29,7 +29,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
-    quick check fix docs pictures test test-types test-image test-unit test-code test-bases test-platforms test-container test-push test-local-mode \
+    quick check fix docs pictures test test-types test-image test-unit test-code test-bases test-platforms test-container test-push test-local-mode test-docker \
     fuzz test-sdk3 test-faults test-gpu bench bench-parity bench-learning bench-ops bench-serve bench-data bench-reading bench-launcher \
     lock base clean packages sbom scan-image test-reproducible bench-image
 
@@ -122,7 +122,7 @@ fix: venv ## Apply the corrections that the checks' tools can make
 	$(IN_VENV)ruff format .
 	$(IN_VENV)clang-format -i $(NATIVE)
 
-test: check test-types test-unit test-code test-container test-push test-local-mode ## Everything: the checks and all tests
+test: check test-types test-unit test-code test-docker ## Everything: the checks and all tests
 
 test-types: test-image ## Type-check code/ and benchmarks/ inside the image, with the types of its libraries
 	docker run --rm --network none --workdir /project --volume '$(CURDIR):/project:ro' \
@@ -192,10 +192,14 @@ bench-reading: build demo-data ## Read and tokenize made-up reviews: rows/s, mem
 	    $(IMAGE):local python benchmarks/reading.py --rows $(or $(ROWS),300000) $(if $(AGAINST),--against /against)
 
 test-push: engine venv ## Tests of the push, against a real registry and a simulated AWS
-	$(IN_VENV)pytest tests/push
+	$(IN_VENV)pytest --numprocesses 2 tests/push
 
 test-local-mode: build demo-data ## Tests of local mode, in one container and in two
 	$(IN_VENV)pytest tests/local_mode
+
+# One of the two processes has local mode's tests, which run one after another (tests/local_mode/conftest.py).
+test-docker: test-image demo-data build/serving/packages/.installed build/bench/packages/.installed ## test-container, test-push and test-local-mode at once
+	$(IN_VENV)pytest --numprocesses 2 tests/container tests/push tests/local_mode
 
 # 0.8 GB; it shares no environment with version 2 of the SDK.
 build/sdk3/.installed: tests/sdk3/requirements.lock | venv

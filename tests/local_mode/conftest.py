@@ -10,11 +10,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from launcher import ROOT
 from launcher.local import engine
 from local_mode.runs import Run, docker
 from support.jobs import warnings_in
+
+
+class Scheduling(LoadScopeScheduling):
+    """Gives all tests of this folder to one process, at the start, and the others to whichever is free.
+
+    The SDK puts all jobs in one network, where the hosts of each have the same names.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "local_mode" if nodeid.startswith("tests/local_mode/") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from local_mode.runs import docker
 
 
 def test_the_example_trains_and_leaves_nothing_but_its_results(tmp_path: Path) -> None:
-    before = set(docker("network", "ls", "--quiet"))
+    networks = ("network", "ls", "--quiet", "--filter=label=com.docker.compose.project")
+    before = set(docker(*networks))
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "estimator.py")],
         capture_output=True, text=True, timeout=600, check=False, env=os.environ | {"TMPDIR": str(tmp_path)},
@@ -28,7 +29,7 @@ def test_the_example_trains_and_leaves_nothing_but_its_results(tmp_path: Path) -
         assert "model.safetensors" in tar.getnames()
     shutil.rmtree(model.parent)
     assert list(tmp_path.iterdir()) == []
-    assert set(docker("network", "ls", "--quiet")) <= before
+    assert set(docker(*networks)) <= before
     assert docker("ps", "--all", "--quiet", f"--filter=label={engine.JOB_LABEL}") == []
 
 

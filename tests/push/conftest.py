@@ -1,7 +1,11 @@
-"""A real registry on loopback, moto for AWS, and a small checkout whose image builds in a second."""
+"""A real registry on loopback, moto for AWS, and a small checkout whose image builds in a second.
+
+Each process of the tests has registries and an image of its own.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -20,7 +24,7 @@ from moto.server import ThreadedMotoServer
 
 from support import ROOT
 
-IMAGE = "push-test:local"
+IMAGE = f"push-test-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}:local"
 REGION = "us-east-1"
 ECR_HOST = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"  # moto's account
 
@@ -145,15 +149,22 @@ def registry_binary() -> str:
     if binary.exists():
         return str(binary)
     directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # by one process of the tests
+        if not binary.exists():
+            _unpack_registry(directory)
+    if not binary.exists():
+        pytest.fail("The push tests need Debian's package docker-registry: install it (apt-get install).")
+    return str(binary)
+
+
+def _unpack_registry(directory: Path) -> None:
     if os.geteuid() == 0:
         subprocess.run(["apt-get", "update", "-qq"], check=False)
     subprocess.run(["apt-get", "download", "docker-registry"], cwd=directory, check=False)
     for package in directory.glob("docker-registry_*.deb"):
         subprocess.run(["dpkg-deb", "--extract", package.name, "."], cwd=directory, check=True)
         package.unlink()
-    if not binary.exists():
-        pytest.fail("The push tests need Debian's package docker-registry: install it (apt-get install).")
-    return str(binary)
 
 
 def serve(binary: str, directory: Path, login: str | None = None) -> Iterator[Registry]:
@@ -212,9 +223,10 @@ def engine_host() -> str:
     return docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _remove_images() -> Iterator[None]:
-    yield
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove the images of all test processes, once they have ended."""
+    if hasattr(session.config, "workerinput"):
+        return
     images = docker("image", "ls", "--quiet", "--filter", "label=org.opencontainers.image.title=push-test")
     if images:
         docker("image", "rm", "--force", *sorted(set(images.split())))

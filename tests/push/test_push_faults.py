@@ -95,12 +95,12 @@ def test_a_registry_that_only_stalls_is_given_up(checkout: Checkout, registry: R
     checkout.build()
     start = time.monotonic()
     with in_front_of(registry.host) as proxy:
-        proxy.stall_seconds = 90
+        proxy.stall_seconds = 300
         proxy.choose = lambda method, path: "stall"
         pushed = checkout.push("--registry", proxy.host, "--tag", "never-seen", PUSH_STALL_SECONDS="1", **QUICK)
     assert pushed.returncode == 1
     assert "docker manifest made no progress for 1 s and was ended" in pushed.stderr.splitlines()[-1]
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 110
 
 
 def test_a_manifest_of_an_old_format_is_named(checkout: Checkout, registry: Registry) -> None:

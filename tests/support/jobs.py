@@ -14,8 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support import forked_jobs
+
 GOOD = ("good great fine lovely superb", "positive")
 BAD = ("bad awful poor dull dreadful", "negative")
+
+#: Variables that our own code reads, when it needs them.
+READ_LATE = {"TEXT_OPS", "TRAINING_JOB_NAME", "IMAGE_REVISION", "IMAGE_DIGEST"}
 
 
 @dataclass
@@ -32,19 +37,27 @@ class Job:
         return path
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        variables = os.environ | {"SAGEMAKER_BASE_DIR": str(self.base), "OMP_NUM_THREADS": "1"}
-        variables |= self.environment | environment
-        script = importlib.util.find_spec("train")
-        assert script is not None and script.origin is not None
+        """Start the job in a new process, for a test of its start, of signals, or of several at once."""
         return subprocess.Popen(
-            [sys.executable, script.origin, *arguments],
-            env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [sys.executable, _script(), *arguments],
+            env=self._variables | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def run(self, *arguments: str) -> tuple[int, str]:
+        """Run the job to its end. Returns the exit code and the log.
+
+        Its process is forked from one with the libraries imported, unless the job has variables that a library may read
+        when it is imported.
+        """
+        if self.environment.keys() <= READ_LATE:
+            return forked_jobs.run(_script(), arguments, self._variables)
         process = self.start(*arguments)
         log, _ = process.communicate(timeout=240)
         return process.returncode, log
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        return os.environ | {"SAGEMAKER_BASE_DIR": str(self.base), "OMP_NUM_THREADS": "1"} | self.environment
 
     def run_ranks(self, *arguments: str, each: Sequence[Mapping[str, str]]) -> tuple[list[int], list[str]]:
         """Run one process a rank, with the variables that each one has. Returns the exit codes and the logs."""
@@ -67,6 +80,12 @@ class Job:
     def metrics(self) -> dict[str, object]:
         report: dict[str, object] = json.loads((self.base / "output" / "data" / "metrics.json").read_text())
         return report
+
+
+def _script() -> str:
+    found = importlib.util.find_spec("train")
+    assert found is not None and found.origin is not None
+    return found.origin
 
 
 def wait(processes: Sequence[subprocess.Popen[str]]) -> tuple[list[int], list[str]]:
