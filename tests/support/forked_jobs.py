@@ -54,9 +54,7 @@ def _server() -> subprocess.Popen[str]:
 
 def _serve() -> None:
     """Fork for each line of stdin. Returns in the forked process, at the end of its job."""
-    import train
-
-    train.import_job()
+    importlib.import_module("train").import_job()
     for name in IMPORTED_LATER:
         importlib.import_module(name)
     for line in sys.stdin:
