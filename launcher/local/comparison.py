@@ -12,7 +12,8 @@ from typing import Any
 from launcher import ROOT
 from text_classifier.contract.errors import JobError, UserError, printable
 from text_classifier.contract.metric_names import ERRORS
-from text_classifier.contract.schema import MANIFEST, METRICS, Manifest, Metrics, Scores, mistyped, read
+from text_classifier.contract.schema import MANIFEST, METRICS, Manifest, Metrics, Scores
+from text_classifier.contract.schema_files import mistyped, read
 
 #: Where the results of jobs are, by name: downloaded ones and those of `launch.py local`.
 RESULTS = (ROOT / "build" / "jobs", ROOT / "build" / "local")

@@ -20,7 +20,7 @@ from launcher.local.archives import unpack
 from launcher.plan.channels import files_of
 from launcher.plan.request import create_training_job
 from launcher.signals import Interrupted, StopSignals
-from text_classifier.contract import schema
+from text_classifier.contract import schema, schema_files
 from text_classifier.contract.errors import UserError
 
 RUNS = ROOT / "build" / "local"
@@ -190,7 +190,7 @@ def _metrics(job: LocalJob) -> Mapping[str, Any]:
     path = job.directory / "output" / "data" / schema.METRICS
     if not path.exists():
         raise TrainingFailed("training ended without writing metrics.json; see the last log lines")
-    return cast(Mapping[str, Any], schema.read(path, schema.Metrics, ("headline",)))
+    return cast(Mapping[str, Any], schema_files.read(path, schema.Metrics, ("headline",)))
 
 
 def _classify(job: LocalJob, scratch: Path) -> list[dict[str, Any]]:

@@ -4,37 +4,11 @@ To rename or remove a key, or to change its type or meaning, increase SCHEMA_VER
 rows (ROC AUC of a class without rows) is null.
 """
 
-import json
-import stat
-from collections.abc import Sequence
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,
-    TypedDict,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
-
-from text_classifier.contract.errors import SettingsError, quoted
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 SCHEMA_VERSION = 1
 
 METRICS, MANIFEST, DATA_REPORT = "metrics.json", "training_manifest.json", "data_report.json"
-
-#: Bytes of such a file. Those of jobs with 10,000 classes have some megabytes.
-_LARGEST = 200_000_000
-
-#: The largest integer that JSON keeps exactly everywhere.
-_LARGEST_INTEGER = 2**53
 
 #: Keys of objects; the second part is the placeholder in a documented path.
 Split = Annotated[str, "split"]
@@ -421,68 +395,3 @@ class DataReport(TypedDict):
     splits: Annotated[dict[Split, SplitReport], "The rows of each split"]
     notes: Annotated[list[str], "Warnings about the data"]
     tokens: NotRequired[Annotated[dict[Split, TokenReport], "Tokens kept per row; absent until the tokenizer has run"]]
-
-
-Content = TypeVar("Content")
-
-
-def read(path: Path, kind: type[Content], needed: Sequence[str]) -> Content:
-    """Read a JSON file of this schema, or one from before it had versions that has all `needed` keys (dotted paths).
-
-    Raises SettingsError for another version, OSError and ValueError for a file that cannot be read.
-    """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # reading a pipe may never end
-        raise ValueError(f"{path} is not a file")
-    if status.st_size > _LARGEST:
-        raise ValueError(f"{path} is larger than {_LARGEST // 1_000_000} MB")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError(f"{path} is nested too deeply") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object")
-    version = content.get("schema_version", 0)
-    if version != SCHEMA_VERSION and (version != 0 or not all(_has(content, key) for key in needed)):
-        raise SettingsError(
-            f"{path} has schema_version {quoted(version)} and this image reads {SCHEMA_VERSION}; use the image that "
-            "wrote it"
-        )
-    return cast(Content, content)
-
-
-def mistyped(value: Any, hint: Any, path: str = "") -> str | None:
-    """The dotted path of the first value in a file that is not of its documented type; None if all are.
-
-    `hint`: the type of the file. Keys that are missing or unknown are no mistakes: another version may have them.
-    """
-    origin, parts = get_origin(hint), get_args(hint)
-    if hint is Any or (origin is Annotated and UNDEFINED in hint.__metadata__ and value is None):
-        return None
-    if origin in (Annotated, NotRequired):
-        return mistyped(value, parts[0], path)
-    if origin in (Union, UnionType):
-        found = [mistyped(value, part, path) for part in parts]
-        return None if None in found else found[0]
-    if origin is Literal:
-        return None if value in parts else path
-    if is_typeddict(hint) and isinstance(value, dict):
-        hints = get_type_hints(hint, include_extras=True)
-        items = [(f"{path}.{key}", value[key], hints[key]) for key in hints if key in value]
-    elif origin is list and isinstance(value, list):
-        items = [(f"{path}[{number}]", item, parts[0]) for number, item in enumerate(value)]
-    elif origin is dict and isinstance(value, dict):
-        items = [(f"{path}.{key}", item, parts[1]) for key, item in value.items()]
-    else:
-        kinds = {float: (int, float), int: (int,), str: (str,), NoneType: (NoneType,)}.get(hint, ())
-        is_huge = isinstance(value, int) and abs(value) > _LARGEST_INTEGER
-        return path if not isinstance(value, kinds) or isinstance(value, bool) or is_huge else None
-    return next((wrong for where, item, kind in items if (wrong := mistyped(item, kind, where))), None)
-
-
-def _has(content: Any, key: str) -> bool:
-    for part in key.split("."):
-        if not isinstance(content, dict) or part not in content:
-            return False
-        content = content[part]
-    return True

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from text_classifier.contract import schema
+from text_classifier.contract import schema, schema_files
 from text_classifier.contract.errors import SettingsError, quoted
 from text_classifier.contract.hyperparameters import TABLE, Hyperparameter
 from text_classifier.contract.schema import Manifest
@@ -35,7 +35,7 @@ def read_manifest(folder: Path) -> Manifest:
     one that cannot be read.
     """
     path = folder / schema.MANIFEST
-    manifest = schema.read(path, Manifest, NEEDED)
+    manifest = schema_files.read(path, Manifest, NEEDED)
     if problem := _problem(manifest):
         raise SettingsError(f"{path} has {problem}, which no training writes; unpack model.tar.gz again")
     return manifest

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-from pathlib import Path
-
-import pytest
 
 from support.jobs import Job
-from support.schema_check import problems, problems_of_job
+from support.schema_check import problems_of_job
 from text_classifier.contract import schema
-from text_classifier.contract.errors import SettingsError
 from text_classifier.contract.metric_names import REPORTED
-from text_classifier.contract.schema import Manifest, Metrics
 
 
 def test_every_metric_of_the_log_is_described() -> None:
@@ -32,72 +25,3 @@ def test_a_stopped_job_keeps_to_the_schema(ready_job: Job) -> None:
     assert process.returncode == 0, log
     assert problems_of_job(ready_job.base) == []
     assert "validation" not in ready_job.metrics
-
-
-def test_the_check_finds_what_is_wrong() -> None:
-    found = problems({"epochs": [{"accuracy": "1", "accurracy": 1}], "rows": {"train": 1.5}}, Metrics, "m")
-    assert {"m.headline: missing", "m.epochs[0].accurracy: unknown"} < set(found)
-    assert any(line.startswith("m.epochs[0].accuracy: '1'") for line in found)
-    assert any(line.startswith("m.rows.train: 1.5") for line in found)
-
-
-@pytest.mark.parametrize(
-    ("content", "is_read"),
-    [
-        ({"schema_version": schema.SCHEMA_VERSION}, True),
-        ({"schema_version": schema.SCHEMA_VERSION + 1, "classes": [], "hyperparameters": {"task": "x"}}, False),
-        ({"classes": [], "hyperparameters": {"task": "x"}}, True),
-        ({"classes": [], "hyperparameters": {}}, False),
-        ({"classes": []}, False),
-    ],
-)
-def test_another_version_is_refused_in_one_sentence(tmp_path: Path, content: object, is_read: bool) -> None:
-    (tmp_path / "m.json").write_text(json.dumps(content))
-    if is_read:
-        assert schema.read(tmp_path / "m.json", Manifest, ("classes", "hyperparameters.task")) == content
-    else:
-        with pytest.raises(SettingsError, match="m.json has schema_version [02] and this image reads 1; use the image"):
-            schema.read(tmp_path / "m.json", Manifest, ("classes", "hyperparameters.task"))
-
-
-def test_a_version_of_any_length_is_one_short_sentence(tmp_path: Path) -> None:
-    (tmp_path / "m.json").write_text(json.dumps({"schema_version": "\x1b[2J\naccuracy=0.9;" * 1_000}))
-    with pytest.raises(SettingsError) as error:
-        schema.read(tmp_path / "m.json", Manifest, ())
-    assert str(error.value).isprintable() and len(str(error.value)) < len(str(tmp_path)) + 250
-
-
-def test_a_file_that_never_ends_or_is_too_deep_or_too_large_is_not_read(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "deep").write_text('{"a":' * 100_000)
-    with (tmp_path / "large").open("wb") as file:
-        file.truncate(10**12)
-    for name, reason in (("pipe", "not a file"), ("deep", "nested too deeply"), ("large", "larger than 200 MB")):
-        with pytest.raises(ValueError, match=f"{name} is {reason}"):
-            schema.read(tmp_path / name, Manifest, ())
-
-
-@pytest.mark.parametrize(
-    ("content", "wrong"),
-    [
-        ({"rows": {"train": 4}, "validation": {"accuracy": None, "intervals": {"accuracy": [0.5, None]}}}, None),
-        ({"more": 1, "validation": {"accuracy": 1}}, None),
-        ({"rows": 4}, ".rows"),
-        ({"rows": {"train": 1.5}}, ".rows.train"),
-        ({"rows": {"train": True}}, ".rows.train"),
-        ({"steps": 10**400}, ".steps"),
-        ({"accuracy": 10**400}, ".accuracy"),
-        ({"validation": {"accuracy": "x"}}, ".validation.accuracy"),
-        ({"validation": {"intervals": {"f1_macro": ["x"]}}}, ".validation.intervals.f1_macro[0]"),
-        ({"validation": None}, ".validation"),
-        ({"epochs": [{}, 1]}, ".epochs[1]"),
-    ],
-)
-def test_a_value_of_another_type_is_found(content: object, wrong: str | None) -> None:
-    assert schema.mistyped(content, Metrics) == wrong
-
-
-def test_what_is_no_object_is_no_file_of_ours(tmp_path: Path) -> None:
-    (tmp_path / "m.json").write_text("[]")
-    with pytest.raises(ValueError, match="holds no JSON object"):
-        schema.read(tmp_path / "m.json", Manifest, ())
