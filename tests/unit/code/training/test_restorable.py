@@ -351,17 +351,24 @@ def test_a_checkpoint_folder_that_is_a_file_is_one_sentence(ready_job: Job, tmp_
     )
 
 
-def test_a_job_passes_over_the_checkpoint_of_another_model(ready_job: Job) -> None:
-    ready_job.write("train", "reviews.tsv", table(easy_rows(64)))
-    arguments = ("--epochs=1", "--train_batch_size=16", "--checkpoint_seconds=0", "--precision=fp32")
-    code, log = ready_job.run(*arguments)
+FOUR_STEPS = ("--epochs=1", "--train_batch_size=16", "--checkpoint_seconds=0", "--precision=fp32")
+
+
+def with_checkpoints(job: Job) -> Path:
+    """The checkpoint of the last step of a job that has ended."""
+    job.write("train", "reviews.tsv", table(easy_rows(64)))
+    code, log = job.run(*FOUR_STEPS)
     assert code == 0, log
-    folder = ready_job.base / "checkpoints" / "step-4"
+    return job.base / "checkpoints" / "step-4"
+
+
+def test_a_job_passes_over_the_checkpoint_of_another_model(ready_job: Job) -> None:
+    folder = with_checkpoints(ready_job)
     tensors = load_file(folder / "model.safetensors")
     name = next(iter(tensors))
     save_file({**tensors, name: torch.zeros(3)}, folder / "model.safetensors")
     sign(folder)
-    code, log = ready_job.run(*arguments)
+    code, log = ready_job.run(*FOUR_STEPS)
     assert code == 0, log
     assert f"WARNING: the checkpoint step-4 is not used: {name} in model.safetensors is not that of this job's" in log
     # Of step 3, unless its checkpoint was due while that of step 2 was still being written.
@@ -370,20 +377,16 @@ def test_a_job_passes_over_the_checkpoint_of_another_model(ready_job: Job) -> No
 
 def test_a_checkpoint_forges_no_line_of_the_log(ready_job: Job) -> None:
     """Its operations have any names, and its settings any values."""
-    ready_job.write("train", "reviews.tsv", table(easy_rows(64)))
-    arguments = ("--epochs=1", "--train_batch_size=16", "--checkpoint_seconds=0", "--precision=fp32")
-    code, log = ready_job.run(*arguments)
-    assert code == 0, log
-    folder = ready_job.base / "checkpoints" / "step-4"
+    folder = with_checkpoints(ready_job)
     names = ["accuracy=0.99;", "a\nThe platform: gone\nf1_macro=1;", *(f"more{number}" for number in range(10_000))]
     change_state(operations=dict.fromkeys(names, "auprc=1;"))(folder)
-    code, log = ready_job.run(*arguments)
+    code, log = ready_job.run(*FOUR_STEPS)
     assert code == 0 and "Resuming from the checkpoint of step 4" in log, log
     [line] = [line for line in log.splitlines() if "operations are computed in another way" in line]
     assert "accuracy\\x3d0.99; (auprc\\x3d1;, now None), a\\nThe platform" in line and len(line) < 1_300
     assert not [line for line in log.splitlines() if line.startswith(("The platform", "f1_macro"))]
     change_state(origin=json.loads((folder / STATE).read_text())["origin"] | {"seed": "x" * 10**6})(folder)
-    code, log = ready_job.run(*arguments)
+    code, log = ready_job.run(*FOUR_STEPS)
     assert code == 1 and "are from a job with seed=xxx" in ready_job.failure and len(log) < 5_000
     assert ready_job.failure.endswith("x, this one has 42; use another checkpoint folder, or the previous settings")
 
