@@ -30,7 +30,7 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(IN_VENV)uv pip compile --quiet 
 .NOTPARALLEL:
 .PHONY: help engine venv venv-code build demo-data local-test resume-demo push train aws-up aws-down \
     quick check fix docs pictures test test-types test-image test-unit test-code test-bases test-platforms test-container test-push test-local-mode test-docker \
-    fuzz test-sdk3 test-faults test-gpu bench bench-parity bench-learning bench-ops bench-serve bench-data bench-reading bench-launcher \
+    fuzz test-sdk3 test-faults test-gpu bench bench-parity bench-learning bench-ops bench-steps bench-serve bench-data bench-reading bench-launcher \
     lock base clean packages sbom scan-image test-reproducible bench-image
 
 help: ## List the targets
@@ -238,6 +238,10 @@ bench-learning: build bench-data ## What each learning setting brings, on the de
 bench-ops: build ## Time each native operation against torch's own on this CPU; OPTIONS=--only-avx2
 	mkdir -p build/bench
 	$(BENCH) benchmarks/ops.py $(COMMIT) $(OPTIONS)
+
+bench-steps: build ## Time whole training steps without each native operation; DEVICE=cuda
+	mkdir -p build/bench
+	$(BENCH) benchmarks/steps.py --device $(or $(DEVICE),cpu) $(COMMIT) $(OPTIONS)
 
 bench-serve: build demo-data build/serving/packages/.installed build/bench/infinity/.installed ## Time serve and other servers of the same model; OPTIONS="--clients 64 --load 0.8"
 	@mkdir -p build/bench

@@ -99,7 +99,8 @@ def torchs_own(plain: Any) -> Any:
         dropped = functional.dropout(update.float() + bias, dropout_p)
         return norm(residual.float() + dropped).to(update.dtype)
 
-    return replace(plain, attention=attention, add_and_norm=add_and_norm, dropout=functional.dropout)
+    own = replace(plain, add_and_norm=add_and_norm, dropout=functional.dropout)
+    return own if plain.is_asynchronous else replace(own, attention=attention)  # on a GPU plain torch's is packed, too
 
 
 def cases(width: int, heads: int, dtype: Any) -> Iterator[tuple[str, str, dict[str, Callable[[Any], Any]]]]:

@@ -22,6 +22,8 @@ from support.jobs import easy_rows, table
 IMAGE = os.environ.get("TEST_IMAGE", "sagemaker-text-classification:local")
 IMAGE_WITH_TOOLS = os.environ.get("TEST_IMAGE_WITH_TOOLS", "sagemaker-text-classification:test")
 LABEL = "sagemaker-text-classification.test"
+#: Of what the tests of this checkout start: those of another may run beside them.
+LABELS = {LABEL: str(ROOT)}
 PACKAGE = ROOT / "code" / "text_classifier"
 INSIDE = "/opt/ml"
 CODE = "/opt/text-classifier"
@@ -52,10 +54,11 @@ LossWatch.add = _broken
 def remove_leftovers() -> None:
     """Remove the containers and networks of an interrupted test run."""
     client = docker.from_env()
-    for container in client.containers.list(all=True, filters={"label": LABEL}):
+    ours = {"label": [f"{label}={value}" for label, value in LABELS.items()]}
+    for container in client.containers.list(all=True, filters=ours):
         with contextlib.suppress(docker.errors.APIError):
             container.remove(force=True, v=True)
-    for network in client.networks.list(filters={"label": LABEL}):
+    for network in client.networks.list(filters=ours):
         network.remove()
 
 
@@ -108,7 +111,7 @@ class ContainerJob:
         client = docker.from_env()
         only: Mapping[str, Mapping[str, Any]] = options.pop("only", {})
         if self.host_count > 1:
-            self.network = client.networks.create(f"{LABEL}.{time.monotonic_ns()}", internal=True, labels={LABEL: ""})
+            self.network = client.networks.create(f"{LABEL}.{time.monotonic_ns()}", internal=True, labels=LABELS)
         for host in self.hosts:
             self._prepare(host)
             settings = {
@@ -133,7 +136,7 @@ class ContainerJob:
                 settings.pop("image", IMAGE),
                 command,
                 hostname=host,
-                labels={LABEL: ""},
+                labels=LABELS,
                 volumes=volumes,
                 **(place | settings),
             )
@@ -282,5 +285,5 @@ def write_tiny_model(folder: Path) -> None:
         str(folder): {"bind": "/tiny-model", "mode": "rw"},
     }
     docker.from_env().containers.run(
-        IMAGE, command, remove=True, network_mode="none", labels={LABEL: ""}, working_dir="/tests", volumes=mounts
+        IMAGE, command, remove=True, network_mode="none", labels=LABELS, working_dir="/tests", volumes=mounts
     )

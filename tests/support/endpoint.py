@@ -13,7 +13,7 @@ from typing import Any
 from docker.models.containers import Container
 
 import docker
-from support.containers import IMAGE, INSIDE, LABEL
+from support.containers import IMAGE, INSIDE, LABELS
 
 
 class Endpoint:
@@ -58,7 +58,7 @@ def endpoint(model: Path, port: int = 8080, **options: Any) -> Iterator[Endpoint
     volumes = {str(model): {"bind": f"{INSIDE}/model", "mode": "ro"}}
     environment = {"OMP_NUM_THREADS": "1"} | options.pop("environment", {})
     container = docker.from_env().containers.run(
-        IMAGE, ["serve"], detach=True, labels={LABEL: ""}, volumes=volumes, environment=environment, **options
+        IMAGE, ["serve"], detach=True, labels=LABELS, volumes=volumes, environment=environment, **options
     )
     try:
         yield Endpoint(container, port)

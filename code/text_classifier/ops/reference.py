@@ -161,8 +161,8 @@ def adamw(
 
     @torch.no_grad()
     def refresh(*_: Any) -> None:
-        for parameter, shadow in shadow_weights.items():
-            shadow.copy_(parameter)
+        torch._foreach_copy_(list(shadow_weights.values()), list(shadow_weights.keys()))
 
-    optimizer.register_step_post_hook(refresh)
+    if shadow_weights:
+        optimizer.register_step_post_hook(refresh)
     return optimizer
