@@ -87,19 +87,26 @@ def torchs_own(plain: Any) -> Any:
     from text_classifier.ops.sequences import split_qkv
 
     def attention(query: Any, qkv: Any, sequences: Any, heads: int, dropout_p: float) -> Any:
-        lengths = sequences.cu_seqlens.diff().tolist()
-        parts = [part.unflatten(1, (heads, -1)).transpose(0, 1).split(lengths, 1) for part in split_qkv(query, qkv)]
+        keys = sequences.cu_seqlens.diff().tolist()
+        queries = keys if query is None else [1] * len(keys)
+        parts = [
+            part.unflatten(1, (heads, -1)).transpose(0, 1).split(lengths, 1)
+            for part, lengths in zip(split_qkv(query, qkv), (queries, keys, keys), strict=True)
+        ]
         attended = [
             functional.scaled_dot_product_attention(q[None], k[None], v[None], dropout_p=dropout_p)[0]
             for q, k, v in zip(*parts, strict=True)
         ]
         return torch.cat(attended, 1).transpose(0, 1).flatten(1)
 
-    def add_and_norm(update: Any, bias: Any, residual: Any, norm: Any, dropout_p: float) -> Any:
+    def add_and_norm(update: Any, bias: Any, residual: Any, norm: Any, dropout_p: float, rows_before: int = 0) -> Any:
         dropped = functional.dropout(update.float() + bias, dropout_p)
         return norm(residual.float() + dropped).to(update.dtype)
 
-    own = replace(plain, add_and_norm=add_and_norm, dropout=functional.dropout)
+    def dropout(x: Any, dropout_p: float, rows_before: int = 0) -> Any:
+        return functional.dropout(x, dropout_p)
+
+    own = replace(plain, add_and_norm=add_and_norm, dropout=dropout)
     return own if plain.is_asynchronous else replace(own, attention=attention)  # on a GPU plain torch's is packed, too
 
 

@@ -81,6 +81,7 @@ def variants(
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    from benchmarks import sidelights
     from benchmarks.ops import torchs_own
     from benchmarks.weights import SHAPES as CONFIGS
     from text_classifier.contract.hyperparameters import Settings
@@ -97,13 +98,14 @@ def variants(
     random = np.random.default_rng(1)
     lengths = np.sort(random.integers(shortest, longest + 1, rows))[::-1]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = Tokens(random.integers(1000, 30_000, offsets[-1]).astype(np.int32), offsets)
+    tokens = Tokens(random.integers(5, CONFIGS[shape].vocab_size, offsets[-1]).astype(np.int32), offsets)
     split = Split(tokens, random.integers(0, 2, rows))
+    precision = Precision("bf16" if sidelights.has_16_bits(device.type) else "fp32", device)
 
     def taker(choose: Callable[[Any], Any]) -> tuple[Callable[[], Any], Any]:
         torch.manual_seed(1)
         model = AutoModelForSequenceClassification.from_config(CONFIGS[shape]).to(device)
-        classifier: Any = make_classifier(model, 0, Precision("bf16", device), (longest,)).train()
+        classifier: Any = make_classifier(model, 0, precision, (longest,)).train()
         classifier.ops = choose(classifier.ops)
         optimizer, rates = adamw(classifier, Settings(learning_rate=1e-5))
         step = Step(

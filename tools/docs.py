@@ -205,6 +205,8 @@ def benchmark_tables() -> str:
             lines.append(learning(result["learning"]))
         if "operations" in result:
             lines.append(_operations(result["operations"]))
+        if "steps" in result:
+            lines.append(_steps(result["steps"]))
         if "serving" in result:
             lines.append(_serving(result["serving"]))
         sections.append("\n\n".join(lines))
@@ -227,6 +229,18 @@ def _operations(measured: Sequence[Mapping[str, Any]]) -> str:
         row[found["dtype"], found["call"]] = f"{found['torch_ms'] / found['native_ms']:.1f}"
     header = ("torch takes as long, times", *(f"{dtype}, {call}" for dtype, call in columns))
     rows = [(", ".join(name), *(row.get(column, "") for column in columns)) for name, row in cells.items()]
+    return markdown_table(header, rows)
+
+
+def _steps(measured: Sequence[Mapping[str, Any]]) -> str:
+    """A row per model and batch: milliseconds of a step, and by what it is longer without each native operation."""
+    names = list(dict.fromkeys(name for found in measured for name in found["native_operations"]))
+    rows = []
+    for found in measured:
+        taken = found["milliseconds"]
+        slower = (f"{100 * (taken[name] / taken['native'] - 1):+.0f} %" if name in taken else "" for name in names)
+        rows.append((f"{found['model']}, {found['batch']}", f"{taken['native']:.2f}", *slower, f"{taken['torch']:.2f}"))
+    header = ("a step", "native, ms", *(f"without {name}" for name in names), "all by torch, ms")
     return markdown_table(header, rows)
 
 

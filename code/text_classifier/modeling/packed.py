@@ -97,6 +97,22 @@ class PackedClassifier(nn.Module):
         self._prepacked = PrepackedWeights(_fused_linears(self.parts.layers)) if is_prepacked else None
         return super().train(mode)
 
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """As `eval`, for good, in less memory: what the forward passes read replaces the weights. Same logits."""
+        for parameter in self.parameters():
+            parameter.data = (
+                parameter.clone()
+            )  # transformers maps the file, which stays in memory as long as any is used
+        self.eval()
+        copies = self.shadow or self._frozen
+        assert copies
+        for parameter, copy in copies.by_parameter.items():
+            if parameter.ndim > 1:  # biases are fp32 in backend.py's operations
+                parameter.data = copy
+        words: Any = self.parts.embeddings.word_embeddings
+        words.weight.data = words.weight.to(self.dtype)
+
     def inputs(self, tokens: Tokens, rows: np.ndarray) -> dict[str, Tensor | Sequences]:
         """`forward`'s arguments for rows in descending order of their lengths."""
         lengths = tokens.lengths[rows]
@@ -148,7 +164,7 @@ class PackedClassifier(nn.Module):
         words = embedding(embeddings.word_embeddings, ids)
         position = embedding(embeddings.position_embeddings, positions + self.parts.first_position)
         table = self.parts.type_embeddings
-        first_type = words.new_zeros(words.shape[1]) if table is None else table.weight[0]
+        first_type = position.new_zeros(words.shape[1]) if table is None else table.weight[0]
         if table is not None and types is not None:
             # A look-up of two rows would have all tokens add to the same gradients, on a GPU one after another.
             position = position + types[:, None] * (table.weight[1] - first_type)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import gc
+import sys
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -85,7 +87,8 @@ class ServedModel:
         self.is_padded = not isinstance(classifier, PackedClassifier)
         self.most_tokens = MOST_TOKENS[device.type]
         self.device = device
-        self._classifier = classifier.eval()
+        classifier.freeze()
+        self._classifier = classifier
         self._is_pair = bool(pair_columns)
         self._is_typed = self._is_pair and has_types(tokenizer)
         self._truncation = truncation
@@ -186,6 +189,9 @@ def load(folder: Path) -> ServedModel:
     if note := described.pop("note", ""):
         print(note, flush=True)
     served = ServedModel(tokenizer, classifier, device, **described)
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)  # gives back what loading took
     gc.freeze()  # the model and the libraries live as long as the process
     return served
 

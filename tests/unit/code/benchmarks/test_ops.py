@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import ops
 from text_classifier.ops import reference
 from text_classifier.ops.cpu import bindings
+from text_classifier.ops.sequences import Sequences
 
 
 def test_every_native_operation_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +30,7 @@ def test_without_dropout_torchs_own_operations_compute_the_same() -> None:
     for _, _, calls in ops.cases(24, 2, torch.float32):
         if "forward" in calls:
             torch.testing.assert_close(calls["forward"](rival)(), calls["forward"](plain)())
+    sequences = Sequences.from_lengths(np.array([5, 3, 1]))
+    query, keys_and_values = torch.randn(3, 24), torch.randn(9, 48)
+    ours, torchs = (each.attention(query, keys_and_values, sequences, 2, 0.0) for each in (plain, rival))
+    torch.testing.assert_close(torchs, ours)

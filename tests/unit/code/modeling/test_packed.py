@@ -237,6 +237,27 @@ def test_outside_training_the_weights_are_converted_once(precision: Precision, m
     assert packed._frozen is None
 
 
+@pytest.mark.parametrize("rows_of", [split_of, pairs_of])
+@pytest.mark.parametrize("precision", [FP32, BF16], ids=lambda precision: precision.name)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_frozen_classifier_has_each_matrix_once_and_the_same_logits(
+    family: str, precision: Precision, rows_of: Callable[[list[int]], Split]
+) -> None:
+    model, split = model_of(family, **({} if family == "distilbert" else {"type_vocab_size": 2})), rows_of(LENGTHS[0])
+    packed = make_classifier(model, model.config.pad_token_id, precision)
+    assert isinstance(packed, PackedClassifier)
+    with torch.inference_mode():
+        expected, _ = run(packed.eval(), split)
+    packed.freeze()
+    with torch.inference_mode():
+        assert torch.equal(run(packed, split)[0], expected)
+    assert packed._frozen is not None
+    copies = [copy for parameter, copy in packed._frozen.by_parameter.items() if parameter.ndim == 2]
+    matrices = {parameter.data_ptr() for parameter in packed.parameters() if parameter.ndim == 2}
+    assert copies and {copy.data_ptr() for copy in copies} <= matrices
+    assert packed.parts.embeddings.word_embeddings.weight.dtype == precision.dtype
+
+
 def test_in_fp32_outside_training_few_rows_have_prepacked_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of more rows, passes with gradients and training do not."""
     prepacked_rows: list[int] = []

@@ -70,6 +70,11 @@ def test_the_logits_are_those_of_the_pipeline(trained: Job, served: ServedModel)
         assert row.tolist() == pytest.approx([theirs[name] for name in served.outputs.classes], abs=1e-5)
 
 
+def test_the_file_of_the_weights_does_not_stay_in_memory(trained: Job, served: ServedModel) -> None:
+    assert (trained.base / "model" / "model.safetensors").is_file()
+    assert str(trained.base) not in Path("/proc/self/maps").read_text()
+
+
 def test_the_answers_are_those_of_the_pipeline(trained: Job, served: ServedModel) -> None:
     classify = pipeline("text-classification", model=str(trained.base / "model"), truncation=True, max_length=8)
     for body in ("good", ["good", "bad " * 20]):
