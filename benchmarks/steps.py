@@ -124,9 +124,10 @@ def variants(
     natives = [name for name in OPERATIONS if ops.names[name] != TORCH]
     yield "names", lambda: {name: ops.names[name] for name in natives}
     yield "native", take
+    torchs = torchs_own(ops.fallback or ops)
     for name in natives:
-        yield name, taker(lambda ops, name=name: replace(ops, **{name: getattr(torchs_own(ops.fallback), name)}))[0]
-    yield "torch", taker(lambda ops: torchs_own(ops.fallback or ops))[0]
+        yield name, taker(lambda ops, name=name: replace(ops, **{name: getattr(torchs, name)}))[0]  # type: ignore[misc]
+    yield "torch", taker(lambda _: torchs)[0]
 
 
 def timed(takers: dict[str, Callable[[], Any]], device: str) -> dict[str, float]:

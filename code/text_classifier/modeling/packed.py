@@ -107,9 +107,9 @@ class PackedClassifier(nn.Module):
         self.eval()
         copies = self.shadow or self._frozen
         assert copies
-        for parameter, copy in copies.by_parameter.items():
-            if parameter.ndim > 1:  # biases are fp32 in backend.py's operations
-                parameter.data = copy
+        for weight, copy in copies.by_parameter.items():
+            if weight.ndim > 1:  # biases are fp32 in backend.py's operations
+                weight.data = copy
         words: Any = self.parts.embeddings.word_embeddings
         words.weight.data = words.weight.to(self.dtype)
 
