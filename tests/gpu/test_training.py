@@ -66,6 +66,18 @@ def test_logits_and_gradients_are_those_of_the_padded_model(family: str, lengths
         assert (one - expected_gradient[name]).abs().max() <= gradient_error * largest, name
 
 
+@pytest.mark.parametrize("precision", ERROR)
+def test_a_frozen_classifier_has_the_same_logits(precision: str) -> None:
+    model, split = model_of("bert").to(GPU), split_of(LENGTHS[0])
+    packed = make_classifier(model, 0, Precision(precision, GPU))
+    assert isinstance(packed, PackedClassifier)
+    with torch.inference_mode():
+        expected, _ = forward(packed.eval(), split)
+    packed.freeze()
+    with torch.inference_mode():
+        assert torch.equal(forward(packed, split)[0], expected)
+
+
 def losses_of(
     steps: int, is_graphed: bool, precision: str, dropout: float, all_reduce: AllReduce | None = None
 ) -> tuple[list[float], dict[str, Any]]:

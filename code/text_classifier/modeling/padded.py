@@ -31,15 +31,16 @@ class PaddedClassifier(nn.Module):
         self._reads_types = "token_type_ids" in inspect.signature(model.forward).parameters
 
     @torch.no_grad()
-    def freeze(self) -> None:
+    def freeze(self, tokens: Tokens) -> None:
         """As `eval`, for good: linear layers' weights are cast once instead of in each forward pass. Same logits.
 
-        A model to which that makes a difference, as it computes some layer without autocast, stays as it is.
+        A model that has other logits then for these tokens of any text, or none, stays as it is: it computes some layer
+        without autocast.
         """
         self.eval()
         if self.precision.dtype == torch.float32:
             return
-        inputs = self.inputs(Tokens(np.zeros(8, dtype=np.int32), np.array([0, 8])), np.zeros(1, dtype=np.int64))
+        inputs = self.inputs(tokens, np.arange(len(tokens)))
         inputs = {name: tensor.to(self.precision.device) for name, tensor in inputs.items()}
         expected = self(**inputs)
         before = [

@@ -24,6 +24,7 @@ from text_classifier.modeling.packed import PackedClassifier
 from text_classifier.modeling.refusal import refused, refusing
 from text_classifier.modeling.tokenizer import read_tokenizer
 from text_classifier.reading.columns import names_of
+from text_classifier.reading.pairs import pair
 from text_classifier.serving.batching import Row
 from text_classifier.serving.responses import Outputs
 from text_classifier.tasks.registry import task_of
@@ -32,7 +33,7 @@ from text_classifier.tokenization.pairs import encode_pairs, has_types
 from text_classifier.tokenization.prefix import encoded
 from text_classifier.tokenization.tokens import Tokens, divided, encoder
 from text_classifier.tokenization.truncation import cutting_encoder
-from text_classifier.tokenization.windows import Windowing, Windows, window_stride
+from text_classifier.tokenization.windows import Windowing, Windows, starts, window_stride
 from text_classifier.training.batches import Split
 from text_classifier.training.device import select_device
 from text_classifier.training.inference import batch_logits
@@ -87,12 +88,16 @@ class ServedModel:
         self.is_padded = not isinstance(classifier, PackedClassifier)
         self.most_tokens = MOST_TOKENS[device.type]
         self.device = device
-        classifier.freeze()
-        self._classifier = classifier
         self._is_pair = bool(pair_columns)
         self._is_typed = self._is_pair and has_types(tokenizer)
         self._truncation = truncation
         self._encode = encoder(tokenizer, max_length, stride, is_pair=self._is_pair, truncation=truncation)
+        if isinstance(classifier, PackedClassifier):
+            classifier.freeze()
+        else:
+            text = self._encode([pair("any", "text") if self._is_pair else "any text"])
+            classifier.freeze(Tokens(text.ids, starts([text.counts]), second=text.second))
+        self._classifier = classifier
         # The encoder's tokenizer has its truncation set for good.
         self._tokenizer, self._lock = copy.deepcopy(tokenizer), threading.Lock()
 
