@@ -7,7 +7,9 @@ reads, the first token of each sequence, which changes no result.
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,7 +23,6 @@ from transformers.activations import GELUActivation
 from text_classifier.modeling.parts import Encoder, Layer
 from text_classifier.modeling.precision import Precision
 from text_classifier.ops.linear import (
-    PREPACKED_ROWS,
     ROW_STEP,
     PrepackedWeights,
     ShadowWeights,
@@ -71,8 +72,9 @@ class PackedClassifier(nn.Module):
         self.pads_to_bucket = self.ops.wants_few_shapes
         has_shadow = self.ops.keeps_shadow_weights
         self.shadow = self._shadow() if has_shadow else None
-        self._frozen: ShadowWeights | None = None  # outside training, without `shadow`
-        self._prepacked: PrepackedWeights | None = None  # outside training, for few rows
+        # Outside training, without `shadow`:
+        self._frozen: ShadowWeights | None = None
+        self._prepacked: PrepackedWeights | None = None  # for up to `ops.prepacked_rows`
 
     def _shadow(self) -> ShadowWeights:
         return ShadowWeights(_fused_linears(self.parts.layers), self.dtype)
@@ -86,30 +88,37 @@ class PackedClassifier(nn.Module):
         """As nn.Module.train. Renews the copies of the weights, in case other code has changed the weights.
 
         Outside training the forward passes read copies made here, in the dtype of the matmuls and fused: a change of
-        the weights takes effect with the next call of `eval`. In fp32 on a CPU they are copied for few rows (serving's
-        single texts), and for many rows only queries, keys and values.
+        the weights takes effect with the next call of `eval`. On a CPU with oneDNN they are in its layout: in bf16 for
+        all batches, in fp32 for few rows (serving's single texts).
         """
         if self.shadow:
             self.shadow.refresh()
-        else:
-            self._frozen = None if mode else self._shadow()
-        is_prepacked = self.ops.prepacks_weights and not mode
-        self._prepacked = PrepackedWeights(_fused_linears(self.parts.layers)) if is_prepacked else None
+            return super().train(mode)
+        self._frozen = self._prepacked = None
+        if not mode and self.ops.prepacked_rows:
+            self._prepacked = PrepackedWeights(_fused_linears(self.parts.layers), self.dtype)
+        if not mode and not self._is_prepacked_alone:
+            self._frozen = self._shadow()
         return super().train(mode)
+
+    @property
+    def _is_prepacked_alone(self) -> bool:
+        return self.ops.prepacked_rows == sys.maxsize
 
     @torch.no_grad()
     def freeze(self) -> None:
         """As `eval`, for good, in less memory: what the forward passes read replaces the weights. Same logits."""
+        # transformers maps the file of the weights, which stays in memory as long as any of them is used.
         for parameter in self.parameters():
-            parameter.data = (
-                parameter.clone()
-            )  # transformers maps the file, which stays in memory as long as any is used
+            parameter.data = parameter.clone()
         self.eval()
-        copies = self.shadow or self._frozen
-        assert copies
-        for weight, copy in copies.by_parameter.items():
-            if weight.ndim > 1:  # biases are fp32 in backend.py's operations
-                weight.data = copy
+        if copies := self.shadow or self._frozen:
+            for parameter, copy in copies.by_parameter.items():
+                if parameter.ndim > 1:  # biases are fp32 in backend.py's operations
+                    parameter.data = copy
+        else:
+            for module in itertools.chain.from_iterable(_fused_linears(self.parts.layers)):
+                module.weight.data = module.weight.new_empty(0)
         words: Any = self.parts.embeddings.word_embeddings
         words.weight.data = words.weight.to(self.dtype)
 
@@ -191,7 +200,7 @@ class PackedClassifier(nn.Module):
 
     def _linear(self, x: Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[Tensor, Tensor]:
         """The modules' outputs, and `x` for its next use: one GEMM accumulates the gradients of both uses."""
-        if self._prepacked and len(x) <= PREPACKED_ROWS and not torch.is_grad_enabled():
+        if self._prepacked and len(x) <= self.ops.prepacked_rows and not torch.is_grad_enabled():
             return self._prepacked.linear(x, modules, has_bias=has_bias), x
         return fused_linear(self.ops, x, modules, has_bias=has_bias, shadow=self.shadow or self._frozen)
 

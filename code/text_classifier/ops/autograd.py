@@ -1,4 +1,7 @@
-"""The gradients of native operations: torch.autograd Functions over the forward and backward passes of a back end."""
+"""The gradients of native operations: torch.autograd Functions over the forward and backward passes of a back end.
+
+Without gradients the forward passes are called directly: the Functions take a fifth of the time of a single text.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,10 @@ def attention(
     def attend(query: Tensor | None, qkv: Tensor, sequences: Sequences, heads: int, dropout_p: float) -> Tensor:
         # A head of a sequence has two numbers in kernels.cpp, from which its random bits come.
         dropout = Dropout.draw(dropout_p, qkv.device).shifted(2 * heads * sequences.place.rows)
-        query = None if query is None else query.contiguous()
-        return _Attention.apply(forward, backward, query, qkv.contiguous(), sequences, heads, dropout)
+        query, qkv = None if query is None else query.contiguous(), qkv.contiguous()
+        if not torch.is_grad_enabled():
+            return forward(query, qkv, sequences, heads, dropout)[0]
+        return _Attention.apply(forward, backward, query, qkv, sequences, heads, dropout)
 
     return attend
 
@@ -66,8 +71,8 @@ def add_and_norm(forward: NormForward, backward: NormBackward) -> Callable[..., 
         update: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout_p: float, rows_before: int = 0
     ) -> Tensor:
         dropout = Dropout.draw(dropout_p, update.device).shifted(rows_before * update.shape[1])
-        tensors = update.contiguous(), bias, residual.contiguous(), norm.weight, norm.bias
-        return _AddAndNorm.apply(forward, backward, *tensors, norm.eps, dropout)
+        arguments = update.contiguous(), bias, residual.contiguous(), norm.weight, norm.bias, norm.eps, dropout
+        return _AddAndNorm.apply(forward, backward, *arguments) if torch.is_grad_enabled() else forward(*arguments)[0]
 
     return add
 
@@ -88,7 +93,12 @@ class _AddAndNorm(torch.autograd.Function):
 
 def gelu(forward: GeluForward, backward: GeluBackward) -> Callable[[Tensor, Tensor], Tensor]:
     """Backend.gelu."""
-    return lambda x, bias: _Gelu.apply(forward, backward, x.contiguous(), bias)
+
+    def activate(x: Tensor, bias: Tensor) -> Tensor:
+        x = x.contiguous()
+        return _Gelu.apply(forward, backward, x, bias) if torch.is_grad_enabled() else forward(x, bias)
+
+    return activate
 
 
 class _Gelu(torch.autograd.Function):

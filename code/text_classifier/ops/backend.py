@@ -62,7 +62,9 @@ class Backend:
     is_asynchronous: bool  #: steps run on the device while the host goes on, and can be captured in CUDA graphs
     wants_few_shapes: bool  #: each new number of tokens costs time once
     keeps_shadow_weights: bool  #: whether 16-bit copies of the weights pay
-    prepacks_weights: bool  #: whether oneDNN's matmuls of few rows pay, with weights in its layout (linear.py)
+    prepacked_rows: (
+        int  #: up to which oneDNN's matmuls with weights in its layout are faster outside training (linear.py)
+    )
     fallback: Backend | None = None  #: plain torch on the same device; None in itself
     #: What computes each operation: TORCH, "avx512", "cuda", ...
     names: Mapping[str, str] = field(default_factory=dict)

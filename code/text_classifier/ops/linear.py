@@ -1,9 +1,10 @@
-"""Fused linear layers: in 16 bits, with float32 gradients of the weights; in float32, prepacked for few rows."""
+"""Fused linear layers: in 16 bits, with float32 gradients of the weights; outside training with prepacked weights."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,9 +13,12 @@ from torch.nn import functional
 
 from text_classifier.ops.backend import Backend
 
-#: Rows of a prepacked matmul, at most, and the step to whose multiple they are padded: oneDNN keeps up to 1 MB of code
-#: for each number of rows.
-PREPACKED_ROWS, ROW_STEP = 64, 8
+#: Rows up to which matmuls with prepacked weights are faster than torch's own, by dtype. A bf16 matmul of torch packs the
+#: weights each time: with AMX it takes up to 1.8 times as long, and as long as with prepacked ones from 2,000 rows on.
+PREPACKED_ROWS = {torch.float32: 64, torch.bfloat16: sys.maxsize, torch.float16: 0}
+
+#: They are padded to a multiple of this number of rows: oneDNN keeps up to 1 MB of code for each number.
+ROW_STEP = 8
 
 
 class ShadowWeights:
@@ -45,26 +49,28 @@ class ShadowWeights:
 
 
 class PrepackedWeights:
-    """Copies of the weights of linear modules in oneDNN's own layout, for float32 matmuls of few rows on a CPU.
+    """Copies, in one dtype, of the weights of linear modules in oneDNN's own layout, for matmuls on a CPU.
 
     They have no gradients. The operators are those of torch.compile. torch's own float32 matmul is MKL's: for the 24
     tokens of a text in MiniLM it takes a third longer with AVX2, and twice as long with AVX-512 (EPYC of family 26).
     """
 
-    def __init__(self, groups: Iterable[Sequence[nn.Linear]]) -> None:
+    def __init__(self, groups: Iterable[Sequence[nn.Linear]], dtype: torch.dtype) -> None:
         self._fused: dict[Tensor, tuple[Tensor, Tensor]] = {}  #: weight and bias by the group's first weight
         for modules in groups:
-            weight = _concatenated([module.weight for module in modules], torch.float32).detach()
-            bias = _concatenated([module.bias for module in modules], torch.float32).detach()
+            weight = _concatenated([module.weight for module in modules], dtype).detach()
+            bias = _concatenated([module.bias for module in modules], dtype).detach()
             packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
             self._fused[modules[0].weight] = packed, bias
 
     def linear(self, x: Tensor, modules: Sequence[nn.Linear], *, has_bias: bool) -> Tensor:
         """The outputs of a group's modules side by side: [rows, outputs]."""
         weight, bias = self._fused[modules[0].weight]
-        padded = functional.pad(x, (0, 0, 0, -len(x) % ROW_STEP))
-        output: Tensor = torch.ops.mkldnn._linear_pointwise(padded, weight, bias if has_bias else None, "none", [], "")
-        return output[: len(x)]
+        rows = len(x)
+        if rows % ROW_STEP:
+            x = functional.pad(x, (0, 0, 0, -rows % ROW_STEP))
+        output: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias if has_bias else None, "none", [], "")
+        return output[:rows]
 
 
 def embedding(table: nn.Embedding, ids: Tensor) -> Tensor:
@@ -85,7 +91,15 @@ def fused_linear(
     """
     weights = [module.weight for module in modules]
     biases = [module.bias for module in modules] if has_bias else []
+    if not torch.is_grad_enabled():
+        fused = _fused(shadow, x.dtype)
+        return functional.linear(x, fused(weights), fused(biases) if biases else None), x
     return _Linear.apply(ops, x, shadow, len(modules), *weights, *biases)
+
+
+def _fused(shadow: ShadowWeights | None, dtype: torch.dtype) -> Callable[[Sequence[Tensor]], Tensor]:
+    """What gives the copies of parameters as one tensor."""
+    return shadow.fused if shadow else functools.partial(_concatenated, dtype=dtype)
 
 
 class _Linear(torch.autograd.Function):
@@ -94,7 +108,7 @@ class _Linear(torch.autograd.Function):
         ctx: Any, ops: Backend, x: Tensor, shadow: ShadowWeights | None, count: int, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
         weights, biases = parameters[:count], parameters[count:]
-        fused = shadow.fused if shadow else functools.partial(_concatenated, dtype=x.dtype)
+        fused = _fused(shadow, x.dtype)
         ctx.ops = ops
         ctx.outputs = [len(part) for part in weights]
         ctx.has_bias = bool(biases)

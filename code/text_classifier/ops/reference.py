@@ -35,7 +35,7 @@ def backend(device: torch.device, dtype: torch.dtype) -> Backend:
         # takes as long as a matmul.
         wants_few_shapes=is_on_gpu or is_16_bit,
         keeps_shadow_weights=is_on_gpu and is_16_bit,
-        prepacks_weights=False,
+        prepacked_rows=0,
         names=dict.fromkeys(OPERATIONS, TORCH),
     )  # fmt: skip
 

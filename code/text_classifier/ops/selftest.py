@@ -15,8 +15,8 @@ from text_classifier.contract.errors import PlatformError
 from text_classifier.ops import reference
 from text_classifier.ops.backend import TORCH, Backend
 from text_classifier.ops.choice import VARIABLE, choice, reason_of
-from text_classifier.ops.linear import PrepackedWeights
-from text_classifier.ops.processor import has_onednn
+from text_classifier.ops.linear import PREPACKED_ROWS, PrepackedWeights
+from text_classifier.ops.processor import has_bf16, has_onednn
 from text_classifier.ops.sequences import Sequences
 
 #: Largest difference to plain torch, relative to the largest element: sums are in another order, and intermediate
@@ -65,10 +65,11 @@ def choose(device: torch.device, dtype: torch.dtype, shape: Shape | None) -> Bac
     else:
         failures = failing(native, device, dtype, shape)
         found = native.without(failures)
-    if shape is not None and device.type == "cpu" and dtype == torch.float32 and has_onednn():
+    may_prepack = PREPACKED_ROWS[dtype] and has_onednn() and (dtype == torch.float32 or has_bf16())
+    if shape is not None and device.type == "cpu" and may_prepack:
         try:
-            _require_prepacked_matmuls(shape)
-            found = replace(found, prepacks_weights=True)
+            _require_prepacked_matmuls(dtype, shape)
+            found = replace(found, prepacked_rows=PREPACKED_ROWS[dtype])
         except Exception as error:
             failures["matmuls with prepacked weights"] = reason_of(error)
     if failures:
@@ -125,12 +126,12 @@ def _compare(found: Iterable[Tensor], expected: Iterable[Tensor], tolerance: flo
             raise ArithmeticError(f"the result differs from PyTorch's by {difference:.2g}, allowed is {allowed:g}")
 
 
-def _require_prepacked_matmuls(shape: Shape) -> None:
+def _require_prepacked_matmuls(dtype: torch.dtype, shape: Shape) -> None:
     """Raises if oneDNN's matmuls with prepacked weights fail, or do not compute what torch's do."""
     with torch.random.fork_rng([]), torch.no_grad():
-        module, x = nn.Linear(shape.width, shape.inner_width), torch.randn(LENGTHS[0], shape.width)
-        found = PrepackedWeights([[module]]).linear(x, [module], has_bias=True)
-        _compare([found], [module(x)], TOLERANCE[torch.float32])
+        module, x = nn.Linear(shape.width, shape.inner_width), torch.randn(LENGTHS[0], shape.width).to(dtype)
+        found = PrepackedWeights([[module]], dtype).linear(x, [module], has_bias=True)
+        _compare([found], [module.to(dtype)(x)], TOLERANCE[dtype])
 
 
 class _Case:

@@ -149,15 +149,17 @@ def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
     function = getattr(_library()[1], f"{name}_{_NAMES[dtype]}")
 
     def call(*arguments: Tensor | int | float) -> None:
-        function(*(_argument(argument) for argument in arguments))
+        if function.argtypes is None:
+            function.argtypes = [_type_of(argument) for argument in arguments]
+        function(*[argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments])
 
     return call
 
 
-def _argument(value: Tensor | int | float) -> Any:
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_int64(value)
+def _type_of(argument: Tensor | int | float) -> Any:
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p
+    return ctypes.c_float if isinstance(argument, float) else ctypes.c_int64
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from text_classifier.contract.errors import PlatformError, SettingsError
 from text_classifier.ops import linear, reference, selftest
 from text_classifier.ops.backend import OPERATIONS, TORCH
 from text_classifier.ops.cpu import bindings
-from text_classifier.ops.processor import has_onednn
+from text_classifier.ops.processor import has_bf16, has_onednn
 from text_classifier.ops.selftest import Shape, choose
 
 CPU = torch.device("cpu")
@@ -193,18 +193,25 @@ def test_reference_takes_plain_torch_and_asks_for_no_library(monkeypatch: pytest
     monkeypatch.setenv("TEXT_OPS", "reference")
     monkeypatch.setattr(selftest, "_native", None)
     assert names() == dict.fromkeys(OPERATIONS, TORCH)
-    assert not choose(CPU, torch.float32, SHAPE).prepacks_weights
+    assert not choose(CPU, torch.float32, SHAPE).prepacked_rows
+
+
+def test_16_bits_are_prepacked_where_the_processor_multiplies_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (choose(CPU, torch.bfloat16, SHAPE).prepacked_rows > 0) == (has_onednn() and has_bf16())
+    monkeypatch.setattr(selftest, "has_bf16", lambda: False)
+    assert not choose(CPU, torch.bfloat16, SHAPE).prepacked_rows
+    assert not choose(CPU, torch.float16, SHAPE).prepacked_rows
 
 
 def test_wrong_matmuls_with_prepacked_weights_are_found_and_not_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert choose(CPU, torch.float32, SHAPE).prepacks_weights == has_onednn()
+    assert (choose(CPU, torch.float32, SHAPE).prepacked_rows > 0) == has_onednn()
     monkeypatch.setattr(selftest, "has_onednn", lambda: True)
     monkeypatch.setattr(linear.PrepackedWeights, "linear", lambda self, x, modules, has_bias: modules[0](x) + 1e-3)
-    assert not choose(CPU, torch.float32, SHAPE).prepacks_weights
+    assert not choose(CPU, torch.float32, SHAPE).prepacked_rows
     monkeypatch.setattr(linear, "_concatenated", None)
-    assert not choose(CPU, torch.float32, SHAPE).prepacks_weights
+    assert not choose(CPU, torch.float32, SHAPE).prepacked_rows
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and all("slower: matmuls with prepacked weights: " in line for line in lines)
 
