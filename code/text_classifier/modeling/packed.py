@@ -200,7 +200,7 @@ class PackedClassifier(nn.Module):
 
     def _linear(self, x: Tensor, *modules: nn.Linear, has_bias: bool = True) -> tuple[Tensor, Tensor]:
         """The modules' outputs, and `x` for its next use: one GEMM accumulates the gradients of both uses."""
-        if self._prepacked and len(x) <= self.ops.prepacked_rows and not torch.is_grad_enabled():
+        if self._prepacked and x.shape[0] <= self.ops.prepacked_rows and not torch.is_grad_enabled():
             return self._prepacked.linear(x, modules, has_bias=has_bias), x
         return fused_linear(self.ops, x, modules, has_bias=has_bias, shadow=self.shadow or self._frozen)
 

@@ -46,7 +46,7 @@ def attention_forward(
 ) -> tuple[Tensor, Tensor]:
     """As autograd.AttentionForward."""
     parts = split_qkv(query, qkv)
-    output, lse = qkv.new_empty(parts[0].shape), torch.empty(len(parts[0]), heads)
+    output, lse = qkv.new_empty(parts[0].shape), torch.empty(parts[0].shape[0], heads)
     arguments = _attention_arguments(query, parts, sequences, heads, dropout)
     _kernel("attention_forward", qkv.dtype)(*parts, *arguments, output, lse)
     return output, lse
@@ -70,7 +70,7 @@ def _attention_arguments(
 ) -> tuple[Tensor | int | float, ...]:
     head_width = parts[0].shape[1] // heads
     return (
-        parts[0].stride(0), parts[1].stride(0), sequences.cu_seqlens, len(sequences.cu_seqlens) - 1,
+        parts[0].stride(0), parts[1].stride(0), sequences.cu_seqlens, sequences.cu_seqlens.shape[0] - 1,
         sequences.max_seqlen, heads, head_width, query is not None, head_width**-0.5, *_seed_and_probability(dropout),
     )  # fmt: skip
 
@@ -80,11 +80,11 @@ def norm_forward(
     dropout: Dropout,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """As autograd.NormForward."""
-    total, output = torch.empty_like(update), torch.empty_like(update)
-    mean, rstd = torch.empty(len(update)), torch.empty(len(update))
+    rows, width = update.shape
+    total, output, mean, rstd = torch.empty_like(update), torch.empty_like(update), torch.empty(rows), torch.empty(rows)
     _kernel("norm_forward", update.dtype)(
-        update, bias, residual, norm_weight, norm_bias, total, output, mean, rstd,
-        *update.shape, epsilon, *_seed_and_probability(dropout),
+        update, bias, residual, norm_weight, norm_bias, total, output, mean, rstd, rows, width, epsilon,
+        *_seed_and_probability(dropout),
     )  # fmt: skip
     return output, total, mean, rstd
 
