@@ -113,9 +113,9 @@ class PackedClassifier(nn.Module):
             parameter.data = parameter.clone()
         self.eval()
         if copies := self.shadow or self._frozen:
-            for parameter, copy in copies.by_parameter.items():
-                if parameter.ndim > 1:  # biases are fp32 in backend.py's operations
-                    parameter.data = copy
+            for copied, copy in copies.by_parameter.items():
+                if copied.ndim > 1:  # biases are fp32 in backend.py's operations
+                    copied.data = copy
         else:
             for module in itertools.chain.from_iterable(_fused_linears(self.parts.layers)):
                 module.weight.data = module.weight.new_empty(0)

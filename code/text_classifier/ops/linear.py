@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from text_classifier.ops.backend import Backend
 
-#: Rows up to which matmuls with prepacked weights are faster than torch's own, by dtype. A bf16 matmul of torch packs the
-#: weights each time: with AMX it takes up to 1.8 times as long, and as long as with prepacked ones from 2,000 rows on.
+#: Rows up to which matmuls with prepacked weights are faster than torch's own, by dtype. A bf16 matmul of torch packs
+#: the weights each time: with AMX it takes up to 1.8 times as long, and about as long from 2,000 rows on.
 PREPACKED_ROWS = {torch.float32: 64, torch.bfloat16: sys.maxsize, torch.float16: 0}
 
 #: They are padded to a multiple of this number of rows: oneDNN keeps up to 1 MB of code for each number.
