@@ -237,12 +237,14 @@ def test_outside_training_the_weights_are_converted_once(precision: Precision, m
     assert packed._frozen is None
 
 
+@pytest.mark.parametrize("ops", ["auto", "reference"])
 @pytest.mark.parametrize("rows_of", [split_of, pairs_of])
 @pytest.mark.parametrize("precision", [FP32, BF16], ids=lambda precision: precision.name)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_frozen_classifier_has_each_matrix_once_and_the_same_logits(
-    family: str, precision: Precision, rows_of: Callable[[list[int]], Split]
+    family: str, precision: Precision, rows_of: Callable[[list[int]], Split], ops: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TEXT_OPS", ops)
     model, split = model_of(family, **({} if family == "distilbert" else {"type_vocab_size": 2})), rows_of(LENGTHS[0])
     packed = make_classifier(model, model.config.pad_token_id, precision)
     assert isinstance(packed, PackedClassifier)
