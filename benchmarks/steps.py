@@ -61,9 +61,9 @@ def measure(device: str) -> Iterator[dict[str, Any]]:
         torch.cuda.set_stream(torch.cuda.Stream())  # as in a job (training/device.py)
     for shape in SHAPES:
         for name, rows, shortest, longest in BATCHES[device]:
-            takers = dict(variants(torch.device(device), shape, rows, shortest, longest))
+            natives, takers = variants(torch.device(device), shape, rows, shortest, longest)
             found = {
-                "model": shape, "batch": f"{rows} rows, {name}", "native_operations": takers.pop("names")(),
+                "model": shape, "batch": f"{rows} rows, {name}", "native_operations": natives,
                 "milliseconds": {variant: round(1e3 * taken, 4) for variant, taken in timed(takers, device).items()},
             }  # fmt: skip
             print(json.dumps(found), flush=True)
@@ -75,8 +75,8 @@ def measure(device: str) -> Iterator[dict[str, Any]]:
 
 def variants(
     device: Any, shape: str, rows: int, shortest: int, longest: int
-) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What takes a step, by the operations that are torch's own; at "names" what gives the names of the native ones."""
+) -> tuple[dict[str, str], dict[str, Callable[[], Any]]]:
+    """The native operations with their libraries, and what takes a step, by the operation that is torch's own."""
     import numpy as np
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -121,13 +121,13 @@ def variants(
         return once, classifier.ops
 
     take, ops = taker(lambda ops: ops)
-    natives = [name for name in OPERATIONS if ops.names[name] != TORCH]
-    yield "names", lambda: {name: ops.names[name] for name in natives}
-    yield "native", take
+    natives = {name: ops.names[name] for name in OPERATIONS if ops.names[name] != TORCH}
     torchs = torchs_own(ops.fallback or ops)
+    takers = {"native": take}
     for name in natives:
-        yield name, taker(lambda ops, name=name: replace(ops, **{name: getattr(torchs, name)}))[0]  # type: ignore[misc]
-    yield "torch", taker(lambda _: torchs)[0]
+        takers[name], _ = taker(lambda ops, name=name: replace(ops, **{name: getattr(torchs, name)}))  # type: ignore[misc]
+    takers["torch"], _ = taker(lambda _: torchs)
+    return natives, takers
 
 
 def timed(takers: dict[str, Callable[[], Any]], device: str) -> dict[str, float]:
