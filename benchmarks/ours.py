@@ -53,7 +53,7 @@ def job_of(
         folders.require_writable_outputs()
         settings = parse(hyperparameters(task) | {name: str(value) for name, value in more.items()})
         cluster = Cluster(Hosts.from_resources({}), settings.collective_timeout_seconds)
-        write_rows(read_data(folders.data_channels(), settings), base)
+        write_rows(read_data(folders.data_channels(), settings, folder=base), base)
         yield Job(folders, settings, base, cluster, stop, tokenizes=True)
 
 

@@ -1,11 +1,11 @@
-"""Reads, validates and tokenizes made-up Amazon reviews of 15 columns: rows per second, CPU-seconds and memory, on one
-CPU and on two, of this code and of another commit's side by side; linearity; and how much two CPUs of this machine can
-gain, which share memory and caches: two processes of one CPU each, which know nothing of one another.
+"""Prepares made-up Amazon reviews of 15 columns, as code/prepare.py does: rows per second, CPU-seconds and memory, on
+one CPU and on two, of this code and of another commit's side by side; linearity; and how much two CPUs of this machine
+can gain, which share memory and caches: two processes of one CPU each, which know nothing of one another.
 
     make bench-reading ROWS=3100000 AGAINST=../main/code
 
-Needs the image's libraries and the tokenizer of the demo's model. Each measurement runs in a separate process; imports
-and writing the file are not timed.
+Needs the image's libraries and the tokenizer of the demo's model. Each measurement runs in a separate process, from the
+file to the published rows and token ids; imports and writing the file are not timed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ROOT / "code"
+MODEL = ROOT / "build" / "demo" / "model"
 sys.path.append(str(ROOT / "tests"))
 
 #: Number of rows of the reference for the time per row.
@@ -36,8 +37,8 @@ def main() -> None:
     options.add_argument("--measure", nargs="+", metavar="WORD", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.measure:
-        code, file, *cpus = chosen.measure
-        print(json.dumps(measure(Path(code), Path(file), set(map(int, cpus)))))
+        code, base, *cpus = chosen.measure
+        print(json.dumps(measure(Path(code), Path(base), set(map(int, cpus)))))
         return
     print(f"{_processor()}, {len(os.sched_getaffinity(0))} CPUs; plain .tsv")
     codes = {"this code": CODE} | ({"against": chosen.against.resolve()} if chosen.against else {})
@@ -45,16 +46,16 @@ def main() -> None:
     pair = sorted(os.sched_getaffinity(0))[:2]
     for rows in (FEW_ROWS, chosen.rows):
         with tempfile.TemporaryDirectory() as folder:
-            path = _written(Path(folder), rows)
+            _write(Path(folder), rows)
             for name, code in codes.items():
                 for cpus in (1, 2):
-                    found = _ended(_started(code, path, pair[:cpus]))
+                    found = _ended(_started(code, Path(folder), pair[:cpus]))
                     cpu_per_row[name, cpus, rows] = found["cpu"] / rows
                     print(_line(name, cpus, rows, found), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        path = _written(Path(folder), chosen.rows // 2)
+        _write(Path(folder), chosen.rows // 2)
         for name, code in codes.items():
-            halves = [_ended(each) for each in [_started(code, path, [cpu]) for cpu in pair]]
+            halves = [_ended(each) for each in [_started(code, Path(folder), [cpu]) for cpu in pair]]
             rate = 2 * (chosen.rows // 2) / max(half["seconds"] for half in halves)
             print(f"{name}, two processes at once, each with half of the rows on a CPU of its own: {rate:,.0f} rows/s")
     for name in codes:
@@ -77,17 +78,19 @@ def _processor() -> str:
     return names[0].partition(":")[2].strip() if names else "unknown processor"
 
 
-def _written(folder: Path, rows: int) -> Path:
+def _write(base: Path, rows: int) -> None:
+    """The channels of a job in SageMaker's layout."""
     from support import amazon_reviews
 
-    path = folder / "reviews.tsv"
-    amazon_reviews.write(path, rows)
-    return path
+    channels = base / "input" / "data"
+    (channels / "train").mkdir(parents=True)
+    (channels / "model").symlink_to(MODEL)
+    amazon_reviews.write(channels / "train" / "reviews.tsv", rows)
 
 
-def _started(code: Path, path: Path, cpus: Sequence[int]) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, "--measure", str(code), str(path), *map(str, cpus)]
-    environment = {**os.environ, "PYTHONPATH": str(code)}
+def _started(code: Path, base: Path, cpus: Sequence[int]) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, "--measure", str(code), str(base), *map(str, cpus)]
+    environment = {**os.environ, "PYTHONPATH": str(code), "RANK": "1"}  # the first host prints and writes a report
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
@@ -104,29 +107,34 @@ def _cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def measure(code: Path, path: Path, cpus: Set[int]) -> dict[str, float]:
-    """Seconds, CPU-seconds and peak memory of this process, from the file to the token ids of all splits."""
+def measure(code: Path, base: Path, cpus: Set[int]) -> dict[str, float]:
+    """Seconds and CPU-seconds of the job's preparation, and the peak memory of this process."""
     sys.path.insert(0, str(code))
     os.sched_setaffinity(0, cpus)
     from transformers import AutoTokenizer
 
     from text_classifier.contract.hyperparameters import Settings
-    from text_classifier.dataset.load import read_data
-    from text_classifier.tokenization.tokens import tokenize
+    from text_classifier.preparation.rows import prepare_rows
+    from text_classifier.preparation.tokens import map_tokens, prepare_tokens
+    from text_classifier.runtime.folders import JobFolders
 
-    tokenizer = AutoTokenizer.from_pretrained(ROOT / "build" / "demo" / "model")
-    started, cpu_before = time.monotonic(), _cpu_seconds()
-    data = read_data({"train": path}, Settings())
-    reading, reading_cpu = time.monotonic() - started, _cpu_seconds() - cpu_before
-    tokens = [tokenize(tokenizer, rows.texts, Settings().max_sequence_length) for rows in data.splits.values()]
-    return {
-        "seconds": time.monotonic() - started,
-        "reading": reading,
-        "cpu": _cpu_seconds() - cpu_before,
-        "reading_cpu": reading_cpu,
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
-        "tokens": sum(len(of.ids) for of in tokens) / sum(len(of) for of in tokens),
-    }
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        started, cpu_before = time.monotonic(), _cpu_seconds()
+        prepare_rows(JobFolders(base), Settings(), folder)
+        reading, reading_cpu = time.monotonic() - started, _cpu_seconds() - cpu_before
+        prepare_tokens(Settings(), tokenizer, folder)
+        seconds, cpu = time.monotonic() - started, _cpu_seconds() - cpu_before
+        tokens = map_tokens(folder).tokens.values()
+        return {
+            "seconds": seconds,
+            "reading": reading,
+            "cpu": cpu,
+            "reading_cpu": reading_cpu,
+            "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+            "tokens": sum(len(of.ids) for of in tokens) / sum(len(of) for of in tokens),
+        }
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,35 +39,32 @@ class Data:
     report: DataReport
 
 
-def read_data(channels: Mapping[str, Path], settings: Settings, shards: Shards | None = None) -> Data:
+def read_data(
+    channels: Mapping[str, Path], settings: Settings, shards: Shards | None = None, folder: Path | None = None
+) -> Data:
     """Read the channels `train`, `validation` and `test`; without a `validation` channel, split rows off `train`.
 
-    With `shards` some channels lie on several hosts, and each host gets the same data. Raises DataError or
-    SettingsError.
+    With `shards` some channels lie on several hosts, and each host gets the same data. Texts and ids are written to
+    `folder`, as in Assembly, from where write_rows publishes them. Raises DataError or SettingsError.
     """
     task = task_of(asdict(settings))
     found = sources(channels, shards.source if shards else source)
     splits_off = "validation" not in found
     label_map = parse_label_map(settings.label_map)
-    rows, label_map, seen = _read(
-        found["train"],
-        settings,
-        task,
-        label_map,
-        shards,
-        is_split=splits_off or settings.cross_validation > 0,
-        is_measured=splits_off,
-    )
+    read = partial(_read, settings, task, shards, folder)
+    is_split = splits_off or settings.cross_validation > 0
+    rows, label_map, seen = read(found["train"], label_map, is_split=is_split, is_measured=splits_off)
     counts = {"train": seen}
     classes = label_map.classes
     if missing := task.missing(rows.targets, classes):
         raise DataError(f"no training row has the class {missing[0]!r}; add rows of it, or remove it from the settings")
-    rows = rows.take(sample(task.strata(rows.targets, settings.train_size), settings.max_data_rows, settings.seed))
+    if settings.max_data_rows:
+        rows = rows.take(sample(task.strata(rows.targets, settings.train_size), settings.max_data_rows, settings.seed))
     not_sampled = task.missing(rows.targets, classes)  # a note says so
     splits: dict[str, Rows] = {}
     for name in ("validation", "test"):
         if name in found:
-            splits[name], _, counts[name] = _read(found[name], settings, task, label_map, shards, is_measured=True)
+            splits[name], _, counts[name] = read(found[name], label_map, is_measured=True)
     if "validation" not in splits:
         training, held_out = _split(rows, settings, task)
         if not len(held_out):
@@ -108,11 +106,12 @@ def read_data(channels: Mapping[str, Path], settings: Settings, shards: Shards |
 
 
 def _read(
-    found: Source,
     settings: Settings,
     task: Task,
-    label_map: LabelMap | None,
     shards: Shards | None,
+    folder: Path | None,
+    found: Source,
+    label_map: LabelMap | None,
     *,
     is_split: bool = False,
     is_measured: bool,
@@ -133,7 +132,9 @@ def _read(
     reader = task.reader(label_map, settings)
     bad = BadRows(skips=settings.bad_rows == "skip")
     options, drops = file_options(asdict(settings)), settings.unlabelled == "drop"
-    rows, label_map = read_rows(found, columns, reader, bad, options, drops_unlabelled=drops, shards=shards)
+    rows, label_map = read_rows(
+        found, columns, reader, bad, options, drops_unlabelled=drops, shards=shards, folder=folder
+    )
     return rows, label_map, data_report.describe_channel(rows, bad)
 
 

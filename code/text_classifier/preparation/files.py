@@ -20,16 +20,12 @@ from typing import Any
 import numpy as np
 
 from text_classifier.contract.errors import JobError, PlatformError, PreparationError, describe
-from text_classifier.reading.rows import part_of
-from text_classifier.reading.strings import Strings, offsets_of
+from text_classifier.reading.strings import Strings
 from text_classifier.runtime.stop import Stopped
 
 MANIFEST = "manifest.json"
 
 _REFUSAL, _STOPPED = "refusal", "stopped"
-
-#: Strings written at a time.
-CHUNK = 4_096
 
 #: Seconds between two looks at a folder that is not there yet.
 LOOK_SECONDS = 0.02
@@ -82,19 +78,23 @@ def map_array(path: Path) -> np.ndarray:
 
 
 def write_strings(path: Path, strings: Sequence[str]) -> None:
-    """Write strings as UTF-8, and beside them the offsets of each."""
-    lengths = np.zeros(len(strings), dtype=np.int64)
-    with path.open("wb") as file:
-        for start in range(0, len(strings), CHUNK):
-            part = Strings.of(part_of(strings, start, start + CHUNK))
-            file.write(part.content.data)
-            lengths[start : start + len(part)] = np.diff(part.offsets)
-    write_array(_offsets(path), offsets_of(lengths))
+    """Write strings as UTF-8, and beside them where each begins and ends."""
+    packed = Strings.of(strings)
+    path.write_bytes(packed.content.data)
+    write_places(path, packed)
 
 
-def map_strings(path: Path) -> Strings:
-    """Map strings."""
-    return Strings(np.frombuffer(map_file(path), np.uint8), map_array(_offsets(path)))
+def write_places(path: Path, strings: Strings) -> None:
+    """Write where each of some strings begins and ends in their content, which is in a file already."""
+    starts, ends = _places(path)
+    write_array(starts, strings.starts)
+    write_array(ends, strings.ends)
+
+
+def map_strings(path: Path, content: Path | None = None) -> Strings:
+    """Map strings, whose content is in `path`, or in another file."""
+    starts, ends = map(map_array, _places(path))
+    return Strings(np.frombuffer(map_file(content or path), np.uint8), starts, ends)
 
 
 def map_file(path: Path) -> memoryview:
@@ -118,8 +118,8 @@ _mmap.restype = ctypes.c_void_p
 _mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 
 
-def _offsets(path: Path) -> Path:
-    return path.with_name(f"{path.name}.offsets.npy")
+def _places(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.name}.starts.npy"), path.with_name(f"{path.name}.ends.npy")
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:

@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from text_classifier.contract.errors import out_of_memory_preparing
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.dataset import data_report
@@ -23,10 +21,12 @@ from text_classifier.preparation.files import (
     wait_for,
     write_array,
     write_manifest,
+    write_places,
     write_strings,
 )
-from text_classifier.reading.rows import Lookup, Places, Rows
+from text_classifier.reading.rows import Places, Rows
 from text_classifier.reading.shards import Shards
+from text_classifier.reading.strings import Strings
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.tasks.registry import task_of
@@ -36,7 +36,7 @@ ROWS = "rows"
 
 #: What `Rows` has as arrays, and what as other values.
 _ARRAYS = ("targets", "characters", "exact", "near", "groups", "slices")
-_FACTS = ("slice_values", "dropped", "unlabelled", "notes")
+_FACTS = ("channel", "slice_values", "dropped", "unlabelled", "notes")
 
 #: What `Places` has as arrays.
 _PLACES = ("file_of", "numbers", "lines")
@@ -50,7 +50,7 @@ def prepare_rows(folders: JobFolders, settings: Settings, folder: Path, shards: 
     folders.require_writable_outputs()
     try:
         with working("reading the data"):
-            data = read_data(folders.data_channels(), settings, shards)
+            data = read_data(folders.data_channels(), settings, shards, folder)
         if shards:
             shards.end()
         if os.environ.get("RANK", "0") == "0":
@@ -64,18 +64,24 @@ def prepare_rows(folders: JobFolders, settings: Settings, folder: Path, shards: 
 
 
 def write_rows(data: Data, folder: Path) -> None:
-    """Publish the rows of all splits in `folder`. Raises PlatformError when the disk is full."""
+    """Publish the rows of all splits in `folder`, where read_data has written the texts.
+
+    Raises PlatformError when the disk is full.
+    """
     with published(folder / ROWS) as part:
         splits: dict[str, dict[str, Any]] = {}
         for name, rows in data.splits.items():
             for field in _ARRAYS:
                 write_array(part / f"{name}.{field}.npy", getattr(rows, field))
-            write_strings(part / f"{name}.texts", rows.texts)
-            write_strings(part / f"{name}.files", rows.places.files)
             for field in _PLACES:
                 write_array(part / f"{name}.{field}.npy", getattr(rows.places, field))
-            if rows.ids is not None:
-                write_strings(part / f"{name}.ids", rows.ids)
+            write_strings(part / f"{name}.files", rows.places.files)
+            for field, strings in (("texts", rows.texts), ("ids", rows.ids)):
+                if strings is not None:
+                    write_places(part / f"{name}.{field}", strings)
+                    content = f"{rows.channel}.{field}"
+                    if not (part / content).exists():  # the splits of a channel share it
+                        (folder / content).rename(part / content)
             splits[name] = {field: getattr(rows, field) for field in _FACTS}
         write_manifest(part, {"classes": data.classes, "report": data.report, "splits": splits})
 
@@ -90,19 +96,19 @@ def map_rows(settings: Settings, folder: Path) -> Data:
 
 def _map_split(part: Path, name: str, facts: Mapping[str, Any]) -> Rows:
     arrays = {field: map_array(part / f"{name}.{field}.npy") for field in _ARRAYS}
-    every = np.arange(len(arrays["targets"]))
 
-    def strings(field: str) -> Lookup:
-        return Lookup(map_strings(part / f"{name}.{field}"), every)
+    def strings(field: str) -> Strings:
+        return map_strings(part / f"{name}.{field}", part / f"{facts['channel']}.{field}")
 
     return Rows(
         **arrays,
+        channel=facts["channel"],
         texts=strings("texts"),
         places=Places(
             map_strings(part / f"{name}.files"),
             **{field: map_array(part / f"{name}.{field}.npy") for field in _PLACES},
         ),
-        ids=strings("ids") if (part / f"{name}.ids").exists() else None,
+        ids=strings("ids") if (part / f"{facts['channel']}.ids").exists() else None,
         slice_values=tuple(facts["slice_values"]),
         dropped=facts["dropped"],
         unlabelled=facts["unlabelled"],

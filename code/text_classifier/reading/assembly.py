@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
 from text_classifier.reading.pairs import SEPARATOR
 from text_classifier.reading.piece import End
-from text_classifier.reading.rows import Lookup, Places, Rows
+from text_classifier.reading.rows import Places, Rows
 from text_classifier.reading.sources import Source, SourceFile
 from text_classifier.reading.spool import Spool
 from text_classifier.reading.table import place
@@ -34,16 +35,27 @@ SHOWN = 20
 class Assembly:
     """Joins batches to the rows of a channel: what they are is independent of how its files were divided.
 
-    Files and their batches come in order.
+    Files and their batches come in order. Texts and ids are written to `folder`, to files that are named after the
+    channel, or without one to temporary files.
     """
 
-    def __init__(self, columns: Columns, labels: LabelReader, bad: BadRows, *, drops_unlabelled: bool) -> None:
+    def __init__(
+        self,
+        source: Source,
+        columns: Columns,
+        labels: LabelReader,
+        bad: BadRows,
+        *,
+        drops_unlabelled: bool,
+        folder: Path | None = None,
+    ) -> None:
+        self._source = source
         self._columns = columns
         self._labels = labels
         self._bad = bad
         self._drops_unlabelled = drops_unlabelled
-        self._spool = Spool()
-        self._ids = Spool() if columns.id else None
+        self._spool = Spool(folder and folder / f"{source.name}.texts")
+        self._ids = Spool(folder and folder / f"{source.name}.ids") if columns.id else None
         self._codes: array[Any] = array(labels.typecode)
         self._numbers, self._lines, self._characters = array("I"), array("I"), array("I")
         self._exact, self._near, self._groups = array("Q"), array("Q"), array("Q")
@@ -160,9 +172,9 @@ class Assembly:
         except (BadRow, DataError) as error:
             return error
 
-    def finish(self, source: Source) -> tuple[Rows, LabelMap]:
-        """All rows of the split and the label map, after the last file. Raises DataError."""
-        name = source.name
+    def finish(self) -> tuple[Rows, LabelMap]:
+        """All rows of the channel and the label map, after the last file. Raises DataError."""
+        name = self._source.name
         if not self.seen:
             raise DataError(f"{self._empty[0] if self._empty else name} has no rows; add a header and at least one row")
         if not len(self) and not self.dropped:
@@ -171,14 +183,14 @@ class Assembly:
             raise DataError(
                 f"no row of {name} has a label that is in label_map; its labels are {self._labels.label_list}"
             )
-        rows = np.arange(len(self))
-        texts = Lookup(self._spool.strings(), rows)
+        texts = self._spool.strings()
         self._require_texts(name, texts)
         label_map, targets = self._labels.targets(np.asarray(self._codes))
         return Rows(
+            channel=name,
             texts=texts,
             places=self._places(),
-            ids=Lookup(self._ids.strings(), rows) if self._ids is not None else None,
+            ids=None if self._ids is None else self._ids.strings(),
             targets=targets,
             characters=np.asarray(self._characters),
             exact=np.asarray(self._exact),
@@ -188,7 +200,7 @@ class Assembly:
             slice_values=tuple(self._slice_values),
             dropped=self.dropped,
             unlabelled=self.unlabelled,
-            notes=(*source.notes, *self._all_notes(name), *self._labels.notes),
+            notes=(*self._source.notes, *self._all_notes(name), *self._labels.notes),
         ), label_map
 
     def _require_texts(self, name: str, texts: Sequence[str]) -> None:

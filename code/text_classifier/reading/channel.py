@@ -37,27 +37,30 @@ def read_rows(
     *,
     drops_unlabelled: bool = False,
     shards: Shards | None = None,
+    folder: Path | None = None,
 ) -> tuple[Rows, LabelMap]:
     """Read all files of a split in one pass, on all CPUs. Returns the rows and the label map of their targets.
 
     A row without a label is dropped with `drops_unlabelled`, else it is a bad row. `shards`: reads the files of a
-    sharded channel.
+    sharded channel. `folder`: as in Assembly.
 
     Raises DataError that names file, line and column, and PlatformError when the disk has no space for the texts.
     """
     if shards and source.is_sharded:
         job = Job(columns, options, bad.skips, shards.is_text_folders(source.files, columns, options))
-        own = Assembly(columns, copy.deepcopy(labels), BadRows(skips=bad.skips), drops_unlabelled=drops_unlabelled)
+        own = Assembly(
+            source, columns, copy.deepcopy(labels), BadRows(skips=bad.skips), drops_unlabelled=drops_unlabelled
+        )
         found = shards.read_files(source.files, job, own)
     else:
         job = Job(columns, options, bad.skips, is_text_folders(source.files, columns, options))
         found = read_files(source.files, job)
-    rows = Assembly(columns, labels, bad, drops_unlabelled=drops_unlabelled)
+    rows = Assembly(source, columns, labels, bad, drops_unlabelled=drops_unlabelled, folder=folder)
     with closing(found) as files:
         for file, batches in files:
             rows.add_file(file, batches)
     bad.end_channel(source.name, rows.seen)
-    return rows.finish(source)
+    return rows.finish()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The rows of a channel: text, target and place of each, hashes for duplicates, group and slice.
 
-The texts are on disk (spool.py); the rest takes about 40 bytes of memory per row.
+The texts are on disk (spool.py); the rest takes about 60 bytes of memory per row.
 """
 
 from __future__ import annotations
@@ -12,33 +12,6 @@ import numpy as np
 
 from text_classifier.reading.strings import LazyStrings, Strings
 from text_classifier.reading.table import place
-
-
-class Lookup(LazyStrings):
-    """A string per row, of strings on disk."""
-
-    def __init__(self, strings: Strings, rows: np.ndarray) -> None:
-        self._strings = strings
-        self._rows = rows
-
-    def take(self, rows: np.ndarray) -> Lookup:
-        """The strings of the rows with these indices, in their order."""
-        return Lookup(self._strings, self._rows[rows])
-
-    def part(self, start: int, end: int) -> Strings:
-        """As part_of."""
-        return self._strings.take(self._rows[start:end])
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def string(self, row: int) -> str:
-        return self._strings.string(int(self._rows[row]))
-
-
-def part_of(strings: Sequence[str], start: int, end: int) -> Sequence[str]:
-    """The strings from one index to another. Those on disk are not made Python's."""
-    return strings.part(start, end) if isinstance(strings, Lookup) else strings[start:end]
 
 
 @dataclass(frozen=True)
@@ -65,7 +38,8 @@ class Places(LazyStrings):
 class Rows:
     """Rows of a channel."""
 
-    texts: Lookup  #: as in pairs.py if they are pairs
+    channel: str
+    texts: Strings  #: as in pairs.py if they are pairs
     places: Places
     targets: np.ndarray  #: as the task defines them, [rows] or [rows, labels]
     characters: np.ndarray  #: length of the text, or of both of a pair, uint32 [rows]
@@ -74,7 +48,7 @@ class Rows:
     groups: np.ndarray  #: hash of the group, uint64 [rows]; empty without a group column
     slices: np.ndarray  #: index of the slice in `slice_values`, int64 [rows]; empty without a slice column
     slice_values: tuple[str, ...] = ()
-    ids: Lookup | None = None  #: value of the id column, if there is one
+    ids: Strings | None = None  #: value of the id column, if there is one
     dropped: int = 0  #: rows dropped because their label is not in the map
     unlabelled: int = 0  #: rows dropped because they have no label
     notes: tuple[str, ...] = ()  #: what the user should know of the files, one sentence each
@@ -85,6 +59,7 @@ class Rows:
     def take(self, rows: np.ndarray) -> Rows:
         """The rows with these indices, in their order."""
         return Rows(
+            channel=self.channel,
             texts=self.texts.take(rows),
             places=self.places.take(rows),
             ids=None if self.ids is None else self.ids.take(rows),

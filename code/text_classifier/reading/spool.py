@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
+from pathlib import Path
 
 import numpy as np
 
@@ -12,10 +13,18 @@ from text_classifier.reading.strings import Strings, mapped
 
 
 class Spool:
-    """A temporary file of concatenated texts in UTF-8. It disappears when the process ends, however it ends."""
+    """A file of concatenated texts in UTF-8: a new one at `path`, or without it a temporary one, which disappears when
+    the process ends, however it ends.
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=1 << 20)  # noqa: SIM115 - it lives as long as its texts
+    Raises PlatformError when the disk is full.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        try:
+            # It lives as long as its texts.
+            self._file = path.open("w+b", 1 << 20) if path else tempfile.TemporaryFile(buffering=1 << 20)  # noqa: SIM115
+        except OSError as error:
+            raise not_written(error) from None
         self._offsets = array("q", [0])
 
     def append(self, text: bytes) -> None:
@@ -40,7 +49,7 @@ class Spool:
             self._file.flush()
         except OSError as error:
             raise not_written(error) from None
-        return Strings(mapped(self._file), np.asarray(self._offsets))
+        return Strings.joined(mapped(self._file), np.asarray(self._offsets))
 
 
 def not_written(error: OSError) -> PlatformError:

@@ -1,4 +1,4 @@
-"""Strings on disk, one after another in UTF-8, which are mapped into memory: most are never made Python's."""
+"""Strings on disk, in UTF-8, which are mapped into memory: most are never made Python's."""
 
 from __future__ import annotations
 
@@ -28,10 +28,16 @@ class LazyStrings(Sequence[str]):
 
 @dataclass(frozen=True)
 class Strings(LazyStrings):
-    """String i is `content[offsets[i]:offsets[i + 1]]`."""
+    """String i is `content[starts[i]:ends[i]]`."""
 
-    content: np.ndarray  #: UTF-8, uint8 [bytes]
-    offsets: np.ndarray  #: int64 [strings + 1]
+    content: np.ndarray  #: UTF-8, uint8 [bytes]; may have more than these strings
+    starts: np.ndarray  #: int64 [strings]
+    ends: np.ndarray  #: int64 [strings]
+
+    @classmethod
+    def joined(cls, content: np.ndarray, offsets: np.ndarray) -> Strings:
+        """Strings one after another: where each begins, and the end of the last."""
+        return cls(content, offsets[:-1], offsets[1:])
 
     @classmethod
     def of(cls, strings: Sequence[str]) -> Strings:
@@ -39,21 +45,26 @@ class Strings(LazyStrings):
         if isinstance(strings, Strings):
             return strings
         encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets_of(list(map(len, encoded))))
+        return cls.joined(np.frombuffer(b"".join(encoded), np.uint8), offsets_of(list(map(len, encoded))))
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.starts)
+
+    @property
+    def size(self) -> int:
+        """Bytes of these strings."""
+        return int((self.ends - self.starts).sum())
 
     def string(self, row: int) -> str:
-        return self.content[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
+        return self.content[self.starts[row] : self.ends[row]].tobytes().decode()
 
     def take(self, rows: np.ndarray) -> Strings:
-        """The strings with these indices, in their order: a view if they follow one another, else a copy."""
-        firsts, lasts = rows[np.diff(rows, prepend=-2) != 1], rows[np.diff(rows, append=-2) != 1]  # of each run
-        runs = zip(self.offsets[firsts].tolist(), self.offsets[lasts + 1].tolist(), strict=True)
-        parts = [self.content[start:end] for start, end in runs]
-        content = parts[0] if len(parts) == 1 else np.concatenate([self.content[:0], *parts])
-        return Strings(content, offsets_of(self.offsets[rows + 1] - self.offsets[rows]))
+        """The strings with these indices, in their order. Their content is not copied."""
+        return Strings(self.content, self.starts[rows], self.ends[rows])
+
+    def part(self, start: int, end: int) -> Strings:
+        """The strings from one index to another, which are not made Python's."""
+        return Strings(self.content, self.starts[start:end], self.ends[start:end])
 
 
 def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:

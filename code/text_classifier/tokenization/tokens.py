@@ -13,8 +13,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from text_classifier.contract.errors import SettingsError, printable
-from text_classifier.reading.rows import part_of
-from text_classifier.reading.strings import mapped
+from text_classifier.reading.strings import Strings, mapped
 from text_classifier.runtime.cpus import usable_cpus
 from text_classifier.tokenization.chunks import Chunk, abandon, first_result, regular_expressions
 from text_classifier.tokenization.pairs import pair_encoder
@@ -161,13 +160,17 @@ def _in_order(encode: Encode, texts: Sequence[str], size: int, patterns: Sequenc
             if len(chunks) == workers:
                 yield first_result(chunks, patterns)
                 chunks.popleft()
-            read = partial(part_of, texts, start, start + size)
+            read = partial(_part, texts, start, start + size)
             chunks.append(Chunk(read, partial(_encode, encode), counts=bool(patterns)))
         while chunks:
             yield first_result(chunks, patterns)
             chunks.popleft()
     finally:
         abandon(chunks)
+
+
+def _part(texts: Sequence[str], start: int, end: int) -> Sequence[str]:
+    return texts.part(start, end) if isinstance(texts, Strings) else texts[start:end]
 
 
 def _encode(encode: Encode, texts: Sequence[str]) -> Encoded:

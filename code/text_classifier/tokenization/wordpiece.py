@@ -126,10 +126,10 @@ class _Native:
         """The ids of texts. One has none, and a count of -1, if it has an added token, or another character than those
         of ASCII, before it is truncated."""
         rows, packed = len(texts), Strings.of(texts)
-        size = min(rows * max_length, len(packed.content) + 2 * rows)  # no token is an empty string
+        size = min(rows * max_length, packed.size + 2 * rows)  # no token is an empty string
         ids = np.empty(size, dtype=np.int32)
         counts, truncated = np.empty(rows, dtype=np.int32), np.empty(rows, dtype=np.uint8)
-        inputs = _pointer(packed.content), _pointer(packed.offsets)
+        inputs = _pointer(packed.content), _pointer(packed.starts), _pointer(packed.ends)
         outputs = _pointer(ids), _pointer(counts), _pointer(truncated)
         total = _library().encode(self._tokenizer, *inputs, rows, max_length, *outputs)
         return Encoded(ids[:total], counts.astype(np.int64), int(truncated[counts >= 0].sum()))
@@ -142,7 +142,7 @@ def _library() -> ctypes.CDLL:
     library.make_tokenizer.restype = pointer
     library.make_tokenizer.argtypes = [text, pointer, pointer, integer, integer, text, *[integer] * 5]
     library.encode.restype = integer
-    library.encode.argtypes = [pointer, pointer, pointer, integer, integer, pointer, pointer, pointer]
+    library.encode.argtypes = [*[pointer] * 4, integer, integer, pointer, pointer, pointer]
     library.delete_tokenizer.argtypes = [pointer]
     return library
 

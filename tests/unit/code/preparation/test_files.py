@@ -11,15 +11,14 @@ import pytest
 
 from text_classifier.contract.errors import JobError, PlatformError, SettingsError
 from text_classifier.preparation.files import (
-    CHUNK,
     map_array,
     map_strings,
     published,
     wait_for,
     write_array,
+    write_places,
     write_strings,
 )
-from text_classifier.reading.rows import Lookup
 from text_classifier.reading.strings import Strings
 
 
@@ -56,20 +55,20 @@ def test_an_array_is_mapped_as_it_was_written(tmp_path: Path, array: np.ndarray)
         ["a", "", "gr\u00fcn\u2028\n\U0001f600", "\0"],
         [],
         ["", ""],
-        [str(number) for number in range(2 * CHUNK + 1)],
     ],
-    ids=["some", "none", "empty", "chunks"],
+    ids=["some", "none", "empty"],
 )
 def test_strings_are_looked_up_as_they_were_written(tmp_path: Path, strings: list[str]) -> None:
     write_strings(tmp_path / "s", strings)
     assert map_strings(tmp_path / "s")[:] == strings
 
 
-def test_strings_on_disk_are_copied(tmp_path: Path) -> None:
-    stored = Lookup(Strings.of([str(number) for number in range(3 * CHUNK)]), np.arange(3 * CHUNK))
-    some = np.array([5, 6, 7, 2, *range(CHUNK, 2 * CHUNK + 9), 0])
-    write_strings(tmp_path / "s", stored.take(some))
-    assert map_strings(tmp_path / "s")[:] == stored.take(some)[:] == [str(row) for row in some]
+def test_strings_share_the_content_of_others(tmp_path: Path) -> None:
+    stored = Strings.of(["a", "", "gr\u00fcn"])
+    write_strings(tmp_path / "all", stored)
+    write_places(tmp_path / "some", stored.take(np.array([2, 0])))
+    assert map_strings(tmp_path / "some", tmp_path / "all")[:] == ["gr\u00fcn", "a"]
+    assert not (tmp_path / "some").exists()
 
 
 def test_what_is_mapped_keeps_no_file_open(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from support.jobs import Job, easy_rows, table
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.preparation.rows import map_rows, prepare_rows, write_rows
-from text_classifier.reading.rows import Lookup, Places, Rows
+from text_classifier.reading.rows import Places, Rows
+from text_classifier.reading.strings import Strings
 from text_classifier.runtime.folders import JobFolders
 
 
@@ -19,7 +20,7 @@ def same(one: Rows, other: Rows) -> bool:
         a, b = getattr(one, field.name), getattr(other, field.name)
         if isinstance(a, np.ndarray):
             assert a.dtype == b.dtype and np.array_equal(a, b), field.name
-        elif isinstance(a, Lookup | Places):
+        elif isinstance(a, Strings | Places):
             assert a[:] == b[:], field.name
         else:
             assert a == b, field.name
@@ -43,7 +44,7 @@ def same(one: Rows, other: Rows) -> bool:
 def test_rows_are_mapped_as_they_were_read(job: Job, tmp_path: Path, rows: str, settings: dict[str, str]) -> None:
     job.write("train", "reviews.tsv", rows)
     chosen = parse(settings)
-    data = read_data(JobFolders(job.base).data_channels(), chosen)
+    data = read_data(JobFolders(job.base).data_channels(), chosen, folder=tmp_path)
     write_rows(data, tmp_path)
     mapped = map_rows(chosen, tmp_path)
     assert (type(mapped.task), mapped.classes, mapped.report) == (type(data.task), data.classes, data.report)

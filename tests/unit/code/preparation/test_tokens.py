@@ -22,8 +22,8 @@ from text_classifier.tokenization.unknown import unknown_share
 
 
 @pytest.fixture
-def data(ready_job: Job) -> Data:
-    return read_data(JobFolders(ready_job.base).data_channels(), parse({}))
+def data(ready_job: Job, tmp_path: Path) -> Data:
+    return read_data(JobFolders(ready_job.base).data_channels(), parse({}), folder=tmp_path)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_pairs_are_mapped_with_their_token_types_which_the_digest_covers(
     rows = "".join(f"good {'bad ' * (n % 5)},fine great,{n % 2}\n" for n in range(40))
     job.write("train", "a.csv", "a,b,label\n" + rows)
     settings = parse({"text_columns": "a", "text_pair_columns": "b", "max_sequence_length": "8"})
-    data = read_data(JobFolders(job.base).data_channels(), settings)
+    data = read_data(JobFolders(job.base).data_channels(), settings, folder=tmp_path)
     write_rows(data, tmp_path)
     prepare_tokens(settings, tokenizer, tmp_path)
     mapped = map_tokens(tmp_path)

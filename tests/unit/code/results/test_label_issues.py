@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from support.jobs import Job, easy_rows, table
-from text_classifier.reading.rows import Lookup, Places, Rows
+from text_classifier.reading.rows import Places, Rows
 from text_classifier.reading.strings import Strings
 from text_classifier.results import label_issues
 from text_classifier.results.evaluated import Evaluated
@@ -26,9 +26,10 @@ def rows_of(name: str, targets: np.ndarray, ids: bool = False) -> Rows:
     none = np.zeros_like(every)
     own = Strings.of([f"=id{row}" for row in every])
     return Rows(
-        texts=Lookup(Strings.of(["text"]), none), places=Places([f"{name} line"], none, every, every),
+        channel="train",
+        texts=Strings.of(["text"]).take(none), places=Places([f"{name} line"], none, every, every),
         targets=targets, characters=every, exact=every, near=every, groups=np.zeros(0),
-        slices=np.zeros(0, dtype=np.int64), ids=Lookup(own, every) if ids else None,
+        slices=np.zeros(0, dtype=np.int64), ids=own if ids else None,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import predict
 from support.jobs import Job, easy_rows, table, warnings_in
 from support.pages import Page
-from text_classifier.reading.rows import Lookup, Places, Rows
+from text_classifier.reading.rows import Places, Rows
 from text_classifier.reading.strings import Strings
 from text_classifier.results import long_texts
 from text_classifier.results.evaluated import Evaluated
@@ -37,7 +37,8 @@ OPTIONS = (
 def evaluated(task: Task, targets: Any, by_mean: Any, by_first: Any, counts: list[int]) -> Evaluated:
     every = np.arange(len(counts))
     rows = Rows(
-        texts=Lookup(Strings.of(["text"]), np.zeros_like(every)),
+        channel="train",
+        texts=Strings.of(["text"]).take(np.zeros_like(every)),
         places=Places(["line"], np.zeros_like(every), every, every),
         targets=np.array(targets), characters=every, exact=every, near=every, groups=np.zeros(0),
         slices=np.zeros(0, dtype=np.int64),

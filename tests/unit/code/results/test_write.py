@@ -22,7 +22,7 @@ from support.pages import Page
 from support.schema_check import problems_of_job
 from support.tiny_model import write_tiny_model
 from text_classifier.evaluation import calibration
-from text_classifier.reading.rows import Lookup, Places, Rows
+from text_classifier.reading.rows import Places, Rows
 from text_classifier.reading.strings import Strings
 from text_classifier.results import artifact, baselines, label_issues, report
 from text_classifier.results.answers import answers
@@ -341,7 +341,8 @@ def evaluated(rows: int, classes: tuple[str, ...], text: str) -> Evaluated:
     logits[np.arange(rows), truth] += 1
     lengths, everything = random.integers(3, 128, rows), np.arange(rows)
     of_split = Rows(
-        texts=Lookup(Strings.of([text]), np.zeros_like(everything)),
+        channel="train",
+        texts=Strings.of([text]).take(np.zeros_like(everything)),
         places=Places(["validation/reviews.tsv line"], np.zeros_like(everything), everything, everything),
         targets=truth,
         characters=np.full(rows, len(text)),

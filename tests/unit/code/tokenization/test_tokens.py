@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tokenizers import processors
 
 from support.small_tokenizers import ODD, TEXTS, TOKENIZERS, WORDS, byte_level, cased, made, unigram
-from text_classifier.reading.rows import Lookup
 from text_classifier.reading.strings import Strings
 from text_classifier.tokenization import tokens, windows
 from text_classifier.tokenization.prefix import prefix_encoder, safe_prefix, splits_at_spaces
@@ -104,7 +103,7 @@ def test_texts_on_disk_have_the_ids_of_the_same_strings(tokenizer: Any, monkeypa
     monkeypatch.setattr(tokens, "CHUNK", 7)
     texts = many_texts()[:200]
     rows = np.array([*range(50, 120), *range(0, 50, 3), 130, 125, 199])
-    stored = Lookup(Strings.of(texts), np.arange(len(texts))).take(rows)
+    stored = Strings.of(texts).take(rows)
     found = tokenize(tokenizer, stored, 16)
     assert found.ids.tolist() == [*itertools.chain(*expected(tokenizer, [texts[row] for row in rows], 16))]
 

@@ -81,8 +81,8 @@ def without_symbol(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def wrong(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    def encode(tokenizer: Any, characters: Any, starts: Any, count: int, length: int, found: Any, *rest: Any) -> int:
-        total: int = NATIVE.encode(tokenizer, characters, starts, count, length, found, *rest)
+    def encode(handle: Any, texts: Any, starts: Any, ends: Any, rows: int, length: int, found: Any, *rest: Any) -> int:
+        total: int = NATIVE.encode(handle, texts, starts, ends, rows, length, found, *rest)
         ctypes.cast(found, ctypes.POINTER(ctypes.c_int32))[1] += 1  # after [CLS] of the first text
         return total
 
