@@ -51,7 +51,7 @@ class Dropout:
 
     def masked(self, x: Tensor, bits: Tensor) -> Tensor:
         """The dropout of `x` by the lower 16 of these random bits."""
-        return x.masked_fill((bits & 0xFFFF) < self.threshold, 0.0) * self.scale
+        return x * ((bits & 0xFFFF) >= self.threshold).to(x.dtype).mul_(self.scale)
 
 
 def random_bits(first: Tensor, second: Tensor, index: Tensor) -> Tensor:
@@ -60,10 +60,13 @@ def random_bits(first: Tensor, second: Tensor, index: Tensor) -> Tensor:
     As in cpu/dtypes.h and cuda/dtypes.cuh. int32 wraps around; torch shifts its sign in, which the masks remove.
     """
     x = index + first
-    x = (x ^ ((x >> 16) & 0xFFFF)) * 0x7FEB352D
-    x = x ^ second
-    x = (x ^ ((x >> 15) & 0x1FFFF)) * (0x846CA68B - (1 << 32))
-    return x ^ ((x >> 16) & 0xFFFF)
+    x ^= (x >> 16) & 0xFFFF
+    x *= 0x7FEB352D
+    x ^= second
+    x ^= (x >> 15) & 0x1FFFF
+    x *= 0x846CA68B - (1 << 32)
+    x ^= (x >> 16) & 0xFFFF
+    return x
 
 
 @dataclass(frozen=True)

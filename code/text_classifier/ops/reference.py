@@ -18,6 +18,9 @@ from text_classifier.ops.backend import OPERATIONS, TORCH, Backend, FusedAdamW, 
 from text_classifier.ops.dropout import AttentionBits, Dropout, Probabilities, attention_bits
 from text_classifier.ops.sequences import Sequences
 
+#: Probabilities of a batch that each layer stores for its backward pass, at most: 17 MB with scores and masks.
+MAX_STORED = 1 << 20
+
 #: Probabilities of sequences that are padded and computed together, at most: 64 MB.
 MAX_PROBABILITIES = 1 << 24
 
@@ -52,6 +55,7 @@ def attention(
     sizes = [sum(lengths[begin:end]) for begin, end in groups]
     keys = qkv.split(sizes)
     queries = [None] * len(groups) if query is None else query.split([end - begin for begin, end in groups])
+    is_small = sum((end - begin) * heads * max(lengths[begin:end]) ** 2 for begin, end in groups) <= MAX_STORED
     outputs = []
     for (begin, end), group_query, group in zip(groups, queries, keys, strict=True):
         longest = max(lengths[begin:end])
@@ -61,7 +65,8 @@ def attention(
             query_count=(key_count if query is None else torch.ones_like(key_count))[begin:end],
             heads=heads, queries=longest if query is None else 1, keys=longest, max_seqlen=sequences.max_seqlen,
         )  # fmt: skip
-        outputs.append(_Recomputed.apply(partial(_attend, place, dropout, bits), group_query, group))
+        attend = partial(_attend, place, dropout, bits)
+        outputs.append(attend(group_query, group) if is_small else _Recomputed.apply(attend, group_query, group))
     return torch.cat(outputs)
 
 
@@ -86,7 +91,7 @@ def _attend(of: Probabilities, dropout: Dropout, bits: AttentionBits, query: Ten
 
 
 class _Recomputed(torch.autograd.Function):
-    """function(query, qkv), computed again in the backward pass: stored, the probabilities would not fit into memory.
+    """function(query, qkv), computed again in the backward pass: stored, many probabilities would not fit into memory.
 
     torch.utils.checkpoint imports torch's compiler, which takes a second.
     """

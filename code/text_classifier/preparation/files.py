@@ -91,10 +91,15 @@ def write_places(path: Path, strings: Strings) -> None:
     write_array(ends, strings.ends)
 
 
-def map_strings(path: Path, content: Path | None = None) -> Strings:
-    """Map strings, whose content is in `path`, or in another file."""
+def map_content(path: Path) -> np.ndarray:
+    """Map the content of strings."""
+    return np.frombuffer(map_file(path), np.uint8)
+
+
+def map_strings(path: Path, content: np.ndarray | None = None) -> Strings:
+    """Map strings. `content`: of a file of others, if they have none of their own."""
     starts, ends = map(map_array, _places(path))
-    return Strings(np.frombuffer(map_file(content or path), np.uint8), starts, ends)
+    return Strings(map_content(path) if content is None else content, starts, ends)
 
 
 def map_file(path: Path) -> memoryview:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from text_classifier.contract.errors import out_of_memory_preparing
 from text_classifier.contract.hyperparameters import Settings
@@ -15,6 +18,7 @@ from text_classifier.dataset.load import Data, read_data
 from text_classifier.modeling import hub
 from text_classifier.preparation.files import (
     map_array,
+    map_content,
     map_strings,
     published,
     read_manifest,
@@ -90,15 +94,16 @@ def map_rows(settings: Settings, folder: Path) -> Data:
     """The rows in `folder`, as soon as they are published. Texts, places and ids are looked up in the files."""
     part = wait_for(folder / ROWS)
     manifest = read_manifest(part)
-    splits = {name: _map_split(part, name, facts) for name, facts in manifest["splits"].items()}
+    content_of = cache(lambda file: map_content(part / file))
+    splits = {name: _map_split(part, name, facts, content_of) for name, facts in manifest["splits"].items()}
     return Data(task_of(asdict(settings)), tuple(manifest["classes"]), splits, manifest["report"])
 
 
-def _map_split(part: Path, name: str, facts: Mapping[str, Any]) -> Rows:
+def _map_split(part: Path, name: str, facts: Mapping[str, Any], content_of: Callable[[str], np.ndarray]) -> Rows:
     arrays = {field: map_array(part / f"{name}.{field}.npy") for field in _ARRAYS}
 
     def strings(field: str) -> Strings:
-        return map_strings(part / f"{name}.{field}", part / f"{facts['channel']}.{field}")
+        return map_strings(part / f"{name}.{field}", content_of(f"{facts['channel']}.{field}"))
 
     return Rows(
         **arrays,

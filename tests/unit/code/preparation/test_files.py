@@ -12,6 +12,7 @@ import pytest
 from text_classifier.contract.errors import JobError, PlatformError, SettingsError
 from text_classifier.preparation.files import (
     map_array,
+    map_content,
     map_strings,
     published,
     wait_for,
@@ -67,7 +68,7 @@ def test_strings_share_the_content_of_others(tmp_path: Path) -> None:
     stored = Strings.of(["a", "", "gr\u00fcn"])
     write_strings(tmp_path / "all", stored)
     write_places(tmp_path / "some", stored.take(np.array([2, 0])))
-    assert map_strings(tmp_path / "some", tmp_path / "all")[:] == ["gr\u00fcn", "a"]
+    assert map_strings(tmp_path / "some", map_content(tmp_path / "all"))[:] == ["gr\u00fcn", "a"]
     assert not (tmp_path / "some").exists()
 
 
