@@ -54,6 +54,19 @@ def test_rows_are_mapped_as_they_were_read(job: Job, tmp_path: Path, rows: str, 
     assert same(mapped.splits["train"].take(some), data.splits["train"].take(some))
 
 
+def test_the_splits_of_a_channel_share_its_texts(job: Job, tmp_path: Path) -> None:
+    job.write("train", "reviews.tsv", "id\ttext\tlabel\n" + "".join(f"r{n}\tno {n}\t{n % 2}\n" for n in range(20)))
+    job.write("test", "reviews.tsv", "id\ttext\tlabel\nr20\tno 20\t0\n")
+    settings = parse({"id_column": "id"})
+    write_rows(read_data(JobFolders(job.base).data_channels(), settings, folder=tmp_path), tmp_path)
+    splits = map_rows(settings, tmp_path).splits
+    for part, file in (("texts", "no 20"), ("ids", "r20")):
+        train, validation, test = (getattr(splits[name], part) for name in ("train", "validation", "test"))
+        assert train.content is validation.content and list(test) == [file]
+        assert sorted(path.name for path in tmp_path.rglob(f"*.{part}")) == [f"test.{part}", f"train.{part}"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["input", "rows"]
+
+
 def test_the_report_is_that_of_the_first_host(
     ready_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
