@@ -58,12 +58,15 @@ def tasks(files: Sequence[SourceFile], job: Job, processes: int) -> Iterator[Tas
         layout, header_before = None, header
         if not job.is_text_folders and (size >= large or not is_known):
             header, layout, is_known = _look(file, job, header)
-        parts = _parts(file, size, layout) if size >= large and layout else [WHOLE]
-        if small and (len(parts) > 1 or small_bytes + size > PART or header_before != header):
+        parts = _parts(file, size, layout) if size >= large and layout else iter([WHOLE])
+        first_parts = list(itertools.islice(parts, 2))
+        is_apart = len(first_parts) > 1 or header_before != header
+        if small and (is_apart or small_bytes + size > PART):
             yield Task(tuple(small), header_before)
             small, small_bytes = [], 0
-        if len(parts) > 1 or header_before != header:
-            yield from (Task(((index, Piece(file, part)),), header_before) for part in parts)
+        if is_apart:
+            for part in itertools.chain(first_parts, parts):
+                yield Task(((index, Piece(file, part)),), header_before)
         else:
             small.append((index, Piece(file)))
             small_bytes += size
@@ -90,9 +93,9 @@ def _compression(file: SourceFile) -> str:
         return compression(raw.read(4))
 
 
-def _parts(file: SourceFile, size: int, layout: Layout) -> list[Part]:
+def _parts(file: SourceFile, size: int, layout: Layout) -> Iterator[Part]:
     """The parts of a file. Each but the first seems to start with a record."""
-    starts = [(0, 0)]
+    start, skip = 0, 0
     if isinstance(layout, RowGroups):
         find = partial(_row_group, layout)
     elif _compression(file):
@@ -100,10 +103,11 @@ def _parts(file: SourceFile, size: int, layout: Layout) -> list[Part]:
     else:
         find = partial(_line, file, layout)
     for target in range(PART, size - PART // 2, PART):
-        if start := find(max(target, starts[-1][0])):
-            starts.append(start)
-    parts = [Part(start, end, layout, skip, more) for (start, skip), (end, more) in itertools.pairwise(starts)]
-    return [*parts, Part(starts[-1][0], None, layout, starts[-1][1])]
+        if found := find(max(target, start)):
+            end, more = found
+            yield Part(start, end, layout, skip, more)
+            start, skip = end, more
+    yield Part(start, None, layout, skip)
 
 
 # Where a part may start: an offset in the file above `offset`, and the bytes to skip there. None if there is no place.

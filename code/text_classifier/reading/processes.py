@@ -33,8 +33,9 @@ def read_files(
     Closing it ends the processes.
     """
     processes = process_count(files)
-    todo = list(tasks(files, job, processes)) if processes > 1 else []
-    found = _by_processes(todo, job, min(processes, len(todo))) if len(todo) > 1 else _here(files, job)
+    todo = tasks(files, job, processes) if processes > 1 else iter(())
+    first = list(itertools.islice(todo, 2))
+    found = _by_processes(itertools.chain(first, todo), job, processes) if len(first) > 1 else _here(files, job)
     progress.total = sum(file.path.stat().st_size for file in files)
     try:
         for index, batches in itertools.groupby(found, key=lambda pair: pair[0]):
@@ -99,22 +100,23 @@ class _Reading:
                 yield index, batch
 
 
-def _by_processes(todo: Sequence[Task], job: Job, processes: int) -> Generator[tuple[int, Batch | End], None, None]:
+def _by_processes(todo: Iterator[Task], job: Job, processes: int) -> Generator[tuple[int, Batch | End], None, None]:
+    """With so many processes, or one per task if those are fewer. The next tasks are found while they read."""
     with ExitStack() as stack:
         # They are written again and again: new pages of the page cache would cost more than writing to them.
         files: list[IO[bytes]] = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2 * processes + 1)]
         threads = ThreadPoolExecutor(processes)  # each waits for a worker
         stack.callback(threads.shutdown, cancel_futures=True)
         idle: Queue[Worker] = Queue()
-        for _ in range(processes):
-            worker = Worker(job)
-            stack.callback(worker.close)  # before the threads end: none waits for it any more
-            idle.put(worker)
         readings: deque[_Reading] = deque()
-        waiting = iter(todo)
         divided_wrongly = None  # index of a file
         while True:
-            while files and (task := next(waiting, None)):
+            while files and (task := next(todo, None)):
+                if processes:
+                    processes -= 1
+                    worker = Worker(job)
+                    stack.callback(worker.close)  # before the threads end: none waits for it any more
+                    idle.put(worker)
                 readings.append(_Reading(threads, idle, task, files.pop()))
             if not readings:
                 return
