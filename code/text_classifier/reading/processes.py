@@ -101,7 +101,7 @@ class _Reading:
 
 
 def _by_processes(todo: Iterator[Task], job: Job, processes: int) -> Generator[tuple[int, Batch | End], None, None]:
-    """With so many processes, or one per task if those are fewer. The next tasks are found while they read."""
+    """With at most this many processes, and not more than tasks. The next tasks are found while they read."""
     with ExitStack() as stack:
         # They are written again and again: new pages of the page cache would cost more than writing to them.
         files: list[IO[bytes]] = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2 * processes + 1)]
