@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ class Here:
         self._job = job
 
     def read(self, task: Task, texts: Any) -> worker.Found:
-        return worker._read(task, self._job, f"/proc/{os.getpid()}/fd/{texts.fileno()}")
+        return worker.read_task(task, self._job, f"/proc/{os.getpid()}/fd/{texts.fileno()}", tempfile.gettempdir())
 
     def close(self) -> None:
         pass

@@ -8,7 +8,7 @@ from text_classifier.runtime.seeds import SeedStream
 
 
 def sample(strata: np.ndarray, wanted: int, seed: int) -> np.ndarray:
-    """Indices of a seeded, stratified sample of `wanted` rows in file order, or of all if there are no more. int64.
+    """Indices of a seeded, stratified sample of `wanted` rows in file order, or of all if there are fewer. int64.
 
     Each stratum (int64 [rows], such as the class) keeps two rows where `wanted` suffices for that, one to train on and
     one to validate with, else one; the strata with the most rows come first where it does not suffice for one.
@@ -98,11 +98,11 @@ def _most_frequent(strata: np.ndarray, group_of_row: np.ndarray) -> np.ndarray:
 def shared(training: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Which training rows have a hash that is also in `others`, bool [training rows].
 
-    np.isin sorts what it compares: it gets only the few hashes that end with the same bits as one of `others`.
+    np.isin sorts what it compares: it gets only the hashes, usually few, with the lowest bits of one of `others`.
     """
-    ends = np.uint64((1 << 22) - 1)
-    is_end = np.zeros(int(ends) + 1, dtype=bool)
-    is_end[others & ends] = True
-    found = is_end[training & ends]
+    low = np.uint64((1 << 22) - 1)
+    is_candidate = np.zeros(int(low) + 1, dtype=bool)
+    is_candidate[others & low] = True
+    found = is_candidate[training & low]
     found[found] = np.isin(training[found], others)
     return found

@@ -51,7 +51,7 @@ class Dropout:
 
     def masked(self, x: Tensor, bits: Tensor) -> Tensor:
         """The dropout of `x` by the lower 16 of these random bits."""
-        return x * ((bits & 0xFFFF) >= self.threshold).to(x.dtype).mul_(self.scale)
+        return x.masked_fill((bits & 0xFFFF) < self.threshold, 0.0).mul_(self.scale)
 
 
 def random_bits(first: Tensor, second: Tensor, index: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from text_classifier.ops.backend import OPERATIONS, TORCH, Backend, FusedAdamW, 
 from text_classifier.ops.dropout import AttentionBits, Dropout, Probabilities, attention_bits
 from text_classifier.ops.sequences import Sequences
 
-#: Probabilities of a batch that each layer stores for its backward pass, at most: 17 MB with scores and masks.
+#: Probabilities of a batch that each layer stores for its backward pass, at most: 10 MB with masks.
 MAX_STORED = 1 << 20
 
 #: Probabilities of sequences that are padded and computed together, at most: 64 MB.

@@ -97,7 +97,7 @@ def map_content(path: Path) -> np.ndarray:
 
 
 def map_strings(path: Path, content: np.ndarray | None = None) -> Strings:
-    """Map strings. `content`: of a file of others, if they have none of their own."""
+    """Map strings. `content`: what they share with others; by default that of `path`."""
     starts, ends = map(map_array, _places(path))
     return Strings(map_content(path) if content is None else content, starts, ends)
 

@@ -30,6 +30,7 @@ from text_classifier.preparation.files import (
 )
 from text_classifier.reading.rows import Places, Rows
 from text_classifier.reading.shards import Shards
+from text_classifier.reading.spool import file_name
 from text_classifier.reading.strings import Strings
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.runtime.heartbeat import working
@@ -83,7 +84,7 @@ def write_rows(data: Data, folder: Path) -> None:
             for field, strings in (("texts", rows.texts), ("ids", rows.ids)):
                 if strings is not None:
                     write_places(part / f"{name}.{field}", strings)
-                    content = f"{rows.channel}.{field}"
+                    content = file_name(rows.channel, field)
                     if not (part / content).exists():  # the splits of a channel share it
                         (folder / content).rename(part / content)
             splits[name] = {field: getattr(rows, field) for field in _FACTS}
@@ -103,7 +104,7 @@ def _map_split(part: Path, name: str, facts: Mapping[str, Any], content_of: Call
     arrays = {field: map_array(part / f"{name}.{field}.npy") for field in _ARRAYS}
 
     def strings(field: str) -> Strings:
-        return map_strings(part / f"{name}.{field}", content_of(f"{facts['channel']}.{field}"))
+        return map_strings(part / f"{name}.{field}", content_of(file_name(facts["channel"], field)))
 
     return Rows(
         **arrays,
@@ -113,7 +114,7 @@ def _map_split(part: Path, name: str, facts: Mapping[str, Any], content_of: Call
             map_strings(part / f"{name}.files"),
             **{field: map_array(part / f"{name}.{field}.npy") for field in _PLACES},
         ),
-        ids=strings("ids") if (part / f"{facts['channel']}.ids").exists() else None,
+        ids=strings("ids") if (part / file_name(facts["channel"], "ids")).exists() else None,
         slice_values=tuple(facts["slice_values"]),
         dropped=facts["dropped"],
         unlabelled=facts["unlabelled"],

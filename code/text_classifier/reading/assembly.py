@@ -21,7 +21,7 @@ from text_classifier.reading.pairs import SEPARATOR
 from text_classifier.reading.piece import End
 from text_classifier.reading.rows import Places, Rows
 from text_classifier.reading.sources import Source, SourceFile
-from text_classifier.reading.spool import Spool
+from text_classifier.reading.spool import Spool, file_name
 from text_classifier.reading.table import place
 from text_classifier.reading.text_lines import LineTooLong
 
@@ -35,8 +35,8 @@ SHOWN = 20
 class Assembly:
     """Joins batches to the rows of a channel: what they are is independent of how its files were divided.
 
-    Files and their batches come in order. Texts and ids are written to `folder`, to files that are named after the
-    channel, or without one to temporary files.
+    Files and their batches come in order. Texts and ids are written to files in `folder`, or without it to temporary
+    files.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Assembly:
         self._labels = labels
         self._bad = bad
         self._drops_unlabelled = drops_unlabelled
-        self._spool = Spool(folder and folder / f"{source.name}.texts")
-        self._ids = Spool(folder and folder / f"{source.name}.ids") if columns.id else None
+        self._spool = Spool(folder, file_name(source.name, "texts"))
+        self._ids = Spool(folder, file_name(source.name, "ids")) if columns.id else None
         self._codes: array[Any] = array(labels.typecode)
         self._numbers, self._lines, self._characters = array("I"), array("I"), array("I")
         self._exact, self._near, self._groups = array("Q"), array("Q"), array("Q")
@@ -65,7 +65,7 @@ class Assembly:
         self._starts: list[int] = []  # index of each file's first row
         self._empty: list[str] = []  # names of files without rows
         self._notes: dict[str, int] = {}  # in order, and in how many files
-        self._disk = DiskCheck()
+        self._disk = DiskCheck(self._spool.folder)
         self.dropped = 0
         self.unlabelled = 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
+from pathlib import Path
 
 from text_classifier.contract.errors import DataError, PlatformError
 from text_classifier.contract.limits import memory_limit
@@ -38,9 +38,10 @@ def require_memory(name: str, rows: int) -> None:
 
 
 class DiskCheck:
-    """Counts the bytes that are written to the folder of temporary files."""
+    """Counts the bytes that are written to a folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._written = 0
 
     def require(self, more: int) -> None:
@@ -48,10 +49,9 @@ class DiskCheck:
         before, self._written = self._written, self._written + more
         if before // STEP == self._written // STEP:
             return
-        folder = tempfile.gettempdir()
-        free = shutil.disk_usage(folder).free
+        free = shutil.disk_usage(self._folder).free
         if free - more < STEP:
             raise PlatformError(
-                f"the data take more than {self._written / 1e9:,.1f} GB unpacked, and {folder} has {free / 1e9:,.1f} "
-                "GB left; give the job a larger volume, or set TMPDIR to a folder with more space"
+                f"the data take more than {self._written / 1e9:,.1f} GB unpacked, and {self._folder} has "
+                f"{free / 1e9:,.1f} GB left; give the job a larger volume, or set TMPDIR to a folder with more space"
             )

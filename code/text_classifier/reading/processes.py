@@ -101,23 +101,25 @@ class _Reading:
 
 
 def _by_processes(todo: Iterator[Task], job: Job, processes: int) -> Generator[tuple[int, Batch | End], None, None]:
-    """With at most this many processes, and not more than tasks. The next tasks are found while they read."""
+    """What the tasks hold, in order, read by up to `processes` processes. The next tasks are found meanwhile."""
     with ExitStack() as stack:
         # They are written again and again: new pages of the page cache would cost more than writing to them.
-        files: list[IO[bytes]] = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2 * processes + 1)]
+        spare: list[IO[bytes]] = []
         threads = ThreadPoolExecutor(processes)  # each waits for a worker
         stack.callback(threads.shutdown, cancel_futures=True)
         idle: Queue[Worker] = Queue()
+        to_start = processes
         readings: deque[_Reading] = deque()
         divided_wrongly = None  # index of a file
         while True:
-            while files and (task := next(todo, None)):
-                if processes:
-                    processes -= 1
+            while len(readings) <= 2 * processes and (task := next(todo, None)):
+                if to_start:
+                    to_start -= 1
                     worker = Worker(job)
                     stack.callback(worker.close)  # before the threads end: none waits for it any more
                     idle.put(worker)
-                readings.append(_Reading(threads, idle, task, files.pop()))
+                file = spare.pop() if spare else stack.enter_context(tempfile.TemporaryFile())
+                readings.append(_Reading(threads, idle, task, file))
             if not readings:
                 return
             reading = readings.popleft()
@@ -131,4 +133,4 @@ def _by_processes(todo: Iterator[Task], job: Job, processes: int) -> Generator[t
                         piece = reading.task.pieces[0][1]
                         rest = Task(((index, replace(piece, part=batch.rest)),), reading.task.header)
                         yield from _Reading(threads, idle, rest, reading.file).found()
-            files.append(reading.file)
+            spare.append(reading.file)

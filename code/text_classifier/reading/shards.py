@@ -101,7 +101,7 @@ class Shards:
         try:
             self._exchange.send(message)
         except OSError as error:
-            raise not_written(error) from None
+            raise not_written(error, self._exchange.folder) from None
 
     def _received(self, host: int) -> Iterator[Batch | End]:
         while message := self._exchange.receive(host):

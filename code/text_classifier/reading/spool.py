@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from array import array
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -13,18 +14,13 @@ from text_classifier.reading.strings import Strings, mapped
 
 
 class Spool:
-    """A file of concatenated texts in UTF-8: a new one at `path`, or without it a temporary one, which disappears when
-    the process ends, however it ends.
+    """Concatenated texts in UTF-8, in a new file of `folder`, or without one in a temporary file, which disappears when
+    the process ends, however it ends."""
 
-    Raises PlatformError when the disk is full.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        try:
-            # It lives as long as its texts.
-            self._file = path.open("w+b", 1 << 20) if path else tempfile.TemporaryFile(buffering=1 << 20)  # noqa: SIM115
-        except OSError as error:
-            raise not_written(error) from None
+    def __init__(self, folder: Path | None, name: str) -> None:
+        # The file lives as long as its texts.
+        self._file = (folder / name).open("w+b", 1 << 20) if folder else tempfile.TemporaryFile(buffering=1 << 20)  # noqa: SIM115
+        self.folder = folder or Path(tempfile.gettempdir())  # asked now: on a full disk, tempfile finds none
         self._offsets = array("q", [0])
 
     def append(self, text: bytes) -> None:
@@ -32,7 +28,7 @@ class Spool:
         try:
             self._file.write(text)
         except OSError as error:
-            raise not_written(error) from None
+            raise not_written(error, self.folder) from None
         self._offsets.append(self._offsets[-1] + len(text))
 
     def extend(self, content: bytes, lengths: np.ndarray) -> None:
@@ -40,7 +36,7 @@ class Spool:
         try:
             self._file.write(content)
         except OSError as error:
-            raise not_written(error) from None
+            raise not_written(error, self.folder) from None
         self._offsets.frombytes((np.cumsum(lengths, dtype=np.int64) + self._offsets[-1]).tobytes())
 
     def strings(self) -> Strings:
@@ -48,13 +44,28 @@ class Spool:
         try:
             self._file.flush()
         except OSError as error:
-            raise not_written(error) from None
+            raise not_written(error, self.folder) from None
         return Strings.joined(mapped(self._file), np.asarray(self._offsets))
 
 
-def not_written(error: OSError) -> PlatformError:
-    """The error that the disk is full."""
+def file_name(channel: str, kind: str) -> str:
+    """The name of the file in the folder of prepared data that has the `texts` or `ids` of a channel."""
+    return f"{channel}.{kind}"
+
+
+def write_all(file: IO[bytes], content: bytes | memoryview, folder: Path) -> None:
+    """Write to a file of `folder`, which is not buffered. Raises PlatformError when the disk is full."""
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise not_written(error, folder) from None
+
+
+def not_written(error: OSError, folder: Path) -> PlatformError:
+    """The error that the disk of a folder is full."""
     return PlatformError(
-        f"the texts cannot be written to {tempfile.gettempdir()} ({error.strerror}); give the job a larger volume, or "
-        "set TMPDIR to a folder with more space"
+        f"the texts cannot be written to {folder} ({error.strerror}); give the job a larger volume, or set TMPDIR to a "
+        "folder with more space"
     )

@@ -63,7 +63,7 @@ class Strings(LazyStrings):
         return Strings(self.content, self.starts[rows], self.ends[rows])
 
     def part(self, start: int, end: int) -> Strings:
-        """The strings from one index to another, which are not made Python's."""
+        """The strings from one index to another."""
         return Strings(self.content, self.starts[start:end], self.ends[start:end])
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -20,7 +21,7 @@ from text_classifier.contract.errors import PlatformError
 from text_classifier.reading.batch import Batch
 from text_classifier.reading.piece import End, Job, read_piece
 from text_classifier.reading.pieces import Task
-from text_classifier.reading.spool import not_written
+from text_classifier.reading.spool import write_all
 
 #: What a process has read: batches without their texts, each with the index of its file.
 Found = list[tuple[int, "Batch | End"]]
@@ -45,7 +46,7 @@ class Worker:
         Raises PlatformError if the process dies.
         """
         try:
-            self._pipe.send((task, self._job, f"/proc/{os.getpid()}/fd/{texts.fileno()}"))
+            self._pipe.send((task, self._job, f"/proc/{os.getpid()}/fd/{texts.fileno()}", tempfile.gettempdir()))
             found: Found | Exception = self._pipe.recv()
         except (OSError, EOFError):
             raise PlatformError(
@@ -63,17 +64,17 @@ class Worker:
         self._pipe.close()
 
 
-def _read(task: Task, job: Job, texts: str) -> Found:
+def read_task(task: Task, job: Job, texts: str, folder: str) -> Found:
+    """What the pieces of a task hold; the texts are written to the start of the file `texts`, which is in `folder`."""
     found: Found = []
-    with open(texts, "r+b", buffering=1 << 20) as file:
+    with open(texts, "r+b", buffering=0) as file:
         for index, piece in task.pieces:
             for batch in read_piece(piece, job, task.header):
                 if isinstance(batch, Batch):
                     try:
-                        file.write(batch.content)
-                        file.flush()
-                    except OSError as error:
-                        return [*found, (index, End("line", error=not_written(error)))]
+                        write_all(file, batch.content, Path(folder))
+                    except PlatformError as error:
+                        return [*found, (index, End("line", error=error))]
                     batch = replace(batch, content=b"")
                 found.append((index, batch))
     return found
@@ -84,9 +85,9 @@ def main(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended
         while True:
-            task, job, texts = pipe.recv()
+            task = pipe.recv()
             try:
-                answer: Any = _read(task, job, texts)
+                answer: Any = read_task(*task)
             except Exception as error:
                 answer = error
             pipe.send(answer)

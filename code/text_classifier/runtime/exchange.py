@@ -27,20 +27,20 @@ class Streams:
     """The files of the streams in `folder`, by the index of their host, and whether the job is being stopped."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self._folder = folder / _STREAMS
-        self._folder.mkdir(exist_ok=True)
-        self.paths = [self._folder / str(index) for index in range(count)]
+        self.folder = folder / _STREAMS
+        self.folder.mkdir(exist_ok=True)
+        self.paths = [self.folder / str(index) for index in range(count)]
         for path in self.paths:
             path.touch()
 
     def stop(self) -> None:
         """End the waiting for more of a stream."""
-        (self._folder / _STOPPED).touch()
+        (self.folder / _STOPPED).touch()
 
     @property
     def is_stopped(self) -> bool:
         """Whether no more of the streams will come."""
-        return (self._folder / _STOPPED).exists()
+        return (self.folder / _STOPPED).exists()
 
 
 class Exchange:
@@ -51,6 +51,7 @@ class Exchange:
     """
 
     def __init__(self, folder: Path, hosts: Hosts) -> None:
+        self.folder = folder
         self.hosts = hosts.names
         self.own = hosts.names.index(hosts.current)
         self._streams = Streams(folder, len(self.hosts))

@@ -170,6 +170,7 @@ def _in_order(encode: Encode, texts: Sequence[str], size: int, patterns: Sequenc
 
 
 def _part(texts: Sequence[str], start: int, end: int) -> Sequence[str]:
+    """The texts from one index to another. Those on disk are not made Python's."""
     return texts.part(start, end) if isinstance(texts, Strings) else texts[start:end]
 
 

@@ -213,9 +213,9 @@ void *make_tokenizer(const char *characters, const int64_t *starts, const int32_
     return tokenizer;
 }
 
-// ids: of the texts in `characters` with these starts and ends, [rows], one after another, with the sequence's first
-// and last id; there must be space for `length` or characters + 2 of each text, whichever is less. counts: ids per
-// text, or -1 as RowEncoder.encode. truncated: whether a text had more ids. Returns the number of ids.
+// ids: of the texts `characters[starts[row]:ends[row]]`, those of one after those of another, each with the sequence's
+// first and last id; there must be space for `length` or characters + 2 of each text, whichever is less. counts: ids
+// per text, or -1 as RowEncoder.encode. truncated: whether a text had more ids. Returns the number of ids.
 int64_t encode(void *handle, const char *characters, const int64_t *starts, const int64_t *ends, int64_t rows,
                int64_t length, int32_t *ids, int32_t *counts, uint8_t *truncated) {
     Tokenizer &tokenizer = *static_cast<Tokenizer *>(handle);

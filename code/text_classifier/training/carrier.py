@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 import torch
 import torch.distributed as dist
 
-from text_classifier.reading.spool import not_written
+from text_classifier.reading.spool import write_all
 from text_classifier.runtime.exchange import LOOK_SECONDS, Streams
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import NOTHING_TO_SAVE, Stopped, StopSignal
@@ -88,16 +87,8 @@ def _carry(streams: Streams, line: _Line, stop: StopSignal, is_over: Callable[[]
                 if size:
                     part = line.broadcast(host, content, size)
                     if host != line.own:
-                        _write(files[host], part)
+                        write_all(files[host], part, streams.folder)
             if not any(sizes):
                 if all(done for _, done, _ in states):
                     return carried
                 time.sleep(LOOK_SECONDS)
-
-
-def _write(file: IO[bytes], part: memoryview) -> None:
-    try:
-        while part:
-            part = part[file.write(part) :]
-    except OSError as error:
-        raise not_written(error) from None

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import resource
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from support.limits import lowered
 from text_classifier.contract.errors import JobError, PlatformError, SettingsError
 from text_classifier.preparation.files import (
     map_array,
@@ -21,17 +21,6 @@ from text_classifier.preparation.files import (
     write_strings,
 )
 from text_classifier.reading.strings import Strings
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """A context in which writing more than `size` bytes to a file fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +107,7 @@ def test_after_an_error_nothing_is_published(tmp_path: Path, error: Callable[[Pa
 )
 def test_a_full_disk_is_one_sentence_and_publishes_nothing(tmp_path: Path, step: Callable[[Path], None]) -> None:
     sentence = rf"the prepared data cannot be written to {tmp_path.parent} \(File too large\); give the job a larger"
-    with largest_file(1_000), pytest.raises(PlatformError, match=sentence):
+    with lowered(resource.RLIMIT_FSIZE, 1_000), pytest.raises(PlatformError, match=sentence):
         write(tmp_path / "rows", step)
     assert list(tmp_path.iterdir()) == []
 
