@@ -23,7 +23,7 @@ from text_classifier.tokenization.windows import Windowing, Windows, starts
 from text_classifier.tokenization.wordpiece import wordpiece_encoder
 
 #: Texts per call of the tokenizer, and of those that are divided into windows: they are longer.
-CHUNK, CHUNK_OF_LONG = 8_000, 100
+CHUNK, CHUNK_OF_LONG = 4_000, 100
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ def divided(texts: Encoded, windowing: Windowing) -> Encoded:
 
 def _in_order(encode: Encode, texts: Sequence[str], size: int, patterns: Sequence[str]) -> Iterator[Encoded]:
     """Encode chunks of this size in parallel; yields their results in order."""
-    workers, chunks = usable_cpus() + 1, deque[Chunk]()  # one for each CPU while the results are written
+    # More than CPUs: those that are done wait for an earlier one, and for their ids to be written.
+    workers, chunks = usable_cpus() + 4, deque[Chunk]()
     try:
         for start in range(0, len(texts), size):
             if len(chunks) == workers:

@@ -17,8 +17,8 @@ def unknown_share(ids: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> float:
     """The share of unknown tokens among those that are not special, such as [CLS]; 0 without such tokens."""
     special = np.array([each for each in tokenizer.all_special_ids if each != tokenizer.unk_token_id], dtype=ids.dtype)
     unknown, counted = 0, 0
-    for start in range(0, len(ids), 1 << 22):  # they are mapped from a file
-        block = ids[start : start + (1 << 22)]
+    for start in range(0, len(ids), 1 << 16):  # they are mapped from a file, and stay in the cache
+        block = ids[start : start + (1 << 16)]
         unknown += int(np.count_nonzero(block == tokenizer.unk_token_id)) if tokenizer.unk_token_id is not None else 0
         counted += len(block) - int(np.count_nonzero(np.isin(block, special)))
     return unknown / counted if counted else 0.0
