@@ -81,12 +81,12 @@ def write_strings(path: Path, strings: Sequence[str]) -> None:
     """Write strings as UTF-8, and beside them where each begins and ends."""
     packed = Strings.of(strings)
     path.write_bytes(packed.content.data)
-    write_places(path, packed)
+    write_bounds(path, packed)
 
 
-def write_places(path: Path, strings: Strings) -> None:
+def write_bounds(path: Path, strings: Strings) -> None:
     """Write where each of some strings begins and ends in their content, which is in a file already."""
-    starts, ends = _places(path)
+    starts, ends = _bounds(path)
     write_array(starts, strings.starts)
     write_array(ends, strings.ends)
 
@@ -98,7 +98,7 @@ def map_content(path: Path) -> np.ndarray:
 
 def map_strings(path: Path, content: np.ndarray | None = None) -> Strings:
     """Map strings. `content`: what they share with others; by default that of `path`."""
-    starts, ends = map(map_array, _places(path))
+    starts, ends = map(map_array, _bounds(path))
     return Strings(map_content(path) if content is None else content, starts, ends)
 
 
@@ -123,7 +123,7 @@ _mmap.restype = ctypes.c_void_p
 _mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 
 
-def _places(path: Path) -> tuple[Path, Path]:
+def _bounds(path: Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}.starts.npy"), path.with_name(f"{path.name}.ends.npy")
 
 

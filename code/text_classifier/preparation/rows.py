@@ -24,8 +24,8 @@ from text_classifier.preparation.files import (
     read_manifest,
     wait_for,
     write_array,
+    write_bounds,
     write_manifest,
-    write_places,
     write_strings,
 )
 from text_classifier.reading.rows import Places, Rows
@@ -83,7 +83,7 @@ def write_rows(data: Data, folder: Path) -> None:
             write_strings(part / f"{name}.files", rows.places.files)
             for field, strings in (("texts", rows.texts), ("ids", rows.ids)):
                 if strings is not None:
-                    write_places(part / f"{name}.{field}", strings)
+                    write_bounds(part / f"{name}.{field}", strings)
                     content = file_name(rows.channel, field)
                     if not (part / content).exists():  # the splits of a channel share it
                         (folder / content).rename(part / content)

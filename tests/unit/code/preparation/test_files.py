@@ -17,7 +17,7 @@ from text_classifier.preparation.files import (
     published,
     wait_for,
     write_array,
-    write_places,
+    write_bounds,
     write_strings,
 )
 from text_classifier.reading.strings import Strings
@@ -56,7 +56,7 @@ def test_strings_are_looked_up_as_they_were_written(tmp_path: Path, strings: lis
 def test_strings_share_the_content_of_others(tmp_path: Path) -> None:
     stored = Strings.of(["a", "", "gr\u00fcn"])
     write_strings(tmp_path / "all", stored)
-    write_places(tmp_path / "some", stored.take(np.array([2, 0])))
+    write_bounds(tmp_path / "some", stored.take(np.array([2, 0])))
     assert map_strings(tmp_path / "some", map_content(tmp_path / "all"))[:] == ["gr\u00fcn", "a"]
     assert not (tmp_path / "some").exists()
 
