@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,29 @@ class Here:
         pass
 
 
+class Threads(ThreadPoolExecutor):
+    """Threads that all start before the first task, and end after the last.
+
+    Reading Parquet forks. In CPython 3.11 the child of a fork waits for ever if a thread starts or ends at that moment:
+    it holds the lock of the list of threads. A real worker has one thread.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self._count = count
+        self._meet()
+
+    def _meet(self) -> None:
+        barrier = threading.Barrier(self._count + 1)
+        for _ in range(self._count):
+            self.submit(barrier.wait)
+        barrier.wait()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._meet()
+        super().shutdown(wait)
+
+
 @contextmanager
 def workers(count: int, part: int = 150) -> Iterator[None]:
     """Files are read by so many workers, in parts of so many bytes."""
@@ -39,6 +64,7 @@ def workers(count: int, part: int = 150) -> Iterator[None]:
         patch.setattr(processes, "process_count", lambda files: count)
         patch.setattr(processes, "Worker", Here)
         patch.setattr(pieces, "PART", part)
+        patch.setattr(processes, "ThreadPoolExecutor", Threads)
         yield
 
 

@@ -105,6 +105,7 @@ def _by_processes(todo: Iterator[Task], job: Job, processes: int) -> Generator[t
     with ExitStack() as stack:
         # They are written again and again: new pages of the page cache would cost more than writing to them.
         spare: list[IO[bytes]] = []
+        files = stack.enter_context(ExitStack())  # closed last: a process opens them by the number of a descriptor
         threads = ThreadPoolExecutor(processes)  # each waits for a worker
         stack.callback(threads.shutdown, cancel_futures=True)
         idle: Queue[Worker] = Queue()
@@ -118,7 +119,7 @@ def _by_processes(todo: Iterator[Task], job: Job, processes: int) -> Generator[t
                     worker = Worker(job)
                     stack.callback(worker.close)  # before the threads end: none waits for it any more
                     idle.put(worker)
-                file = spare.pop() if spare else stack.enter_context(tempfile.TemporaryFile())
+                file = spare.pop() if spare else files.enter_context(tempfile.TemporaryFile())
                 readings.append(_Reading(threads, idle, task, file))
             if not readings:
                 return
