@@ -37,8 +37,8 @@ class Here:
 class Threads(ThreadPoolExecutor):
     """Threads that all start before the first task, and end after the last.
 
-    Reading Parquet forks. In CPython 3.11 the child of a fork waits for ever if a thread starts or ends at that moment:
-    it holds the lock of the list of threads. A real worker has one thread.
+    Reading Parquet forks. In CPython 3.11 the child of a fork never returns if another thread starts or ends at that
+    moment, and so holds the lock of the list of threads. A real worker has one thread.
     """
 
     def __init__(self, count: int) -> None:

@@ -14,8 +14,10 @@ from text_classifier.reading.strings import Strings, mapped
 
 
 class Spool:
-    """Concatenated texts in UTF-8, in a new file of `folder`, or without one in a temporary file, which disappears when
-    the process ends, however it ends."""
+    """Concatenated texts in UTF-8, in a new file of `folder`.
+
+    Without a folder it is a temporary file, which disappears when the process ends, however it ends.
+    """
 
     def __init__(self, folder: Path | None, name: str) -> None:
         # The file lives as long as its texts.
@@ -25,19 +27,19 @@ class Spool:
 
     def append(self, text: bytes) -> None:
         """Add a text. Raises PlatformError when the disk is full."""
-        try:
-            self._file.write(text)
-        except OSError as error:
-            raise not_written(error, self.folder) from None
+        self._write(text)
         self._offsets.append(self._offsets[-1] + len(text))
 
     def extend(self, content: bytes, lengths: np.ndarray) -> None:
         """Add the texts that `content` is composed of. Raises PlatformError when the disk is full."""
+        self._write(content)
+        self._offsets.frombytes((np.cumsum(lengths, dtype=np.int64) + self._offsets[-1]).tobytes())
+
+    def _write(self, content: bytes) -> None:
         try:
             self._file.write(content)
         except OSError as error:
             raise not_written(error, self.folder) from None
-        self._offsets.frombytes((np.cumsum(lengths, dtype=np.int64) + self._offsets[-1]).tobytes())
 
     def strings(self) -> Strings:
         """All texts, after the last was added. Raises PlatformError when the disk is full."""
@@ -49,7 +51,7 @@ class Spool:
 
 
 def file_name(channel: str, kind: str) -> str:
-    """The name of the file in the folder of prepared data that has the `texts` or `ids` of a channel."""
+    """The name of a file of prepared data: that of the `texts` or of the `ids` of a channel."""
     return f"{channel}.{kind}"
 
 
