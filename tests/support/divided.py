@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from text_classifier.dataset.load import read_data
 from text_classifier.reading import pieces, processes, worker
 from text_classifier.reading.piece import Job
 from text_classifier.reading.pieces import Task
+from text_classifier.reading.spool import Appender
 
 
 class Here:
@@ -27,8 +26,8 @@ class Here:
     def __init__(self, job: Job) -> None:
         self._job = job
 
-    def read(self, task: Task, texts: Any) -> worker.Found:
-        return worker.read_task(task, self._job, f"/proc/{os.getpid()}/fd/{texts.fileno()}", tempfile.gettempdir())
+    def read(self, task: Task, texts: Appender) -> worker.Found:
+        return worker.read_task(task, self._job, texts.path, texts.folder)
 
     def close(self) -> None:
         pass

@@ -35,8 +35,8 @@ SHOWN = 20
 class Assembly:
     """Joins batches to the rows of a channel: what they are is independent of how its files were divided.
 
-    Files and their batches come in order. Texts and ids are written to files in `folder`, or without it to temporary
-    files.
+    Files and their batches come in order, and the content of the batches is stored in `texts`. The files of texts and
+    ids are in `folder`, or without it temporary.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Assembly:
         self._labels = labels
         self._bad = bad
         self._drops_unlabelled = drops_unlabelled
-        self._spool = Spool(folder, file_name(source.name, "texts"))
+        self.texts = Spool(folder, file_name(source.name, "texts"))
         self._ids = Spool(folder, file_name(source.name, "ids")) if columns.id else None
         self._codes: array[Any] = array(labels.typecode)
         self._numbers, self._lines, self._characters = array("I"), array("I"), array("I")
@@ -65,7 +65,7 @@ class Assembly:
         self._starts: list[int] = []  # index of each file's first row
         self._empty: list[str] = []  # names of files without rows
         self._notes: dict[str, int] = {}  # in order, and in how many files
-        self._disk = DiskCheck(self._spool.folder)
+        self._disk = DiskCheck(self.texts.folder)
         self.dropped = 0
         self.unlabelled = 0
 
@@ -112,8 +112,8 @@ class Assembly:
         codes = [self._code(value, batch.label_column) for value in batch.labels]
         if batch.problems or any(map(_is_odd, codes)) or any(isinstance(each, BadRow) for each in batch.more):
             batch = batch.take(self._good(batch, codes, name, number, line))
-        self._disk.require(len(batch.content))
-        self._spool.extend(batch.content, batch.lengths)
+        self._disk.require(batch.size)
+        self.texts.add(batch.starts, batch.lengths)
         code_of = np.array([0 if _is_odd(code) else code for code in codes], self._codes.typecode)
         self._codes.frombytes(code_of[batch.label_of].tobytes())
         for whole, column in (
@@ -121,15 +121,19 @@ class Assembly:
             (self._characters, batch.characters), (self._exact, batch.exact), (self._near, batch.near),
         ):  # fmt: skip
             whole.frombytes(column.astype(whole.typecode).tobytes())
-        for more in batch.more:
-            assert not isinstance(more, BadRow)
-            group, value, identity = more
-            if self._columns.group:
-                self._groups.append(group)
-            if self._columns.slice:
-                self._slices.append(self._slice_values.setdefault(value, len(self._slice_values)))
-            if self._ids is not None:
-                self._ids.append(identity)
+        if batch.more:
+            self._add_more(batch.more)
+
+    def _add_more(self, rows: Sequence[Any]) -> None:
+        """Add the hashes of groups, the slices and the ids of rows, those that are chosen."""
+        groups, values, ids = zip(*rows, strict=True)
+        if self._columns.group:
+            self._groups.extend(groups)
+        if self._columns.slice:
+            self._slices.extend([self._slice_values.setdefault(value, len(self._slice_values)) for value in values])
+        if self._ids is not None:
+            lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+            self._ids.add(self._ids.append(b"".join(ids)) + np.cumsum(lengths) - lengths, lengths)
 
     def _good(self, batch: Batch, codes: Sequence[Any], name: str, number: int, line: int) -> np.ndarray:
         """The indices of the rows to keep. Reports the others in order. Raises DataError."""
@@ -183,7 +187,7 @@ class Assembly:
             raise DataError(
                 f"no row of {name} has a label that is in label_map; its labels are {self._labels.label_list}"
             )
-        texts = self._spool.strings()
+        texts = self.texts.strings()
         self._require_texts(name, texts)
         label_map, targets = self._labels.targets(np.asarray(self._codes))
         return Rows(

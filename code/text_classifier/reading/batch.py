@@ -46,8 +46,9 @@ class Batch:
     """Consecutive rows of a file, and what is wrong with those that are left out."""
 
     unit: str  #: what numbers count: "line" or "row"; empty for a text file, which is one row
-    content: bytes  #: all texts, as in pairs.py if they are pairs
+    content: bytes  #: all texts, as in pairs.py if they are pairs; empty once they are stored (spool.py)
     size: int  #: bytes of the texts and ids
+    starts: np.ndarray  #: of the texts in `content`, or in the file in which they are stored, int64 [rows]
     lengths: np.ndarray  #: of the texts in bytes, int64 [rows]
     numbers: np.ndarray  #: uint32 [rows]
     lines: np.ndarray  #: uint32 [rows]
@@ -64,13 +65,11 @@ class Batch:
         return len(self.lengths)
 
     def take(self, rows: np.ndarray) -> Batch:
-        """The rows with these indices, in their order, without what is wrong with others."""
-        ends, lengths = np.cumsum(self.lengths), self.lengths[rows]
-        places = zip((ends[rows] - lengths).tolist(), ends[rows].tolist(), strict=True)
+        """The rows with these indices, in their order, without what is wrong with others. The content stays."""
         return replace(
             self,
-            content=b"".join([self.content[start:end] for start, end in places]),
-            lengths=lengths,
+            starts=self.starts[rows],
+            lengths=self.lengths[rows],
             numbers=self.numbers[rows],
             lines=self.lines[rows],
             characters=self.characters[rows],
@@ -183,11 +182,13 @@ class Collector:
     def take(self, unit: str) -> Batch:
         """The rows since the last call."""
         contents = self._contents
+        lengths = np.fromiter(map(len, contents), np.int64, len(contents))
         batch = Batch(
             unit=unit,
             content=b"".join(contents),
             size=self.size,
-            lengths=np.fromiter(map(len, contents), np.int64, len(contents)),
+            starts=np.cumsum(lengths) - lengths,
+            lengths=lengths,
             numbers=np.array(self._numbers, np.uint32),
             lines=np.array(self._lines, np.uint32),
             characters=np.array(self._characters, np.uint32),

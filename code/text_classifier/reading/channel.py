@@ -46,16 +46,16 @@ def read_rows(
 
     Raises DataError that names file, line and column, and PlatformError when the disk has no space for the texts.
     """
+    rows = Assembly(source, columns, labels, bad, drops_unlabelled=drops_unlabelled, folder=folder)
     if shards and source.is_sharded:
         job = Job(columns, options, bad.skips, shards.is_text_folders(source.files, columns, options))
         own = Assembly(
             source, columns, copy.deepcopy(labels), BadRows(skips=bad.skips), drops_unlabelled=drops_unlabelled
         )
-        found = shards.read_files(source.files, job, own)
+        found = shards.read_files(source.files, job, own, rows.texts)
     else:
         job = Job(columns, options, bad.skips, is_text_folders(source.files, columns, options))
-        found = read_files(source.files, job)
-    rows = Assembly(source, columns, labels, bad, drops_unlabelled=drops_unlabelled, folder=folder)
+        found = read_files(source.files, job, rows.texts)
     with closing(found) as files:
         for file, batches in files:
             rows.add_file(file, batches)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import replace
 from queue import Queue
-from typing import IO
 
 from text_classifier.reading.batch import Batch
 from text_classifier.reading.piece import End, Header, Job, Piece, read_piece
 from text_classifier.reading.pieces import Task, tasks
 from text_classifier.reading.sources import SourceFile
+from text_classifier.reading.spool import Appender
 from text_classifier.reading.worker import Found, Worker
 from text_classifier.runtime.cpus import usable_cpus
 from text_classifier.runtime.heartbeat import progress
@@ -26,16 +25,17 @@ SMALL = 48 << 20
 
 
 def read_files(
-    files: Sequence[SourceFile], job: Job
+    files: Sequence[SourceFile], job: Job, texts: Appender
 ) -> Generator[tuple[SourceFile, Iterable[Batch | End]], None, None]:
     """Yield each file with its batches, in order. All batches of a file must be taken before the next one.
 
-    Closing it ends the processes.
+    The texts of the batches are stored in `texts`, by any process and in any order. Closing it ends the processes.
     """
     processes = process_count(files)
     todo = tasks(files, job, processes) if processes > 1 else iter(())
     first = list(itertools.islice(todo, 2))
-    found = _by_processes(itertools.chain(first, todo), job, processes) if len(first) > 1 else _here(files, job)
+    todo = itertools.chain(first, todo)
+    found = _by_processes(todo, job, texts, processes) if len(first) > 1 else _here(files, job, texts)
     progress.total = sum(file.path.stat().st_size for file in files)
     try:
         for index, batches in itertools.groupby(found, key=lambda pair: pair[0]):
@@ -60,27 +60,27 @@ def process_count(files: Sequence[SourceFile]) -> int:
     return max(1, usable_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def _here(files: Sequence[SourceFile], job: Job) -> Generator[tuple[int, Batch | End], None, None]:
+def _here(files: Sequence[SourceFile], job: Job, texts: Appender) -> Generator[tuple[int, Batch | End], None, None]:
     header: Header | None = None
     for index, file in enumerate(files):
         for batch in read_piece(Piece(file), job, header):
             if isinstance(batch, End):
                 header = header or batch.header
-            yield index, batch
+            yield index, texts.store(batch) if isinstance(batch, Batch) else batch
 
 
 class _Reading:
-    """A task that a process works on, which writes the texts to `file`, one of this process's."""
+    """A task that a process works on, or will as soon as one is idle."""
 
-    def __init__(self, threads: ThreadPoolExecutor, idle: Queue[Worker], task: Task, file: IO[bytes]) -> None:
+    def __init__(self, threads: ThreadPoolExecutor, idle: Queue[Worker], task: Task, texts: Appender) -> None:
         self.task = task
-        self.file = file
+        self._texts = texts
         self._future: Future[Found] = threads.submit(self._read, idle)
 
     def _read(self, idle: Queue[Worker]) -> Found:
         worker = idle.get()
         try:
-            return worker.read(self.task, self.file)
+            return worker.read(self.task, self._texts)
         finally:
             idle.put(worker)
 
@@ -89,23 +89,16 @@ class _Reading:
         if not self._future.cancel():
             wait([self._future])
 
-    def found(self) -> Iterator[tuple[int, Batch | End]]:
+    def found(self) -> Found:
         """What was read. Raises PlatformError when the process was killed."""
-        found = self._future.result()
-        with open(self.file.fileno(), "rb", closefd=False) as texts:  # without what a buffer has of an earlier task
-            texts.seek(0)
-            for index, batch in found:
-                if isinstance(batch, Batch):
-                    batch = replace(batch, content=texts.read(int(batch.lengths.sum())))
-                yield index, batch
+        return self._future.result()
 
 
-def _by_processes(todo: Iterator[Task], job: Job, processes: int) -> Generator[tuple[int, Batch | End], None, None]:
+def _by_processes(
+    todo: Iterator[Task], job: Job, texts: Appender, processes: int
+) -> Generator[tuple[int, Batch | End], None, None]:
     """What the tasks hold, in order, read by up to `processes` processes. The next tasks are found meanwhile."""
     with ExitStack() as stack:
-        # They are written again and again: new pages of the page cache would cost more than writing to them.
-        spare: list[IO[bytes]] = []
-        files = stack.enter_context(ExitStack())  # closed last: a process opens them by the number of a descriptor
         threads = ThreadPoolExecutor(processes)  # each waits for a worker
         stack.callback(threads.shutdown, cancel_futures=True)
         idle: Queue[Worker] = Queue()
@@ -119,19 +112,17 @@ def _by_processes(todo: Iterator[Task], job: Job, processes: int) -> Generator[t
                     worker = Worker(job)
                     stack.callback(worker.close)  # before the threads end: none waits for it any more
                     idle.put(worker)
-                file = spare.pop() if spare else files.enter_context(tempfile.TemporaryFile())
-                readings.append(_Reading(threads, idle, task, file))
+                readings.append(_Reading(threads, idle, task, texts))
             if not readings:
                 return
             reading = readings.popleft()
             if reading.task.pieces[0][0] == divided_wrongly:
                 reading.cancel()
-            else:
-                for index, batch in reading.found():
-                    yield index, batch
-                    if isinstance(batch, End) and batch.rest:
-                        divided_wrongly = index
-                        piece = reading.task.pieces[0][1]
-                        rest = Task(((index, replace(piece, part=batch.rest)),), reading.task.header)
-                        yield from _Reading(threads, idle, rest, reading.file).found()
-            spare.append(reading.file)
+                continue
+            for index, batch in reading.found():
+                yield index, batch
+                if isinstance(batch, End) and batch.rest:
+                    divided_wrongly = index
+                    piece = reading.task.pieces[0][1]
+                    rest = Task(((index, replace(piece, part=batch.rest)),), reading.task.header)
+                    yield from _Reading(threads, idle, rest, texts).found()

@@ -18,7 +18,7 @@ from text_classifier.reading.columns import Columns
 from text_classifier.reading.piece import End, Job
 from text_classifier.reading.processes import read_files
 from text_classifier.reading.sources import Source, SourceFile, listing, select, source, source_file
-from text_classifier.reading.spool import not_written
+from text_classifier.reading.spool import Appender, Spool, not_written
 from text_classifier.reading.table import FileOptions
 from text_classifier.reading.text_folders import TRIED, has_header, may_be_text_folders
 from text_classifier.reading.wire import decode, encode
@@ -78,24 +78,24 @@ class Shards:
         return not any(self._exchange.share(has_header(self._own(files[:TRIED]), columns, options)))
 
     def read_files(
-        self, files: Sequence[SourceFile], job: Job, check: Assembly
+        self, files: Sequence[SourceFile], job: Job, check: Assembly, texts: Appender
     ) -> Generator[tuple[SourceFile, Iterable[Batch | End]], None, None]:
         """As processes.read_files, of a sharded channel. The files of this host are read first, and joined in `check`,
         so that what is wrong with them shows at once.
         """
-        with closing(read_files(self._own(files), job)) as own:
+        with closing(read_files(self._own(files), job, check.texts)) as own:
             for file, batches in own:
-                check.add_file(file, self._sending(batches))
+                check.add_file(file, self._sending(batches, check.texts))
                 self._send(_END_OF_FILE)
         for file in files:
             assert file.host is not None
-            yield file, self._received(file.host)
+            yield file, self._received(file.host, texts)
 
-    def _sending(self, batches: Iterable[Batch | End]) -> Iterator[Batch | End]:
+    def _sending(self, batches: Iterable[Batch | End], texts: Spool) -> Iterator[Batch | End]:
         """The batches, each of which is sent once the next one is asked for."""
         for batch in batches:
             yield batch
-            self._send(encode(batch))
+            self._send(encode(texts.load(batch) if isinstance(batch, Batch) else batch))
 
     def _send(self, message: bytes) -> None:
         try:
@@ -103,9 +103,10 @@ class Shards:
         except OSError as error:
             raise not_written(error, self._exchange.folder) from None
 
-    def _received(self, host: int) -> Iterator[Batch | End]:
+    def _received(self, host: int, texts: Appender) -> Iterator[Batch | End]:
         while message := self._exchange.receive(host):
-            yield decode(message)
+            batch = decode(message)
+            yield texts.store(batch) if isinstance(batch, Batch) else batch
 
 
 def _digest(path: Path) -> str:

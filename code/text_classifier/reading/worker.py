@@ -10,20 +10,19 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-from dataclasses import replace
+from contextlib import closing
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from text_classifier.contract.errors import PlatformError
 from text_classifier.reading.batch import Batch
 from text_classifier.reading.piece import End, Job, read_piece
 from text_classifier.reading.pieces import Task
-from text_classifier.reading.spool import write_all
+from text_classifier.reading.spool import Appender
 
-#: What a process has read: batches without their texts, each with the index of its file.
+#: What a process has read: batches of which the texts are stored, each with the index of its file.
 Found = list[tuple[int, "Batch | End"]]
 
 _CODE = Path(__file__).parents[2]
@@ -40,13 +39,13 @@ class Worker:
         other.close()
         self._job = job
 
-    def read(self, task: Task, texts: IO[bytes]) -> Found:
-        """What the pieces of a task hold; the texts are written to the start of a file.
+    def read(self, task: Task, texts: Appender) -> Found:
+        """What the pieces of a task hold; the process stores their texts.
 
         Raises PlatformError if the process dies.
         """
         try:
-            self._pipe.send((task, self._job, f"/proc/{os.getpid()}/fd/{texts.fileno()}", tempfile.gettempdir()))
+            self._pipe.send((task, self._job, texts.path, texts.folder))
             found: Found | Exception = self._pipe.recv()
         except (OSError, EOFError):
             raise PlatformError(
@@ -64,19 +63,16 @@ class Worker:
         self._pipe.close()
 
 
-def read_task(task: Task, job: Job, texts: str, folder: str) -> Found:
-    """What the pieces of a task hold; the texts are written to the start of the file `texts`, which is in `folder`."""
+def read_task(task: Task, job: Job, path: str, folder: Path) -> Found:
+    """What the pieces of a task hold; their texts are appended to the file `path`, which is in `folder`."""
     found: Found = []
-    with open(texts, "r+b", buffering=0) as file:
+    with closing(Appender(path, folder)) as texts:
         for index, piece in task.pieces:
             for batch in read_piece(piece, job, task.header):
-                if isinstance(batch, Batch):
-                    try:
-                        write_all(file, batch.content, Path(folder))
-                    except PlatformError as error:
-                        return [*found, (index, End("line", error=error))]
-                    batch = replace(batch, content=b"")
-                found.append((index, batch))
+                try:
+                    found.append((index, texts.store(batch) if isinstance(batch, Batch) else batch))
+                except PlatformError as error:
+                    return [*found, (index, End("line", error=error))]
     return found
 
 

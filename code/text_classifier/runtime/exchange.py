@@ -10,7 +10,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import NOTHING_TO_SAVE, Stopped
@@ -61,9 +61,7 @@ class Exchange:
 
     def send(self, message: bytes) -> None:
         """Send a message to all hosts, this one included."""
-        content = memoryview(len(message).to_bytes(_LENGTH_BYTES, "little") + message)
-        while content:
-            content = content[self._out.write(content) :]
+        write_all(self._out, memoryview(len(message).to_bytes(_LENGTH_BYTES, "little") + message))
 
     def receive(self, host: int) -> bytes:
         """The next message of a host, as soon as it is here."""
@@ -91,3 +89,9 @@ class Exchange:
         for index, path in enumerate(self._streams.paths):
             if index != self.own:  # the carrier may still read that one
                 os.truncate(path, 0)
+
+
+def write_all(file: IO[bytes], content: memoryview) -> None:
+    """Write to a file that is not buffered."""
+    while content:
+        content = content[file.write(content) :]

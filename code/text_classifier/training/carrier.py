@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from text_classifier.reading.spool import write_all
-from text_classifier.runtime.exchange import LOOK_SECONDS, Streams
+from text_classifier.reading.spool import not_written
+from text_classifier.runtime.exchange import LOOK_SECONDS, Streams, write_all
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.stop import NOTHING_TO_SAVE, Stopped, StopSignal
 from text_classifier.training.cluster import Cluster
@@ -87,7 +87,10 @@ def _carry(streams: Streams, line: _Line, stop: StopSignal, is_over: Callable[[]
                 if size:
                     part = line.broadcast(host, content, size)
                     if host != line.own:
-                        write_all(files[host], part, streams.folder)
+                        try:
+                            write_all(files[host], part)
+                        except OSError as error:
+                            raise not_written(error, streams.folder) from None
             if not any(sizes):
                 if all(done for _, done, _ in states):
                     return carried

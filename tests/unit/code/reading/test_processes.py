@@ -9,7 +9,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from text_classifier.reading.columns import Columns
 from text_classifier.reading.piece import Job
 from text_classifier.reading.pieces import Task
 from text_classifier.reading.sources import source
+from text_classifier.reading.spool import Spool
 from text_classifier.reading.table import DEFAULT_OPTIONS, Part
 
 
@@ -252,8 +252,8 @@ def test_processes_read_what_one_process_reads(tmp_path: Path, monkeypatch: pyte
 def test_a_killed_process_is_named(tmp_path: Path) -> None:
     reader = worker.Worker(Job(Columns(), DEFAULT_OPTIONS, skips=False))
     reader._process.kill()
-    with (tmp_path / "texts").open("w+b") as texts, pytest.raises(PlatformError, match="was killed, most likely"):
-        reader.read(Task((), None), texts)
+    with pytest.raises(PlatformError, match="was killed, most likely"):
+        reader.read(Task((), None), Spool(tmp_path, "texts"))
     reader.close()
 
 
@@ -262,7 +262,7 @@ def test_a_process_whose_parent_was_killed_ends_silently() -> None:
     command = [sys.executable, "-m", worker.__name__, str(other.fileno())]
     process = subprocess.Popen(command, pass_fds=[other.fileno()], stderr=subprocess.PIPE)
     other.close()
-    own.send((Task((), None), Job(Columns(), DEFAULT_OPTIONS, skips=False), "/nowhere/texts", "/nowhere"))
+    own.send((Task((), None), Job(Columns(), DEFAULT_OPTIONS, skips=False), "/nowhere/texts", Path("/nowhere")))
     own.close()
     assert process.communicate(timeout=60) == (None, b"") and process.returncode == 0
 
@@ -274,23 +274,6 @@ def test_an_error_ends_the_processes_at_once(tmp_path: Path, monkeypatch: pytest
     with workers(3), pytest.raises(DataError, match="line 3 has 1 field, the header has 2") as refused:
         read_data({"train": tmp_path}, parse({}))
     assert len(closed) == 3 and refused.traceback  # which keeps the frames alive
-
-
-def test_files_stay_open_while_a_process_may_write_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    were_closed: list[bool] = []
-    read = Here.read
-
-    def slow(here: Here, task: Task, texts: Any) -> Any:
-        is_first = task.pieces[0][1].part.start == 0
-        time.sleep(0 if is_first else 0.2)  # the error of the first piece ends the reading meanwhile
-        were_closed.append(texts.closed)
-        return [] if texts.closed else read(here, task, texts)
-
-    monkeypatch.setattr(Here, "read", slow)
-    (tmp_path / "a.tsv").write_bytes(b"text\tlabel\nx\ta\n1\n2\n3\n" + b"good\ta\n" * 500)
-    with workers(3), pytest.raises(DataError, match="line 3 has 1 field, the header has 2"):
-        read_data({"train": tmp_path}, parse({}))
-    assert len(were_closed) >= 3 and not any(were_closed)
 
 
 def test_small_files_start_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
