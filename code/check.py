@@ -8,17 +8,19 @@ Without a file or folder it reads the channels of the job.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from text_classifier.contract import redaction
-from text_classifier.contract.errors import JobError, describe, scarce
+from text_classifier.contract.errors import JobError, SettingsError, describe, scarce
 from text_classifier.contract.parsing import from_arguments
+from text_classifier.contract.schema import DATA_REPORT, DataReport
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
+from text_classifier.reading.content import looked_at
 from text_classifier.runtime.folders import job_folders
 from text_classifier.runtime.heartbeat import working
+from text_classifier.runtime.stop import end_when_stopped
 
 USAGE = "check [FILE] [--name=value ...]"
 DESCRIPTION = (
@@ -27,25 +29,37 @@ DESCRIPTION = (
 
 
 def main(arguments: list[str]) -> int:
-    """Print the report, and write data_report.json to the output folder if there is one. Returns the exit code."""
+    """Print the report, and write data_report.json to the output folder if there is one. Returns the exit code.
+
+    Where the file cannot be written, such as in a read-only container, a warning says so.
+    """
+    end_when_stopped()
     folders = job_folders()
     path = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else None
     try:
         settings = from_arguments(arguments, USAGE, DESCRIPTION)
-        if path and not os.path.exists(path):  # Path.exists raises OSError for a name that is too long
-            print(f"{path} does not exist; give the file or folder with the rows", file=sys.stderr)
-            return 1
+        if path and not looked_at(path):
+            raise SettingsError(f"{path} does not exist; give the file or folder with the rows")
         with working("reading the data"):
             data = read_data({"train": path} if path else folders.data_channels(), settings)
         print(data_report.table(data.report, data.task))
         if folders.output_data.is_dir():
-            data_report.write(folders.output_data, data.report)
+            _write(folders.output_data, data.report)
+    except KeyboardInterrupt:
+        return 130
     except Exception as error:
         if not isinstance(error, JobError) and not scarce(error):
             raise
         print(describe(error), file=sys.stderr)
         return 1
     return 0
+
+
+def _write(folder: Path, report: DataReport) -> None:
+    try:
+        data_report.write(folder, report)
+    except OSError as error:
+        print(f"WARNING: {folder / DATA_REPORT} cannot be written ({error.strerror})", file=sys.stderr)
 
 
 if __name__ == "__main__":

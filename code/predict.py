@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
@@ -26,8 +25,10 @@ from text_classifier.contract.schema import Manifest
 from text_classifier.contract.trained import has_pairs, read_manifest, truncation_of
 from text_classifier.reading.channel import read_texts
 from text_classifier.reading.columns import Columns, names_of
+from text_classifier.reading.content import looked_at
 from text_classifier.reading.options import READING, file_options, with_defaults
 from text_classifier.runtime.cpus import thread_variables
+from text_classifier.runtime.stop import end_when_stopped
 
 #: Rows in memory at a time; batches are sorted by length within them.
 CHUNK = 4_096
@@ -38,7 +39,7 @@ SECONDS_BETWEEN_LINES = 10.0
 def main(arguments: Sequence[str]) -> int:
     """Classify. Returns the exit code. The output file is written completely or not at all."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _end)
+    end_when_stopped()
     aside = options.output.with_name(options.output.name + ".writing")
     try:
         manifest = _manifest(options.model)
@@ -101,11 +102,6 @@ def _rows(text: str) -> int:
     return int(text)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    """End here: for the first process of a container the kernel ignores a signal without a handler."""
-    sys.exit(128 + number)
-
-
 def _manifest(model: Path) -> Manifest:
     try:
         return read_manifest(model)
@@ -124,7 +120,8 @@ def _require_writable(path: Path) -> None:
 
 def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> int:
     """Write the predictions chunk by chunk. Returns the number of rows."""
-    if not os.path.isfile(options.data):  # Path.is_file raises OSError for a name that is too long
+    found = looked_at(options.data)
+    if not found or not stat.S_ISREG(found.st_mode):
         raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
     given = {row.name: row.read(text) for row in TABLE if (text := getattr(options, row.name, None)) is not None}
     settings = with_defaults(manifest["hyperparameters"]) | given

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from text_classifier.contract import redaction
-from text_classifier.contract.errors import JobError, PlatformError, SettingsError, describe, printable
+from text_classifier.contract.errors import JobError, PlatformError, SettingsError, describe, printable, scarce
 from text_classifier.runtime import gpu
 from text_classifier.runtime.cpus import thread_variables
 from text_classifier.runtime.folders import job_folders
@@ -92,10 +92,8 @@ def _require_temporary_folder() -> None:
     """Raise PlatformError if no temporary folder is writable: torch cannot be imported without one."""
     try:
         tempfile.gettempdir()
-    except FileNotFoundError:
-        raise PlatformError(
-            "no temporary folder is writable; mount one, as `docker run --read-only --tmpfs /tmp` does"
-        ) from None
+    except FileNotFoundError as error:
+        raise scarce(error) or error from None
 
 
 def _listen(port: int) -> socket.socket:

@@ -96,7 +96,8 @@ def test_a_signal_while_it_starts_ends_it(trained: Path) -> None:
         ([], "Your settings: /opt/ml/model has no model; mount the folder that model.tar.gz was unpacked to\n"),
         (
             ["--read-only"],
-            "The platform: no temporary folder is writable; mount one, as `docker run --read-only --tmpfs /tmp` does\n",
+            "The platform: no temporary folder can be written to: each is read-only or full; mount one, as `docker run "
+            "--read-only --tmpfs /tmp` does, or set TMPDIR to another\n",
         ),
     ],
 )

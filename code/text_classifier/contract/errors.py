@@ -164,6 +164,11 @@ def scarce(error: BaseException) -> PlatformError | None:
         )
     if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
         return PlatformError(f"the disk is full{_place(error)}; give the job a larger volume (--volume-size)\n{text}")
+    if "No usable temporary directory found" in text:  # tempfile looks for one by writing to it
+        return PlatformError(
+            "no temporary folder can be written to: each is read-only or full; mount one, as `docker run --read-only "
+            "--tmpfs /tmp` does, or set TMPDIR to another"
+        )
     if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text:
         return PlatformError(
             f"a process may have no more than {file_limit():,} open files, which is too few; raise the limit (docker "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from types import FrameType
 
 NOTHING_TO_SAVE = "Stopped before the first step: there is nothing to save."
@@ -38,3 +39,8 @@ class StopSignal:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+
+
+def end_when_stopped() -> None:
+    """Let SIGTERM end this process: without a handler the kernel ignores it for the first process of a container."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

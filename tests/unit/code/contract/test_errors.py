@@ -69,6 +69,8 @@ class OutOfMemoryError(RuntimeError):
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "The platform: the host ran out"),
         (OSError(errno.ENOSPC, "x"), "The platform: the disk is full"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "The platform: the disk is full"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+         "The platform: no temporary folder can be written to: each is read-only or full"),
         (OSError(errno.EMFILE, "x"), f"The platform: a process may have no more than {file_limit():,} open files"),
         (RuntimeError("can't start new thread"), "The platform: no further process or thread can be started: "),
         (BlockingIOError(errno.EAGAIN, "x"), "The platform: no further process or thread can be started: "),

@@ -1,13 +1,8 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-import check
 from support.jobs import Job, easy_rows, table
 from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.parsing import parse
@@ -207,39 +202,6 @@ def test_the_report_counts_what_is_there(job: Job) -> None:
         "rows": 3, "classes": {"0": 2, "1": 1}, "characters": {"mean": 2.0, "median": 3, "p90": 3, "p99": 3, "max": 3},
         "empty_texts": 1, "exact_duplicates": 1, "near_duplicates": 1,
     }  # fmt: skip
-
-
-def test_check_reads_a_file_and_loads_no_model(tmp_path: Path) -> None:
-    path = tmp_path / "reviews.tsv"
-    path.write_text(table(easy_rows(40)))
-    script = Path(check.__file__).with_name("train.py")
-    probe = (
-        f"import sys; sys.argv[1:] = ['--check', {str(path)!r}]; import runpy\ntry: runpy.run_path({str(script)!r}, "
-    )
-    probe += "run_name='__main__')\nfinally: assert not {'torch', 'transformers', 'pyarrow'} & set(sys.modules)"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=60)
-    assert "negative: train 18 (50.0%), validation 2 (50.0%)" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["none.tsv"], "none.tsv does not exist; give the file or folder with the rows\n"),
-        (["a.tsv", "--label_column=stars"], "Your data: a.tsv has no column 'stars'; set label_column to one of its"),
-        (["a.tsv", "--label=x"], "Your settings: unknown hyperparameter 'label'; did you mean label_"),
-    ],
-)
-def test_check_says_what_is_wrong(
-    arguments: list[str],
-    sentence: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("a.tsv").write_text(table(easy_rows(40)))
-    assert check.main(arguments) == 1
-    assert capsys.readouterr().err.startswith(sentence)
 
 
 @pytest.mark.parametrize(
