@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from text_classifier.contract.data_files import is_needed
+from text_classifier.contract.errors import UserError
 
 #: Hex digits of the SHA-256 used in the key.
 _HASH_DIGITS = 32
@@ -55,16 +56,26 @@ def needed_files(path: Path) -> dict[str, Path]:
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
-    """All files, also those behind links; a link to a folder above itself is passed over."""
+    """All files, also those behind links; a link to a folder above itself is passed over.
+
+    Raises UserError for what would be missing from the channel: a folder that may not be read, and a link to nothing.
+    """
     above: dict[str, frozenset[tuple[int, int]]] = {}
-    for directory, folders, names in os.walk(folder, followlinks=True):
+    for directory, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         here = above.pop(directory, frozenset()) | {_identity(directory)}
         folders[:] = [name for name in folders if _identity(os.path.join(directory, name)) not in here]
         above |= {os.path.join(directory, name): here for name in folders}
         for name in names:
             file = Path(directory, name)
+            inner = file.relative_to(folder)
             if file.is_file():
-                yield file.relative_to(folder).as_posix(), file
+                yield inner.as_posix(), file
+            elif is_needed(inner.parts) and file.is_symlink() and not file.exists():
+                raise UserError(f"the link {file} points to nothing; replace it with the file itself, or remove it")
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"the folder {error.filename} cannot be read ({error.strerror}); change its permissions")
 
 
 def _identity(path: str) -> tuple[int, int]:

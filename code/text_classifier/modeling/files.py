@@ -16,6 +16,7 @@ from typing import Any
 
 from text_classifier.contract.archives import members
 from text_classifier.contract.errors import SettingsError, listed, printable
+from text_classifier.reading.content import forbidden_below, require_permission
 from text_classifier.reading.sources import MOST_NESTED
 
 #: A checkpoint folder of transformers' Trainer.
@@ -30,9 +31,12 @@ def model_directory(channel: Path, say: Callable[[str], None]) -> Path:
 
     Of several checkpoints of a training (`checkpoint-500`, `checkpoint-1000`) it is the latest; `say` tells the choice.
     Pickled weights next to safetensors are ignored, as people keep both. Raises SettingsError if there is no model, or
-    more than one, or only pickled weights, or if a link points outside the channel.
+    more than one, or only pickled weights, or if a link points outside the channel, or a folder may not be read.
     """
-    _require_plain(channel)
+    try:
+        _require_plain(channel)
+    except PermissionError as error:
+        raise SettingsError(str(forbidden_below(channel, error))) from None
     folders = _with_config(channel)
     archives = sorted(path for path in channel.rglob("*.tar.gz") if path.is_file())
     if not folders and len(archives) == 1:
@@ -54,9 +58,9 @@ def model_directory(channel: Path, say: Callable[[str], None]) -> Path:
 
 def _require_plain(channel: Path) -> None:
     """Raise SettingsError for links that lead out of the channel or nowhere, for pipes and devices, of which reading
-    may never end, and for more folders in one another than any model has."""
+    may never end, and for more folders in one another than any model has. Raises PermissionError for closed folders."""
     root = channel.resolve()
-    for parent, folders, files in os.walk(channel):
+    for parent, folders, files in os.walk(channel, onerror=require_permission):
         if len(Path(parent).relative_to(channel).parts) > MOST_NESTED:
             raise SettingsError(
                 f"the channel 'model' has more than {MOST_NESTED} folders in one another; provide a model folder"

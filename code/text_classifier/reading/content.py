@@ -57,6 +57,20 @@ def forbidden(name: str, error: PermissionError) -> DataError:
     return DataError(f"{name} cannot be read ({error.strerror}); make it readable for user {os.geteuid()}")
 
 
+def forbidden_below(top: Path, error: PermissionError) -> DataError:
+    """As `forbidden`, for what a walk through the folder `top` met: a closed folder is named, not a file in it."""
+    at = Path(error.filename)
+    if at != top and not os.access(at.parent, os.X_OK, effective_ids=True):
+        at = at.parent
+    return forbidden(printable(str(top.name / at.relative_to(top))), error)
+
+
+def require_permission(error: OSError) -> None:
+    """Raise the error of a folder that os.walk would pass over."""
+    if isinstance(error, PermissionError):
+        raise error
+
+
 def looked_at(path: Path) -> os.stat_result | None:
     """What is at a path that a user gave; None if there is nothing. Raises DataError where this user may not know."""
     try:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from text_classifier.contract.data_files import is_data, split_name
 from text_classifier.contract.errors import DataError, listed, printable
-from text_classifier.reading.content import forbidden
+from text_classifier.reading.content import forbidden_below, require_permission
 from text_classifier.reading.table_logs import commits_of, removed_files
 
 #: How Hive and Spark write the folder of rows without a value in the partition column.
@@ -88,16 +88,13 @@ def listing(channel: Path) -> Listing:
     try:
         return _listing(channel)
     except PermissionError as error:
-        at = Path(error.filename)
-        if not os.access(at.parent, os.X_OK, effective_ids=True):
-            at = at.parent
-        raise forbidden(_name(channel, at.relative_to(channel)), error) from None
+        raise forbidden_below(channel, error) from None
 
 
 def _listing(channel: Path) -> Listing:
     root = channel.resolve()
     found = Listing([], {})
-    for folder, subfolders, names in os.walk(channel, onerror=_require_permission):
+    for folder, subfolders, names in os.walk(channel, onerror=require_permission):
         at = Path(folder).relative_to(channel)
         if len(at.parts) > MOST_NESTED:
             raise DataError(
@@ -120,12 +117,6 @@ def _listing(channel: Path) -> Listing:
             elif not is_data(parts) and not path.is_dir():
                 found.files.append((parts, 0))
     return found
-
-
-def _require_permission(error: OSError) -> None:
-    """Raise what os.walk would pass over."""
-    if isinstance(error, PermissionError):
-        raise error
 
 
 def source_file(channel: Path, parts: Sequence[str], size: int, host: int | None = None) -> SourceFile:

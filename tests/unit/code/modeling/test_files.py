@@ -14,7 +14,9 @@ import pytest
 pytest.importorskip("torch")
 
 from support.tiny_model import write_tiny_model
+from support.users import closed
 from text_classifier.contract.errors import SettingsError
+from text_classifier.modeling.files import model_directory
 from text_classifier.modeling.load import load_model
 
 
@@ -150,6 +152,17 @@ def test_folders_in_one_another_have_a_bound(channel: Path) -> None:
     channel.joinpath(*["a"] * 300).mkdir(parents=True)
     with pytest.raises(SettingsError, match="the channel 'model' has more than 64 folders in one another; provide"):
         load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
+
+
+@pytest.mark.parametrize("mode", [0, 0o444])
+def test_a_folder_that_may_not_be_read_is_named(channel: Path, mode: int) -> None:
+    (channel / "more").mkdir()
+    (channel / "more" / "a.json").touch()
+    with closed(channel / "more", mode) as user, pytest.raises(SettingsError) as refused:
+        model_directory(channel, print)
+    assert str(refused.value) == (
+        f"{channel.name}/more cannot be read (Permission denied); make it readable for user {user}"
+    )
 
 
 def test_a_link_within_the_channel_is_followed(channel: Path) -> None:

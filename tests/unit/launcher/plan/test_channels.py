@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
 from launcher.plan.channels import Channel, files_of, needed_files
+
+# isort: split
+from support.users import closed
+from text_classifier.contract.errors import UserError
 
 
 def test_what_training_passes_over_is_not_uploaded(tmp_path):
@@ -17,3 +25,19 @@ def test_what_training_passes_over_is_not_uploaded(tmp_path):
     before = Channel.from_files(needed_files(tmp_path)).content_hash
     (tmp_path / "_SUCCESS").unlink()
     assert Channel.from_files(needed_files(tmp_path)).content_hash == before
+
+
+def test_what_would_be_missing_is_named(tmp_path):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.csv").write_text("text,label\n")
+    sentence = (
+        rf"the folder {re.escape(str(tmp_path))}/more cannot be read \(Permission denied\); change its permissions"
+    )
+    with closed(tmp_path / "more"), pytest.raises(UserError, match=sentence):
+        needed_files(tmp_path)
+    link = tmp_path / "b.csv"
+    link.symlink_to("nothing.csv")
+    with pytest.raises(UserError, match=rf"the link {re.escape(str(link))} points to nothing; replace it"):
+        needed_files(tmp_path)
+    link.rename(tmp_path / ".b.csv")
+    assert list(needed_files(tmp_path)) == ["more/a.csv"]
