@@ -17,7 +17,7 @@ from text_classifier.contract.parsing import from_arguments
 from text_classifier.contract.schema import DATA_REPORT, DataReport
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
-from text_classifier.reading.content import looked_at
+from text_classifier.reading.permissions import looked_at
 from text_classifier.runtime.folders import job_folders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.stop import end_when_stopped

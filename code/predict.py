@@ -25,8 +25,8 @@ from text_classifier.contract.schema import Manifest
 from text_classifier.contract.trained import has_pairs, read_manifest, truncation_of
 from text_classifier.reading.channel import read_texts
 from text_classifier.reading.columns import Columns, names_of
-from text_classifier.reading.content import looked_at
 from text_classifier.reading.options import READING, file_options, with_defaults
+from text_classifier.reading.permissions import looked_at
 from text_classifier.runtime.cpus import thread_variables
 from text_classifier.runtime.stop import end_when_stopped
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from text_classifier.contract.archives import members
 from text_classifier.contract.errors import SettingsError, listed, printable
-from text_classifier.reading.content import forbidden_below, require_permission
+from text_classifier.reading.permissions import forbidden_below, require_permission
 from text_classifier.reading.sources import MOST_NESTED
 
 #: A checkpoint folder of transformers' Trainer.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import math
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from text_classifier.contract.errors import DataError, printable
+from text_classifier.contract.errors import DataError
+from text_classifier.reading.permissions import forbidden
 from text_classifier.reading.table import WHOLE, Part
 from text_classifier.reading.unreadable import refuse_unreadable
 from text_classifier.reading.zstd_frames import is_zstd
@@ -50,35 +50,6 @@ def blocks(path: Path, name: str, part: Part = WHOLE) -> Iterator[bytes]:
         raise forbidden(name, error) from None
     except (OSError, zlib.error) as error:  # BadGzipFile and Arrow's errors are OSErrors
         raise DataError(f"{name} cannot be read ({error}); upload it again") from None
-
-
-def forbidden(name: str, error: PermissionError) -> DataError:
-    """The error for a file or folder that this user may not read."""
-    return DataError(f"{name} cannot be read ({error.strerror}); make it readable for user {os.geteuid()}")
-
-
-def forbidden_below(top: Path, error: PermissionError) -> DataError:
-    """As `forbidden`, for what a walk through the folder `top` met: a closed folder is named, not a file in it."""
-    at = Path(error.filename)
-    if at != top and not os.access(at.parent, os.X_OK, effective_ids=True):
-        at = at.parent
-    return forbidden(printable(str(top.name / at.relative_to(top))), error)
-
-
-def require_permission(error: OSError) -> None:
-    """Raise the error of a folder that os.walk would pass over."""
-    if isinstance(error, PermissionError):
-        raise error
-
-
-def looked_at(path: Path) -> os.stat_result | None:
-    """What is at a path that a user gave; None if there is nothing. Raises DataError where this user may not know."""
-    try:
-        return path.stat()
-    except PermissionError as error:
-        raise forbidden(printable(str(path)), error) from None
-    except OSError:  # also for a name that is too long
-        return None
 
 
 def compression(head: bytes) -> str:

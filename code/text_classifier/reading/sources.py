@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from text_classifier.contract.data_files import is_data, split_name
 from text_classifier.contract.errors import DataError, listed, printable
-from text_classifier.reading.content import forbidden_below, require_permission
+from text_classifier.reading.permissions import forbidden_below, require_permission
 from text_classifier.reading.table_logs import commits_of, removed_files
 
 #: How Hive and Spark write the folder of rows without a value in the partition column.

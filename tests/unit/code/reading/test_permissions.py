@@ -1,4 +1,4 @@
-"""Files and folders that this user may not read. Damaged content: test_mutations.py."""
+"""Files and folders that this user may not read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.users import closed
 from text_classifier.contract.errors import DataError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
-from text_classifier.reading.content import looked_at
+from text_classifier.reading.permissions import looked_at
 
 ROWS = b"text\tlabel\n" + b"good\ta\nbad\tb\n" * 20
 
