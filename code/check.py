@@ -8,6 +8,7 @@ Without a file or folder it reads the channels of the job.
 
 from __future__ import annotations
 
+import stat
 import sys
 from pathlib import Path
 
@@ -38,8 +39,12 @@ def main(arguments: list[str]) -> int:
     path = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else None
     try:
         settings = from_arguments(arguments, USAGE, DESCRIPTION)
-        if path and not looked_at(path):
-            raise SettingsError(f"{path} does not exist; give the file or folder with the rows")
+        if path:
+            found = looked_at(path)
+            if not found:
+                raise SettingsError(f"{path} does not exist; give the file or folder with the rows")
+            if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+                raise SettingsError(f"{path} is a pipe or a device; write its rows to a file")
         with working("reading the data"):
             data = read_data({"train": path} if path else folders.data_channels(), settings)
         print(data_report.table(data.report, data.task))

@@ -75,6 +75,9 @@ def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _refuse(error: OSError) -> None:
+    """Raise the error of a folder that os.walk would pass over."""
+    if not isinstance(error, PermissionError):
+        raise error
     raise UserError(f"the folder {error.filename} cannot be read ({error.strerror}); change its permissions")
 
 

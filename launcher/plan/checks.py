@@ -237,6 +237,8 @@ def channel(flag: str, path: Path) -> None:
     """Reject a data path that does not exist, has no file with rows, or has one that cannot be read."""
     if not path.exists():
         raise UserError(f"{flag} {path} does not exist; give a file or a folder on this machine")
+    if not (path.is_file() or path.is_dir()):
+        raise UserError(f"{flag} {path} is a pipe or a device; write its rows to a file")
     if path.is_file() and path.stat().st_size == 0:
         raise UserError(f"{flag}: the file {path} is empty; put rows into it")
     files = needed_files(path)

@@ -29,6 +29,7 @@ def test_check_reads_a_file_and_loads_no_model(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (["none.tsv"], "Your settings: none.tsv does not exist; give the file or folder with the rows\n"),
+        (["/dev/null"], "Your settings: /dev/null is a pipe or a device; write its rows to a file\n"),
         (["a.tsv", "--label_column=stars"], "Your data: a.tsv has no column 'stars'; set label_column to one of its"),
         (["a.tsv", "--label=x"], "Your settings: unknown hyperparameter 'label'; did you mean label_"),
     ],

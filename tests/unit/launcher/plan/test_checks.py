@@ -106,3 +106,7 @@ def test_empty_file_and_empty_folder_are_refused(plan, tmp_path):
     (folder / "empty.tsv").touch()
     assert f"--data {folder} contains no files with rows" in plan(data=folder)[2]
     assert f"--data: the file {folder / 'empty.tsv'} is empty" in plan(data=folder / "empty.tsv")[2]
+
+
+def test_a_device_is_refused(plan):
+    assert "--data /dev/null is a pipe or a device; write its rows to a file" in plan(data="/dev/null")[2]
