@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 SOMEBODY = 12345
+
+#: Of prctl: whether other processes may look at this one, such as at /proc/PID/fd. A change of user clears it.
+_SET_DUMPABLE = 4
 
 
 @contextmanager
@@ -21,6 +25,7 @@ def without_root() -> Iterator[int]:
     finally:
         if was_root:
             os.seteuid(0)
+            ctypes.CDLL(None).prctl(_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 @contextmanager
