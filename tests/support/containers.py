@@ -158,7 +158,7 @@ class ContainerJob:
             with contextlib.suppress(docker.errors.APIError):
                 self.containers[host].kill("SIGTERM")
 
-    def wait(self, timeout: float = 120.0) -> dict[str, int]:
+    def wait(self, timeout: float = 240.0) -> dict[str, int]:
         """Wait until all containers have ended. Returns their exit codes by host."""
         deadline = time.monotonic() + timeout
         codes = {}
