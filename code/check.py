@@ -18,7 +18,7 @@ from text_classifier.contract.parsing import from_arguments
 from text_classifier.contract.schema import DATA_REPORT, DataReport
 from text_classifier.dataset import data_report
 from text_classifier.dataset.load import read_data
-from text_classifier.reading.permissions import looked_at
+from text_classifier.reading.permissions import stat_of
 from text_classifier.runtime.folders import job_folders
 from text_classifier.runtime.heartbeat import working
 from text_classifier.runtime.stop import end_when_stopped
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = from_arguments(arguments, USAGE, DESCRIPTION)
         if path:
-            found = looked_at(path)
+            found = stat_of(path)
             if not found:
                 raise SettingsError(f"{path} does not exist; give the file or folder with the rows")
             if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):

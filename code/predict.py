@@ -26,7 +26,7 @@ from text_classifier.contract.trained import has_pairs, read_manifest, truncatio
 from text_classifier.reading.channel import read_texts
 from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.options import READING, file_options, with_defaults
-from text_classifier.reading.permissions import looked_at
+from text_classifier.reading.permissions import stat_of
 from text_classifier.runtime.cpus import thread_variables
 from text_classifier.runtime.stop import end_when_stopped
 
@@ -120,7 +120,7 @@ def _require_writable(path: Path) -> None:
 
 def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> int:
     """Write the predictions chunk by chunk. Returns the number of rows."""
-    found = looked_at(options.data)
+    found = stat_of(options.data)
     if not found or not stat.S_ISREG(found.st_mode):
         raise SettingsError(f"--data {options.data} is not a file; name the file with the rows to classify")
     given = {row.name: row.read(text) for row in TABLE if (text := getattr(options, row.name, None)) is not None}

@@ -105,6 +105,5 @@ def shared(training: np.ndarray, others: np.ndarray) -> np.ndarray:
     is_candidate[others & low] = True
     found = is_candidate[training & low]
     candidates, ordered = training[found], np.sort(others)  # np.isin hashes both, which takes ten times as long
-    if len(candidates):
-        found[found] = ordered[np.searchsorted(ordered[:-1], candidates)] == candidates
+    found[found] = ordered[np.searchsorted(ordered[:-1], candidates)] == candidates
     return found

@@ -27,7 +27,7 @@ def require_permission(error: OSError) -> None:
         raise error
 
 
-def looked_at(path: Path) -> os.stat_result | None:
+def stat_of(path: Path) -> os.stat_result | None:
     """What is at a path that a user gave; None if there is nothing. Raises DataError where this user may not know."""
     try:
         return path.stat()

@@ -69,6 +69,7 @@ def test_a_signal_ends_it_at_once_without_a_traceback(number: int, code: int, tm
         [sys.executable, check.__file__, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     while not handles_sigterm(process.pid):
+        assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     time.sleep(0.1)
     process.send_signal(number)

@@ -11,7 +11,7 @@ from support.users import closed
 from text_classifier.contract.errors import DataError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
-from text_classifier.reading.permissions import looked_at
+from text_classifier.reading.permissions import stat_of
 
 ROWS = b"text\tlabel\n" + b"good\ta\nbad\tb\n" * 20
 
@@ -56,4 +56,4 @@ def test_a_path_below_a_closed_folder_is_not_taken_for_missing(
     assert capsys.readouterr().err == (
         f"Your data: {path} cannot be read (Permission denied); make it readable for user {user}\n"
     )
-    assert looked_at(channel.with_name("none")) is looked_at(channel.with_name("x" * 300)) is None
+    assert stat_of(channel.with_name("none")) is stat_of(channel.with_name("x" * 300)) is None
