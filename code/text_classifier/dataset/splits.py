@@ -104,6 +104,6 @@ def shared(training: np.ndarray, others: np.ndarray) -> np.ndarray:
     is_candidate = np.zeros(int(low) + 1, dtype=bool)
     is_candidate[others & low] = True
     found = is_candidate[training & low]
-    candidates, ordered = training[found], np.sort(others)  # np.isin hashes both, which takes ten times as long
+    candidates, ordered = training[found], np.sort(others)  # np.isin hashes both, which takes longer
     found[found] = ordered[np.searchsorted(ordered[:-1], candidates)] == candidates
     return found
