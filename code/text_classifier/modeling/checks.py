@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import ACT2FN
 
 from text_classifier.contract.errors import SettingsError, listed, printable, quoted
-from text_classifier.modeling.refusal import refused
+from text_classifier.modeling.refusal import refused, unreadable
 from text_classifier.modeling.tensors import Tensor
 
 #: Files of which a tokenizer needs one: the library's own, and the vocabularies of the families.
@@ -63,7 +63,7 @@ def require_readable_folder(folder: Path) -> None:
             with path.open("rb") as file:
                 start = file.read(len(_LFS))
         except OSError as error:
-            raise refused(f"{printable(path.name)} cannot be read ({error.strerror})", "copy it again") from None
+            raise unreadable(path, error) from None
         if start == _LFS:
             raise refused(f"{printable(path.name)} is a Git LFS pointer, not the file", "run `git lfs pull` first")
         if path.suffix in (".json", ".txt", ".model") and path.stat().st_size > _LARGEST_VOCABULARY:

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import CONFIG_MAPPING, __version__
 
 from text_classifier.contract.errors import printable, quoted
-from text_classifier.modeling.refusal import refused
+from text_classifier.modeling.refusal import refused, unreadable
 
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -115,7 +115,7 @@ def read_object(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(content, ensure_ascii=False).encode()  # transformers writes it again, when the job ends
     except OSError as error:
-        raise refused(f"{path.name} cannot be read ({error.strerror})", "copy it again") from None
+        raise unreadable(path, error) from None
     except UnicodeEncodeError:
         raise refused(f"{path.name} has characters that are not Unicode (lone surrogates)") from None
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError too

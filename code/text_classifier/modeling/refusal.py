@@ -18,6 +18,13 @@ def refused(what: str, remedy: str = SAVE_AGAIN) -> SettingsError:
     return SettingsError(f"the model cannot be used: {what}; {remedy}")
 
 
+def unreadable(path: Path, error: OSError) -> SettingsError:
+    """The error of a file that this user may not read, or that the disk fails to read."""
+    closed = isinstance(error, PermissionError)
+    remedy = f"make it readable for user {os.geteuid()}" if closed else "copy it again"
+    return refused(f"{printable(path.name)} cannot be read ({error.strerror})", remedy)
+
+
 @contextmanager
 def refusing(source: str, channel: Path | None, part: str) -> Iterator[None]:
     """Whatever a library raises while it loads this part of a model, the model is the cause, unless the

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from text_classifier.contract.errors import printable, quoted
-from text_classifier.modeling.refusal import refused
+from text_classifier.modeling.refusal import refused, unreadable
 
 #: The format's own limit, in bytes.
 _LONGEST_HEADER = 100_000_000
@@ -67,7 +67,7 @@ def _of_file(path: Path) -> Iterator[tuple[str, Tensor]]:
             if name != "__metadata__":
                 yield name, _tensor(name, entry, room)
     except OSError as error:
-        raise refused(f"{path.name} cannot be read ({error.strerror})", "copy it again") from None
+        raise unreadable(path, error) from None
     except (ValueError, RecursionError) as error:  # JSON and UTF-8 too
         raise refused(f"{path.name}: {printable(str(error))[:200]}") from None
 

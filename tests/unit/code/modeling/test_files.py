@@ -165,6 +165,15 @@ def test_a_folder_that_may_not_be_read_is_named(channel: Path, mode: int) -> Non
     )
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_file_that_may_not_be_read_is_named(channel: Path, name: str) -> None:
+    with closed(channel / name) as user, pytest.raises(SettingsError) as refused:
+        load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
+    assert str(refused.value) == (
+        f"the model cannot be used: {name} cannot be read (Permission denied); make it readable for user {user}"
+    )
+
+
 def test_a_link_within_the_channel_is_followed(channel: Path) -> None:
     """As the hub's own cache lays out its files."""
     (channel / "blobs").mkdir()
