@@ -19,7 +19,7 @@ readonly HANDLER=/proc/sys/fs/binfmt_misc/qemu-$machine
 
 [[ ! -e $HANDLER ]] || exit 0
 [[ "$(id -u)" == 0 && -n "$(command -v apt-get)" ]] ||
-    fail "no emulation of $machine: install qemu-user-static and binfmt-support, or use an engine that emulates $PLATFORM."
+    fail "no emulation of $machine: install qemu-user-static, or use an engine that emulates $PLATFORM."
 # PyTorch for arm64 crashes in the emulator of Debian 12, QEMU 7.2. Its backports have QEMU 10.
 suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 apt=(apt-get)
@@ -32,10 +32,12 @@ deb http://deb.debian.org/debian bookworm-backports main" >"$sources"
 fi
 {
     "${apt[@]}" update -qq
-    DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y -qq --no-install-recommends binfmt-support \
+    DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y -qq --no-install-recommends \
         ${sources:+--target-release bookworm-backports} qemu-user-static
 } >&2 || fail "qemu-user-static could not be installed (see above)."
 [[ -e /proc/sys/fs/binfmt_misc/status ]] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc ||
     fail "binfmt_misc cannot be mounted: enable emulation on the host of this container."
-update-binfmts --enable "qemu-$machine" || fail "the emulation of $machine cannot be enabled (see above)."
+# Where systemd runs, the installation has registered the emulator already.
+[[ -e $HANDLER ]] || cat "/usr/lib/binfmt.d/qemu-$machine.conf" >/proc/sys/fs/binfmt_misc/register ||
+    fail "the emulation of $machine cannot be enabled (see above)."
 echo "ensure-emulation.sh: this machine runs containers for $PLATFORM by emulation" >&2
