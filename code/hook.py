@@ -31,6 +31,7 @@ from text_classifier.contract.errors import (
     print_traceback,
 )
 from text_classifier.runtime import gpu, owner, run_script
+from text_classifier.runtime.cpus import tokenizing_variables
 from text_classifier.runtime.folders import PREPARED, JobFolders, job_folders
 from text_classifier.runtime.hosts import Hosts
 from text_classifier.runtime.owner import Owner
@@ -199,7 +200,8 @@ def _train(folders: JobFolders, hosts: Hosts) -> JobError | None:
     prepared = owner.new_folder("prepared-", user)
     environments = [each | {PREPARED: str(prepared)} for each in hosts.environments(count)]
     try:
-        processes.prepare([sys.executable, str(PREPARATION), str(prepared), *arguments], environments[0], user)
+        variables = environments[0] | tokenizing_variables()
+        processes.prepare([sys.executable, str(PREPARATION), str(prepared), *arguments], variables, user)
         processes.start([sys.executable, str(SCRIPT), *arguments], environments, user)
         code = processes.wait()
     finally:

@@ -30,6 +30,15 @@ def thread_variables(processes: int = 1) -> dict[str, str]:
     return variables
 
 
+def tokenizing_variables() -> dict[str, str]:
+    """The environment variables of the one process of a host that tokenizes: it has all CPUs. The user's own win.
+
+    Reading forks, after which the library would use one thread if TOKENIZERS_PARALLELISM were not set.
+    """
+    variables = {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": str(usable_cpus())}
+    return {name: os.environ.get(name, value) for name, value in variables.items()}
+
+
 def usable_cpus() -> int:
     """Threads that can run at once: logical CPUs, limited by affinity and by the container's quota.
 

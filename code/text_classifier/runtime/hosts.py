@@ -15,7 +15,7 @@ from typing import Any
 
 from text_classifier.contract.errors import PlatformError, SettingsError, listed
 from text_classifier.contract.sagemaker import gpu_count
-from text_classifier.runtime.cpus import thread_variables, usable_cpus
+from text_classifier.runtime.cpus import thread_variables
 
 MASTER_PORT = 29400
 
@@ -46,9 +46,7 @@ class Hosts:
         The user's own numbers of threads win; ranks and addresses are the job's.
         """
         first = self.names.index(self.current) * processes
-        # Only the process that prepares the data tokenizes, with the threads of the whole host.
-        tokenizing = {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": str(usable_cpus())}
-        free = thread_variables(processes) | tokenizing
+        free = thread_variables(processes)
         shared = {name: os.environ.get(name, value) for name, value in free.items()} | {
             "MASTER_ADDR": self.names[0] if len(self.names) > 1 else LOOPBACK_ADDRESS,
             "MASTER_PORT": str(MASTER_PORT),

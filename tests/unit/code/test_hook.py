@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from sagemaker_training.errors import ClientError
 
 import hook
 from hook import Processes
+from text_classifier.runtime.cpus import usable_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -202,6 +204,19 @@ def test_training_finds_the_folder_of_the_prepared_data(script: Path) -> None:
     hook.run()
     assert Path(seen.read_text()).parent == script.parent
     assert not Path(seen.read_text()).exists()
+
+
+def test_the_preparation_tokenizes_with_all_cpus(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    code = "import os; from pathlib import Path; Path(__file__).with_suffix('.seen').write_text(repr(dict(os.environ)))"
+    for path in (script, script.with_name("prepare.py")):
+        path.write_text(code)
+    hook.run()
+    preparation, training = (ast.literal_eval(script.with_name(f"{n}.seen").read_text()) for n in ("prepare", "train"))
+    assert preparation["TOKENIZERS_PARALLELISM"] == "true"
+    assert preparation["RAYON_NUM_THREADS"] == str(usable_cpus())
+    assert "TOKENIZERS_PARALLELISM" not in training
 
 
 def test_the_scripts_own_reason_stays(script: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from text_classifier.contract.errors import PlatformError
 from text_classifier.runtime import cpus
-from text_classifier.runtime.cpus import cpu_quota, physical_cores, thread_variables, usable_cpus
+from text_classifier.runtime.cpus import cpu_quota, physical_cores, thread_variables, tokenizing_variables, usable_cpus
 from text_classifier.runtime.hosts import Hosts
 
 CPUINFO = "\n\n".join(
@@ -92,15 +92,23 @@ def test_as_many_threads_as_can_run_at_once(quota: float | None, usable: int, mo
 def test_tokenizers_threads_follow_the_quota(
     quota: float | None, processes: int, threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With several training processes a host has one that tokenizes, which has the CPUs of all."""
+    """The one process of a host that tokenizes has the CPUs of all."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
     monkeypatch.setattr(cpus, "cpu_quota", lambda: quota)
     monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
     assert thread_variables(processes)["RAYON_NUM_THREADS"] == threads
-    of_host = {each["RAYON_NUM_THREADS"] for each in Hosts.from_resources({}).environments(processes)}
-    assert of_host == {str(usable_cpus())}
+    assert {each["RAYON_NUM_THREADS"] for each in Hosts.from_resources({}).environments(processes)} == {threads}
+    assert tokenizing_variables()["RAYON_NUM_THREADS"] == str(usable_cpus())
     monkeypatch.setenv("RAYON_NUM_THREADS", "77")
     assert Hosts.from_resources({}).environments(1)[0]["RAYON_NUM_THREADS"] == "77"
+    assert tokenizing_variables()["RAYON_NUM_THREADS"] == "77"
+
+
+def test_a_users_script_may_tokenize_in_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With TOKENIZERS_PARALLELISM=true the library would hang in a worker that a DataLoader forks after its use."""
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    assert "TOKENIZERS_PARALLELISM" not in Hosts.from_resources({}).environments(1)[0]
+    assert tokenizing_variables()["TOKENIZERS_PARALLELISM"] == "true"
 
 
 COUNT_THREADS = """

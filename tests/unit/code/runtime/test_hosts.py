@@ -23,11 +23,9 @@ def test_hosts_order_by_number() -> None:
     assert [hosts.of_rank(rank, 10) for rank in (0, 1, 2, 7, 9)] == ["algo-1", "algo-1", "algo-2", "algo-10", "algo-11"]
 
 
-def test_without_resources_there_is_one_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+def test_without_resources_there_is_one_host() -> None:
     (environment,) = Hosts.from_resources({}).environments(1)
     assert (environment["RANK"], environment["WORLD_SIZE"], environment["MASTER_ADDR"]) == ("0", "1", "127.0.0.1")
-    assert environment["TOKENIZERS_PARALLELISM"] == "true"
 
 
 def test_the_users_number_of_threads_wins_and_ranks_are_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
