@@ -31,11 +31,10 @@ from text_classifier.training.batches import Split
 from text_classifier.training.carrier import carry
 from text_classifier.training.checkpoint import Checkpoints
 from text_classifier.training.cluster import Cluster
-from text_classifier.training.cross_validation import copy_of_weights
 from text_classifier.training.loop import train
 from text_classifier.training.loss_tracking import LossNotFinite
 from text_classifier.training.resume import Saver, fingerprint
-from text_classifier.training.state import Training
+from text_classifier.training.state import Training, host_copy
 
 
 def run(folders: JobFolders, settings: Settings, prepared: Path, *, tokenizes: bool) -> None:
@@ -100,7 +99,7 @@ class Job:
             )
         freeze(self.model, settings.freeze_layers)
         self.model.to(cluster.device)  # type: ignore[arg-type]  # a decorator of transformers hides self
-        self._first_weights = copy_of_weights(self.model) if settings.cross_validation else {}
+        self._first_weights = host_copy(self.model.state_dict()) if settings.cross_validation else {}
         torch.manual_seed(settings.seed + cluster.rank)  # a different dropout on each rank
         if tokenizes:
             prepare_tokens(settings, self.tokenizer, prepared)

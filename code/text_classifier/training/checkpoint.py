@@ -1,4 +1,4 @@
-"""Checkpoints on disk: writing, verifying, listing and pruning. Their content is defined in resume.py.
+"""Checkpoints on disk: writing, verifying, listing and pruning. Their content is defined in state.py.
 
 A checkpoint is a folder `step-N` of safetensors and JSON files (no pickle) with a manifest of sizes and SHA-256 sums.
 It is written to a temporary folder and renamed when complete, so a killed process leaves nothing that looks like one.
@@ -76,8 +76,9 @@ class Checkpoints:
         Raises PlatformError if another job has written one meanwhile.
         """
         self._require_alone()
+        for unfinished in self.directory.glob("step-*.writing"):  # of a process that was killed
+            shutil.rmtree(unfinished, ignore_errors=True)
         temporary = self.directory / f"step-{step}.writing"
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
             for name, tensors in content.tensors.items():
@@ -94,9 +95,9 @@ class Checkpoints:
             self._own = self._manifests()
         except Exception as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise
-            raise OSError(str(error)) from error  # safetensors reports a full disk as its own error
+            if isinstance(error, SafetensorError):  # its own error for a full disk
+                raise OSError(str(error)) from error
+            raise
         self._prune(step)
 
     def newest(self, fit: Fit | None = None) -> tuple[int, Content] | None:
@@ -126,6 +127,11 @@ class Checkpoints:
                 _require_unchanged(folder, _files(folder))
                 return _json(folder / STATE)
         return {}
+
+    def held_bytes(self) -> int:
+        """The size of the newest `KEPT` checkpoints, whose place those of this job take."""
+        files = [path for _, folder in self._folders()[:KEPT] for path in folder.iterdir() if _is_plain(path)]
+        return sum(path.stat().st_size for path in files)
 
     def _folders(self) -> list[tuple[int, Path]]:
         """Newest first. Other entries (SageMaker's markers, lost+found, links) are ignored."""
@@ -209,7 +215,7 @@ def _files(folder: Path) -> dict[str, Any]:
         if path.stat().st_size != entry["size"]:
             raise _Damaged(f"{name} has changed since it was written")
         if name != STATE and path.suffix != ".safetensors":
-            raise _Damaged(f"{name} is no part of a checkpoint")
+            raise _Damaged(f"{name} does not belong in a checkpoint")
     if files[STATE]["size"] > _MOST_JSON:
         raise _Damaged(f"{STATE} is larger than {_MOST_JSON // 1_000_000} MB")
     return files

@@ -30,6 +30,7 @@ from text_classifier.training.inference import predict
 from text_classifier.training.loop import train
 from text_classifier.training.loss_tracking import LossNotFinite
 from text_classifier.training.resume import NoCheckpoints
+from text_classifier.training.state import host_copy
 
 #: The state dict of a model, on the host.
 Weights = Mapping[str, torch.Tensor]
@@ -77,7 +78,7 @@ class CrossValidator:
         `fold_of_row`: int64 [training rows]. Raises SettingsError if the loss of a model is not finite.
         """
         model = self.classifier.model
-        kept = copy_of_weights(model)
+        kept = host_copy(model.state_dict())
         count = int(fold_of_row.max()) + 1
         outputs = model.config.num_labels
         assert outputs is not None
@@ -128,11 +129,6 @@ class CrossValidator:
         """The metric that chooses the best model, not in the form in which SageMaker reads the job's from the log."""
         name = self.settings.metric_for_best_model
         return f"{name} {values[name]:.4f}" if name in values else f"{name} undefined"
-
-
-def copy_of_weights(model: torch.nn.Module) -> Weights:
-    """The state dict, on the host."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
 
 
 def _measure(task: Task, logits: np.ndarray, targets: np.ndarray) -> Values:

@@ -25,7 +25,7 @@ from text_classifier.training.micro_batches import StepWithinMemory, TokenLimit
 from text_classifier.training.optimizer import adamw, schedule
 from text_classifier.training.progress import Progress
 from text_classifier.training.resume import NoCheckpoints, Saver
-from text_classifier.training.state import Training
+from text_classifier.training.state import Training, host_copy
 from text_classifier.training.step import EagerStep, GraphedStep, Step, Steps
 
 
@@ -111,10 +111,10 @@ def train(
                 saver.save(state)
             factor = schedule(settings.lr_scheduler, state.steps, warmup_steps, total_steps)
             rates.set(settings.learning_rate * factor)
-            loss, is_finite = take_step(batch)
+            loss, checked = take_step(batch)
             state.steps += 1
             own_rows = int(batch.weight.count_nonzero())
-            losses.add(state.steps, is_finite, own_rows)
+            losses.add(state.steps, checked, own_rows)
             state.loss_sum += loss
             state.rows += batch.rows_of_all_ranks
             state.own_rows += own_rows
@@ -199,4 +199,4 @@ def _finish_evaluation(state: Training, train_loss: float, measured: dict[str, f
     state.rows = state.own_rows = 0
     if is_best(values, best, metric):
         state.best_evaluation = len(state.evaluations)
-        state.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in state.model.state_dict().items()}
+        state.best_weights = host_copy(state.model.state_dict())

@@ -20,6 +20,7 @@ from text_classifier.training.loss_tracking import POINTS, LossCurve
 #: Files and tensors that a checkpoint may lack: there is no best epoch yet; it was written on a CPU.
 _OPTIONAL_FILES = {"best"}
 _OF_GPU = "random_cuda"
+_GPU_STATE_BYTES = 16  # seed and offset
 
 #: The largest integer that JSON keeps exactly everywhere.
 _MOST = 2**53
@@ -52,16 +53,17 @@ class Expected:
         """Why these tensors are not the job's; None if they are. They need not have been loaded."""
         for file in sorted({*self._headers, *stored}):
             if file not in self._headers:
-                return f"{file}.safetensors is no part of a checkpoint"
+                return f"{file}.safetensors does not belong in a checkpoint"
             if file not in stored:
                 if file in _OPTIONAL_FILES:
                     continue
-                return f"{file}.safetensors is not there"
+                return f"{file}.safetensors is missing"
             expected, found = dict(self._headers[file]), dict(stored[file])
-            found.pop(_OF_GPU, None)
+            if file == "ranks" and found.get(_OF_GPU) == ("U8", (expected["random"][1][0], _GPU_STATE_BYTES)):
+                del found[_OF_GPU]
             for name in sorted({*expected, *found}):
                 if expected.get(name) != found.get(name):
-                    return f"{name} in {file}.safetensors is not that of this job's model"
+                    return f"{name} in {file}.safetensors does not match this job's model"
         return None
 
     def misfit_of_content(self, step: int, content: Content) -> str | None:

@@ -83,8 +83,8 @@ class Saver:
         self._origin = json.loads(json.dumps(origin))
         self._taken = time.monotonic()
         self._writing: threading.Thread | None = None
-        self._failures = 0
-        self._refusal: PlatformError | None = None
+        self._failures: list[OSError] = []  #: in a row
+        self._refusal: Exception | None = None
 
     @property
     def is_due(self) -> bool:
@@ -151,7 +151,7 @@ class Saver:
                 f"the checkpoint folder {self._checkpoints.directory} cannot be made ({error.strerror}); use another "
                 "checkpoint folder"
             ) from None
-        if self._cluster.is_rank_zero and free < needed:
+        if self._cluster.is_rank_zero and free + self._checkpoints.held_bytes() < needed:
             raise PlatformError(
                 f"{self._checkpoints.directory} has {free / 1e9:.2f} GB free, and the checkpoints need "
                 f"{needed / 1e9:.2f} GB; give the job a larger volume"
@@ -177,19 +177,19 @@ class Saver:
             self._writing = None
         if self._refusal:
             raise self._refusal
-        if self._failures >= MAX_FAILURES:
+        if len(self._failures) >= MAX_FAILURES:
             raise PlatformError(
-                f"{MAX_FAILURES} checkpoints in a row could not be written to {self._checkpoints.directory}; give the "
-                "job a larger volume"
+                f"{MAX_FAILURES} checkpoints in a row could not be written to {self._checkpoints.directory} "
+                f"({self._failures[-1]}); give the job a larger volume, or a checkpoint folder that it can write to"
             )
 
     def _write(self, step: int, content: Content) -> None:
         try:
             self._checkpoints.write(step, content)
-        except PlatformError as error:
-            self._refusal = error
         except OSError as error:
-            self._failures += 1
+            self._failures.append(error)
             print(f"WARNING: the checkpoint of step {step} could not be written: {error}", flush=True)
+        except Exception as error:
+            self._refusal = error
         else:
-            self._failures = 0
+            self._failures.clear()

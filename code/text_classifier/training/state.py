@@ -1,7 +1,7 @@
 """The state of a training, and how a checkpoint has it.
 
 Weights, optimizer, random states and the running sums of the epoch are stored bit by bit, so that a resumed job repeats
-exactly the steps of an uninterrupted one. The order of the rows needs no state.
+exactly the steps of an uninterrupted one (on GPUs up to rounding). The order of the rows needs no state.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Training:
         if cluster.device.type == "cuda":
             rank_state["random_cuda"] = torch.cuda.get_rng_state(cluster.device)
         tensors = {
-            "model": _copy(self.model.state_dict()),
+            "model": host_copy(self.model.state_dict()),
             "best": self.best_weights,
-            "optimizer": _copy(self._optimizer_tensors()),
+            "optimizer": host_copy(self._optimizer_tensors()),
             "ranks": {name: cluster.all_gather(tensor.cpu()) for name, tensor in rank_state.items()},
         }
         state = {
@@ -125,5 +125,6 @@ class Training:
         return tensors
 
 
-def _copy(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def host_copy(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies of the tensors in the host's memory."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}

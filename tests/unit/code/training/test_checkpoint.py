@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from text_classifier.contract.errors import PlatformError
 from text_classifier.training import checkpoint
@@ -62,6 +63,18 @@ def test_strangers_are_ignored(checkpoints: Checkpoints) -> None:
     (checkpoints.directory / "step-20" / "model.safetensors.sagemaker-uploaded").touch()
     (checkpoints.directory / "step-30.writing").mkdir()
     assert newest(checkpoints) == 20
+
+
+def test_what_a_killed_process_has_left_is_removed(checkpoints: Checkpoints) -> None:
+    (checkpoints.directory / "step-25.writing").mkdir()
+    checkpoints.write(30, content(30))
+    assert sorted(path.name for path in checkpoints.directory.iterdir()) == ["step-20", "step-30"]
+
+
+def test_a_bug_is_not_taken_for_a_full_disk(checkpoints: Checkpoints) -> None:
+    with pytest.raises(TypeError):
+        checkpoints.write(30, Content({}, {"n": torch.ones(1)}))
+    assert sorted(path.name for path in checkpoints.directory.iterdir()) == ["step-10", "step-20"]
 
 
 def cut(to: Callable[[int], int]) -> Callable[[Path], None]:
@@ -158,7 +171,7 @@ def test_none_complete_is_an_error_and_not_a_new_start(checkpoints: Checkpoints)
 
 def test_a_failed_write_leaves_the_others_complete(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
-        raise RuntimeError("I/O error: No space left on device (os error 28)")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(OSError, match="No space left"):

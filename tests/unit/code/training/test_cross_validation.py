@@ -29,11 +29,12 @@ from text_classifier.tasks.regression import Regression
 from text_classifier.tasks.single_label import SingleLabel
 from text_classifier.training.batches import Split
 from text_classifier.training.cluster import Cluster
-from text_classifier.training.cross_validation import CrossValidation, CrossValidator, copy_of_weights
+from text_classifier.training.cross_validation import CrossValidation, CrossValidator
 from text_classifier.training.inference import predict
 from text_classifier.training.loop import train
 from text_classifier.training.loss_tracking import LossCurve
 from text_classifier.training.resume import NoCheckpoints
+from text_classifier.training.state import host_copy
 
 FOLDS = np.arange(30) * 7 % 3
 TASKS = [(SingleLabel(), "f1_macro"), (MultiLabel(","), "f1_micro"), (Regression(), "mae")]
@@ -58,7 +59,7 @@ def validator(
     cluster = Cluster(Hosts.from_resources({}), 60)
     rows = of_task(task, split_of([int(n) for n in np.random.default_rng(3).integers(2, 20, len(FOLDS))]))
     held_out = of_task(task, split_of([5, 9, 3, 4, 7, 8]))
-    first = copy_of_weights(model)
+    first = host_copy(model.state_dict())
     return CrossValidator(classifier, first, held_out, task, chosen, cluster, StopAfter(stop_after)), rows
 
 
@@ -69,7 +70,7 @@ def test_a_fold_is_a_training_without_its_rows(task: Task, metric: str, capsys: 
     with torch.no_grad():  # the weights of the job's model
         for parameter in model.parameters():
             parameter += 1
-    kept = copy_of_weights(model)
+    kept = host_copy(model.state_dict())
     found = given.run(rows, FOLDS)
     assert found is not None and found.rows == [10, 10, 10]
     assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
@@ -103,7 +104,7 @@ def test_a_fold_is_a_training_without_its_rows(task: Task, metric: str, capsys: 
 
 def test_a_stop_ends_it_without_a_result(capsys: pytest.CaptureFixture[str]) -> None:
     given, rows = validator(SingleLabel(), "f1_macro", stop_after=12)
-    kept = copy_of_weights(given.classifier.model)
+    kept = host_copy(given.classifier.model.state_dict())
     assert given.run(rows, FOLDS) is None
     assert capsys.readouterr().out.endswith("cross-validation was stopped in fold 2 of 3; it has no result\n")
     assert all(torch.equal(tensor, kept[name]) for name, tensor in given.classifier.model.state_dict().items())

@@ -106,6 +106,15 @@ def test_a_checkpoint_of_a_model_with_frozen_and_unused_parameters_fits_and_is_r
     assert torch.equal(other.optimizer.state[other.model.get_parameter("unused")]["exp_avg"], torch.zeros(3))
 
 
+@pytest.mark.parametrize(("shape", "fits"), [((1, 16), True), ((0, 16), False), ((2, 16), False), ((1, 3), False)])
+def test_the_random_state_of_a_gpu_is_that_of_each_rank(shape: tuple[int, int], fits: bool) -> None:
+    content = captured(training())
+    stored = {file: {name: header_of(t) for name, t in part.items()} for file, part in content.tensors.items()}
+    stored["ranks"]["random_cuda"] = ("U8", shape)
+    misfit = None if fits else "random_cuda in ranks.safetensors does not match this job's model"
+    assert expected().misfit_of_tensors(stored) == misfit
+
+
 def test_a_checkpoint_of_the_job_fits(folder: Path) -> None:
     assert found(folder) == STEP
 
@@ -370,7 +379,7 @@ def test_a_job_passes_over_the_checkpoint_of_another_model(ready_job: Job) -> No
     sign(folder)
     code, log = ready_job.run(*FOUR_STEPS)
     assert code == 0, log
-    assert f"WARNING: the checkpoint step-4 is not used: {name} in model.safetensors is not that of this job's" in log
+    assert f"WARNING: the checkpoint step-4 is not used: {name} in model.safetensors does not match this job's" in log
     # Of step 3, unless its checkpoint was due while that of step 2 was still being written.
     assert re.search("Resuming from the checkpoint of step [123]$", log, re.MULTILINE)
 

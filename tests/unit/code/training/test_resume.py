@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import random
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from support.jobs import Job, easy_rows, table, warnings_in
+from text_classifier.contract.errors import PlatformError
+from text_classifier.training.checkpoint import Checkpoints, Content
+from text_classifier.training.resume import Saver
 
 OPTIONS = ("--epochs=3", "--learning_rate=0.01", "--train_batch_size=8", "--precision=fp32", "--checkpoint_seconds=0")
 
@@ -176,6 +185,58 @@ def test_missing_room_for_checkpoints_is_reported_before_the_first_step(ready_jo
     assert code == 1, log
     assert "epoch=1" not in log
     assert ready_job.failure.startswith("The platform: /proc has 0.00 GB free")
+
+
+def saver(folder: Path) -> Saver:
+    cluster: Any = SimpleNamespace(is_rank_zero=True)
+    return Saver(Checkpoints(folder), 0.0, cluster, {"train_batch_size * processes": 8, "evaluations_per_epoch": 1}, 8)
+
+
+@pytest.mark.parametrize(("there", "fits"), [(0, False), (1, False), (2, True), (3, True)])
+def test_checkpoints_that_are_replaced_need_no_more_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: int, fits: bool
+) -> None:
+    """A spot job starts again on a disk that has its own checkpoints: at most three times 4 MB for weights of 1 MB."""
+    for step in range(there):
+        (tmp_path / f"step-{step}").mkdir()
+        (tmp_path / f"step-{step}" / "model.safetensors").write_bytes(bytes(4_000_000))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4_500_000))
+    training: Any = SimpleNamespace(model=torch.nn.Linear(1000, 250, bias=False))
+    if fits:
+        saver(tmp_path).require_space(training)
+    else:
+        with pytest.raises(PlatformError, match="has 0.00 GB free, and the checkpoints need 0.01 GB; give the job"):
+            saver(tmp_path).require_space(training)
+
+
+def write(own: Saver, step: int, content: Content) -> None:
+    own._write(step, content)
+    own.finish()
+
+
+def test_the_reason_why_checkpoints_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = saver(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Checkpoints, "write", refuse)
+    for step in (1, 2):
+        write(own, step, Content({}, {}))
+    with pytest.raises(PlatformError) as refused:
+        write(own, 3, Content({}, {}))
+    assert str(refused.value) == (
+        f"3 checkpoints in a row could not be written to {tmp_path} ([Errno 30] Read-only file system); give the job a "
+        "larger volume, or a checkpoint folder that it can write to"
+    )
+    assert capsys.readouterr().out.count("WARNING: the checkpoint of step ") == 3
+
+
+def test_a_bug_in_writing_a_checkpoint_ends_the_job(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write(saver(tmp_path), 1, Content({}, {"value": torch.ones(1)}))
 
 
 def test_trials_that_share_a_checkpoint_folder_resume_only_from_their_own(ready_job: Job) -> None:
