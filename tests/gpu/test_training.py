@@ -101,8 +101,8 @@ def losses_of(
         rows = np.random.default_rng(number).choice(64, 8 if number % 10 else 5, replace=False)
         batch = collate(layout, split, rows, len(rows))
         rates.set(1e-3 * (1 - number / steps))
-        loss, is_finite = graphed(batch) if is_graphed else step(batch.to(GPU))
-        assert is_finite.isfinite()
+        loss, checked = graphed(batch) if is_graphed else step(batch.to(GPU))
+        assert checked.isfinite()
         found.append(loss.item() / len(rows))
     if is_graphed:
         captured = graphed.backward if all_reduce else graphed.whole
@@ -178,8 +178,8 @@ def steps_within(
     for number in range(50):
         rows = np.random.default_rng(number).choice(64, 16 if number % 10 else 5, replace=False)
         rates.set(1e-3 * (1 - number / 50))
-        loss, is_finite = take_step(collate(layout, split, rows, len(rows)))
-        assert is_finite.isfinite()
+        loss, checked = take_step(collate(layout, split, rows, len(rows)))
+        assert checked.isfinite()
         found.append(loss.item() / len(rows))
     if limit:
         assert 0 < refusing.refused <= 3

@@ -138,6 +138,10 @@ def _set_options(config: Any, say: Callable[[str], None]) -> None:
     if attention not in (None, "eager", "sdpa"):
         say(f"WARNING: config.json asks for attn_implementation={printable(str(attention))}; PyTorch's own is used")
         config._attn_implementation = None
+    for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
+        if getattr(config, name, 0):  # CUDA graphs and several GPUs need the same layers in each step
+            say(f"WARNING: config.json has {name}={getattr(config, name)}; every step trains all layers")
+            setattr(config, name, 0.0)
     config._output_attentions = config.output_hidden_states = False
     config.return_dict = True
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from text_classifier.contract.errors import SettingsError
 from text_classifier.modeling.precision import LossScale
 from text_classifier.ops.backend import FusedAdamW
 from text_classifier.training.batches import Batch
@@ -20,7 +21,7 @@ Outcome = tuple[torch.Tensor, torch.Tensor]
 #: Sums a tensor over all ranks, in place.
 AllReduce = Callable[[torch.Tensor], object]
 
-#: Takes the step whose gradients are computed.
+#: Takes the step once its gradients are computed.
 Finish = Callable[[], Outcome]
 
 
@@ -113,7 +114,10 @@ class Step:
 
     @torch.no_grad()
     def _make_contiguous(self) -> None:
-        """Move all gradients into one tensor, at the same place in each step, which `reduce` sums up at once."""
+        """Move all gradients into one tensor, at the same place in each step, which `reduce` sums up at once.
+
+        Raises SettingsError for a model that does not compute the same gradients in each step.
+        """
         parameters = [parameter for parameter in self._parameters if parameter.grad is not None]
         found = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self._gradients is None:
@@ -121,6 +125,11 @@ class Step:
             self._gradients = torch.empty(sum(sizes), device=found[0].device)
             parts = zip(parameters, self._gradients.split(sizes), strict=True)
             self._views = [(parameter, part.view_as(parameter)) for parameter, part in parts]
+        if [id(parameter) for parameter in parameters] != [id(parameter) for parameter, _ in self._views]:
+            raise SettingsError(
+                "the model computes gradients of other weights in each step, which is not supported with several GPUs "
+                "or micro-batches; use one GPU and a smaller train_batch_size, or another model"
+            )
         torch._foreach_copy_([view for _, view in self._views], found)
         self._restore_views()
 
@@ -205,13 +214,14 @@ class GraphedStep:
         return self.compute([batch])()
 
     def compute(self, micro_batches: Sequence[Batch]) -> Finish:
-        """As Steps.compute, but for a graph of the whole step, which runs when it is captured and so cannot fail."""
+        """As Steps.compute, except that a replayed graph of the whole step has also updated the weights; the function
+        returned then only gives its outcome."""
         first, *others = (batch.pinned() for batch in micro_batches)
         if not others and not self._step.has_several_ranks:
-            if self.whole.is_first(first):
+            if self.whole.mark_seen(first):
                 return self._step.compute([first.to(self._device)])
-            loss, is_finite = (part.clone() for part in self.whole(first))
-            return lambda: (loss, is_finite)
+            loss, checked = (part.clone() for part in self.whole(first))
+            return lambda: (loss, checked)
         loss = (self.first_of_several if others else self.backward)(first).clone()
         for other in others:
             loss += self.accumulate(other)
@@ -233,7 +243,7 @@ class Captured:
     """A function of batches as CUDA graphs, one per shape. The next call overwrites what it returns.
 
     The first call with a shape runs eagerly, the second is captured: a shape that occurs once costs no capture. The
-    process must work on a stream other than the default one (device.py), which cannot be captured.
+    calling thread must use a stream other than the default one (device.py), which cannot be captured.
     https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
     """
 
@@ -243,8 +253,8 @@ class Captured:
         self._pool = torch.cuda.graph_pool_handle()  # graphs are replayed one at a time, so they share memory
         self.graphs: dict[object, _Graph | None] = {}  #: by the batches' shapes; None: seen once
 
-    def is_first(self, *batches: Batch) -> bool:
-        """Whether the shape has not occurred. From then on it has: who asks calls the function without a graph."""
+    def mark_seen(self, *batches: Batch) -> bool:
+        """Record this shape. Returns whether it is new; the caller must then run the function eagerly."""
         shape = tuple(batch.shape for batch in batches)
         if shape in self.graphs:
             return False
@@ -253,7 +263,7 @@ class Captured:
 
     def __call__(self, *batches: Batch) -> Any:
         """Call the function with these batches, which are in pinned memory."""
-        if self.is_first(*batches):
+        if self.mark_seen(*batches):
             return self._function(*(batch.to(self._device) for batch in batches))
         shape = tuple(batch.shape for batch in batches)
         graph = self.graphs[shape]
@@ -273,9 +283,11 @@ class _Graph:
             with torch.cuda.graph(self._graph, pool, stream, capture_error_mode="thread_local"):
                 self._result = function(*batches)
         except Exception:
-            # If the end of the capture fails too, torch leaves the pool in use, with a pointer to this graph.
+            # If the end of the capture fails too, torch leaves the pool in use, with a pointer to this graph, and would
+            # never free it. If not, the first call raises, and the graph frees the pool.
             with contextlib.suppress(RuntimeError):
                 torch._C._cuda_endAllocateToPool(stream.device_index, pool)
+                torch._C._cuda_releasePool(stream.device_index, pool)
             raise
 
     def replay(self, batches: Sequence[Batch]) -> Any:

@@ -15,7 +15,12 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    FlaubertConfig,
+    FlaubertForSequenceClassification,
+)
 
 from support.jobs import Job
 from support.small_models import FAMILIES, model_of
@@ -207,6 +212,19 @@ def test_a_head_of_another_size_is_new_anyway(channel: Path) -> None:
     said: list[str] = []
     load_model(channel, "", CLASSES, "single_label_classification", 16, say=said.append)
     assert said == []
+
+
+def test_every_step_trains_all_layers(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path)
+    config = FlaubertConfig(
+        vocab_size=len(AutoTokenizer.from_pretrained(tmp_path)), emb_dim=16, n_layers=2, n_heads=2, layerdrop=0.5,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    FlaubertForSequenceClassification(config).save_pretrained(tmp_path)
+    said: list[str] = []
+    _, model = load_model(tmp_path, "", CLASSES, "single_label_classification", 16, say=said.append)
+    assert "WARNING: config.json has layerdrop=0.5; every step trains all layers" in said
+    assert model.transformer.layerdrop == model.config.layerdrop == 0
 
 
 def test_the_latest_of_several_checkpoints_is_taken_and_said(channel: Path, tmp_path: Path) -> None:

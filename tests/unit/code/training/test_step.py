@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from text_classifier.contract.errors import SettingsError
 from text_classifier.contract.hyperparameters import Settings
 from text_classifier.modeling.layers import freeze
 from text_classifier.modeling.load import Classifier, make_classifier
@@ -100,6 +101,21 @@ def test_two_ranks_take_the_step_of_one_with_both_batches(model: BertForSequence
                 assert torch.allclose(weight, expected[name], rtol=1e-4, atol=1e-6), name
 
 
+def test_gradients_of_other_weights_than_in_the_first_step_are_refused(model: BertForSequenceClassification) -> None:
+    """Each part of the one tensor that several ranks sum up belongs to one parameter."""
+    layout = make_classifier(model, 0, Precision("fp32", CPU))
+    optimizer, _ = adamw(layout, Settings())
+    losses = row_losses(SingleLabel(), Settings())
+    step = Step(
+        layout, losses, optimizer, layout.precision.loss_scale(), max_grad_norm=1.0, all_reduce=lambda tensor: tensor
+    )
+    step(batch_of(0, layout))
+    model.bert.pooler.dense.requires_grad_(False)
+    model.bert.embeddings.requires_grad_(False)
+    with pytest.raises(SettingsError, match="the model computes gradients of other weights in each step"):
+        step(batch_of(1, layout))
+
+
 def test_a_step_that_overflows_fp16_is_skipped_and_halves_the_scale(model: BertForSequenceClassification) -> None:
     fp16 = make_classifier(model, 0, Precision("fp16", CPU))
     loss_scale = LossScale(CPU, is_used=True)
@@ -112,15 +128,15 @@ def test_a_step_that_overflows_fp16_is_skipped_and_halves_the_scale(model: BertF
     )
     loss_scale.value.fill_(2.0**60)
     before = copy.deepcopy(model.state_dict())
-    _, is_finite = step(batch_of(0, fp16))
-    assert is_finite.isfinite()
+    _, checked = step(batch_of(0, fp16))
+    assert checked.isfinite()
     assert loss_scale.value == 2.0**59
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
     loss_scale.restore([1.0, 0])
     next(model.parameters()).data.fill_(torch.inf)
-    _, is_finite = step(batch_of(0, fp16))
-    assert not is_finite.isfinite()
+    _, checked = step(batch_of(0, fp16))
+    assert not checked.isfinite()
 
 
 def test_fp16_with_its_scale_learns_what_fp32_does(model: BertForSequenceClassification) -> None:
