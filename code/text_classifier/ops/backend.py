@@ -62,9 +62,8 @@ class Backend:
     is_asynchronous: bool  #: steps run on the device while the host goes on, and can be captured in CUDA graphs
     wants_few_shapes: bool  #: each new number of tokens costs time once
     keeps_shadow_weights: bool  #: whether 16-bit copies of the weights pay
-    prepacked_rows: (
-        int  #: up to which oneDNN's matmuls with weights in its layout are faster outside training (linear.py)
-    )
+    #: Rows up to which oneDNN's matmuls with weights in its own layout are faster, outside training (linear.py).
+    prepacked_rows: int
     fallback: Backend | None = None  #: plain torch on the same device; None in itself
     #: What computes each operation: TORCH, "avx512", "cuda", ...
     names: Mapping[str, str] = field(default_factory=dict)

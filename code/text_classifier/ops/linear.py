@@ -76,7 +76,7 @@ class PrepackedWeights:
 def embedding(table: nn.Embedding, ids: Tensor) -> Tensor:
     """The rows of the table: [ids, width].
 
-    On a GPU the backward pass of index_select adds atomically, where that of nn.Embedding sorts the ids.
+    On a GPU the backward pass of index_select adds atomically, in any order, where that of nn.Embedding sorts the ids.
     """
     return table.weight.index_select(0, ids) if ids.is_cuda else table(ids)
 

@@ -88,7 +88,9 @@ def _native(plain: Backend, device: torch.device, dtype: torch.dtype, shape: Sha
     if device.type == "cuda":
         from text_classifier.ops.cuda import bindings as cuda
 
-        return cuda.backend(plain, device, dtype, shape.width // shape.heads if shape else None)
+        if shape is None:
+            return cuda.backend(plain, device, dtype, None)
+        return cuda.backend(plain, device, dtype, shape.width // shape.heads, min(shape.max_seqlens))
     from text_classifier.ops.cpu import bindings as cpu
 
     return cpu.backend(plain, dtype)

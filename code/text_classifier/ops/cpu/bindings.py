@@ -142,7 +142,7 @@ def _seed_and_probability(dropout: Dropout) -> tuple[int, float]:
 
 
 def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    """The library's function for a dtype. It takes contiguous tensors, ints and floats.
+    """The library's function for a dtype. It takes tensors in the layout that it expects, ints and floats.
 
     Arguments are passed by their Python type, as pointer, int64 and float: nothing checks that the C++ function agrees.
     """

@@ -66,7 +66,7 @@ struct Attention {
     // output [queries, heads * width]; lse [queries, heads], the logsumexp of the scores to base 2.
     //
     // Scores and probabilities are transposed, [keys, queries], here and in backward(): softmax then reduces over rows,
-    // which vectorizes without horizontal sums, and two keys chunk 32 random bits for their dropout.
+    // which vectorizes without horizontal sums, and two keys share 32 random bits for their dropout.
     void forward(T *output, float *lse) const {
         using Operand = typename OperandOf<T>::type;
         const int64_t keys = round_up(max_seqlen), inner = round_up(width);
@@ -502,8 +502,6 @@ int prepare() {
 #endif
 }
 
-#define FOR_EACH_DTYPE(DEFINE) DEFINE(float, fp32) DEFINE(bf16, bf16) DEFINE(fp16, fp16)
-
 #define DEFINE_FUNCTIONS(T, NAME)                                                                                    \
     void attention_forward_##NAME(const T *query, const T *key, const T *value, int64_t query_stride,                \
                                   int64_t key_stride, const int32_t *cu_seqlens, int64_t sequences,                  \
@@ -569,7 +567,9 @@ int prepare() {
     }                                                                                                                \
     void sum_rows_##NAME(const T *input, float *sum, int64_t rows, int64_t width) { sum_rows(input, sum, rows, width); }
 
-FOR_EACH_DTYPE(DEFINE_FUNCTIONS)
+DEFINE_FUNCTIONS(float, fp32)
+DEFINE_FUNCTIONS(bf16, bf16)
+DEFINE_FUNCTIONS(fp16, fp16)
 
 #ifdef __AMX_BF16__
 void weight_grad_bf16(const bf16 *d_output, const bf16 *input, float *gradient, int64_t rows, int64_t outputs,

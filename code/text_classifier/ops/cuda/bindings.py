@@ -35,14 +35,20 @@ GELU_FORWARD_BLOCKS = 16
 GELU_BACKWARD_BLOCKS = 8
 
 
-def backend(plain: Backend, device: torch.device, dtype: torch.dtype, head_width: int | None) -> Backend:
-    """`plain` with the operations that have a kernel for this GPU. Kernels are compiled on first use."""
+def backend(
+    plain: Backend, device: torch.device, dtype: torch.dtype, head_width: int | None, max_seqlen: int = MAX_SEQLEN
+) -> Backend:
+    """`plain` with the operations that have a kernel for this GPU. Kernels are compiled on first use.
+
+    `max_seqlen`: of the split with the shortest rows. Attention has a kernel if it can be used for that one.
+    """
     native = replace(
         plain, fallback=plain, attention_bits=attention_bits, adamw=AdamW,
         add_and_norm=autograd.add_and_norm(norm_forward, norm_backward),
         gelu=autograd.gelu(gelu_forward, gelu_backward),
     )  # fmt: skip
-    if dtype != torch.float32 and head_width in HEAD_WIDTHS and capability(device) >= MIN_CAPABILITY:
+    has_kernel = dtype != torch.float32 and head_width in HEAD_WIDTHS and max_seqlen <= MAX_SEQLEN
+    if has_kernel and capability(device) >= MIN_CAPABILITY:
         own = autograd.attention(attention_forward, attention_backward)
 
         def attention(query: Tensor | None, qkv: Tensor, sequences: Sequences, heads: int, dropout_p: float) -> Tensor:

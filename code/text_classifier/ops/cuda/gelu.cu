@@ -7,7 +7,7 @@
 
 constexpr int PACK = WIDTH % ELEMENTS_PER_CHUNK ? 1 : ELEMENTS_PER_CHUNK;
 
-// The density and the cdf of the normal distribution offset x.
+// The density and the cdf of the normal distribution at x.
 struct Normal {
     float density, cdf;
 
@@ -24,7 +24,7 @@ struct Normal {
     }
 };
 
-// A thread computes PACK columns of every gridDim.y-th row, starting offset row blockIdx.y.
+// A thread computes PACK columns of every gridDim.y-th row, starting at row blockIdx.y.
 extern "C" __global__ void __launch_bounds__(THREADS)
     gelu_forward(const scalar_t *__restrict__ x, const float *__restrict__ bias, scalar_t *__restrict__ output,
                  int rows) {

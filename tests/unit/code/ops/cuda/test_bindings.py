@@ -362,6 +362,12 @@ def test_attention_that_has_no_kernel_is_torchs(dtype: torch.dtype, head_width: 
     assert ops_for(dtype, head_width).names["attention"] == "torch"
 
 
+@pytest.mark.parametrize(("max_seqlen", "name"), [(128, "cuda"), (129, "torch")])
+def test_a_job_of_longer_sequences_has_torchs_attention(max_seqlen: int, name: str) -> None:
+    ops = bindings.backend(reference.backend(CUDA, torch.bfloat16), CUDA, torch.bfloat16, 64, max_seqlen)
+    assert ops.names["attention"] == name
+
+
 def test_longer_sequences_get_torchs_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     found = torch.zeros(1)
     plain = replace(reference.backend(CUDA, torch.bfloat16), attention=lambda *_: found)
