@@ -79,7 +79,7 @@ def require_trainable_config(config: Any, has_classifier: bool) -> None:
     """Raise SettingsError for a configuration that no classifier can be trained with."""
     family = config.model_type
     if getattr(config, "quantization_config", None) is not None:  # of a model on the hub; in a folder: declared.py
-        raise refused("its weights are quantized (quantization_config)", "give the model before quantization")
+        raise refused("its weights are quantized (quantization_config)", "provide the unquantized model")
     if family == "xlnet":
         raise refused(
             "XLNet classifies by the last token and by segments, which the padded batches of this trainer do not keep",
@@ -113,7 +113,7 @@ def require_sizes(config: Any, tensors: Mapping[str, Tensor]) -> None:
     for name, limit in limits.items():
         value = getattr(config, name, None)
         if isinstance(value, int) and value > limit > 0:
-            raise refused(f"config.json has {name}={quoted(value)}, and the weights nothing as large")
+            raise refused(f"config.json has {name}={quoted(value)}, but no tensor in the weights is that large")
 
 
 def require_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
@@ -164,9 +164,7 @@ def require_weights(model: PreTrainedModel, loaded: Mapping[str, Any]) -> None:
     base = {key.removeprefix(prefix) for key in model.state_dict() if key.startswith(prefix)}
     absent = [key for key in new_weights(loaded) if key.removeprefix(prefix) in base and "pooler." not in key]
     if absent:
-        raise refused(
-            f"its weights lack {listed(sorted(absent), 2)}, or have them in another size than config.json says"
-        )
+        raise refused(f"its weights lack {listed(sorted(absent), 2)}, or their shapes do not match config.json")
     more = [key for key in loaded["unexpected_keys"] if _LAYER.search(f".{key}")]
     if more:
         raise refused(f"its weights have layers that config.json does not ({listed(sorted(more), 2)})")
@@ -178,7 +176,7 @@ def require_trial(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) ->
     for name, parameter in model.named_parameters():
         # The sum takes a third of the time, and is finite if all are; finite numbers may overflow it.
         if not (torch.isfinite(parameter.sum()) or torch.isfinite(parameter).all()):
-            raise refused(f"its weights are not finite ({name})", "take an earlier checkpoint of its training")
+            raise refused(f"its weights are not finite ({name})", "use an earlier checkpoint of its training")
     ids = [tokenizer(text)["input_ids"] for text in _TRIAL]
     longest = max(ids, key=len)[:_TRIAL_TOKENS]
     with torch.no_grad():

@@ -82,7 +82,7 @@ def require_declared(folder: Path) -> list[str]:
         method = quoted(quantization.get("quant_method", "unknown method"))
         raise refused(
             f"its weights are quantized (quantization_config in {CONFIG}: {method})",
-            "give the model before quantization",
+            "provide the unquantized model",
         )
     weights = config.get("transformers_weights")
     if weights and (Path(weights).name != weights or not (folder / weights).is_file()):

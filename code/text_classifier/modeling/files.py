@@ -37,17 +37,19 @@ def model_directory(channel: Path, say: Callable[[str], None]) -> Path:
         _require_plain(channel)
     except PermissionError as error:
         raise SettingsError(str(forbidden_below(channel, error))) from None
-    folders = _with_config(channel)
+    root = channel
+    folders = _with_config(root)
     archives = sorted(path for path in channel.rglob("*.tar.gz") if path.is_file())
     if not folders and len(archives) == 1:
         say(f"the model is that of {printable(str(archives[0].relative_to(channel)))} in the channel 'model'")
-        folders = _with_config(_unpacked(archives[0]))
+        root = _unpacked(archives[0])
+        folders = _with_config(root)
     if not folders:
         raise SettingsError(
             "the channel 'model' has no config.json; provide a model folder as save_pretrained writes it: "
             "config.json, model.safetensors and the tokenizer's files"
         )
-    folder = folders[0] if len(folders) == 1 else _latest(folders, channel, say)
+    folder = folders[0] if len(folders) == 1 else _latest(folders, root, say)
     if not list(folder.glob("*.safetensors")) and not (folder / "adapter_config.json").exists():
         raise SettingsError(
             "the channel 'model' has no .safetensors weights; save them with save_pretrained (pickled .bin and .pt "
@@ -58,12 +60,12 @@ def model_directory(channel: Path, say: Callable[[str], None]) -> Path:
 
 def _require_plain(channel: Path) -> None:
     """Raise SettingsError for links that lead out of the channel or nowhere, for pipes and devices, of which reading
-    may never end, and for more folders in one another than any model has. Raises PermissionError for closed folders."""
+    may never end, and for folders nested deeper than in any model. Raises PermissionError for closed folders."""
     root = channel.resolve()
     for parent, folders, files in os.walk(channel, onerror=require_permission):
         if len(Path(parent).relative_to(channel).parts) > MOST_NESTED:
             raise SettingsError(
-                f"the channel 'model' has more than {MOST_NESTED} folders in one another; provide a model folder"
+                f"the channel 'model' has folders nested more than {MOST_NESTED} deep; provide a model folder"
             )
         for name in (*folders, *files):
             path = Path(parent, name)
@@ -74,9 +76,7 @@ def _require_plain(channel: Path) -> None:
                     f"the channel 'model' has a link that points outside it, {shown}; replace it with the file itself"
                 )
             if stat.S_ISLNK(mode) and not path.exists():
-                raise SettingsError(
-                    f"the channel 'model' has a link that points to nothing, {shown}; replace it with the file itself"
-                )
+                raise SettingsError(f"the channel 'model' has a broken link, {shown}; replace it with the file itself")
             if not (stat.S_ISLNK(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise SettingsError(
                     f"the channel 'model' has a pipe, socket or device, {shown}; provide a model folder of plain files"
@@ -97,11 +97,11 @@ def _with_config(root: Path) -> list[Path]:
     return [root] if root in found else sorted(set(found))
 
 
-def _latest(folders: list[Path], channel: Path, say: Callable[[str], None]) -> Path:
-    """The checkpoint with the most steps. Raises SettingsError if the folders are not all checkpoints."""
+def _latest(folders: list[Path], root: Path, say: Callable[[str], None]) -> Path:
+    """The checkpoint with the most steps. Raises SettingsError if the folders, which are below `root`, are others."""
     steps = {folder: _CHECKPOINT.fullmatch(folder.name) for folder in folders}
     if not all(steps.values()) or len({folder.parent for folder in folders}) > 1:
-        names = listed([str(folder.relative_to(channel)) for folder in folders])
+        names = listed([str(folder.relative_to(root)) for folder in folders])
         raise SettingsError(f"the channel 'model' has several models: {names}; give the folder of one of them")
     folder = max(folders, key=lambda folder: int(folder.name.rpartition("-")[2]))
     say(f"the channel 'model' has {len(folders)} checkpoints: the model is that of {folder.name}")

@@ -26,7 +26,7 @@ def require_answer(model_name: str) -> None:
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    is_local = Path(model_name).is_dir() or constants.HF_HUB_OFFLINE
+    is_local = os.path.isdir(model_name) or constants.HF_HUB_OFFLINE
     try:
         if is_local or isinstance(try_to_load_from_cache(model_name, "config.json"), str):
             return

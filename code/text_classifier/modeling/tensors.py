@@ -46,7 +46,7 @@ def declared_tensors(folder: Path) -> dict[str, Tensor]:
         if name.endswith((".weight", ".bias")) and tensor.dtype not in _FLOATS:
             raise refused(
                 f"its weights are quantized ({printable(name)} is {printable(tensor.dtype)})",
-                "give the model before quantization",
+                "provide the unquantized model",
             )
     return tensors
 
@@ -57,7 +57,7 @@ def _of_file(path: Path) -> Iterator[tuple[str, Tensor]]:
             length = int.from_bytes(file.read(8), "little")
             room = path.stat().st_size - 8 - length
             if room < 0 or length > _LONGEST_HEADER:
-                raise ValueError("it is cut off, or no safetensors file")
+                raise ValueError("it is truncated, or not a safetensors file")
             header = json.loads(file.read(length))
         if not isinstance(header, dict):
             raise ValueError("its header is not a JSON object")

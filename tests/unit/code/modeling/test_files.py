@@ -6,6 +6,7 @@ import json
 import os
 import pickle  # noqa: TID251
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def code_beside_the_weights(channel: Path, attack: bytes) -> None:
     ("prepare", "sentence"),
     [
         (only_bin, "the channel 'model' has no .safetensors weights; save them with save_pretrained"),
-        (disguised, "model.safetensors: it is cut off, or no safetensors file; save it again with save_pretrained"),
+        (disguised, "model.safetensors: it is truncated, or not a safetensors file; save it again with save"),
         (
             named_by_an_index,
             r"cannot be loaded \(its weights: shard.bin is a pickle, which can run code when it is read\); save",
@@ -123,9 +124,9 @@ def test_a_link_out_of_the_channel_is_not_followed(channel: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "target", "sentence"),
     [
-        ("loop", "loop", "a link that points to nothing, loop; replace it with the file itself"),
-        ("model.safetensors", "gone", "a link that points to nothing, model.safetensors; replace it"),
-        ("deep", "../model/../model/deep", "a link that points to nothing, deep; replace it with the file itself"),
+        ("loop", "loop", "a broken link, loop; replace it with the file itself"),
+        ("model.safetensors", "gone", "a broken link, model.safetensors; replace it"),
+        ("deep", "../model/../model/deep", "a broken link, deep; replace it with the file itself"),
     ],
 )
 def test_a_link_to_itself_or_to_nothing_is_named(channel: Path, name: str, target: str, sentence: str) -> None:
@@ -150,7 +151,7 @@ def test_a_pipe_is_not_waited_for(channel: Path, name: str) -> None:
 
 def test_folders_in_one_another_have_a_bound(channel: Path) -> None:
     channel.joinpath(*["a"] * 300).mkdir(parents=True)
-    with pytest.raises(SettingsError, match="the channel 'model' has more than 64 folders in one another; provide"):
+    with pytest.raises(SettingsError, match="the channel 'model' has folders nested more than 64 deep; provide"):
         load_model(channel, "", ("bad", "good"), "single_label_classification", 16)
 
 
@@ -163,6 +164,17 @@ def test_a_folder_that_may_not_be_read_is_named(channel: Path, mode: int) -> Non
     assert str(refused.value) == (
         f"{channel.name}/more cannot be read (Permission denied); make it readable for user {user}"
     )
+
+
+def test_an_archive_of_several_models_names_them(channel: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+        for name in ("a", "b"):
+            archive.add(channel, name)
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    (tmp_path / "model.tar.gz").rename(packed / "model.tar.gz")
+    with pytest.raises(SettingsError, match="the channel 'model' has several models: a, b; give the folder of one"):
+        model_directory(packed, print)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])

@@ -122,7 +122,7 @@ WORDS = "embeddings.word_embeddings.weight"
 
 def test_an_embedding_of_ten_billion_rows_is_refused_by_arithmetic(channel: Path) -> None:
     edit(channel / "config.json", vocab_size=10**10)
-    assert "config.json has vocab_size=10000000000, and the weights nothing as large" in refused(channel)
+    assert "config.json has vocab_size=10000000000, but no tensor in the weights is that large" in refused(channel)
     with_header(channel, WORDS, shape=[10**10, 32])
     assert re.search(
         r"'embeddings.word_embeddings.weight' has the shape \[10000000000, 32\], and 1,792 ", refused(channel)
@@ -166,7 +166,7 @@ def test_layers_without_end_are_refused_by_their_number(
     channel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     edit(channel / "config.json", num_hidden_layers=10**6)
-    assert "num_hidden_layers=1000000, and the weights nothing as large" in refused(channel)
+    assert "num_hidden_layers=1000000, but no tensor in the weights is that large" in refused(channel)
     # A number of layers under another name, for which there is no check of its own.
     config = transformers.MobileBertConfig(
         vocab_size=14, hidden_size=32, embedding_size=16, intra_bottleneck_size=16, num_hidden_layers=1,

@@ -60,7 +60,7 @@ def test_a_hub_that_does_not_answer_is_reported_soon(tmp_path: Path) -> None:
     assert sentence.endswith("give the job network access to it, or a `model` channel\n")
 
 
-@pytest.mark.parametrize("name", ["some/model", "not/a/name at all"])
+@pytest.mark.parametrize("name", ["some/model", "not/a/name at all", "x" * 300])
 def test_any_answer_is_left_to_transformers(endpoint: str, name: str, tmp_path: Path) -> None:
     assert message_for(endpoint, name, tmp_path) == ""
 
