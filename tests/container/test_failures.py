@@ -80,8 +80,8 @@ def test_a_missing_configuration_file(ready_job: Make) -> None:
     [
         (
             "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')",
-            "Your settings: the GPU ran out of memory with train_batch_size=8, even one row at a time; "
-            "use a smaller max_sequence_length or an instance with more GPU memory",
+            "Your settings: the GPU ran out of memory with train_batch_size=8: the model, or a single row, "
+            "does not fit; use a smaller model, a smaller max_sequence_length, or an instance with more GPU memory",
         ),
         ("OSError(28, 'No space left on device')", r"The platform: the disk is full at loss_tracking.py:\d+; give the"),
         ("KeyError('x')", r"A bug in the training code: KeyError at loss_tracking.py:\d+; the traceback is in the job"),

@@ -148,8 +148,8 @@ def explain(error: Exception, setting: str, batch_size: int) -> Exception:
     text = str(error)
     if is_gpu_out_of_memory(error):
         return SettingsError(
-            f"the GPU ran out of memory with {setting}={batch_size}, even one row at a time; use a smaller "
-            f"max_sequence_length or an instance with more GPU memory\n{text}"
+            f"the GPU ran out of memory with {setting}={batch_size}: the model, or a single row, does not fit; use a "
+            f"smaller model, a smaller max_sequence_length, or an instance with more GPU memory\n{text}"
         )
     return scarce(error) or error
 

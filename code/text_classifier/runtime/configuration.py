@@ -93,11 +93,11 @@ class Configuration:
                 )
             if how.get("TrainingInputMode") == "Pipe":
                 raise SettingsError(
-                    f"the channel {name!r} comes in Pipe mode, which is not supported; take File or FastFile"
+                    f"the channel {name!r} comes in Pipe mode, which is not supported; use File or FastFile"
                 )
         if "model" in self.sharded_channels():
             raise SettingsError(
-                "the channel 'model' is sharded by S3 key, so that each host has a part of the model; take "
+                "the channel 'model' is sharded by S3 key, so that each host has a part of the model; use "
                 "S3DistributionType FullyReplicated"
             )
 

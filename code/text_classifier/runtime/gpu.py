@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -41,9 +42,17 @@ def capabilities() -> list[Version]:
 
 
 def count(gpus: list[Version]) -> int:
-    """The number of GPUs to use: all, or those that CUDA_VISIBLE_DEVICES names."""
+    """The number of GPUs to use: all, or those that CUDA_VISIBLE_DEVICES names.
+
+    CUDA ignores what follows the first invalid name: -1 means none.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return len(gpus) if visible is None else min(len(gpus), len([name for name in visible.split(",") if name.strip()]))
+    if visible is None:
+        return len(gpus)
+    indices = {str(index) for index in range(len(gpus))}
+    names = [name.strip() for name in visible.split(",")]
+    valid = itertools.takewhile(lambda name: name in indices or name.startswith(("GPU-", "MIG-")), names)
+    return min(len(gpus), len(list(valid)))
 
 
 def require_supported(gpus: list[Version]) -> None:

@@ -1,4 +1,4 @@
-"""A line now and then while something takes long, so that nobody takes a job at work for one that hangs."""
+"""Prints a line now and then during long work, so that a busy job is not taken for a hung one."""
 
 from __future__ import annotations
 

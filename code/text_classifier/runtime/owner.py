@@ -7,6 +7,7 @@ able to report failures and forward signals.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import subprocess
@@ -55,10 +56,11 @@ def training_user(model: Path, outputs: Sequence[Path], inputs: Sequence[Path]) 
 
 
 def give(path: Path, folder: Path) -> None:
-    """Change a file's owner to that of `folder`, if this process is root and may do so."""
+    """Change a file's owner to that of `folder`, if this process is root and the file system lets it."""
     if os.geteuid() == 0 and _missing_capabilities() is None:
-        status = folder.stat()
-        os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
+        with contextlib.suppress(OSError):
+            status = folder.stat()
+            os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
 
 
 def provide_home(owner: Owner | None) -> None:

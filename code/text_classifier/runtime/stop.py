@@ -10,7 +10,7 @@ NOTHING_TO_SAVE = "Stopped before the first step: there is nothing to save."
 
 
 class Stopped(Exception):
-    """The job was stopped before there was anything to save."""
+    """The job was stopped, and this process ends without an error."""
 
 
 class StopSignal:

@@ -91,7 +91,7 @@ class Batch:
 
     @property
     def repeats_dropout(self) -> bool:
-        """Whether the dropout of the same random state is, on a CPU, that of the batch that this is a part of."""
+        """Whether, on a CPU, a micro-batch that starts from its batch's random state draws that batch's dropout."""
         return not all(isinstance(value, torch.Tensor) for value in self.inputs.values())
 
     def _with(self, change: Callable[[Any], Any]) -> Batch:

@@ -16,19 +16,16 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined,unused-ignor
 from torch.distributed.distributed_c10d import Store
 
 from text_classifier.contract.errors import PlatformError
-from text_classifier.runtime.hosts import Hosts
+from text_classifier.runtime.hosts import START_SECONDS, Hosts
 from text_classifier.runtime.stop import StopSignal
 from text_classifier.training.device import select_device
 from text_classifier.training.diagnosis import Diagnosis
 from text_classifier.training.peers import Peers
 
-#: Hosts of a job do not start at the same time.
-RENDEZVOUS_SECONDS = 300
-
 #: Extra seconds for NCCL's watchdog and for `join`, so that our own checks, which can name the lost host, fire first.
 GRACE_SECONDS = 10
 
-#: The key in the store of the secret with which the processes speak after training broke down (peers.py).
+#: Store key of the secret that authenticates the processes' messages once training has failed (peers.py).
 SECRET_KEY = "secret"
 
 
@@ -53,7 +50,7 @@ class Cluster:
         """Connect to the other processes. Raises PlatformError naming the hosts that did not join."""
         if self.world_size == 1:
             return
-        patience = RENDEZVOUS_SECONDS + self._timeout.total_seconds() + GRACE_SECONDS
+        patience = START_SECONDS + self._timeout.total_seconds() + GRACE_SECONDS
         try:
             _within(patience, self._join)
         except TimeoutError as error:
@@ -79,20 +76,20 @@ class Cluster:
             store.delete_key(SECRET_KEY)  # all have read it, and a stranger cannot any more
 
     def wait_for_all(self) -> None:
-        """Wait until all processes have come here: as long as for those that join, which is longer than a collective.
+        """Wait until every process has reached this point, for up to START_SECONDS: longer than a collective may take,
+        since hosts prepare their data at different speeds.
 
-        For hosts that have joined, and then needed different times. Raises PlatformError naming those that do not come,
-        and DistError when a process has failed meanwhile.
+        Raises PlatformError naming those that do not come, and DistError when a process has failed meanwhile.
         """
         assert self._store and self._peers
         keys = [f"here/{rank}" for rank in range(self.world_size)]
         self._store.set(keys[self.rank], "here")
-        deadline = time.monotonic() + RENDEZVOUS_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         while not self._store.check(keys):
             if self._peers.reported:
                 raise dist.DistError("a process failed")
             if time.monotonic() > deadline:
-                raise self._diagnosis.missing(_absent(self._store, keys), RENDEZVOUS_SECONDS)
+                raise self._diagnosis.missing(_absent(self._store, keys), START_SECONDS)
             time.sleep(0.1)
 
     def new_group(self, ranks: Sequence[int]) -> dist.ProcessGroup:
@@ -105,9 +102,9 @@ class Cluster:
     def _meet(self) -> Store:
         """Exchange all processes' addresses. Fails at once when the leader answered and then went away."""
         leader, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        deadline = time.monotonic() + RENDEZVOUS_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         if self.rank and not _answers((leader, port), deadline):
-            raise self._diagnosis.missing([0], RENDEZVOUS_SECONDS)
+            raise self._diagnosis.missing([0], START_SECONDS)
         host = self._hosts.listening_address()
         store = self._open_store(leader, port, host)
         keys = [f"address/{rank}" for rank in range(self.world_size)]
@@ -121,7 +118,7 @@ class Cluster:
         except dist.DistNetworkError as error:
             raise self._diagnosis.lost([0], error) from None
         except dist.DistError:
-            raise self._diagnosis.missing(_absent(store, keys), RENDEZVOUS_SECONDS) from None
+            raise self._diagnosis.missing(_absent(store, keys), START_SECONDS) from None
         peers.set_addresses({rank: (host, int(port)) for rank, (host, _, port) in enumerate(addresses)})
         return store
 

@@ -13,8 +13,8 @@ from text_classifier.runtime import gpu
 def select_device() -> torch.device:
     """This process's GPU if the host has GPUs, else the CPU. Raises PlatformError if torch cannot use the GPUs.
 
-    On a GPU a new stream becomes the current one, for the whole process: step.GraphedStep captures CUDA graphs on the
-    current stream, and the default stream cannot be captured.
+    On a GPU a new stream becomes the current one for the calling thread, which does all GPU work: step.GraphedStep
+    captures CUDA graphs on the current stream, and the default stream cannot be captured.
     """
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -55,8 +55,9 @@ class Diagnosis:
 
     def missing(self, ranks: Sequence[int], seconds: float) -> PlatformError:
         """These ranks did not join in time."""
+        log = "its log" if len(ranks) == 1 else "their logs"
         return PlatformError(
-            f"{self._names(ranks)} did not join within {seconds} s; look at its log for the cause, "
+            f"{self._names(ranks)} did not join within {seconds} s; look at {log} for the cause, "
             "then start the job again"
         )
 

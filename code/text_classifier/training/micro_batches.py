@@ -87,7 +87,7 @@ def within_memory(
 ) -> T:
     """compute(micro-batches), again with smaller ones after `release` while GPU memory runs out.
 
-    Lowers `limit` to what has fitted. Raises the error if memory runs out although each row is computed alone.
+    Lowers `limit` to what fits. Raises the error if memory runs out even with one row at a time.
     """
     while True:
         parts = micro_batches(layout, split, batch, limit.tokens)

@@ -167,7 +167,7 @@ def test_a_channel_in_pipe_mode_is_one_sentence(job: Job) -> None:
     configure(job, channels={"train": {"TrainingInputMode": "Pipe"}})
     assert train(job)[0] == 1
     assert job.failure == (
-        "Your settings: the channel 'train' comes in Pipe mode, which is not supported; take File or FastFile"
+        "Your settings: the channel 'train' comes in Pipe mode, which is not supported; use File or FastFile"
     )
 
 

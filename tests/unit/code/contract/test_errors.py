@@ -60,11 +60,11 @@ class OutOfMemoryError(RuntimeError):
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (OutOfMemoryError("CUDA"), "Your settings: the GPU ran out of memory with eval_batch_size=64, even one row "
-         "at a time; use a smaller max_sequence_length or an instance with more GPU memory"),
+        (OutOfMemoryError("CUDA"), "Your settings: the GPU ran out of memory with eval_batch_size=64: the model, "
+         "or a single row, does not fit; use a smaller model, a smaller max_sequence_length, or an instance with more"),
         (RuntimeError("CUDA error: out of memory"),
-         "Your settings: the GPU ran out of memory with eval_batch_size=64, even one row "
-         "at a time; use a smaller max_sequence_length or an instance with more GPU memory"),
+         "Your settings: the GPU ran out of memory with eval_batch_size=64: the model, "
+         "or a single row, does not fit; use a smaller model, a smaller max_sequence_length, or an instance with more"),
         (MemoryError(), "The platform: the host ran out of memory; use an instance with more than "),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "The platform: the host ran out"),
         (OSError(errno.ENOSPC, "x"), "The platform: the disk is full"),

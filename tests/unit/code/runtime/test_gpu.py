@@ -65,7 +65,10 @@ def test_capabilities(nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert found == [(8, 0), (8, 0), (12, 0)]
     gpu.require_supported(found)
     assert gpu.count(found) == 3
-    for named, count in (("0", 1), ("0,2", 2), ("", 0), ("0,1,2,3", 3)):
+    for named, count in (
+        ("0", 1), ("0, 2", 2), ("", 0), ("0,1,2,3", 3), ("-1", 0), ("0,-1,1", 1), ("7", 0), ("GPU-8a3,GPU-11f", 2),
+        ("NoDevFiles", 0),
+    ):  # fmt: skip
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
         assert gpu.count(found) == count
 

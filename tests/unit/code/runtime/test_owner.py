@@ -71,6 +71,17 @@ def test_a_missing_capability_is_named(
     assert folders[1].stat().st_uid == 0
 
 
+def test_a_file_system_may_refuse_another_owner(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NFS does for root."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    give(folders[1], folders[0])
+    assert folders[1].stat().st_uid == 0
+
+
 def test_a_home_that_can_be_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USER", "me")

@@ -151,12 +151,14 @@ def test_a_host_that_was_stopped_earlier_is_no_failure_when_this_one_is_stopped_
     assert make().diagnose(stopped, stop) is stopped
 
 
-@pytest.mark.parametrize(("rank", "missing"), [(0, "hosts algo-2, algo-3"), (1, "host algo-1")])
+@pytest.mark.parametrize(
+    ("rank", "missing", "log"), [(0, "hosts algo-2, algo-3", "their logs"), (1, "host algo-1", "its log")]
+)
 def test_hosts_that_do_not_join_are_named(
-    make: MakeCluster, monkeypatch: pytest.MonkeyPatch, rank: int, missing: str
+    make: MakeCluster, monkeypatch: pytest.MonkeyPatch, rank: int, missing: str, log: str
 ) -> None:
-    monkeypatch.setattr(module, "RENDEZVOUS_SECONDS", 1)
-    with pytest.raises(PlatformError, match=f"{missing} did not join within 1 s; look at"):
+    monkeypatch.setattr(module, "START_SECONDS", 1)
+    with pytest.raises(PlatformError, match=f"{missing} did not join within 1 s; look at {log} for"):
         make(rank).join()
 
 
@@ -166,7 +168,7 @@ def test_a_leader_that_does_not_join_is_waited_for_once(
 ) -> None:
     cluster = make(1)
     monkeypatch.setenv("MASTER_ADDR", leader)
-    monkeypatch.setattr(module, "RENDEZVOUS_SECONDS", 4)
+    monkeypatch.setattr(module, "START_SECONDS", 4)
     started = time.monotonic()
     with pytest.raises(PlatformError, match="host algo-1 did not join within 4 s"):
         cluster.join()
@@ -187,7 +189,7 @@ def test_a_leader_that_falls_silent_while_hosts_join_is_named(
     make: MakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its port takes connections, but nobody answers."""
-    for name in ("RENDEZVOUS_SECONDS", "GRACE_SECONDS"):
+    for name in ("START_SECONDS", "GRACE_SECONDS"):
         monkeypatch.setattr(module, name, 2)
     cluster = make(1, timeout_seconds=2)
     started = time.monotonic()
@@ -206,7 +208,7 @@ def test_all_are_waited_for_longer_than_a_collective(make: MakeCluster, monkeypa
     cluster.wait_for_all()
     cluster._store = dist.HashStore()
     cluster._store.set("here/1", "")
-    monkeypatch.setattr(module, "RENDEZVOUS_SECONDS", 1)
+    monkeypatch.setattr(module, "START_SECONDS", 1)
     with pytest.raises(PlatformError, match="host algo-3 did not join within 1 s; look at"):
         cluster.wait_for_all()
 

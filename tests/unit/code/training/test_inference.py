@@ -51,6 +51,6 @@ def test_a_row_that_does_not_fit_names_where_the_batch_size_comes_from() -> None
     classifier = make_classifier(model_of("bert"), 0, Precision("fp32", CPU))
     Refusing(20).watch(classifier)
     with pytest.raises(
-        SettingsError, match="ran out of memory with --batch-size=16, even one row at a time; use a smal"
+        SettingsError, match="ran out of memory with --batch-size=16: the model, or a single row, does not fit"
     ):
         predict(classifier, SPLIT, 16, Cluster(Hosts.from_resources({}), 60), StopSignal(), setting="--batch-size")

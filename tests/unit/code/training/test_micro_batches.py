@@ -120,8 +120,8 @@ def test_a_row_that_does_not_fit_ends_the_job_with_a_sentence(tmp_path: Path) ->
     with pytest.raises(torch.OutOfMemoryError) as caught:
         job.run(train_batch_size=8)
     assert describe(explain(caught.value, "train_batch_size", 8)).startswith(
-        "Your settings: the GPU ran out of memory with train_batch_size=8, even one row at a time; use a smaller "
-        "max_sequence_length or an instance with more GPU memory\n"
+        "Your settings: the GPU ran out of memory with train_batch_size=8: the model, or a single row, does not "
+        "fit; use a smaller model, a smaller max_sequence_length, or an instance with more GPU memory\n"
     )
 
 
