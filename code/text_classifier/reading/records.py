@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from text_classifier.reading import dialect as dialects
 from text_classifier.reading.dialect import Dialect
 from text_classifier.reading.header import Record
-from text_classifier.reading.table import LONGEST_FIELD, Block, NotCsv, OpenFile
+from text_classifier.reading.table import Block, NotCsv, OpenFile
 from text_classifier.reading.text_lines import LONGEST_LINE, decoded
 
 _CSV_REASONS = {
@@ -42,7 +42,6 @@ class Records:
         self._records = self._in_order()
         self._clean: Callable[[bytes, int, int], Block | None] = lambda block, number, line: None
         self._number = self._line = 1
-        csv.field_size_limit(LONGEST_FIELD)
 
     def __iter__(self) -> Iterator[Record]:
         return self._records  # type: ignore[return-value]
