@@ -22,7 +22,7 @@ from support.divided import Here, found, workers
 from text_classifier.contract.errors import DataError, PlatformError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
-from text_classifier.reading import pieces, processes, text_lines, worker
+from text_classifier.reading import delimited, pieces, processes, text_lines, worker
 from text_classifier.reading.columns import Columns
 from text_classifier.reading.piece import Job
 from text_classifier.reading.pieces import Task
@@ -216,6 +216,14 @@ def test_parts_end_within_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "a.csv").write_bytes(frames(text.encode(), 100))
     assert divided(2, tmp_path) == expected
     assert cut
+
+
+def test_quotes_far_below_are_read_alike_in_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "_SAMPLE_LINES", 10)
+    (header, *rows), above = table("\t").split(b"\n"), b"7\tplain\ta\tg\ts"
+    (tmp_path / "a.tsv").write_bytes(b"\n".join([header, *[above] * 40, *rows]))
+    expected = found(tmp_path)
+    assert 'a "b" c' in expected and divided(3, tmp_path) == expected
 
 
 def test_many_files_are_read_alike(tmp_path: Path) -> None:
