@@ -20,10 +20,11 @@ from text_classifier.reading.zstd_frames import is_zstd
 BLOCK = 1 << 20
 
 
-def blocks(path: Path, name: str, part: Part = WHOLE) -> Iterator[bytes]:
+def blocks(path: Path, name: str, part: Part = WHOLE, *, may_be_page: bool = False) -> Iterator[bytes]:
     """The decompressed content of a part of a file, block by block; an empty file has none.
 
-    Raises DataError when the file cannot be read, is truncated, or is of a kind that holds no rows.
+    Raises DataError when the file cannot be read, is truncated, or is of a kind that holds no rows. With `may_be_page`
+    a web page is none of these.
     """
     try:
         with io.BufferedReader(io.FileIO(path), BLOCK) as raw:
@@ -41,7 +42,7 @@ def blocks(path: Path, name: str, part: Part = WHOLE) -> Iterator[bytes]:
             is_first = True
             while block := stream.read(BLOCK):
                 if is_first:
-                    refuse_unreadable(block, name)
+                    refuse_unreadable(block, name, may_be_page=may_be_page)
                     is_first = False
                 yield block
     except EOFError:

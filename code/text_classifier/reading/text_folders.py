@@ -85,4 +85,5 @@ def whole_text(file: SourceFile, options: FileOptions) -> str:
 
 
 def _content(file: SourceFile, options: FileOptions) -> Iterator[bytes]:
-    return as_utf8(blocks(file.path, file.name), file.name, options.encoding, lambda note: None)
+    content = blocks(file.path, file.name, may_be_page=True)
+    return as_utf8(content, file.name, options.encoding, lambda note: None)
