@@ -9,8 +9,9 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from text_classifier.contract.errors import DataError
+from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading import arrow_files, delimited, json_files
+from text_classifier.reading.columns import LISTED
 from text_classifier.reading.content import blocks
 from text_classifier.reading.encoding import as_utf8
 from text_classifier.reading.sources import SourceFile
@@ -82,6 +83,11 @@ def _with_partition(
     def choose_own(columns: Sequence[str], first: Sequence[Any]) -> Sequence[str]:
         of_folders = [column for column in partition if column not in columns]
         chosen = choose([*columns, *of_folders], first)
+        if set(chosen) <= set(of_folders):
+            raise DataError(
+                f"{file.name} is read for the names of its folders only ({listed(chosen)}), which are the same in all "
+                f"rows; set text_columns to one of its own columns: {listed(columns, LISTED)}"
+            )
         added[:] = [(index, partition[column]) for index, column in enumerate(chosen) if column in of_folders]
         return [column for column in chosen if column not in of_folders]
 
