@@ -71,9 +71,11 @@ class Shards:
     def _own(self, files: Iterable[SourceFile]) -> list[SourceFile]:
         return [file for file in files if file.host == self._exchange.own]
 
-    def is_text_folders(self, files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
+    def is_text_folders(
+        self, files: Sequence[SourceFile], columns: Columns, options: FileOptions, training: Sequence[SourceFile]
+    ) -> bool:
         """As text_folders.is_text_folders, of a sharded channel."""
-        if not may_be_text_folders(files, columns, options):
+        if not may_be_text_folders(files, columns, options, training):
             return False
         return not any(self._exchange.share(has_header(self._own(files[:TRIED]), columns, options)))
 

@@ -16,20 +16,26 @@ from text_classifier.reading.table import LONGEST_FIELD, MOST_COLUMNS, FileOptio
 TRIED = 5
 
 
-def is_text_folders(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
+def is_text_folders(
+    files: Sequence[SourceFile], columns: Columns, options: FileOptions, training: Sequence[SourceFile] = ()
+) -> bool:
     """Whether each file is a text and its folder's name the label.
 
     So it is where all files are `.txt` in two or more folders, no column is named by a hyperparameter, and no line of
-    the first files names the columns of a table.
+    the first files names the columns of a table. Where the `training` files, those of the channel `train`, are in two
+    or more folders, one is enough.
     """
-    return may_be_text_folders(files, columns, options) and not has_header(files[:TRIED], columns, options)
+    return may_be_text_folders(files, columns, options, training) and not has_header(files[:TRIED], columns, options)
 
 
-def may_be_text_folders(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
+def may_be_text_folders(
+    files: Sequence[SourceFile], columns: Columns, options: FileOptions, training: Sequence[SourceFile] = ()
+) -> bool:
     """Whether the names of the files, and the hyperparameters, are those of texts in folders."""
     if columns.given or not options.has_header or not all(map(_is_in_folder, files)):
         return False
-    return len({file.parts[-2] for file in files}) > 1
+    has_classes = len({file.parts[-2] for file in files}) > 1
+    return has_classes or (bool(training) and may_be_text_folders(training, columns, options))
 
 
 def has_header(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
