@@ -6,6 +6,7 @@ No row is dropped silently: each is yielded, reported to `Problems`, or ends the
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -58,9 +59,11 @@ def open_rows(
     if part.is_first:
         content = as_utf8(content, source.name, options.encoding, notes.append)
     head = next(content, b"")
-    file = OpenFile(
-        source.path, source.name, itertools.chain([head], content), options, choose, report, notes=notes, part=part
-    )
+    taken = deque([head])
+    if not part.layout and head.lstrip().startswith(b"{"):
+        head = json_files.up_to_second_line(taken, content)
+    content = itertools.chain((taken.popleft() for _ in range(len(taken))), content)
+    file = OpenFile(source.path, source.name, content, options, choose, report, notes=notes, part=part)
     read = _DIVIDED[type(part.layout)] if part.layout else _FORMATS[format_of(head, source.name, options.records_key)]
     return file, _with_partition(file, source.partition, read) if source.partition else read(file)
 
