@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from text_classifier.contract.errors import PlatformError
+from text_classifier.contract.errors import PlatformError, listed
 from text_classifier.reading.batch import Batch
 from text_classifier.reading.piece import End, Job, read_piece
 from text_classifier.reading.pieces import Task
@@ -48,10 +48,7 @@ class Worker:
             self._pipe.send((task, self._job, texts.path, texts.folder))
             found: Found | Exception = self._pipe.recv()
         except (OSError, EOFError):
-            raise PlatformError(
-                "a process that reads the data was killed, most likely because the host ran out of memory; use an "
-                "instance with more memory"
-            ) from None
+            raise _reason(self._process.wait(), task) from None
         if isinstance(found, Exception):
             raise found
         return found
@@ -61,6 +58,21 @@ class Worker:
         self._process.kill()
         self._process.wait()
         self._pipe.close()
+
+
+def _reason(code: int, task: Task) -> PlatformError:
+    """Why a process died, by its exit code."""
+    if code == -signal.SIGKILL:
+        return PlatformError(
+            "a process that reads the data was killed, most likely because the host ran out of memory; use an "
+            "instance with more memory"
+        )
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    names = list(dict.fromkeys(piece.source.name for _, piece in task.pieces))
+    return PlatformError(
+        f"a process that reads the data crashed ({how}) at {listed(names)}; write these rows in another format, and "
+        "report the crash"
+    )
 
 
 def read_task(task: Task, job: Job, path: str, folder: Path) -> Found:

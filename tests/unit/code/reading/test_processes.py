@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+import signal
 import subprocess
 import sys
 from multiprocessing import Pipe
@@ -24,9 +25,9 @@ from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.reading import delimited, pieces, processes, text_lines, worker
 from text_classifier.reading.columns import Columns
-from text_classifier.reading.piece import Job
+from text_classifier.reading.piece import Job, Piece
 from text_classifier.reading.pieces import Task
-from text_classifier.reading.sources import source
+from text_classifier.reading.sources import SourceFile, source
 from text_classifier.reading.spool import Spool
 from text_classifier.reading.table import DEFAULT_OPTIONS, Part
 
@@ -257,11 +258,24 @@ def test_processes_read_what_one_process_reads(tmp_path: Path, monkeypatch: pyte
     assert found(tmp_path) == expected
 
 
-def test_a_killed_process_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (signal.SIGKILL, "was killed, most likely because the host ran out of memory; use an instance with more"),
+        (
+            signal.SIGSEGV,
+            r"crashed \(SIGSEGV\) at train/a.csv, train/b.csv; write these rows in another format, and re",
+        ),
+    ],
+)
+def test_a_process_that_dies_is_named(number: int, sentence: str, tmp_path: Path) -> None:
     reader = worker.Worker(Job(Columns(), DEFAULT_OPTIONS, skips=False))
-    reader._process.kill()
-    with pytest.raises(PlatformError, match="was killed, most likely"):
-        reader.read(Task((), None), Spool(tmp_path, "texts"))
+    reader._process.send_signal(number)
+    read = [
+        (index, Piece(SourceFile(tmp_path / name, f"train/{name}"))) for index, name in enumerate(("a.csv", "b.csv"))
+    ]
+    with pytest.raises(PlatformError, match=f"^a process that reads the data {sentence}"):
+        reader.read(Task((*read, read[-1]), None), Spool(tmp_path, "texts"))
     reader.close()
 
 
