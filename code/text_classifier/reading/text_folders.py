@@ -8,9 +8,10 @@ from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.columns import Columns
 from text_classifier.reading.content import blocks
 from text_classifier.reading.encoding import as_utf8
+from text_classifier.reading.header import has_columns
 from text_classifier.reading.reader import format_of
 from text_classifier.reading.sources import SourceFile
-from text_classifier.reading.table import LONGEST_FIELD, MOST_COLUMNS, FileOptions
+from text_classifier.reading.table import LONGEST_FIELD, FileOptions
 
 #: Files whose first line is searched for a header.
 TRIED = 5
@@ -67,17 +68,9 @@ def require_header(file: SourceFile, columns: Columns, options: FileOptions) -> 
 
 def _names_columns(file: SourceFile, columns: Columns, options: FileOptions) -> bool:
     first = next(_content(file, options), b"").partition(b"\n")[0]
-    for separator in ("\t", ",", ";", "|"):
-        parts = first.decode("utf-8", "replace").split(separator, MOST_COLUMNS)
-        if len(parts) > MOST_COLUMNS:
-            continue
-        names = [*(name.strip().strip('"') for name in parts), *file.partition]
-        try:
-            columns.choose(file.name, names)
-        except DataError:
-            continue
-        return True
-    return False
+    return has_columns(
+        first.decode("utf-8", "replace"), lambda names: columns.choose(file.name, [*names, *file.partition])
+    )
 
 
 def whole_text(file: SourceFile, options: FileOptions) -> str:
