@@ -20,8 +20,8 @@ _CSV_REASONS = {
 }
 
 
-#: Bytes of the pieces in which blocks are read, at least.
-_PIECE = 1 << 16
+#: Bytes of the chunks in which blocks are read, at least.
+_CHUNK_BYTES = 1 << 16
 
 
 class Records:
@@ -108,10 +108,10 @@ class Records:
 
 
 def _cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The blocks in pieces of whole lines that stay in a CPU's cache, and of which an odd line spoils but one."""
+    """The blocks in chunks of whole lines that stay in a CPU's cache, and of which an odd line spoils but one."""
     for block in blocks:
         start = 0
-        while (end := block.find(b"\n", start + _PIECE)) >= 0:
+        while (end := block.find(b"\n", start + _CHUNK_BYTES)) >= 0:
             yield block[start:end]
             start = end + 1
         yield block[start:]

@@ -25,8 +25,8 @@ from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.reading import delimited, pieces, processes, text_lines, worker
 from text_classifier.reading.columns import Columns
-from text_classifier.reading.piece import Job, Piece
-from text_classifier.reading.pieces import Task
+from text_classifier.reading.piece import Piece, ReadSpec
+from text_classifier.reading.pieces import ReadTask
 from text_classifier.reading.sources import SourceFile, source
 from text_classifier.reading.spool import Spool
 from text_classifier.reading.table import DEFAULT_OPTIONS, Part
@@ -172,9 +172,9 @@ def test_row_groups_are_read_alike_by_any_number_of_workers(kind: str, form: str
 @pytest.mark.parametrize("form", FORMS)
 def test_row_groups_are_divided(form: str, tmp_path: Path) -> None:
     columnar(pyarrow.table(PARQUET["plain"]), tmp_path / "a", form, 7)
-    job = Job(Columns(), DEFAULT_OPTIONS, skips=False)
+    spec = ReadSpec(Columns(), DEFAULT_OPTIONS, skips=False)
     with workers(2, part=1_000):
-        parts = [piece.part for task in pieces.tasks(source(tmp_path).files, job, 2) for _, piece in task.pieces]
+        parts = [piece.part for task in pieces.read_tasks(source(tmp_path).files, spec, 2) for _, piece in task.pieces]
     assert len(parts) > 3 and [part.end for part in parts[:-1]] == [part.start for part in parts[1:]]
 
 
@@ -269,13 +269,13 @@ def test_processes_read_what_one_process_reads(tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_a_process_that_dies_is_named(number: int, sentence: str, tmp_path: Path) -> None:
-    reader = worker.Worker(Job(Columns(), DEFAULT_OPTIONS, skips=False))
+    reader = worker.Worker(ReadSpec(Columns(), DEFAULT_OPTIONS, skips=False))
     reader._process.send_signal(number)
     read = [
         (index, Piece(SourceFile(tmp_path / name, f"train/{name}"))) for index, name in enumerate(("a.csv", "b.csv"))
     ]
     with pytest.raises(PlatformError, match=f"^a process that reads the data {sentence}"):
-        reader.read(Task((*read, read[-1]), None), Spool(tmp_path, "texts"))
+        reader.read(ReadTask((*read, read[-1]), None), Spool(tmp_path, "texts"))
     reader.close()
 
 
@@ -284,7 +284,9 @@ def test_a_process_whose_parent_was_killed_ends_silently() -> None:
     command = [sys.executable, "-m", worker.__name__, str(other.fileno())]
     process = subprocess.Popen(command, pass_fds=[other.fileno()], stderr=subprocess.PIPE)
     other.close()
-    own.send((Task((), None), Job(Columns(), DEFAULT_OPTIONS, skips=False), "/nowhere/texts", Path("/nowhere")))
+    own.send(
+        (ReadTask((), None), ReadSpec(Columns(), DEFAULT_OPTIONS, skips=False), "/nowhere/texts", Path("/nowhere"))
+    )
     own.close()
     assert process.communicate(timeout=60) == (None, b"") and process.returncode == 0
 
