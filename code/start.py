@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
         folders.require_writable_outputs()
         if UserScript.of_job(folders) is None:
             # Before the toolkit, which prints all hyperparameters: one that looks like a secret is refused here.
-            parsing.validate(configuration.hyperparameters())
+            parsing.parse(configuration.hyperparameters())
             require_threads()
             if ignored := folders.ignored_channels():
                 print(f"Channels of the SageMaker SDK, which training ignores: {', '.join(ignored)}", flush=True)

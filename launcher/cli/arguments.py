@@ -77,7 +77,7 @@ def from_values(caller: str, values: Mapping[str, Any], file: Path | None) -> ar
         **parsing.without_aliases(of_file.hyperparameters),
         **parsing.without_aliases(given.hyperparameters),
     }
-    parsing.validate(options.hyperparameters)
+    parsing.parse(options.hyperparameters)  # refuses what a job would
     return options
 
 
@@ -93,7 +93,7 @@ def _hyperparameters(command: Command, rest: Sequence[str], of_file: Mapping[str
         return {}
     given = checks.parse_hyperparameters(rest)
     values = {**parsing.without_aliases(of_file), **parsing.without_aliases(given)}
-    parsing.validate(values)
+    parsing.parse(values)  # refuses what a job would
     return values
 
 

@@ -58,7 +58,8 @@ def needed_files(path: Path) -> dict[str, Path]:
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
     """All files, also those behind links; a link to a folder above itself is passed over.
 
-    Raises UserError for what would be missing from the channel: a folder that may not be read, and a link to nothing.
+    Raises UserError for what would be missing from the channel: a folder that may not be read, a link to nothing, and a
+    pipe or a device.
     """
     above: dict[str, frozenset[tuple[int, int]]] = {}
     for directory, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
@@ -70,8 +71,10 @@ def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
             inner = file.relative_to(folder)
             if file.is_file():
                 yield inner.as_posix(), file
-            elif is_needed(inner.parts) and file.is_symlink() and not file.exists():
+            elif is_needed(inner.parts) and not file.exists():
                 raise UserError(f"the link {file} points to nothing; replace it with the file itself, or remove it")
+            elif is_needed(inner.parts):
+                raise UserError(f"{file} is a pipe or a device; write its rows to a file")
 
 
 def _refuse(error: OSError) -> None:

@@ -147,7 +147,7 @@ def _require_trials(ranges: Mapping[str, list[dict[str, Any]]], given: Mapping[s
     """Raise UserError for a combination of values with which a trial would fail at its start."""
     for trial in _trials(ranges, given):
         try:
-            parsing.validate(trial)
+            parsing.parse(trial)
         except SettingsError as error:
             searched = [entry["Name"] for entries in ranges.values() for entry in entries]
             named = [name for name in searched if re.search(rf"\b{name}\b", str(error))] or searched

@@ -15,19 +15,19 @@ from text_classifier.contract.errors import JobError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
 from text_classifier.reading import pieces, processes, worker
-from text_classifier.reading.piece import Job
-from text_classifier.reading.pieces import Task
+from text_classifier.reading.piece import ReadSpec
+from text_classifier.reading.pieces import ReadTask
 from text_classifier.reading.spool import Appender
 
 
 class Here:
     """A worker without a process of its own."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, spec: ReadSpec) -> None:
+        self._spec = spec
 
-    def read(self, task: Task, texts: Appender) -> worker.Found:
-        return worker.read_task(task, self._job, texts.path, texts.folder)
+    def read(self, task: ReadTask, texts: Appender) -> worker.Found:
+        return worker.read_pieces(task, self._spec, texts.path, texts.folder)
 
     def close(self) -> None:
         pass

@@ -90,11 +90,6 @@ def parse(values: Mapping[str, str]) -> Settings:
     return _resolve(Settings(**{name: table[name].read(text) for name, text in values.items()}))
 
 
-def validate(values: Mapping[str, str]) -> None:
-    """Raise SettingsError where `parse` would."""
-    parse(values)
-
-
 def without_aliases(values: Mapping[str, T]) -> dict[str, T]:
     """The values under their own names. Raises SettingsError when one is given under both of its names."""
     for alias, name in ALIASES.items():

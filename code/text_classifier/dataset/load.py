@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from text_classifier.reading.label_map import LabelMap, parse_label_map
 from text_classifier.reading.options import file_options
 from text_classifier.reading.rows import Rows
 from text_classifier.reading.shards import Shards
-from text_classifier.reading.sources import Source, source, sources
+from text_classifier.reading.sources import Source, SourceFile, source, sources
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.registry import task_of
 
@@ -64,7 +64,9 @@ def read_data(
     splits: dict[str, Rows] = {}
     for name in ("validation", "test"):
         if name in found:
-            splits[name], _, counts[name] = read(found[name], label_map, is_measured=True)
+            splits[name], _, counts[name] = read(
+                found[name], label_map, is_measured=True, training=found["train"].files
+            )
     if "validation" not in splits:
         training, held_out = _split(rows, settings, task)
         if not len(held_out):
@@ -115,6 +117,7 @@ def _read(
     *,
     is_split: bool = False,
     is_measured: bool,
+    training: Sequence[SourceFile] = (),
 ) -> tuple[Rows, LabelMap, ChannelReport]:
     """The rows of a channel, the label map (made from its labels if None is given), and the channel's report.
 
@@ -133,8 +136,9 @@ def _read(
     bad = BadRows(skips=settings.bad_rows == "skip")
     options, drops = file_options(asdict(settings)), settings.unlabelled == "drop"
     rows, label_map = read_rows(
-        found, columns, reader, bad, options, drops_unlabelled=drops, shards=shards, folder=folder
-    )
+        found, columns, reader, bad, options,
+        drops_unlabelled=drops, shards=shards, folder=folder, training=training,
+    )  # fmt: skip
     return rows, label_map, data_report.describe_channel(rows, bad)
 
 

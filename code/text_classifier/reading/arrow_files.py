@@ -16,7 +16,7 @@ from text_classifier.contract.errors import DataError, printable, scarce
 from text_classifier.reading.arrow_messages import read_batch, record_batches
 from text_classifier.reading.arrow_values import Picked, values
 from text_classifier.reading.bounds import require_decoded
-from text_classifier.reading.content import compression
+from text_classifier.reading.content import compression, require_pyarrow
 from text_classifier.reading.parquet_files import ParquetFile
 from text_classifier.reading.table import OpenFile, RecordBatches, Row
 
@@ -38,6 +38,7 @@ def arrow_rows(file: OpenFile) -> Iterator[Row]:
 
 
 def _rows(file: OpenFile, kind: str, read: Callable[[OpenFile, IO[bytes]], Iterator[Any]]) -> Iterator[Row]:
+    require_pyarrow(file.name)
     import pyarrow
 
     file.unit = "row"

@@ -18,7 +18,7 @@ from text_classifier.reading.fields import text as text_of
 from text_classifier.reading.label_map import LabelMap
 from text_classifier.reading.labels import LabelReader
 from text_classifier.reading.pairs import pair
-from text_classifier.reading.piece import Job
+from text_classifier.reading.piece import ReadSpec
 from text_classifier.reading.processes import read_files
 from text_classifier.reading.reader import open_rows, single_rows
 from text_classifier.reading.rows import Rows
@@ -38,24 +38,25 @@ def read_rows(
     drops_unlabelled: bool = False,
     shards: Shards | None = None,
     folder: Path | None = None,
+    training: Sequence[SourceFile] = (),
 ) -> tuple[Rows, LabelMap]:
     """Read all files of a split in one pass, on all CPUs. Returns the rows and the label map of their targets.
 
     A row without a label is dropped with `drops_unlabelled`, else it is a bad row. `shards`: reads the files of a
-    sharded channel. `folder`: as in Assembly.
+    sharded channel. `folder`: as in Assembly. `training`: the files of the channel `train`, where this is another one.
 
     Raises DataError that names file, line and column, and PlatformError when the disk has no space for the texts.
     """
     rows = Assembly(source, columns, labels, bad, drops_unlabelled=drops_unlabelled, folder=folder)
     if shards and source.is_sharded:
-        job = Job(columns, options, bad.skips, shards.is_text_folders(source.files, columns, options))
+        spec = ReadSpec(columns, options, bad.skips, shards.is_text_folders(source.files, columns, options, training))
         own = Assembly(
             source, columns, copy.deepcopy(labels), BadRows(skips=bad.skips), drops_unlabelled=drops_unlabelled
         )
-        found = shards.read_files(source.files, job, own, rows.texts)
+        found = shards.read_files(source.files, spec, own, rows.texts)
     else:
-        job = Job(columns, options, bad.skips, is_text_folders(source.files, columns, options))
-        found = read_files(source.files, job, rows.texts)
+        spec = ReadSpec(columns, options, bad.skips, is_text_folders(source.files, columns, options, training))
+        found = read_files(source.files, spec, rows.texts)
     with closing(found) as files:
         for file, batches in files:
             rows.add_file(file, batches)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from text_classifier.contract.errors import DataError
+from text_classifier.contract.errors import DataError, PlatformError
 from text_classifier.reading.permissions import forbidden
 from text_classifier.reading.table import WHOLE, Part
 from text_classifier.reading.unreadable import refuse_unreadable
@@ -20,14 +20,17 @@ from text_classifier.reading.zstd_frames import is_zstd
 BLOCK = 1 << 20
 
 
-def blocks(path: Path, name: str, part: Part = WHOLE) -> Iterator[bytes]:
+def blocks(path: Path, name: str, part: Part = WHOLE, *, may_be_page: bool = False) -> Iterator[bytes]:
     """The decompressed content of a part of a file, block by block; an empty file has none.
 
-    Raises DataError when the file cannot be read, is truncated, or is of a kind that holds no rows.
+    Raises DataError when the file cannot be read, is truncated, or is of a kind that holds no rows, and PlatformError
+    as require_pyarrow does. With `may_be_page` a web page holds rows.
     """
     try:
         with io.BufferedReader(io.FileIO(path), BLOCK) as raw:
             kind = compression(raw.peek(4))
+            if kind == "zstd":
+                require_pyarrow(name)
             if not part.is_first or part.end is not None:
                 yield from (
                     _frames(raw, part) if kind == "zstd" else _read(_Range(raw, part.start + part.skip, part.end))
@@ -41,7 +44,7 @@ def blocks(path: Path, name: str, part: Part = WHOLE) -> Iterator[bytes]:
             is_first = True
             while block := stream.read(BLOCK):
                 if is_first:
-                    refuse_unreadable(block, name)
+                    refuse_unreadable(block, name, may_be_page=may_be_page)
                     is_first = False
                 yield block
     except EOFError:
@@ -55,6 +58,14 @@ def blocks(path: Path, name: str, part: Part = WHOLE) -> Iterator[bytes]:
 def compression(head: bytes) -> str:
     """How a file that begins with these bytes is compressed as a whole: "gzip", "zstd" or not at all."""
     return "gzip" if head.startswith(b"\x1f\x8b") else "zstd" if is_zstd(head) else ""
+
+
+def require_pyarrow(name: str) -> None:
+    """Raise PlatformError without pyarrow, which need not be installed where train.py checks data outside the image."""
+    try:
+        import pyarrow  # noqa: F401
+    except ModuleNotFoundError:
+        raise PlatformError(f"{name} cannot be read without pyarrow; run `pip install pyarrow`") from None
 
 
 def _decompressed(file: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from text_classifier.contract.errors import DataError
 from text_classifier.reading import dialect as dialects
@@ -19,6 +19,9 @@ from text_classifier.reading.text_lines import decoded, line_blocks, lines
 
 #: Lines and characters from which the dialect is detected.
 _SAMPLE_LINES, _SAMPLE_CHARACTERS = 1_000, 1 << 20
+
+#: Bytes at the start of a TSV file among which its first quote is looked for. They are held in memory.
+_SEARCHED = 16 << 20
 
 #: Lines that are read record by record in any case: the header, and those in which it is looked for.
 _HEAD_LINES = 20
@@ -39,23 +42,53 @@ def delimited_rows(file: OpenFile) -> Iterator[Row | Block]:
     if isinstance(layout, Fields):
         dialect = layout.dialect
     else:
-        head, sample = _sample(blocks)
-        dialect = dialects.detect([line.removesuffix("\r") for line in sample], file.options.delimiter)
+        head = list[bytes]()
+        dialect = _detect(blocks, head, file.options.delimiter)
         blocks = itertools.chain(_without_head(head), blocks)
     return _fields(file, Records(file, blocks, dialect))
 
 
-def _sample(blocks: Iterator[bytes]) -> tuple[list[bytes], list[str]]:
-    """The first blocks, and the first lines of them."""
-    head, sample, characters = [], list[str](), 0
+def _detect(blocks: Iterator[bytes], head: list[bytes], delimiter: str) -> Dialect:
+    """The dialect of a file; the blocks that tell it go to `head`. Without any quote the first lines of a TSV file do
+    not tell whether it is quoted, so those from the first quote on are looked at too."""
+    ahead = _kept(blocks, head)
+    sample = _sample(ahead)
+    dialect = dialects.detect(sample, delimiter)
+    if not dialect.is_quoted and not any('"' in line for line in sample):
+        sample += _sample(_from_first_quote(itertools.chain(list(head), ahead)))
+        dialect = dialects.detect(sample, delimiter)
+    return dialect
+
+
+def _kept(blocks: Iterable[bytes], head: list[bytes]) -> Iterator[bytes]:
     for block in blocks:
         head.append(block)
+        yield block
+
+
+def _sample(blocks: Iterable[bytes]) -> list[str]:
+    """The first lines."""
+    sample, characters = list[str](), 0
+    for block in blocks:
         for line in decoded(block):
-            sample.append(line)
+            sample.append(line.removesuffix("\r"))
             characters += len(line)
             if len(sample) == _SAMPLE_LINES or characters >= _SAMPLE_CHARACTERS:
-                return head, sample
-    return head, sample
+                return sample
+    return sample
+
+
+def _from_first_quote(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The content from the line with the first quote on; none if there is no quote in _SEARCHED bytes."""
+    searched = 0
+    for block in blocks:
+        quote = block.find(b'"')
+        if quote >= 0:
+            yield block[block.rfind(b"\n", 0, quote) + 1 :]
+            yield from blocks
+        searched += len(block)
+        if searched >= _SEARCHED:
+            return
 
 
 def _without_head(blocks: Sequence[bytes]) -> Iterator[bytes]:

@@ -18,6 +18,9 @@ _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 _QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 
+#: A whole field of a TSV file in quotes, or one that does not end.
+_QUOTED_FIELD = re.compile(r'(?<![^\t\n])"[^"]*+(?:""[^"]*+)*+(?:"(?![^\t\n])|\Z)')
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -77,13 +80,11 @@ def _is_quoted_tsv(sample: Sequence[str]) -> bool:
         return False
     if any(len(record) != len(records[0]) for record in records if record):
         return False
-    fields = [field for record in records for field in record]
-    raw = [field for line in sample for field in line.split("\t")]
-    if any('"' in field and not (field.startswith('"') or field.endswith('"')) for field in raw):
+    bare = _QUOTED_FIELD.sub("", "\n".join(sample))
+    if '"' in bare:
         return False
-    needed = any(mark in field for field in fields for mark in ('"', "\t", "\n"))
-    texts = [field for field in raw if field.strip('"') and label_map.number(field) is None]
-    return needed or all(field.startswith('"') for field in texts)
+    needed = any(mark in field for record in records for field in record for mark in ('"', "\t", "\n"))
+    return needed or all(label_map.number(field) is not None for field in re.split("[\t\n]", bare) if field)
 
 
 def _has_backslashes(sample: Sequence[str], separator: str) -> bool:

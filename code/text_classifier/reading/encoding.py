@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import re
 from collections.abc import Callable, Iterator
 
@@ -48,16 +49,17 @@ def as_utf8(content: Iterator[bytes], name: str, encoding: str, note: Callable[[
         return
     mark, marked = next(((mark, name) for mark, name in _MARKS if head.startswith(mark)), (b"", ""))
     head = head.removeprefix(mark)
+    whole = itertools.chain([head], content)
     if (marked or codec) != "utf-8":
         if not marked and _is_beyond_ascii(head):
             note(f"WARNING: {name} looks like UTF-8, but is read as {codec}; unset encoding if its texts are garbled")
-        yield from _decoded(_chain(head, content), name, marked or codec)
+        yield from _decoded(whole, name, marked or codec)
         return
     _refuse_unmarked(head, name)
     if encoding.lower() == AUTO:
-        yield from _utf8_else_fallback(_chain(head, content), name, note)
+        yield from _utf8_else_fallback(whole, name, note)
     else:
-        yield from _chain(head, content)
+        yield from whole
 
 
 def is_utf8(head: bytes, encoding: str) -> bool:
@@ -65,11 +67,6 @@ def is_utf8(head: bytes, encoding: str) -> bool:
     if encoding.lower() == AUTO or _codec(encoding) != "utf-8":
         return False
     return not any(head.startswith(mark) for mark, name in _MARKS if name != "utf-8")
-
-
-def _chain(head: bytes, content: Iterator[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from content
 
 
 def _codec(encoding: str) -> str:

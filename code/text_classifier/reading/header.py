@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading import label_map
@@ -23,6 +24,9 @@ _LONGEST_NAME = 80
 
 #: A byte order mark and quotes, which are left in a header that stands further below: files joined by `cat`.
 _LEFT_IN_HEADER = '\ufeff"'
+
+#: Blanks and quotes, which stand around a name in a line that is not read as CSV.
+_AROUND_NAME = ' "\r'
 
 
 def spellings(name: str) -> frozenset[str]:
@@ -49,7 +53,7 @@ def problem(file: OpenFile, header: Sequence[str], records: Iterable[Record], di
         return f"{file.name} line 1, the header, is not UTF-8; {SET_ENCODING}"
     rows = []
     for line, fields in _readable(records):
-        if _has_columns(file, dialect.delimiter.join(fields)):
+        if has_columns(dialect.delimiter.join(fields), lambda names: file.choose(names, ())):
             return f"{file.name} line 1 is not the header, line {line} is; remove what stands above it"
         rows.append(fields)
     if not _looks_like_row(header, rows):
@@ -74,14 +78,14 @@ def _readable(records: Iterable[Record]) -> Iterator[tuple[int, list[str]]]:
         return
 
 
-def _has_columns(file: OpenFile, line: str) -> bool:
-    """Whether a line is a header with the wanted columns, whatever separates them."""
+def has_columns(line: str, choose: Callable[[list[str]], Any]) -> bool:
+    """Whether a line is a header of which `choose` can choose the columns, whatever separates them."""
     for separator in SEPARATORS:
         names = line.split(separator, MOST_COLUMNS)
         if len(names) > MOST_COLUMNS:
             continue
         try:
-            file.choose([name.strip(' "') for name in names], ())
+            choose([column_name(name.strip(_AROUND_NAME)) for name in names])
         except DataError:
             continue
         return True

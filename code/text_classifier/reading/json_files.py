@@ -14,13 +14,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.json_values import JsonText, TooLong
 from text_classifier.reading.table import MISSING, Keys, OpenFile, Row, column_name
-from text_classifier.reading.text_lines import lines
+from text_classifier.reading.text_lines import LONGEST_LINE, lines
 
 #: The columns of a JSON file are the names in its first objects, this many: an object may lack a name without a value.
 OBJECTS_FOR_COLUMNS = 1_000
@@ -34,17 +35,36 @@ MOST_GAPS = 20
 #: Maximum length of a column that is read as a whole, in characters of its JSON text.
 LONGEST_COLUMN = 500_000_000
 
+#: Bytes of a first line up to which it is parsed to tell what it is: an object of all rows may be in one line.
+_LONGEST_PARSED = 1 << 20
+
 #: A string, or one that does not end.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+("|\\?$)', re.DOTALL)
 
 
-def is_lines(head: bytes, records_key: str) -> bool:
-    """Whether a text that begins with `{` has one object per line, not one object that holds the rows."""
-    first, _, rest = head.lstrip().partition(b"\n")
+def up_to_second_line(taken: deque[bytes], content: Iterator[bytes]) -> bytes:
+    """The beginning of a text up to the block in which its second line starts. `taken` has the first block, and gets
+    those that are read; without a second line in LONGEST_LINE bytes there are no lines that could be read."""
+    text = bytearray(taken[0])
+    end = text.find(b"\n", len(text) - len(text.lstrip()))  # of the first line
+    while (end < 0 or text[end:].isspace()) and len(text) <= LONGEST_LINE and (block := next(content, b"")):
+        taken.append(block)
+        text += block
+        if end < 0:
+            end = text.find(b"\n", len(text) - len(block))
+    return bytes(text)
+
+
+def is_lines(text: bytes, records_key: str) -> bool:
+    """Whether a text that begins with `{` has one object per line, not one object that holds the rows.
+
+    `text`: as from up_to_second_line.
+    """
+    first, _, rest = text.lstrip().partition(b"\n")
     try:
-        value = json.loads(first.decode("utf-8", "surrogateescape"))
+        value = json.loads(first[:_LONGEST_PARSED].decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError):
-        return rest.lstrip().startswith(b"{") and not _goes_on(first)  # its first line is damaged
+        return rest.lstrip().startswith(b"{") and not _goes_on(first)  # its first line is damaged, or long
     holds_key = any(f"{records_key}.".startswith(f"{key}.") for key in value)
     return bool(rest.strip()) or (_is_row(value) and not holds_key)
 

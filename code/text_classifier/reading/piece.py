@@ -25,7 +25,7 @@ Header = tuple[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Job:
+class ReadSpec:
     """What is the same for all pieces of a channel."""
 
     columns: Columns
@@ -56,9 +56,9 @@ class End:
     rest: Part | None = None  #: the rest of the file, from the record within which the part ends, if it ends so
 
 
-def read_piece(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End]:
+def read_piece(piece: Piece, spec: ReadSpec, header: Header | None) -> Iterator[Batch | End]:
     """Yield the rows of a piece in batches, then its End. `header` is that of the channel's first file, if known."""
-    return _text(piece.source, job) if job.is_text_folders else _rows(piece, job, header)
+    return _text(piece.source, spec) if spec.is_text_folders else _rows(piece, spec, header)
 
 
 class Chooser:
@@ -86,13 +86,13 @@ class Chooser:
         return chosen.names
 
 
-def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End]:
-    collector = Collector(None if job.skips else NAMED)
-    choose = Chooser(piece.source.name, job.columns, header, collector)
+def _rows(piece: Piece, spec: ReadSpec, header: Header | None) -> Iterator[Batch | End]:
+    collector = Collector(None if spec.skips else NAMED)
+    choose = Chooser(piece.source.name, spec.columns, header, collector)
     file: OpenFile | None = None
     rows_read, decoded, error = 0, 0, None
     try:
-        file, rows = open_rows(piece.source, job.options, choose, collector.add_problem, piece.part)
+        file, rows = open_rows(piece.source, spec.options, choose, collector.add_problem, piece.part)
         for row in rows:
             if isinstance(row, Block):
                 collector.add_block(row)
@@ -113,7 +113,7 @@ def _rows(piece: Piece, job: Job, header: Header | None) -> Iterator[Batch | End
     is_empty = piece.part == WHOLE and not (error or rows_read or len(collector) or collector.problems)
     if is_empty or isinstance(error, NoColumn | NotCsv):
         try:
-            require_header(piece.source, job.columns, job.options)
+            require_header(piece.source, spec.columns, spec.options)
         except DataError as caught:
             error = caught
     if file is None:
@@ -138,12 +138,12 @@ def rest(file: OpenFile) -> Part | None:
     return Part(part.start, None, part.layout, part.skip + offset)
 
 
-def _text(source: SourceFile, job: Job) -> Iterator[Batch | End]:
+def _text(source: SourceFile, spec: ReadSpec) -> Iterator[Batch | End]:
     """A text file as a row; its label is the name of its folder."""
     collector = Collector(None)
     collector.chosen = Chosen(("text",), ("folder",))
     try:
-        collector.add(1, 1, (whole_text(source, job.options), source.parts[-2]))
+        collector.add(1, 1, (whole_text(source, spec.options), source.parts[-2]))
         yield collector.take("")
         yield End("")
     except JobError as error:

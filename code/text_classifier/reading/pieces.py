@@ -21,7 +21,7 @@ from text_classifier.reading.bad_rows import NAMED
 from text_classifier.reading.batch import Collector
 from text_classifier.reading.content import blocks, compression
 from text_classifier.reading.encoding import is_utf8
-from text_classifier.reading.piece import Chooser, Header, Job, Piece
+from text_classifier.reading.piece import Chooser, Header, Piece, ReadSpec
 from text_classifier.reading.reader import open_rows
 from text_classifier.reading.sources import SourceFile
 from text_classifier.reading.table import WHOLE, Fields, Keys, Layout, Part, RowGroups
@@ -39,52 +39,52 @@ _WINDOW, _TRIED, _RECORDS = 1 << 18, 200, 3
 
 
 @dataclass(frozen=True)
-class Task:
+class ReadTask:
     """Pieces that a process reads one after another."""
 
     pieces: tuple[tuple[int, Piece], ...]  #: each with the index of its file
     header: Header | None  #: of the channel's first file with rows, if an earlier one
 
 
-def tasks(files: Sequence[SourceFile], job: Job, processes: int) -> Iterator[Task]:
+def read_tasks(files: Sequence[SourceFile], spec: ReadSpec, processes: int) -> Iterator[ReadTask]:
     """All pieces of the files, in order."""
     sizes = [file.path.stat().st_size for file in files]
     large = max(2 * PART, int(sum(sizes) / processes * _LARGE_SHARE))
     header: Header | None = None
-    is_known = job.is_text_folders
+    is_known = spec.is_text_folders
     small: list[tuple[int, Piece]] = []
     small_bytes = 0
     for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
         layout, header_before = None, header
-        if not job.is_text_folders and (size >= large or not is_known):
-            header, layout, is_known = _look(file, job, header)
+        if not spec.is_text_folders and (size >= large or not is_known):
+            header, layout, is_known = _look(file, spec, header)
         parts = _parts(file, size, layout) if size >= large and layout else iter([WHOLE])
         first_parts = list(itertools.islice(parts, 2))
         is_apart = len(first_parts) > 1 or header_before != header
         if small and (is_apart or small_bytes + size > PART):
-            yield Task(tuple(small), header_before)
+            yield ReadTask(tuple(small), header_before)
             small, small_bytes = [], 0
         if is_apart:
             for part in itertools.chain(first_parts, parts):
-                yield Task(((index, Piece(file, part)),), header_before)
+                yield ReadTask(((index, Piece(file, part)),), header_before)
         else:
             small.append((index, Piece(file)))
             small_bytes += size
     if small:
-        yield Task(tuple(small), header)
+        yield ReadTask(tuple(small), header)
 
 
-def _look(file: SourceFile, job: Job, header: Header | None) -> tuple[Header | None, Layout | None, bool]:
+def _look(file: SourceFile, spec: ReadSpec, header: Header | None) -> tuple[Header | None, Layout | None, bool]:
     """The channel's header after a file, the layout of one that may be divided, and whether the header is known now."""
-    choose = Chooser(file.name, job.columns, header, collector := Collector(None if job.skips else NAMED))
+    choose = Chooser(file.name, spec.columns, header, collector := Collector(None if spec.skips else NAMED))
     try:
-        opened, rows = open_rows(file, job.options, choose, collector.add_problem)
+        opened, rows = open_rows(file, spec.options, choose, collector.add_problem)
         next(rows, None)
     except JobError:
         return header, None, True  # the error is raised when the file is read, and later files are not needed
     kind, is_arrow = _compression(file), isinstance(opened.layout, RowGroups)
     head = next(blocks(file.path, file.name), b"")
-    may_divide = not kind if is_arrow else kind != "gzip" and is_utf8(head, job.options.encoding)
+    may_divide = not kind if is_arrow else kind != "gzip" and is_utf8(head, spec.options.encoding)
     return choose.header, opened.layout if may_divide else None, choose.header is not None
 
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 from queue import Queue
 
 from text_classifier.reading.batch import Batch
-from text_classifier.reading.piece import End, Header, Job, Piece, read_piece
-from text_classifier.reading.pieces import Task, tasks
+from text_classifier.reading.piece import End, Header, Piece, ReadSpec, read_piece
+from text_classifier.reading.pieces import ReadTask, read_tasks
 from text_classifier.reading.sources import SourceFile
 from text_classifier.reading.spool import Appender
 from text_classifier.reading.worker import Found, Worker
@@ -25,17 +25,17 @@ SMALL = 48 << 20
 
 
 def read_files(
-    files: Sequence[SourceFile], job: Job, texts: Appender
+    files: Sequence[SourceFile], spec: ReadSpec, texts: Appender
 ) -> Generator[tuple[SourceFile, Iterable[Batch | End]], None, None]:
     """Yield each file with its batches, in order. All batches of a file must be taken before the next one.
 
     The texts of the batches are stored in `texts`, by any process and in any order. Closing it ends the processes.
     """
     processes = process_count(files)
-    todo = tasks(files, job, processes) if processes > 1 else iter(())
+    todo = read_tasks(files, spec, processes) if processes > 1 else iter(())
     first = list(itertools.islice(todo, 2))
     todo = itertools.chain(first, todo)
-    found = _by_processes(todo, job, texts, processes) if len(first) > 1 else _here(files, job, texts)
+    found = _by_processes(todo, spec, texts, processes) if len(first) > 1 else _here(files, spec, texts)
     progress.total = sum(file.path.stat().st_size for file in files)
     try:
         for index, batches in itertools.groupby(found, key=lambda pair: pair[0]):
@@ -60,10 +60,12 @@ def process_count(files: Sequence[SourceFile]) -> int:
     return max(1, usable_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def _here(files: Sequence[SourceFile], job: Job, texts: Appender) -> Generator[tuple[int, Batch | End], None, None]:
+def _here(
+    files: Sequence[SourceFile], spec: ReadSpec, texts: Appender
+) -> Generator[tuple[int, Batch | End], None, None]:
     header: Header | None = None
     for index, file in enumerate(files):
-        for batch in read_piece(Piece(file), job, header):
+        for batch in read_piece(Piece(file), spec, header):
             if isinstance(batch, End):
                 header = header or batch.header
             yield index, texts.store(batch) if isinstance(batch, Batch) else batch
@@ -72,7 +74,7 @@ def _here(files: Sequence[SourceFile], job: Job, texts: Appender) -> Generator[t
 class _Reading:
     """A task that a process works on, or will as soon as one is idle."""
 
-    def __init__(self, threads: ThreadPoolExecutor, idle: Queue[Worker], task: Task, texts: Appender) -> None:
+    def __init__(self, threads: ThreadPoolExecutor, idle: Queue[Worker], task: ReadTask, texts: Appender) -> None:
         self.task = task
         self._texts = texts
         self._future: Future[Found] = threads.submit(self._read, idle)
@@ -95,7 +97,7 @@ class _Reading:
 
 
 def _by_processes(
-    todo: Iterator[Task], job: Job, texts: Appender, processes: int
+    todo: Iterator[ReadTask], spec: ReadSpec, texts: Appender, processes: int
 ) -> Generator[tuple[int, Batch | End], None, None]:
     """What the tasks hold, in order, read by up to `processes` processes. The next tasks are found meanwhile."""
     with ExitStack() as stack:
@@ -109,7 +111,7 @@ def _by_processes(
             while len(readings) <= 2 * processes and (task := next(todo, None)):
                 if to_start:
                     to_start -= 1
-                    worker = Worker(job)
+                    worker = Worker(spec)
                     stack.callback(worker.close)  # before the threads end: none waits for it any more
                     idle.put(worker)
                 readings.append(_Reading(threads, idle, task, texts))
@@ -124,5 +126,5 @@ def _by_processes(
                 if isinstance(batch, End) and batch.rest:
                     divided_wrongly = index
                     piece = reading.task.pieces[0][1]
-                    rest = Task(((index, replace(piece, part=batch.rest)),), reading.task.header)
+                    rest = ReadTask(((index, replace(piece, part=batch.rest)),), reading.task.header)
                     yield from _Reading(threads, idle, rest, texts).found()

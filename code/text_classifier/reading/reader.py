@@ -6,11 +6,13 @@ No row is dropped silently: each is yielded, reported to `Problems`, or ends the
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from text_classifier.contract.errors import DataError
+from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading import arrow_files, delimited, json_files
+from text_classifier.reading.columns import LISTED
 from text_classifier.reading.content import blocks
 from text_classifier.reading.encoding import as_utf8
 from text_classifier.reading.sources import SourceFile
@@ -57,9 +59,11 @@ def open_rows(
     if part.is_first:
         content = as_utf8(content, source.name, options.encoding, notes.append)
     head = next(content, b"")
-    file = OpenFile(
-        source.path, source.name, itertools.chain([head], content), options, choose, report, notes=notes, part=part
-    )
+    taken = deque([head])
+    if not part.layout and head.lstrip().startswith(b"{"):
+        head = json_files.up_to_second_line(taken, content)
+    content = itertools.chain((taken.popleft() for _ in range(len(taken))), content)
+    file = OpenFile(source.path, source.name, content, options, choose, report, notes=notes, part=part)
     read = _DIVIDED[type(part.layout)] if part.layout else _FORMATS[format_of(head, source.name, options.records_key)]
     return file, _with_partition(file, source.partition, read) if source.partition else read(file)
 
@@ -82,6 +86,11 @@ def _with_partition(
     def choose_own(columns: Sequence[str], first: Sequence[Any]) -> Sequence[str]:
         of_folders = [column for column in partition if column not in columns]
         chosen = choose([*columns, *of_folders], first)
+        if set(chosen) <= set(of_folders):
+            raise DataError(
+                f"{file.name} is read for the names of its folders only ({listed(chosen)}), which are the same in all "
+                f"rows; set text_columns to one of its own columns: {listed(columns, LISTED)}"
+            )
         added[:] = [(index, partition[column]) for index, column in enumerate(chosen) if column in of_folders]
         return [column for column in chosen if column not in of_folders]
 

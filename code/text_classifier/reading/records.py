@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from text_classifier.reading import dialect as dialects
 from text_classifier.reading.dialect import Dialect
 from text_classifier.reading.header import Record
-from text_classifier.reading.table import LONGEST_FIELD, Block, NotCsv, OpenFile
+from text_classifier.reading.table import Block, NotCsv, OpenFile
 from text_classifier.reading.text_lines import LONGEST_LINE, decoded
 
 _CSV_REASONS = {
@@ -20,8 +20,8 @@ _CSV_REASONS = {
 }
 
 
-#: Bytes of the pieces in which blocks are read, at least.
-_PIECE = 1 << 16
+#: Bytes of the chunks in which blocks are read, at least.
+_CHUNK_BYTES = 1 << 16
 
 
 class Records:
@@ -42,7 +42,6 @@ class Records:
         self._records = self._in_order()
         self._clean: Callable[[bytes, int, int], Block | None] = lambda block, number, line: None
         self._number = self._line = 1
-        csv.field_size_limit(LONGEST_FIELD)
 
     def __iter__(self) -> Iterator[Record]:
         return self._records  # type: ignore[return-value]
@@ -109,10 +108,10 @@ class Records:
 
 
 def _cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The blocks in pieces of whole lines that stay in a CPU's cache, and of which an odd line spoils but one."""
+    """The blocks in chunks of whole lines that stay in a CPU's cache, and of which an odd line spoils but one."""
     for block in blocks:
         start = 0
-        while (end := block.find(b"\n", start + _PIECE)) >= 0:
+        while (end := block.find(b"\n", start + _CHUNK_BYTES)) >= 0:
             yield block[start:end]
             start = end + 1
         yield block[start:]

@@ -15,7 +15,7 @@ from pathlib import Path
 from text_classifier.reading.assembly import Assembly
 from text_classifier.reading.batch import Batch
 from text_classifier.reading.columns import Columns
-from text_classifier.reading.piece import End, Job
+from text_classifier.reading.piece import End, ReadSpec
 from text_classifier.reading.processes import read_files
 from text_classifier.reading.sources import Source, SourceFile, listing, select, source, source_file
 from text_classifier.reading.spool import Appender, Spool, not_written
@@ -71,19 +71,21 @@ class Shards:
     def _own(self, files: Iterable[SourceFile]) -> list[SourceFile]:
         return [file for file in files if file.host == self._exchange.own]
 
-    def is_text_folders(self, files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
+    def is_text_folders(
+        self, files: Sequence[SourceFile], columns: Columns, options: FileOptions, training: Sequence[SourceFile]
+    ) -> bool:
         """As text_folders.is_text_folders, of a sharded channel."""
-        if not may_be_text_folders(files, columns, options):
+        if not may_be_text_folders(files, columns, options, training):
             return False
         return not any(self._exchange.share(has_header(self._own(files[:TRIED]), columns, options)))
 
     def read_files(
-        self, files: Sequence[SourceFile], job: Job, check: Assembly, texts: Appender
+        self, files: Sequence[SourceFile], spec: ReadSpec, check: Assembly, texts: Appender
     ) -> Generator[tuple[SourceFile, Iterable[Batch | End]], None, None]:
         """As processes.read_files, of a sharded channel. The files of this host are read first, and joined in `check`,
         so that what is wrong with them shows at once.
         """
-        with closing(read_files(self._own(files), job, check.texts)) as own:
+        with closing(read_files(self._own(files), spec, check.texts)) as own:
             for file, batches in own:
                 check.add_file(file, self._sending(batches, check.texts))
                 self._send(_END_OF_FILE)

@@ -82,8 +82,8 @@ class Listing:
 def listing(channel: Path) -> Listing:
     """The files of a channel, subfolders included; none where it has no folder.
 
-    Raises DataError for a folder that may not be read, for more than MOST_NESTED folders in one another, and for a link
-    that leads out of the channel: its target would not be uploaded.
+    Raises DataError for a folder that may not be read, for more than MOST_NESTED folders in one another, for a pipe or
+    a device, and for a link to nothing or out of the channel: its target would not be uploaded.
     """
     try:
         return _listing(channel)
@@ -107,16 +107,23 @@ def _listing(channel: Path) -> Listing:
             found.commits[str(at)] = commits
         for path in (Path(folder, name) for name in [*subfolders, *names]):
             parts = path.relative_to(channel).parts
-            if is_data(parts) and path.is_symlink() and not _is_file_below(path, root):
-                raise DataError(
-                    f"{_name(channel, Path(*parts))} is a link out of the channel or to a folder; replace it with "
-                    "the files themselves"
-                )
-            if is_data(parts) and path.is_file():
-                found.files.append((parts, path.stat().st_size))
-            elif not is_data(parts) and not path.is_dir():
-                found.files.append((parts, 0))
+            if is_data(parts) and path.is_symlink():
+                _require_file_below(path, _name(channel, Path(*parts)), root)
+            if path.is_dir():
+                continue
+            if is_data(parts) and not path.is_file():
+                raise DataError(f"{_name(channel, Path(*parts))} is a pipe or a device; write its rows to a file")
+            found.files.append((parts, path.stat().st_size if is_data(parts) else 0))
     return found
+
+
+def _require_file_below(link: Path, name: str, root: Path) -> None:
+    """Raise DataError for a link out of the channel's folder `root`, to a folder, or to nothing."""
+    target = Path(os.path.realpath(link))  # unlike Path.resolve, also of links in a circle
+    if link.is_dir() or not target.is_relative_to(root):
+        raise DataError(f"{name} is a link out of the channel or to a folder; replace it with the files themselves")
+    if not link.exists():
+        raise DataError(f"{name} is a link to nothing; replace it with the file itself, or remove it")
 
 
 def source_file(channel: Path, parts: Sequence[str], size: int, host: int | None = None) -> SourceFile:
@@ -164,10 +171,6 @@ def _folder_by_folder(file: SourceFile) -> list[tuple[bool, str]]:
 def _name(channel: Path, inner: Path) -> str:
     """A folder or a file in a channel, for messages."""
     return printable(str(Path(channel.name, inner)))
-
-
-def _is_file_below(path: Path, root: Path) -> bool:
-    return path.is_file() and path.resolve().is_relative_to(root)
 
 
 def sources(channels: Mapping[str, Path], find: Callable[[Path], Source] = source) -> dict[str, Source]:

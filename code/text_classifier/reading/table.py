@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from text_classifier.reading.dialect import Dialect
 
 #: Maximum length of a field, in characters: a longer one is most likely an unclosed quote.
 LONGEST_FIELD = 10_000_000
+csv.field_size_limit(LONGEST_FIELD)  # before a dialect is detected: csv's own limit is 131,072
 
 #: Maximum number of columns: a header with more is most likely no header.
 MOST_COLUMNS = 10_000

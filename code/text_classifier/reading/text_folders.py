@@ -8,28 +8,35 @@ from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.columns import Columns
 from text_classifier.reading.content import blocks
 from text_classifier.reading.encoding import as_utf8
+from text_classifier.reading.header import has_columns
 from text_classifier.reading.reader import format_of
 from text_classifier.reading.sources import SourceFile
-from text_classifier.reading.table import LONGEST_FIELD, MOST_COLUMNS, FileOptions
+from text_classifier.reading.table import LONGEST_FIELD, FileOptions
 
 #: Files whose first line is searched for a header.
 TRIED = 5
 
 
-def is_text_folders(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
+def is_text_folders(
+    files: Sequence[SourceFile], columns: Columns, options: FileOptions, training: Sequence[SourceFile] = ()
+) -> bool:
     """Whether each file is a text and its folder's name the label.
 
     So it is where all files are `.txt` in two or more folders, no column is named by a hyperparameter, and no line of
-    the first files names the columns of a table.
+    the first files names the columns of a table. Where the `training` files, those of the channel `train`, are in two
+    or more folders, one is enough.
     """
-    return may_be_text_folders(files, columns, options) and not has_header(files[:TRIED], columns, options)
+    return may_be_text_folders(files, columns, options, training) and not has_header(files[:TRIED], columns, options)
 
 
-def may_be_text_folders(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
+def may_be_text_folders(
+    files: Sequence[SourceFile], columns: Columns, options: FileOptions, training: Sequence[SourceFile] = ()
+) -> bool:
     """Whether the names of the files, and the hyperparameters, are those of texts in folders."""
     if columns.given or not options.has_header or not all(map(_is_in_folder, files)):
         return False
-    return len({file.parts[-2] for file in files}) > 1
+    has_classes = len({file.parts[-2] for file in files}) > 1
+    return has_classes or (bool(training) and may_be_text_folders(training, columns, options))
 
 
 def has_header(files: Sequence[SourceFile], columns: Columns, options: FileOptions) -> bool:
@@ -61,17 +68,9 @@ def require_header(file: SourceFile, columns: Columns, options: FileOptions) -> 
 
 def _names_columns(file: SourceFile, columns: Columns, options: FileOptions) -> bool:
     first = next(_content(file, options), b"").partition(b"\n")[0]
-    for separator in ("\t", ",", ";", "|"):
-        parts = first.decode("utf-8", "replace").split(separator, MOST_COLUMNS)
-        if len(parts) > MOST_COLUMNS:
-            continue
-        names = [*(name.strip().strip('"') for name in parts), *file.partition]
-        try:
-            columns.choose(file.name, names)
-        except DataError:
-            continue
-        return True
-    return False
+    return has_columns(
+        first.decode("utf-8", "replace"), lambda names: columns.choose(file.name, [*names, *file.partition])
+    )
 
 
 def whole_text(file: SourceFile, options: FileOptions) -> str:
@@ -85,4 +84,5 @@ def whole_text(file: SourceFile, options: FileOptions) -> str:
 
 
 def _content(file: SourceFile, options: FileOptions) -> Iterator[bytes]:
-    return as_utf8(blocks(file.path, file.name), file.name, options.encoding, lambda note: None)
+    content = blocks(file.path, file.name, may_be_page=True)
+    return as_utf8(content, file.name, options.encoding, lambda note: None)

@@ -41,15 +41,19 @@ _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 
 _PAGE = re.compile(rb"\s*<(\?xml|!doctype html|html|error)\b", re.IGNORECASE)
 _S3_CODE = re.compile(rb"<Code>(\w{1,60})</Code>")
+_S3_ERROR = re.compile(rb"\s*(<\?xml[^>]{,100}>\s*)?<Error>\s*<Code>")
 
 
-def refuse_unreadable(head: bytes, name: str) -> None:
-    """Raise DataError if a file that begins with `head` is of a kind that is not read."""
-    if kind := _kind(head):
+def refuse_unreadable(head: bytes, name: str, *, may_be_page: bool = False) -> None:
+    """Raise DataError if a file that begins with `head` is of a kind that is not read.
+
+    With `may_be_page` a web page is read; an error of S3 is not.
+    """
+    if kind := _kind(head, _S3_ERROR if may_be_page else _PAGE):
         raise DataError(f"{name} is {kind[0]}; {kind[1]}")
 
 
-def _kind(head: bytes) -> tuple[str, str] | None:
+def _kind(head: bytes, page: re.Pattern[bytes]) -> tuple[str, str] | None:
     if head.startswith(b"PK\x03\x04") and (b"[Content_Types].xml" in head[:4096] or b"xl/" in head[:4096]):
         return "an Excel workbook or another Office document", "save it as CSV UTF-8"
     for magic, kind, remedy in _KINDS:
@@ -59,7 +63,7 @@ def _kind(head: bytes) -> tuple[str, str] | None:
         return "a tar archive", _UNPACK
     if _PICKLE.match(head):
         return "a pickle, which can run code when it is read", _CONVERT
-    if _PAGE.match(head):
+    if page.match(head):
         code = _S3_CODE.search(head[:4096])
         said = f" (it says {code[1].decode()})" if code else ""
         return f"an XML or HTML page{said}, as a failed download leaves it", "download the data again"

@@ -12,6 +12,7 @@ import pytest
 from text_classifier.contract.errors import DataError, SettingsError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import Data, read_data
+from text_classifier.reading import content, delimited
 from text_classifier.reading.channel import read_texts
 from text_classifier.reading.columns import Columns
 
@@ -95,6 +96,33 @@ def test_pandas_quotes_in_a_tsv(channel: Write) -> None:
 def test_quotes_in_the_amazon_files_are_text(channel: Write, texts: list[str]) -> None:
     table = "text\tlabel\n" + "".join(f"{text}\t{'ab'[number % 2]}\n" for number, text in enumerate(texts))
     assert {text for text, _ in rows(data(channel("a.tsv", table)))} == set(texts)
+
+
+@pytest.mark.parametrize("block", [1 << 10, 1 << 20])
+@pytest.mark.parametrize("plain", [998, 999, 1_000, 5_000])
+def test_the_first_quotes_of_a_tsv_may_stand_far_below(
+    channel: Write, plain: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "BLOCK", block)
+    above = "text\tlabel\n" + "".join(f"row {number}\ta\n" for number in range(plain))
+    below = written("\t").partition("\n")[2]
+    assert {text for text, _ in rows(data(channel("a.tsv", above + below)))} >= set(TEXTS)
+    below = 'a 5" disk\ta\n"Great" book\tb\n'
+    found = {text for text, _ in rows(data(channel("a.tsv", above + below)))}
+    assert found >= {'a 5" disk', '"Great" book'} and len(found) == plain + 2
+
+
+def test_the_search_for_the_first_quote_has_a_bound(channel: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "BLOCK", 1 << 10)
+    monkeypatch.setattr(delimited, "_SEARCHED", 1 << 15)
+    read: list[int] = []
+    own = delimited.line_blocks
+    monkeypatch.setattr(
+        delimited, "line_blocks", lambda *given: (read.append(len(block)) or block for block in own(*given))
+    )
+    folder = channel("a.tsv", "text\tlabel\n" + "plain\ta\n" * 20_000)
+    next(read_texts(folder / "a.tsv", Columns(("text",))))
+    assert 1 << 15 <= sum(read) < 1 << 16
 
 
 def test_a_file_without_a_header(channel: Write) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,31 @@ def test_a_damaged_first_line_is_a_bad_line(channel: Write, first: str) -> None:
     content = "\n".join([first, *map(json.dumps, ROWS)])
     with pytest.raises(DataError, match=r"train/a.json line 1 is not JSON \(.*write one JSON object per line$"):
         read(channel("a.json", content))
+
+
+@pytest.mark.parametrize("length", [30, 5_000])
+@pytest.mark.parametrize("gap", ["\n", "\n\n \n"])
+def test_the_first_of_several_lines_may_be_long(
+    channel: Write, gap: str, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("text_classifier.reading.content.BLOCK", 64)
+    monkeypatch.setattr(json_files, "_LONGEST_PARSED", 1_000)
+    rows = [{"text": "x" * length, "label": "a"}, *ROWS]
+    pairs = [(row["text"], row["label"]) for row in rows]
+    last = 3 + gap.count("\n")
+    for start in ("", "\n"):
+        content = start + gap.join([json.dumps(rows[0]), "\n".join(map(json.dumps, ROWS))])
+        found, places = read(channel("a.json", content))
+        assert found == pairs and places[-1] == f"train/a.json line {last + len(start)}"
+    content = '{"data": [' + ",\n".join(map(json.dumps, rows)) + "]}"
+    assert read(channel("a.json", content)) == (pairs, [f"train/a.json row {number}" for number in (1, 2, 3, 4)])
+    assert read(channel("a.json", json.dumps(rows[0]) + "\n"))[0] == pairs[:1]
+
+
+def test_the_second_line_is_looked_for_in_as_many_bytes_as_a_line_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_files, "LONGEST_LINE", 200)
+    taken, content = deque([b"{"]), iter([b"x" * 100] * 9)
+    assert len(json_files.up_to_second_line(taken, content)) == 201 and len(taken) == 3 and len(list(content)) == 7
 
 
 @pytest.mark.parametrize("rows", [ROWS, FORMS["lists"], BY_COLUMN, FORMS["pandas split"]])

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+import signal
 import subprocess
 import sys
 from multiprocessing import Pipe
@@ -22,11 +23,11 @@ from support.divided import Here, found, workers
 from text_classifier.contract.errors import DataError, PlatformError
 from text_classifier.contract.parsing import parse
 from text_classifier.dataset.load import read_data
-from text_classifier.reading import pieces, processes, text_lines, worker
+from text_classifier.reading import delimited, pieces, processes, text_lines, worker
 from text_classifier.reading.columns import Columns
-from text_classifier.reading.piece import Job
-from text_classifier.reading.pieces import Task
-from text_classifier.reading.sources import source
+from text_classifier.reading.piece import Piece, ReadSpec
+from text_classifier.reading.pieces import ReadTask
+from text_classifier.reading.sources import SourceFile, source
 from text_classifier.reading.spool import Spool
 from text_classifier.reading.table import DEFAULT_OPTIONS, Part
 
@@ -171,9 +172,9 @@ def test_row_groups_are_read_alike_by_any_number_of_workers(kind: str, form: str
 @pytest.mark.parametrize("form", FORMS)
 def test_row_groups_are_divided(form: str, tmp_path: Path) -> None:
     columnar(pyarrow.table(PARQUET["plain"]), tmp_path / "a", form, 7)
-    job = Job(Columns(), DEFAULT_OPTIONS, skips=False)
+    spec = ReadSpec(Columns(), DEFAULT_OPTIONS, skips=False)
     with workers(2, part=1_000):
-        parts = [piece.part for task in pieces.tasks(source(tmp_path).files, job, 2) for _, piece in task.pieces]
+        parts = [piece.part for task in pieces.read_tasks(source(tmp_path).files, spec, 2) for _, piece in task.pieces]
     assert len(parts) > 3 and [part.end for part in parts[:-1]] == [part.start for part in parts[1:]]
 
 
@@ -218,6 +219,14 @@ def test_parts_end_within_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert cut
 
 
+def test_quotes_far_below_are_read_alike_in_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "_SAMPLE_LINES", 10)
+    (header, *rows), above = table("\t").split(b"\n"), b"7\tplain\ta\tg\ts"
+    (tmp_path / "a.tsv").write_bytes(b"\n".join([header, *[above] * 40, *rows]))
+    expected = found(tmp_path)
+    assert 'a "b" c' in expected and divided(3, tmp_path) == expected
+
+
 def test_many_files_are_read_alike(tmp_path: Path) -> None:
     for kind in ("pos", "neg"):
         (tmp_path / kind).mkdir()
@@ -249,11 +258,24 @@ def test_processes_read_what_one_process_reads(tmp_path: Path, monkeypatch: pyte
     assert found(tmp_path) == expected
 
 
-def test_a_killed_process_is_named(tmp_path: Path) -> None:
-    reader = worker.Worker(Job(Columns(), DEFAULT_OPTIONS, skips=False))
-    reader._process.kill()
-    with pytest.raises(PlatformError, match="was killed, most likely"):
-        reader.read(Task((), None), Spool(tmp_path, "texts"))
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (signal.SIGKILL, "was killed, most likely because the host ran out of memory; use an instance with more"),
+        (
+            signal.SIGSEGV,
+            r"crashed \(SIGSEGV\) at train/a.csv, train/b.csv; write these rows in another format, and re",
+        ),
+    ],
+)
+def test_a_process_that_dies_is_named(number: int, sentence: str, tmp_path: Path) -> None:
+    reader = worker.Worker(ReadSpec(Columns(), DEFAULT_OPTIONS, skips=False))
+    reader._process.send_signal(number)
+    read = [
+        (index, Piece(SourceFile(tmp_path / name, f"train/{name}"))) for index, name in enumerate(("a.csv", "b.csv"))
+    ]
+    with pytest.raises(PlatformError, match=f"^a process that reads the data {sentence}"):
+        reader.read(ReadTask((*read, read[-1]), None), Spool(tmp_path, "texts"))
     reader.close()
 
 
@@ -262,7 +284,9 @@ def test_a_process_whose_parent_was_killed_ends_silently() -> None:
     command = [sys.executable, "-m", worker.__name__, str(other.fileno())]
     process = subprocess.Popen(command, pass_fds=[other.fileno()], stderr=subprocess.PIPE)
     other.close()
-    own.send((Task((), None), Job(Columns(), DEFAULT_OPTIONS, skips=False), "/nowhere/texts", Path("/nowhere")))
+    own.send(
+        (ReadTask((), None), ReadSpec(Columns(), DEFAULT_OPTIONS, skips=False), "/nowhere/texts", Path("/nowhere"))
+    )
     own.close()
     assert process.communicate(timeout=60) == (None, b"") and process.returncode == 0
 

@@ -78,7 +78,7 @@ def test_an_object_with_many_lists_is_compared_with_the_columns_once(
     assert len(asked) < 5
 
 
-@pytest.mark.parametrize("pattern", [dialect._ESCAPED, dialect._QUOTED, json_files._STRING])
+@pytest.mark.parametrize("pattern", [dialect._ESCAPED, dialect._QUOTED, dialect._QUOTED_FIELD, json_files._STRING])
 def test_patterns_do_not_start_again_within_what_they_have_read(pattern: re.Pattern[Any]) -> None:
     """With 400,000 quotes or backslashes time quadratic in them would be hours."""
     for text in ("\\" * 400_000, '"' + '\\"' * 400_000, '"' + "x" * 400_000):

@@ -165,6 +165,10 @@ CASES: dict[str, tuple[Files, dict[str, str]]] = {
     ),
     "numbers": ({"train/a.tsv": numbered(9, "123", "a"), "train/b.jsonl": lines([0.1, 4, "5"] * 3)}, {"task": "regression"}),
     "texts in folders": ({f"train/{label}/{n}.txt": f"{label} {n}" for label in ("pos", "neg") for n in range(5)}, {}),
+    "texts of one class": (
+        {"validation/pos/5.txt": "good", **{f"train/{label}/{n}.txt": f"{label} {n}" for label in ("pos", "neg") for n in range(5)}, "validation/pos/6.txt": "fine"},
+        {},
+    ),
     "tables in folders": ({f"train/{year}/{n}.txt": numbered(4, "ab", year) for year in ("2019", "2020") for n in range(3)}, {}),
     "files named as splits": (
         {"train/train-0.tsv": numbered(9, "ab", "a"), "train/train-1.tsv": numbered(9, "ac", "b"), "train/validation.tsv": numbered(6, "bca", "c"), "train/README.md": "x", "train/empty.tsv": ""},

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,22 @@ def test_files_without_bytes_and_parts_without_rows_are_passed_over(channel: Wri
         "WARNING: train has files that hold no rows and are passed over: empty.csv (empty)",
         "WARNING: train has files without rows: train/part-1.csv, train/part-2.csv",
     ]
+
+
+def test_pipes_and_links_to_nothing_are_refused(channel: Write) -> None:
+    folder = channel("a.csv", TABLE)
+    os.mkfifo(folder / "b.csv")
+    with pytest.raises(DataError, match="^train/b.csv is a pipe or a device; write its rows to a file$"):
+        data(folder)
+    (folder / "b.csv").rename(folder / "_b.csv")
+    assert data(folder).report["notes"][0] == "train has files that hold no rows and are passed over: _b.csv"
+    for target in ("nothing.csv", "c.csv"):  # the latter to itself
+        (folder / "c.csv").symlink_to(target)
+        with pytest.raises(
+            DataError, match="^train/c.csv is a link to nothing; replace it with the file itself, or re"
+        ):
+            data(folder)
+        (folder / "c.csv").unlink()
 
 
 def test_a_channel_with_nothing_but_such_files_is_refused(channel: Write) -> None:

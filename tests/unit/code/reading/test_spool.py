@@ -18,12 +18,12 @@ from support.limits import lowered
 from text_classifier.contract.errors import PlatformError
 from text_classifier.reading.batch import Batch, Collector
 from text_classifier.reading.columns import Chosen, Columns
-from text_classifier.reading.piece import End, Job, Piece
-from text_classifier.reading.pieces import Task
+from text_classifier.reading.piece import End, Piece, ReadSpec
+from text_classifier.reading.pieces import ReadTask
 from text_classifier.reading.sources import SourceFile
 from text_classifier.reading.spool import Appender, Spool
 from text_classifier.reading.table import DEFAULT_OPTIONS
-from text_classifier.reading.worker import read_task
+from text_classifier.reading.worker import read_pieces
 
 TEXT = b"x" * 2_000
 
@@ -65,12 +65,12 @@ def test_a_process_that_reads_ends_with_the_same_sentence(tmp_path: Path) -> Non
     rows.write_text("text\tlabel\n" + "good\ta\n" * 1_000)
     texts = tmp_path / "texts"
     texts.touch()
-    task = Task(((0, Piece(SourceFile(rows, "a.tsv"))),), None)
+    task = ReadTask(((0, Piece(SourceFile(rows, "a.tsv"))),), None)
     with lowered(resource.RLIMIT_FSIZE, 1_000):
-        *_, (_, end) = read_task(task, Job(Columns(), DEFAULT_OPTIONS, skips=False), str(texts), Path("FOLDER"))
+        *_, (_, end) = read_pieces(task, ReadSpec(Columns(), DEFAULT_OPTIONS, skips=False), str(texts), Path("FOLDER"))
     assert isinstance(end, End) and re.match(sentence(Path("FOLDER")), str(end.error))
     assert isinstance(
-        read_task(task, Job(Columns(), DEFAULT_OPTIONS, skips=False), str(texts), Path("FOLDER"))[0][1], Batch
+        read_pieces(task, ReadSpec(Columns(), DEFAULT_OPTIONS, skips=False), str(texts), Path("FOLDER"))[0][1], Batch
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -40,4 +41,8 @@ def test_what_would_be_missing_is_named(tmp_path):
     with pytest.raises(UserError, match=rf"the link {re.escape(str(link))} points to nothing; replace it"):
         needed_files(tmp_path)
     link.rename(tmp_path / ".b.csv")
+    os.mkfifo(tmp_path / "c.csv")
+    with pytest.raises(UserError, match=rf"^{re.escape(str(tmp_path))}/c.csv is a pipe or a device; write its rows to"):
+        needed_files(tmp_path)
+    (tmp_path / "c.csv").rename(tmp_path / ".c.csv")
     assert list(needed_files(tmp_path)) == ["more/a.csv"]

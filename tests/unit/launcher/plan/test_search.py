@@ -159,7 +159,7 @@ CHOICES = {
 def works(ranges, given, values):
     """Whether a trial with these values has settings."""
     try:
-        parsing.validate({**given, **dict(zip(ranges, values, strict=True))})
+        parsing.parse({**given, **dict(zip(ranges, values, strict=True))})
     except SettingsError:
         return False
     return True
