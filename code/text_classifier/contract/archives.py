@@ -49,3 +49,5 @@ def members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]
             if number == MOST_MEMBERS:
                 raise tarfile.ReadError(f"more than {MOST_MEMBERS:,} files and folders")
             yield member, tar.extractfile(member) if member.isfile() else None
+        if len(stream.read(MOST_HEADER_BYTES)) == MOST_HEADER_BYTES:  # gzip's checksum comes at the end
+            raise tarfile.ReadError(f"more than {MOST_HEADER_BYTES:,} bytes after the last file")

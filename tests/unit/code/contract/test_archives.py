@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -68,6 +69,37 @@ def test_an_archive_of_millions_of_members_is_given_up(tmp_path: Path, monkeypat
         list(members(tmp_path / "a"))
 
 
+def read_all(path: Path) -> list[int]:
+    return [length(content) for _, content in members(path) if content]
+
+
+def test_a_changed_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
+    content = random.Random(1).randbytes(100_000)
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as file:
+        file.addfile(entry("a", len(content)), io.BytesIO(content))
+    packed = bytearray(gzip.compress(tar.getvalue(), 0))  # stored: any byte may change
+    (tmp_path / "a").write_bytes(packed)
+    assert read_all(tmp_path / "a") == [len(content)]
+    packed[len(packed) // 2] ^= 1
+    (tmp_path / "a").write_bytes(packed)
+    with pytest.raises(gzip.BadGzipFile, match="CRC check failed"):
+        read_all(tmp_path / "a")
+
+
+@pytest.mark.parametrize("mode", ["wb", "gzip"])
+def test_what_follows_the_last_file_has_a_bound(tmp_path: Path, mode: str) -> None:
+    plain = archive(tmp_path / "plain", "w", entry("a", 100)).read_bytes()
+    for more, fits in ((500_000, True), (2_000_000, False)):
+        content = plain + bytes(more)
+        (tmp_path / "a").write_bytes(gzip.compress(content) if mode == "gzip" else content)
+        if fits:
+            assert read_all(tmp_path / "a") == [100]
+        else:
+            with pytest.raises(tarfile.ReadError, match="more than 1,048,576 bytes after the last file"):
+                read_all(tmp_path / "a")
+
+
 def test_a_damaged_archive_is_an_error_of_the_format(tmp_path: Path) -> None:
     path = archive(tmp_path / "a", "w:gz", entry("a", 100_000))
     (tmp_path / "cut").write_bytes(path.read_bytes()[:-20])
@@ -75,4 +107,4 @@ def test_a_damaged_archive_is_an_error_of_the_format(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     for name in ("cut", "other", "empty"):
         with pytest.raises((tarfile.TarError, EOFError)):
-            [length(content) for _, content in members(tmp_path / name) if content]
+            read_all(tmp_path / name)

@@ -22,6 +22,7 @@ from text_classifier.contract.parsing import parse
 from text_classifier.dataset import load as data
 from text_classifier.dataset.load import Data
 from text_classifier.dataset.splits import split
+from text_classifier.reading.label_cells import labels_in
 from text_classifier.reading.label_sets import LabelSets
 from text_classifier.results import baselines
 from text_classifier.results.answers import answers
@@ -351,4 +352,12 @@ def test_settings_that_do_not_fit_the_task_are_one_sentence(settings: dict[str, 
 def test_the_separator_is_the_jobs() -> None:
     settings = {"task": "multi_label", "label_separator": " / "}
     assert answers(task_of(settings)).label(np.array([1, 0, 1]), ("a", "b", "c")) == "a / c"
+
+
+@pytest.mark.parametrize("target", [[1, 1, 0], [0, 0, 1], [0, 0, 0]])
+def test_sets_of_labels_with_the_separator_in_their_names_are_told_apart(target: list[int]) -> None:
+    """As JSON lists, which the reader takes for the same sets."""
+    names = ("a", "b", "a,b")
+    shown = answers(MultiLabel(",")).label(np.array(target), names)
+    assert labels_in(shown, "label") == [name for name, is_set in zip(names, target, strict=True) if is_set]
     assert parse({"task": "multi_label", "label_separator": '" "'}).label_separator == " "

@@ -24,6 +24,7 @@ from text_classifier.dataset import load as data
 from text_classifier.dataset.splits import split
 from text_classifier.reading.labels import Numbers
 from text_classifier.results import baselines
+from text_classifier.results.answers import answers
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.registry import task_of
 from text_classifier.tasks.regression import Regression
@@ -231,3 +232,10 @@ def test_the_task_has_its_own_metric_for_the_best_epoch() -> None:
     assert is_better("mae", 1, 2) and not is_better("mae", 2, 2) and is_better("spearman", 2, 1)
     assert is_better("mae", 1, float("nan")) and not is_better("mae", float("nan"), 1)
     assert isinstance(task_of(asdict(parse({"task": "regression"}))), Regression)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(4.1, "4.1"), (1234567, "1234567"), (-0.25, "-0.25"), (3.0, "3"), (1e-7, "0.0000001")]
+)
+def test_numbers_are_written_with_all_their_digits(value: float, text: str) -> None:
+    assert answers(Regression()).label(np.float32(value), ()) == text
