@@ -22,8 +22,8 @@ def require_decoded(name: str, size: int, decoded: int) -> None:
     """Raise DataError when `decoded` bytes are too many for a file, or a part of one, of `size` bytes."""
     if decoded > ALWAYS + TIMES * size:
         raise DataError(
-            f"{name} decodes to more than {TIMES:,} times its size, as a file does that is made to fill the disk; if "
-            "its rows are meant to be so alike, write them to a file that is not compressed"
+            f"{name} decodes to more than {TIMES:,} times its size, like a decompression bomb; if its rows really "
+            "are that repetitive, write them to a file that is not compressed"
         )
 
 
@@ -52,6 +52,6 @@ class DiskCheck:
         free = shutil.disk_usage(self._folder).free
         if free - more < STEP:
             raise PlatformError(
-                f"the data take more than {self._written / 1e9:,.1f} GB unpacked, and {self._folder} has "
+                f"the unpacked data takes more than {self._written / 1e9:,.1f} GB, and {self._folder} has "
                 f"{free / 1e9:,.1f} GB left; give the job a larger volume, or set TMPDIR to a folder with more space"
             )

@@ -165,7 +165,7 @@ def _fields(file: OpenFile, records: Records) -> Iterator[Row | Block]:
         elif any(map(str.strip, fields)):
             file.bad(number, line, *_wrong_width(file, len(fields), width, records.dialect))
     if repeated:
-        file.notes.append("lines that repeat the header are no rows")
+        file.notes.append("lines that repeat the header were skipped")
 
 
 def _clean(

@@ -47,7 +47,7 @@ def text(value: Any, name: str) -> str:
         if 0xDC80 <= character <= 0xDCFF:
             reason = f"is not UTF-8 in column {name!r} (byte 0x{character - 0xDC00:02x})"
             raise BadRow(reason, SET_ENCODING) from None
-        raise BadRow(f"has half a surrogate pair in column {name!r}") from None
+        raise BadRow(f"has an unpaired surrogate in column {name!r}") from None
     if "\0" in content:
         raise BadRow(f"has a NUL character in column {name!r}")
     if len(content) > LONGEST_FIELD:

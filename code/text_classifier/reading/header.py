@@ -54,7 +54,7 @@ def problem(file: OpenFile, header: Sequence[str], records: Iterable[Record], di
     rows = []
     for line, fields in _readable(records):
         if has_columns(dialect.delimiter.join(fields), lambda names: file.choose(names, ())):
-            return f"{file.name} line 1 is not the header, line {line} is; remove what stands above it"
+            return f"{file.name}: the header is line {line}, not line 1; remove the lines above it"
         rows.append(fields)
     if not _looks_like_row(header, rows):
         return None

@@ -140,7 +140,7 @@ def normalize(label: str) -> str:
 
 
 def variants(names: Sequence[str]) -> list[str]:
-    """Notes on classes whose names differ by capitals, white space or the spelling of a number alone."""
+    """Notes on classes whose names differ only in case, white space or the spelling of a number."""
     alike: dict[str, list[str]] = {}
     for name in names:
         value = number(name)
@@ -150,8 +150,8 @@ def variants(names: Sequence[str]) -> list[str]:
     for same in alike.values():
         if len(same) > 1:
             listing = " and ".join(repr(printable(name)) for name in same)
-            by = "capitals or spaces" if number(same[0]) is None else "the spelling of a number"
-            notes.append(f"the classes {listing} differ by {by} alone; label_map merges them")
+            what = "case or spaces" if number(same[0]) is None else "the spelling of a number"
+            notes.append(f"the classes {listing} differ only in {what}; label_map merges them")
     return notes
 
 

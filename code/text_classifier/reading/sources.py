@@ -82,7 +82,7 @@ class Listing:
 def listing(channel: Path) -> Listing:
     """The files of a channel, subfolders included; none where it has no folder.
 
-    Raises DataError for a folder that may not be read, for more than MOST_NESTED folders in one another, for a pipe or
+    Raises DataError for a folder that may not be read, for folders nested more than MOST_NESTED deep, for a pipe or
     a device, and for a link to nothing or out of the channel: its target would not be uploaded.
     """
     try:
@@ -98,8 +98,7 @@ def _listing(channel: Path) -> Listing:
         at = Path(folder).relative_to(channel)
         if len(at.parts) > MOST_NESTED:
             raise DataError(
-                f"the channel {channel.name!r} has more than {MOST_NESTED} folders in one another; put the files "
-                "nearer to its top"
+                f"the channel {channel.name!r} has folders nested more than {MOST_NESTED} deep; move the files up"
             )
         subfolders.sort()
         commits = commits_of(Path(folder), _name(channel, at))
@@ -158,7 +157,7 @@ def select(channel: Path, found: Iterable[SourceFile], commits: Mapping[str, Map
             "name does not begin with _ or ."
         )
     level = "WARNING: " if any(name.endswith(_EMPTY) for name in passed_over) else ""
-    notes = (f"{level}{channel.name} has files that hold no rows and are passed over: {listed(passed_over)}",)
+    notes = (f"{level}{channel.name} has files without rows, which are skipped: {listed(passed_over)}",)
     return Source(channel.name, tuple(sorted(files)), notes if passed_over else ())
 
 
@@ -190,8 +189,9 @@ def sources(channels: Mapping[str, Path], find: Callable[[Path], Source] = sourc
             continue
         if None in by_split:
             raise DataError(
-                f"{by_split[None][0].name} stands beside {by_split[name][0].name} and {by_split[others[0]][0].name}; "
-                f"move the rows of each split to a channel of its own (train, validation, test)"
+                f"{by_split[None][0].name} is in the same channel as {by_split[name][0].name} and "
+                f"{by_split[others[0]][0].name}; move the rows of each split to a channel of its own (train, "
+                "validation, test)"
             )
         found[name] = Source(name, tuple(by_split[name]), (*whole.notes, _split_note(name, by_split, channels)))
         for split in others:

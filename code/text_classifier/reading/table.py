@@ -180,7 +180,7 @@ class OpenFile:
         """
         if len(columns) > MOST_COLUMNS:
             raise TooManyColumns(
-                f"{self.name} has {len(columns):,} columns, and at most {MOST_COLUMNS:,} are read; keep those of the "
+                f"{self.name} has {len(columns):,} columns, and the maximum is {MOST_COLUMNS:,}; keep those of the "
                 "text and the label, or set delimiter"
             )
         header = [column_name(column) for column in columns]

@@ -66,5 +66,5 @@ def _kind(head: bytes, page: re.Pattern[bytes]) -> tuple[str, str] | None:
     if page.match(head):
         code = _S3_CODE.search(head[:4096])
         said = f" (it says {code[1].decode()})" if code else ""
-        return f"an XML or HTML page{said}, as a failed download leaves it", "download the data again"
+        return f"an XML or HTML page{said}, probably from a failed download", "download the data again"
     return None

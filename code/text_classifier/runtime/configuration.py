@@ -135,7 +135,7 @@ def _require_passable(name: str, text: str) -> None:
     try:
         size = len((name + text).encode())
     except UnicodeEncodeError:
-        raise SettingsError(f"hyperparameter {name!r} holds half a surrogate pair; remove it") from None
+        raise SettingsError(f"hyperparameter {name!r} has an unpaired surrogate; remove it") from None
     if "\0" in name + text:
         raise SettingsError(f"hyperparameter {name!r} holds a NUL character; remove it")
     if size > _MOST_BYTES:

@@ -186,7 +186,7 @@ def _string(value: Any, place: str, form: str) -> str:
     if not isinstance(value, str):
         raise RequestError(400, f"{place} is not a text; {form}")
     if not _is_encodable(value):
-        raise RequestError(400, f"{place} has half a surrogate pair; send valid Unicode")
+        raise RequestError(400, f"{place} has an unpaired surrogate; send valid Unicode")
     return value
 
 

@@ -152,7 +152,7 @@ def test_lines_above_the_header_are_named(channel: Write, above: str) -> None:
     with pytest.raises(DataError) as refused:
         data(channel("a.csv", above + written(",")))
     line = above.count("\n") + 1
-    assert str(refused.value) == f"train/a.csv line 1 is not the header, line {line} is; remove what stands above it"
+    assert str(refused.value) == f"train/a.csv: the header is line {line}, not line 1; remove the lines above it"
 
 
 def test_lines_of_fasttext(channel: Write) -> None:
@@ -187,7 +187,7 @@ def test_lines_that_are_no_rows(channel: Write) -> None:
     table = written(",")
     found = data(channel("a.csv", f"\r\n{table}{table},,\r\n,\r\n\r\n   \r\n\x1a".replace(",,", ",", 1)))
     assert sum(len(split) for split in found.splits.values()) == 2 * len(ROWS)
-    assert "lines that repeat the header are no rows" in found.report["notes"]
+    assert "lines that repeat the header were skipped" in found.report["notes"]
     assert "label" not in found.classes
 
 
@@ -199,7 +199,7 @@ def test_a_header_further_below_is_no_row_however_it_is_written(channel: Write, 
     table = "text,label\na,x\nb,y\n" + again + "\nc,x\nd,y\n"
     found = data(channel("a.csv", table.replace(",", delimiter)))
     assert rows(found) == {("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")}
-    assert "lines that repeat the header are no rows" in found.report["notes"]
+    assert "lines that repeat the header were skipped" in found.report["notes"]
 
 
 def test_a_header_in_a_file_that_is_said_to_have_none_is_no_row(channel: Write) -> None:

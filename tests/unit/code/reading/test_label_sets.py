@@ -182,9 +182,9 @@ def test_classes_that_differ_by_spelling_alone_are_noted(channel: Write) -> None
     rows = "".join(f"row {number},{label}\n" for number, label in enumerate(labels))
     notes = data(channel("a.csv", "text,label\n" + rows)).report["notes"]
     assert notes[:3] == [
-        "the classes '01' and '1' differ by the spelling of a number alone; label_map merges them",
-        "the classes 'Positive' and 'positive' differ by capitals or spaces alone; label_map merges them",
-        "the classes 'very  bad' and 'very bad' differ by capitals or spaces alone; label_map merges them",
+        "the classes '01' and '1' differ only in the spelling of a number; label_map merges them",
+        "the classes 'Positive' and 'positive' differ only in case or spaces; label_map merges them",
+        "the classes 'very  bad' and 'very bad' differ only in case or spaces; label_map merges them",
     ]
 
 

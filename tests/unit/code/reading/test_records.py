@@ -54,7 +54,7 @@ def test_a_header_has_a_bound(content: str, channel: Write) -> None:
     with pytest.raises(DataError) as refused:
         read_data({"train": channel("a.csv", content)}, parse({}))
     assert str(refused.value) == (
-        "train/a.csv has 10,001 columns, and at most 10,000 are read; keep those of the text and the label, or set "
+        "train/a.csv has 10,001 columns, and the maximum is 10,000; keep those of the text and the label, or set "
         "delimiter"
     )
 
@@ -91,5 +91,5 @@ def test_unpacked_texts_leave_some_of_the_disk(channel: Write, monkeypatch: pyte
     monkeypatch.setattr(bounds.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1_500}))
     folder = channel("a.csv", "text,label\n" + "good,a\nbad,b\n" * 50)
     assert len(read_data({"train": folder}, parse({})).splits) == 2
-    with pytest.raises(PlatformError, match="the data take more than 0.0 GB unpacked, and .* has 0.0 GB left; give"):
+    with pytest.raises(PlatformError, match="the unpacked data takes more than 0.0 GB, and .* has 0.0 GB left; give"):
         read_data({"train": channel("a.csv", "text,label\n" + "good,a\nbad,b\n" * 500)}, parse({}))

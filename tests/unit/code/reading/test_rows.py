@@ -173,7 +173,7 @@ MALFORMED: list[tuple[str, str | bytes, str]] = [
     ("a.jsonl", "[" * 100_000, "train/a.jsonl row 1 is not JSON (maximum recursion depth"),
     ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n', "train/a.jsonl line 2 has no field 'label'"),
     ("a.jsonl", '{"text": ["a"], "label": 1}\n', "train/a.jsonl line 1 has a list in column 'text'; replace it with a text or a number"),
-    ("a.jsonl", '{"text": "\\ud800", "label": 1}\n', "train/a.jsonl line 1 has half a surrogate pair in column 'text'"),
+    ("a.jsonl", '{"text": "\\ud800", "label": 1}\n', "train/a.jsonl line 1 has an unpaired surrogate in column 'text'"),
     ("a.jsonl", '{"text": "a", "label": NaN}\n', "train/a.jsonl line 1 has no value in column 'label'"),
     ("a.tsv.gz", gzip.compress(TSV.encode(), mtime=0)[:-9], "train/a.tsv.gz is truncated: its gzip stream does not end; upload it"),
     ("a.tsv.gz", gzip.compress(TSV.encode(), mtime=0)[:40] + b"?" * 40, "train/a.tsv.gz cannot be read (Error -3 while decompressing"),

@@ -41,7 +41,7 @@ def test_what_the_writers_of_data_leave_beside_it_is_passed_over_and_said(channe
     channel(path, "x")
     read = data(channel("a.csv", TABLE))
     assert sum(len(rows) for rows in read.splits.values()) == 20
-    assert read.report["notes"][0] == f"train has files that hold no rows and are passed over: {path}"
+    assert read.report["notes"][0] == f"train has files without rows, which are skipped: {path}"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_files_without_bytes_and_parts_without_rows_are_passed_over(channel: Wri
     channel("part-2.csv", "\n\n")
     read = data(channel("part-0.csv", TABLE))
     assert [note for note in read.report["notes"] if note.startswith("WARNING")] == [
-        "WARNING: train has files that hold no rows and are passed over: empty.csv (empty)",
+        "WARNING: train has files without rows, which are skipped: empty.csv (empty)",
         "WARNING: train has files without rows: train/part-1.csv, train/part-2.csv",
     ]
 
@@ -68,7 +68,7 @@ def test_pipes_and_links_to_nothing_are_refused(channel: Write) -> None:
     with pytest.raises(DataError, match="^train/b.csv is a pipe or a device; write its rows to a file$"):
         data(folder)
     (folder / "b.csv").rename(folder / "_b.csv")
-    assert data(folder).report["notes"][0] == "train has files that hold no rows and are passed over: _b.csv"
+    assert data(folder).report["notes"][0] == "train has files without rows, which are skipped: _b.csv"
     for target in ("nothing.csv", "c.csv"):  # the latter to itself
         (folder / "c.csv").symlink_to(target)
         with pytest.raises(
@@ -119,7 +119,7 @@ def test_a_file_beside_the_splits_is_refused_with_the_way_out(channel: Write) ->
     channel("train.csv", TABLE)
     channel("more.csv", TABLE)
     with pytest.raises(
-        DataError, match="^train/more.csv stands beside train/train.csv and train/test.csv; move the rows"
+        DataError, match="^train/more.csv is in the same channel as train/train.csv and train/test.csv; move the rows"
     ):
         data(channel("test.csv", TABLE))
 
@@ -231,8 +231,8 @@ def sqlite() -> bytes:
 
 KINDS = [
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "a Git LFS pointer, not the data; run `git lfs pull`"),
-    (b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>', "an XML or HTML page (it says AccessDenied), as a failed download leaves it; download"),
-    (b"\n<!DOCTYPE html><html>", "an XML or HTML page, as a failed download leaves it; download the data again"),
+    (b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>', "an XML or HTML page (it says AccessDenied), probably from a failed download; download"),
+    (b"\n<!DOCTYPE html><html>", "an XML or HTML page, probably from a failed download; download the data again"),
     (sqlite(), "an SQLite database; write its rows as CSV"),
     (b"\x80\x04\x95\x05\x00\x00\x00", "a pickle, which can run code when it is read; write its rows"),
     (b"Obj\x01\x04\x14avro.codec", "an Avro file; write"),
@@ -266,5 +266,5 @@ def test_folders_in_one_another_have_a_bound(tmp_path: Path) -> None:
     for _ in range(300):
         deepest = deepest / "a"
     deepest.mkdir(parents=True)
-    with pytest.raises(DataError, match="the channel 'train' has more than 64 folders in one another; put the files"):
+    with pytest.raises(DataError, match="the channel 'train' has folders nested more than 64 deep; move the files"):
         source(channel)

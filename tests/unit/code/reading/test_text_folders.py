@@ -34,14 +34,14 @@ def test_errors_of_s3_are_no_texts(channel: Write) -> None:
     with pytest.raises(DataError) as refused:
         data(channel("spam/0.txt", error).parent)
     assert str(refused.value) == (
-        "train/spam/0.txt is an XML or HTML page (it says NoSuchKey), as a failed download leaves it; download the "
+        "train/spam/0.txt is an XML or HTML page (it says NoSuchKey), probably from a failed download; download the "
         "data again"
     )
 
 
 def test_pages_in_place_of_tables_are_refused(channel: Write) -> None:
     channel("2019/part.txt", "<html>\nlogin")
-    with pytest.raises(DataError, match="train/2019/part.txt is an XML or HTML page, as a failed download leaves it"):
+    with pytest.raises(DataError, match="train/2019/part.txt is an XML or HTML page, probably from a failed download"):
         data(channel("2020/part.txt", "<html>\nlogin").parent, text_columns="body")
 
 

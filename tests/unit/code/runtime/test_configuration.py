@@ -145,7 +145,7 @@ def test_a_model_in_parts_is_refused(tmp_path: Path) -> None:
     [
         ('"\\u0000"', "hyperparameter 'label_map' holds a NUL character; remove it"),
         ("a\0b", "hyperparameter 'label_map' holds a NUL character; remove it"),
-        ("\ud83d", "hyperparameter 'label_map' holds half a surrogate pair; remove it"),
+        ("\ud83d", "hyperparameter 'label_map' has an unpaired surrogate; remove it"),
         ("é" * 70_000, "hyperparameter 'label_map' has 140,009 bytes; shorten it to 100,000"),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_pair_in_json_is_that_of_transformers() -> None:
         ({"inputs": BOTH | {"id": 1}}, "inputs is not a pair of texts"),
         ({"inputs": {"text": "a", "text_pair": None}}, 'inputs.text_pair is not a text; send {"inputs": {"text":'),
         ({"inputs": {"text": {"text": "a"}, "text_pair": "b"}}, 'inputs.text is not a text; send {"inputs": {"text":'),
-        ({"inputs": [BOTH, {"text": "\ud800", "text_pair": ""}]}, "inputs[1].text has half a surrogate pair"),
+        ({"inputs": [BOTH, {"text": "\ud800", "text_pair": ""}]}, "inputs[1].text has an unpaired surrogate"),
         ({"inputs": {"text": "a\0", "text_pair": "b"}}, "inputs has a NUL character; remove it"),
         (BOTH, "the body has no 'inputs' but 'text', 'text_pair'; send {\"inputs\": {\"text\": "),
         ({"inputs": BOTH, "parameters": {"max_length": 5}}, "the parameter max_length is too small for a pair; send 6"),

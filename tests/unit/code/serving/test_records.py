@@ -47,7 +47,7 @@ def test_text_columns_are_joined_as_in_training() -> None:
         ("5", "is neither a text nor an object"),
         ('{"review": "a"}', "has neither 'inputs' nor 'title, body'"),
         ('{"inputs": ["a"]}', "has a list in column 'inputs'"),
-        (r'"\ud800"', "has half a surrogate pair in column 'text'"),
+        (r'"\ud800"', "has an unpaired surrogate in column 'text'"),
     ],
 )
 def test_a_bad_line_is_named(line: str, reason: str) -> None:

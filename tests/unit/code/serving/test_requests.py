@@ -116,7 +116,7 @@ def test_the_environment_has_the_defaults_of_the_parameters() -> None:
         (b"[" * 100_000, "the body is nested too deeply"),
         (b"1" * 10_000, "the body is not JSON ("),
         (b'"\xff"', "the body is not UTF-8 (byte 1)"),
-        (rb'"\ud800"', "inputs has half a surrogate pair"),
+        (rb'"\ud800"', "inputs has an unpaired surrogate"),
         (b"", "the body is not JSON ("),
     ],
 )
