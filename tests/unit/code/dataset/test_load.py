@@ -89,6 +89,17 @@ def test_rows_of_a_group_stand_on_one_side(job: Job) -> None:
     assert len(texts(read(job, group_column="review"), "train")) == 400
 
 
+def test_a_validation_split_far_from_its_share_is_noted(job: Job) -> None:
+    rows = "".join(f"sentence {n}\t{n % 2}\t{n % 3}\n" for n in range(300))
+    job.write("train", "a.tsv", f"text\tlabel\treview\n{rows}")
+    assert read(job, group_column="review").report["notes"] == [
+        "validation has 100 of 300 rows, not 30 as train_size=0.9 says, because the rows of a group stay together; "
+        "give a `validation` channel to choose its rows"
+    ]
+    assert not read(job, group_column="review", train_size="0.7").report["notes"]
+    assert not read(job).report["notes"]
+
+
 def test_folds_keep_groups_together_and_without_them_the_same_texts(job: Job) -> None:
     rows = "".join(f"{'A b' if n % 5 == 0 else f'text {n}'}\t{n % 2}\t{n // 4}\n" for n in range(80))
     job.write("train", "a.tsv", f"text\tlabel\treview\n{rows}")
