@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading import label_map
-from text_classifier.reading.columns import is_usual
+from text_classifier.reading.columns import has_columns, is_usual
 from text_classifier.reading.dialect import SEPARATORS, Dialect
 from text_classifier.reading.fields import SET_ENCODING
 from text_classifier.reading.table import MOST_COLUMNS, OpenFile, column_name
@@ -49,7 +49,7 @@ def problem(file: OpenFile, header: Sequence[str], records: Iterable[Record], di
         return f"{file.name} line 1, the header, is not UTF-8; {SET_ENCODING}"
     rows = []
     for line, fields in _readable(records):
-        if _has_columns(file, dialect.delimiter.join(fields)):
+        if _is_wanted(file, dialect.delimiter.join(fields)):
             return f"{file.name} line 1 is not the header, line {line} is; remove what stands above it"
         rows.append(fields)
     if not _looks_like_row(header, rows):
@@ -74,17 +74,14 @@ def _readable(records: Iterable[Record]) -> Iterator[tuple[int, list[str]]]:
         return
 
 
-def _has_columns(file: OpenFile, line: str) -> bool:
+def _is_wanted(file: OpenFile, line: str) -> bool:
     """Whether a line is a header with the wanted columns, whatever separates them."""
     for separator in SEPARATORS:
         names = line.split(separator, MOST_COLUMNS)
         if len(names) > MOST_COLUMNS:
             continue
-        try:
-            file.choose([name.strip(' "') for name in names], ())
-        except DataError:
-            continue
-        return True
+        if has_columns(file.choose, [name.strip(' "') for name in names]):
+            return True
     return False
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from text_classifier.contract.errors import DataError, listed
-from text_classifier.reading.columns import Columns
+from text_classifier.reading.columns import Columns, has_columns
 from text_classifier.reading.content import blocks
 from text_classifier.reading.encoding import as_utf8
 from text_classifier.reading.reader import format_of
@@ -66,11 +67,8 @@ def _names_columns(file: SourceFile, columns: Columns, options: FileOptions) -> 
         if len(parts) > MOST_COLUMNS:
             continue
         names = [*(name.strip().strip('"') for name in parts), *file.partition]
-        try:
-            columns.choose(file.name, names)
-        except DataError:
-            continue
-        return True
+        if has_columns(partial(columns.choose, file.name), names):
+            return True
     return False
 
 
