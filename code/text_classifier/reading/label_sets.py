@@ -61,11 +61,11 @@ class LabelSets:
             parts = self._marked(parts, column)
         elif parts is None:
             self._is_multi_hot = False
-            parts = [part for part in text(value, column).split(self._separator) if part.strip()]
+            parts = text(value, column).split(self._separator)
         elif self._is_multi_hot:
             self._is_multi_hot = is_multi_hot(parts)
             self._widths.add(len(parts))
-        code = self.code_of(parts, column)
+        code = self.code_of((part for part in parts if not isinstance(part, str) or part.strip()), column)
         if code is not None and isinstance(value, str) and len(self.codes) < REMEMBERED:
             self.codes[value] = code
         return code
