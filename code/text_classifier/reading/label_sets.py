@@ -129,8 +129,10 @@ class LabelColumns:
         return listed(self._names, most=20)
 
     def read(self, value: Any, column: str) -> int:
-        """The code of a tuple of fields, one for each label. Raises BadRow, and Unlabelled if all are empty or -1."""
-        spelled = [text(field, name).strip().lower() for field, name in zip(value, self._names, strict=True)]
+        """The code of a tuple of fields, one for each label, or of the field of the only one. Raises BadRow, and
+        Unlabelled if all are empty or -1."""
+        marks = value if isinstance(value, tuple) else (value,)
+        spelled = [text(field, name).strip().lower() for field, name in zip(marks, self._names, strict=True)]
         spelled = [mark.removesuffix(".0") for mark in spelled]
         if all(mark in ("", "-1") for mark in spelled):
             raise Unlabelled(f"has no value in the columns {self.label_list}", "fill them in or remove the row")

@@ -146,6 +146,22 @@ def test_one_column_for_each_label(channel: Write) -> None:
     assert dropped.report["channels"]["train"]["unlabelled"] == 2
 
 
+def test_a_single_column_may_mark_the_only_label(channel: Write) -> None:
+    values = [True, 0, 1.0, "no", "x", "", None, -1]
+    json_lines = "".join(json.dumps({"text": f"row {n}", "toxic": value}) + "\n" for n, value in enumerate(values))
+    table = "text,toxic\n" + "".join(f"row {n},{'' if value is None else value}\n" for n, value in enumerate(values))
+    for content in (json_lines, table):
+        folder = channel("a", content)
+        found = data(folder, task="multi_label", label_columns="toxic", unlabelled="drop")
+        labels = labels_by_text(found)
+        assert found.classes == ("toxic",)
+        assert [labels.get(f"row {n}") for n in range(8)] == [
+            ["toxic"], [], ["toxic"], [], ["toxic"], None, None, None,
+        ]  # fmt: skip
+        with pytest.raises(DataError, match="has no value in the columns toxic; fill them in or remove the row"):
+            data(folder, task="multi_label", label_columns="toxic")
+
+
 def test_rows_without_a_label_are_dropped_on_request(channel: Write) -> None:
     folder = channel("a.jsonl", "".join(json.dumps({"text": f"row {n}", "label": n % 2}) + "\n" for n in range(8)))
     channel("b.jsonl", '{"text": "x", "label": null}\n{"text": "y"}\n{"text": "z", "label": " "}\n')

@@ -123,6 +123,21 @@ def test_the_model_serves_what_was_measured(
     assert "the model has no temperature" in capsys.readouterr().err
 
 
+def test_a_single_label_column_is_learned(job: Job, tmp_path: Path) -> None:
+    rows = [(text, int("bad" in labels)) for text, labels in labelled_rows(64)]
+    job.write("train", "a.csv", "text,toxic\n" + "".join(f"{text},{mark}\n" for text, mark in rows))
+    (job.base / "input" / "data" / "model").mkdir()
+    write_tiny_model(job.base / "input" / "data" / "model")
+    code, log = job.run("--task=multi_label", "--label_columns=toxic", "--epochs=2", "--thresholds=fitted")
+    assert code == 0, log
+    assert problems_of_job(job.base) == []
+    assert "classes: toxic;" in log
+    data = job.base / "input" / "data" / "train" / "a.csv"
+    assert predict.main([f"--model={job.base / 'model'}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]) == 0
+    for row in csv.DictReader((tmp_path / "scores.csv").open()):
+        assert row["predicted"] == ("toxic" if float(row["probability_toxic"]) > 0.5 else "")
+
+
 def test_fitted_thresholds_are_stored_measured_and_applied_when_asked(done: tuple[Job, str], tmp_path: Path) -> None:
     job, _ = done
     metrics: Any = job.metrics
