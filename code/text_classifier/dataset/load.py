@@ -22,6 +22,7 @@ from text_classifier.reading.options import file_options
 from text_classifier.reading.rows import Rows
 from text_classifier.reading.shards import Shards
 from text_classifier.reading.sources import Source, source, sources
+from text_classifier.reading.table import column_name
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.registry import task_of
 
@@ -128,11 +129,11 @@ def _read(
     """
     columns = Columns(
         names_of(settings.text_columns, "text_columns"),
-        settings.label_column.strip(),
+        column_name(settings.label_column),
         names_of(settings.label_columns, "label_columns"),
-        group=settings.group_column.strip() if is_split else "",
-        slice=settings.slice_column.strip() if is_measured else "",
-        id=settings.id_column.strip(),
+        group=column_name(settings.group_column) if is_split else "",
+        slice=column_name(settings.slice_column) if is_measured else "",
+        id=column_name(settings.id_column),
         pairs=names_of(settings.text_pair_columns, "text_pair_columns"),
     )
     reader = task.reader(label_map, settings)

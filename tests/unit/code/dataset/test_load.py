@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,16 @@ def test_a_row_keeps_its_slice_wherever_it_goes(job: Job) -> None:
     with pytest.raises(DataError, match="train/a.tsv has no column 'kynd'; did you mean 'kind'\\? set slice_column"):
         read(job, slice_column="kynd")
     assert not read(job).splits["validation"].slice_values
+
+
+def test_a_column_may_be_named_as_the_file_spells_it(job: Job) -> None:
+    """An accent may be a character of its own, as macOS writes it."""
+    names = {name: unicodedata.normalize("NFD", f"{name}\u00e9") for name in ("label", "group", "slice", "id")}
+    header = "\t".join(["text", *names.values()])
+    job.write("train", "a.tsv", header + "\n" + "".join(f"row {n}\t{n % 2}\t{n // 2}\t{n}\t{n}\n" for n in range(40)))
+    for form in ("NFC", "NFD"):
+        settings = {f"{name}_column": unicodedata.normalize(form, spelled) for name, spelled in names.items()}
+        assert read(job, **settings).classes == ("0", "1")
 
 
 def test_only_what_is_measured_needs_the_slice_column(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
