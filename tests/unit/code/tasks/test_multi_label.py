@@ -351,8 +351,9 @@ def test_a_column_that_holds_no_sets_is_one_sentence(job: Job, labels: list[str]
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"task": "multi_label", "label_separator": ""}, "label_separator='' must not be empty and only applies to"),
-        ({"label_separator": ";"}, "label_separator=';' must not be empty and only applies to task=multi_label"),
+        ({"task": "multi_label", "label_separator": ""}, "label_separator is empty; set it to what separates the lab"),
+        ({"label_separator": ";"}, "label_separator only applies to task=multi_label; remove it, or set task=multi"),
+        ({"label_separator": " "}, "label_separator only applies to task=multi_label; remove it, or set task=multi"),
         ({"thresholds": "fitted"}, "thresholds=fitted only applies to task=multi_label; remove it with task=single_"),
         ({"task": "multi_label", "metric_for_best_model": "accuracy"}, "metric_for_best_model=accuracy does not exist"),
     ],
@@ -366,4 +367,5 @@ def test_settings_that_do_not_fit_the_task_are_one_sentence(settings: dict[str, 
 def test_the_separator_is_the_jobs() -> None:
     settings = {"task": "multi_label", "label_separator": " / "}
     assert answers(task_of(settings)).label(np.array([1, 0, 1]), ("a", "b", "c")) == "a / c"
-    assert parse({"task": "multi_label", "label_separator": '" "'}).label_separator == " "
+    for space in (" ", '" "'):
+        assert parse({"task": "multi_label", "label_separator": space}).label_separator == " "
