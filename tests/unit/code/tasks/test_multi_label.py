@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn import metrics as reference
 
 import predict
@@ -288,6 +292,24 @@ def test_what_is_held_out_has_its_share_of_the_rarest_label_too() -> None:
     training, held_out = split(MultiLabel(",").strata(targets, 0.9), 0.9, seed=1)
     assert targets[held_out].sum(axis=0) == pytest.approx(0.1 * targets.sum(axis=0), rel=0.15)
     assert len(held_out) == pytest.approx(400, abs=3) and len(training) + len(held_out) == 4000
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1)))
+def test_a_stratum_is_the_rarest_label_of_a_row_and_the_first_of_equals(targets: np.ndarray) -> None:
+    counts = targets.sum(axis=0).tolist()
+    expected = [
+        min((counts[label], label + 1) for label in np.flatnonzero(row))[1] if row.any() else 0 for row in targets
+    ]
+    assert MultiLabel(",").strata(targets, 0.9).tolist() == expected
+
+
+def test_strata_take_twice_the_memory_of_the_targets() -> None:
+    targets = (np.random.default_rng(1).random((20_000, 200), dtype=np.float32) < 0.01).astype(np.uint8)
+    tracemalloc.start()
+    MultiLabel(",").strata(targets, 0.9)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * targets.nbytes
 
 
 def read(job: Job, **hyperparameters: str) -> Data:
