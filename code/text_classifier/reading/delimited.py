@@ -94,7 +94,7 @@ def is_fasttext(head: bytes) -> bool:
 
 
 def _fields(file: OpenFile, records: Records) -> Iterator[Row | Block]:
-    """The chosen fields of the records below the header. Empty records, and those equal to the header, are no rows."""
+    """The chosen fields of the records below the header. Empty records, and those that repeat it, are skipped."""
     layout = file.part.layout
     header: Sequence[str] = layout.header if isinstance(layout, Fields) else file.options.columns
     if file.options.has_header and file.part.is_first:
