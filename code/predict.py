@@ -27,6 +27,7 @@ from text_classifier.reading.channel import read_texts
 from text_classifier.reading.columns import Columns, names_of
 from text_classifier.reading.options import READING, file_options, with_defaults
 from text_classifier.reading.permissions import stat_of
+from text_classifier.reading.table import column_name
 from text_classifier.runtime.cpus import thread_variables
 from text_classifier.runtime.stop import end_when_stopped
 
@@ -127,7 +128,7 @@ def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> 
     settings = with_defaults(manifest["hyperparameters"]) | given
     columns = Columns(
         names_of(settings["text_columns"], "text_columns"),
-        id=settings["id_column"].strip(),
+        id=column_name(settings["id_column"]),
         requires_id="id_column" in given,
         pairs=names_of(settings["text_pair_columns"], "text_pair_columns"),
     )

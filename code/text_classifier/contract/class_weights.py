@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from text_classifier.contract.errors import SettingsError, quoted
+from text_classifier.contract.json_pairs import json_pairs
 
 #: Ways to compute the weights from the numbers of rows.
 METHODS = ("balanced", "effective")
@@ -56,18 +56,14 @@ def _pairs(text: str) -> Iterable[tuple[str, str]]:
 
 def _pairs_of_json(text: str) -> Iterable[tuple[str, Any]]:
     try:
-        return [*json.loads(text, object_pairs_hook=_checked_pairs)]
-    except (ValueError, TypeError, RecursionError):
+        pairs = json_pairs(text)
+        if any(isinstance(value, dict | list | bool | None) for _, value in pairs):
+            raise ValueError
+        return pairs
+    except (ValueError, RecursionError):
         raise SettingsError(
             f"class_weights={quoted(text)} is not a JSON object of weights; write it as in {_JSON_EXAMPLE}"
         ) from None
-
-
-def _checked_pairs(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """A list keeps a name that occurs twice. Raises ValueError for a nested object."""
-    if any(isinstance(value, list | bool | None) for _, value in pairs):
-        raise ValueError
-    return pairs
 
 
 def _number(value: Any) -> float | None:

@@ -32,11 +32,12 @@ def setting(
     maximum: float | None = None,
     below: float | None = None,
     choices: Sequence[str] = (),
+    may_be_blank: bool = False,
 ) -> Any:
     """Declare a hyperparameter: `minimum` and `maximum` are inclusive, `below` is exclusive; `choices` are all valid
-    values."""
+    values. A value of white space alone is empty, unless it `may_be_blank`."""
     rules = {"help": help, "minimum": minimum, "maximum": maximum, "below": below, "choices": tuple(choices)}
-    return field(default=default, metadata=rules)
+    return field(default=default, metadata=rules | {"may_be_blank": may_be_blank})
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,15 @@ class Settings:
         "Encoding of text files, such as `windows-1252`; `auto`: UTF-8, else Windows-1252; empty: UTF-8, or that of "
         "the byte order mark",
     )
-    delimiter: str = setting("", "Separator of the columns of text files, such as `|` or `tab`; empty: detected")
+    delimiter: str = setting(
+        "", "Separator of the columns of text files, such as `|` or `tab`; empty: detected", may_be_blank=True
+    )
     has_header: bool = setting(True, "Whether the first line of text files names the columns; `false` needs `columns`")
     columns: str = setting("", "With has_header=false: the names of the columns, such as `label,title,text`")
     records_key: str = setting("", "Key of the list of rows in a JSON object; empty: detected")
-    label_separator: str = setting(",", "Separator between the labels of a text, for task=multi_label")
+    label_separator: str = setting(
+        ",", "Separator between the labels of a text, for task=multi_label", may_be_blank=True
+    )
     label_map: str = setting(
         "",
         "Maps labels and ranges to classes, as in `1-3=negative;4,5=positive`; empty: each distinct label is a class",
@@ -229,11 +234,12 @@ class Hyperparameter:
     maximum: float | None
     below: float | None
     choices: tuple[str, ...]
+    may_be_blank: bool
 
     def read(self, text: str) -> Any:
         """Parse the string that SageMaker passed. Raises SettingsError when it is not a valid value."""
         self._require_text(text)
-        text = _without_json_quotes(text.strip())
+        text = text if self.may_be_blank and not text.strip() else _without_json_quotes(text.strip())
         self._require_text(text)
         try:
             value = self._value(text)

@@ -119,14 +119,10 @@ def _resolve(settings: Settings) -> Settings:
         raise SettingsError(
             f"thresholds={settings.thresholds} only applies to task=multi_label; remove it with task={task}"
         )
-    default = next(row.default for row in TABLE if row.name == "label_separator")
-    if not settings.label_separator or (task != "multi_label" and settings.label_separator != default):
-        raise SettingsError(
-            f"label_separator={settings.label_separator!r} must not be empty and only applies to task=multi_label; "
-            "correct or remove it"
-        )
-    for name in ("label_columns", "label_names"):
-        if getattr(settings, name).strip() and task != "multi_label":
+    if not settings.label_separator:
+        raise SettingsError("label_separator is empty; set it to what separates the labels of a text, such as ;")
+    for name in ("label_separator", "label_columns", "label_names"):
+        if getattr(settings, name).strip() != getattr(Settings(), name) and task != "multi_label":
             raise SettingsError(f"{name} only applies to task=multi_label; remove it, or set task=multi_label")
     if settings.label_columns.strip():
         other = next((n for n in ("label_column", "label_names", "label_map") if getattr(settings, n).strip()), None)

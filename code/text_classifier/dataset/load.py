@@ -22,11 +22,15 @@ from text_classifier.reading.options import file_options
 from text_classifier.reading.rows import Rows
 from text_classifier.reading.shards import Shards
 from text_classifier.reading.sources import Source, SourceFile, source, sources
+from text_classifier.reading.table import column_name
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.registry import task_of
 
 #: Training rows up to which there is a cross-validation. Of more, a validation split measures well enough.
 MOST_CROSS_VALIDATED = 20_000
+
+#: Factor between the held-out rows and those that train_size says above which a note gives both.
+FAR = 2
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def read_data(
         rows = rows.take(sample(task.strata(rows.targets, settings.train_size), settings.max_data_rows, settings.seed))
     not_sampled = task.missing(rows.targets, classes)  # a note says so
     splits: dict[str, Rows] = {}
+    notes: list[str] = []
     for name in ("validation", "test"):
         if name in found:
             splits[name], _, counts[name] = read(
@@ -75,9 +80,10 @@ def read_data(
                 f"{few} too few rows for a validation split, which takes one of each class with two or more; add rows "
                 "or a `validation` channel"
             )
+        notes += _share_notes(len(held_out), len(rows), settings)
         splits["validation"] = rows.take(held_out)
         rows = rows.take(training)
-    rows, notes = _without_shared(rows, splits, settings)
+    rows, shared_notes = _without_shared(rows, splits, settings)
     splits = {"train": rows, **splits}
     if lost := set(task.missing(rows.targets, classes)) - set(not_sampled):
         raise DataError(
@@ -100,6 +106,7 @@ def read_data(
         "notes": [
             *dict.fromkeys(note for rows in splits.values() for note in rows.notes),
             *notes,
+            *shared_notes,
             *task.notes({name: rows.targets for name, rows in splits.items()}, classes),
             *data_report.rare_notes(described["train"]),
         ],
@@ -125,11 +132,11 @@ def _read(
     """
     columns = Columns(
         names_of(settings.text_columns, "text_columns"),
-        settings.label_column.strip(),
+        column_name(settings.label_column),
         names_of(settings.label_columns, "label_columns"),
-        group=settings.group_column.strip() if is_split else "",
-        slice=settings.slice_column.strip() if is_measured else "",
-        id=settings.id_column.strip(),
+        group=column_name(settings.group_column) if is_split else "",
+        slice=column_name(settings.slice_column) if is_measured else "",
+        id=column_name(settings.id_column),
         pairs=names_of(settings.text_pair_columns, "text_pair_columns"),
     )
     reader = task.reader(label_map, settings)
@@ -147,6 +154,17 @@ def _split(rows: Rows, settings: Settings, task: Task) -> tuple[np.ndarray, np.n
     if len(rows.groups):
         return split_groups(strata, rows.groups, settings.train_size, settings.seed)
     return split(strata, settings.train_size, settings.seed)
+
+
+def _share_notes(held_out: int, rows: int, settings: Settings) -> list[str]:
+    """A note on a validation split that is far from what `train_size` says, because groups stay whole."""
+    wanted = max(round(rows * (1 - settings.train_size)), 1)
+    if not settings.group_column.strip() or wanted / FAR <= held_out <= wanted * FAR:
+        return []
+    return [
+        f"validation has {held_out:,} of {rows:,} rows, not {wanted:,} as train_size={settings.train_size:g} says, "
+        "because the rows of a group stay together; give a `validation` channel to choose its rows"
+    ]
 
 
 def fold_of_rows(rows: Rows, task: Task, settings: Settings) -> np.ndarray:

@@ -46,7 +46,8 @@ def split(strata: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray,
 def split_groups(strata: np.ndarray, groups: np.ndarray, train_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """As `split`, with all rows of a group in the same split. A group's stratum is that of most of its rows.
 
-    A stratum that is the most frequent one in no group may have rows in one split only.
+    Only groups that are no larger than what a stratum gives to validation are held out, or else its smallest one. A
+    stratum that is the most frequent one in no group may have rows in one split only.
     """
     _, group_of_row = np.unique(groups, return_inverse=True)
     most = _most_frequent(strata, group_of_row)
@@ -56,9 +57,12 @@ def split_groups(strata: np.ndarray, groups: np.ndarray, train_size: float, seed
     for index in np.unique(most):
         members = random.permutation(np.flatnonzero(most == index))
         wanted = round(sizes[members].sum() * (1 - train_size))
-        before = np.cumsum(sizes[members]) - sizes[members]
+        small = members[sizes[members] <= wanted]
+        if not len(small):
+            small = members[[sizes[members].argmin()]]
+        before = np.cumsum(sizes[small]) - sizes[small]
         count = max(int(np.searchsorted(before, wanted)), 1)
-        held_out[members[: min(count, len(members) - 1)]] = True
+        held_out[small[: min(count, len(members) - 1)]] = True
     return np.flatnonzero(~held_out[group_of_row]), np.flatnonzero(held_out[group_of_row])
 
 

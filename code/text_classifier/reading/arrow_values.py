@@ -16,6 +16,8 @@ from text_classifier.reading.bounds import ALWAYS
 #: Rows in memory at a time, and bytes of their values.
 ROWS, BYTES = 1_000, 1 << 26
 
+_MAY_HAVE_BYTES = (bytes, list, dict)
+
 #: Path of a column, or of a field in its structs, and the class names of its numbers if it has any.
 Picked = tuple[Sequence[str], Sequence[str]]
 
@@ -23,7 +25,8 @@ Picked = tuple[Sequence[str], Sequence[str]]
 def values(batch: Any, picked: Sequence[Picked], name: str) -> Iterator[list[list[Any]]]:
     """The values of the picked columns, a slice of the batch at a time.
 
-    Bytes that are not UTF-8 become lone surrogates. Raises DataError for a row of the file `name` that is too large.
+    Bytes that are not UTF-8 become lone surrogates, in lists and structs too. Raises DataError for a row of the file
+    `name` that is too large.
     """
     columns = [_column(batch, path) for path, _ in picked]
     for start, end in _spans(columns, len(batch), name):
@@ -135,17 +138,51 @@ def _longest(lengths: np.ndarray) -> int:
 
 
 def _values(column: Any, classes: Sequence[str]) -> list[Any]:
-    import pyarrow
     from pyarrow import types
 
     if types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if types.is_string(column.type) or types.is_large_string(column.type):
-        column = column.cast(pyarrow.large_binary())
-    values: list[Any] = column.to_pylist()
+    values: list[Any]
+    try:
+        values = column.to_pylist()
+    except UnicodeDecodeError:
+        values = column.cast(_with_bytes(column.type)).to_pylist()
     if classes:
         return [_named(value, classes) for value in values]
-    return [value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value for value in values]
+    return _all_decoded(values)
+
+
+def _with_bytes(kind: Any) -> Any:
+    """The type with bytes in place of strings."""
+    import pyarrow
+    from pyarrow import types
+
+    if types.is_string(kind) or types.is_large_string(kind):
+        return pyarrow.large_binary()
+    if types.is_dictionary(kind):
+        return _with_bytes(kind.value_type)
+    if types.is_list(kind):
+        return pyarrow.list_(_with_bytes(kind.value_type))
+    if types.is_large_list(kind):
+        return pyarrow.large_list(_with_bytes(kind.value_type))
+    if types.is_fixed_size_list(kind):
+        return pyarrow.list_(_with_bytes(kind.value_type), kind.list_size)
+    if types.is_struct(kind):
+        return pyarrow.struct([(field.name, _with_bytes(field.type)) for field in kind])
+    return kind
+
+
+def _all_decoded(values: Sequence[Any]) -> list[Any]:
+    """The values with strings in place of bytes."""
+    return [_decoded(value) if isinstance(value, _MAY_HAVE_BYTES) else value for value in values]
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, list):
+        return _all_decoded(value)
+    return {name: _decoded(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def _named(value: Any, classes: Sequence[str]) -> Any:

@@ -29,6 +29,8 @@ _LOWER, _SPACE = bytes(range(256)).lower(), b" \t\r\n\v\f"
 
 _PAIR = SEPARATOR.encode()
 
+_NUMBERS = (int, float, bool)
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -141,8 +143,9 @@ class Collector:
             self._add_more(fields[labels_end:])
 
     def _label_index(self, label: Any) -> int:
-        """The index of a label's value: the same one for equal texts and numbers, so that each is read once."""
-        key = label if type(label) is str else (type(label), label) if type(label) in (int, float) and label else None
+        """The index of a label's value: the same one for texts and numbers that are written alike, so that each is read
+        once."""
+        key = label if type(label) is str else (type(label), str(label)) if type(label) in _NUMBERS else None
         index = self._index_of_label.get(key) if key is not None else None
         if index is None:
             index = len(self._labels)

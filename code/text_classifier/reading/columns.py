@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,10 @@ class NoColumn(DataError):
     def __init__(self, message: str, hyperparameter: str = "") -> None:
         super().__init__(message)
         self.hyperparameter = hyperparameter
+
+
+class SeveralLabels(DataError):
+    """A file has several columns that may be the label, and no hyperparameter names one."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,12 @@ class Columns:
 
         Raises DataError that names the file, the hyperparameter to set, and the most similar column.
         """
-        labels = [(self.label,)] if self.label else [(label,) for _, label in (*_complete(columns), *LAYOUTS)]
         texts = self.choose_texts(name, columns, first)
         if self.labels:
             label = _first("label_columns", [self.labels], name, columns, first)
         else:
-            label = _first("label_column", labels, name, columns, first)
+            labels = [self.label] if self.label else _possible_labels(name, columns)
+            label = _first("label_column", [(label,) for label in labels], name, columns, first)
         for hyperparameter in ("group", "slice"):
             if column := getattr(self, hyperparameter):
                 _first(f"{hyperparameter}_column", [(column,)], name, columns, first)
@@ -122,6 +126,17 @@ class Columns:
         if self.id and self.requires_id:
             _first("id_column", [(self.id,)], name, columns, first)
         return Chosen(texts, id=self.id if self.id in columns else "", pairs=self.pairs)
+
+
+def has_columns(choose: Callable[[Sequence[str], Sequence[Any]], object], names: Sequence[str]) -> bool:
+    """Whether the wanted columns are among these names, even if several may be the label."""
+    try:
+        choose(names, ())
+    except SeveralLabels:
+        return True
+    except DataError:
+        return False
+    return True
 
 
 def is_usual(column: str) -> bool:
@@ -148,6 +163,21 @@ def names_of(text: str, hyperparameter: str) -> tuple[str, ...]:
 def _complete(columns: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
     """The layouts whose text and label columns are all there."""
     return [layout for layout in LAYOUTS if set(columns).issuperset((*layout[0], layout[1]))]
+
+
+def _possible_labels(name: str, columns: Sequence[str]) -> list[str]:
+    """The label columns to try: those of the layouts that are complete, and `label`; without such layouts all.
+
+    Raises SeveralLabels if the file `name` has more than one of them.
+    """
+    complete = _complete(columns)
+    labels = list(dict.fromkeys(label for _, label in ((*complete, LAYOUTS[-1]) if complete else LAYOUTS)))
+    found = [label for label in labels if label in columns]
+    if len(found) > 1:
+        raise SeveralLabels(
+            f"{name} has several possible label columns ({', '.join(found)}); set label_column to one of them"
+        )
+    return labels
 
 
 def _first(

@@ -11,7 +11,7 @@ from text_classifier.contract.errors import DataError
 from text_classifier.reading import dialect as dialects
 from text_classifier.reading import header as headers
 from text_classifier.reading.clean import clean_fields
-from text_classifier.reading.columns import NoColumn
+from text_classifier.reading.columns import NoColumn, SeveralLabels
 from text_classifier.reading.dialect import Dialect
 from text_classifier.reading.records import Records
 from text_classifier.reading.table import Block, Fields, NoHeader, OpenFile, Pick, Row, TooManyColumns
@@ -127,7 +127,7 @@ def is_fasttext(head: bytes) -> bool:
 
 
 def _fields(file: OpenFile, records: Records) -> Iterator[Row | Block]:
-    """The chosen fields of the records below the header. Empty records, and those equal to the header, are no rows."""
+    """The chosen fields of the records below the header. Empty records, and those that repeat it, are skipped."""
     layout = file.part.layout
     header: Sequence[str] = layout.header if isinstance(layout, Fields) else file.options.columns
     if file.options.has_header and file.part.is_first:
@@ -137,7 +137,7 @@ def _fields(file: OpenFile, records: Records) -> Iterator[Row | Block]:
         return
     try:
         pick = file.picker(header, first[2])
-    except (NoHeader, TooManyColumns):
+    except (NoHeader, SeveralLabels, TooManyColumns):
         raise
     except DataError:
         if sentence := headers.problem(file, header, itertools.chain([first], records), records.dialect):

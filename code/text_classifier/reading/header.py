@@ -8,7 +8,7 @@ from typing import Any
 
 from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading import label_map
-from text_classifier.reading.columns import is_usual
+from text_classifier.reading.columns import has_columns, is_usual
 from text_classifier.reading.dialect import SEPARATORS, Dialect
 from text_classifier.reading.fields import SET_ENCODING
 from text_classifier.reading.table import MOST_COLUMNS, OpenFile, column_name
@@ -53,7 +53,7 @@ def problem(file: OpenFile, header: Sequence[str], records: Iterable[Record], di
         return f"{file.name} line 1, the header, is not UTF-8; {SET_ENCODING}"
     rows = []
     for line, fields in _readable(records):
-        if has_columns(dialect.delimiter.join(fields), lambda names: file.choose(names, ())):
+        if names_columns(dialect.delimiter.join(fields), file.choose):
             return f"{file.name}: the header is line {line}, not line 1; remove the lines above it"
         rows.append(fields)
     if not _looks_like_row(header, rows):
@@ -78,17 +78,14 @@ def _readable(records: Iterable[Record]) -> Iterator[tuple[int, list[str]]]:
         return
 
 
-def has_columns(line: str, choose: Callable[[list[str]], Any]) -> bool:
+def names_columns(line: str, choose: Callable[[list[str], Sequence[Any]], object]) -> bool:
     """Whether a line is a header of which `choose` can choose the columns, whatever separates them."""
     for separator in SEPARATORS:
         names = line.split(separator, MOST_COLUMNS)
         if len(names) > MOST_COLUMNS:
             continue
-        try:
-            choose([column_name(name.strip(_AROUND_NAME)) for name in names])
-        except DataError:
-            continue
-        return True
+        if has_columns(choose, [column_name(name.strip(_AROUND_NAME)) for name in names]):
+            return True
     return False
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from typing import Any
 
 from text_classifier.contract.errors import DataError, listed
+from text_classifier.reading.columns import has_columns
 from text_classifier.reading.json_values import JsonText, TooLong
 from text_classifier.reading.table import MISSING, Keys, OpenFile, Row, column_name
 from text_classifier.reading.text_lines import LONGEST_LINE, lines
@@ -219,11 +220,7 @@ def _is_one_row(file: OpenFile, value: Mapping[str, Any]) -> bool:
 
 def _has_columns(file: OpenFile, names: Iterable[str]) -> bool:
     """Whether the chosen columns are among these names."""
-    try:
-        file.choose([column_name(name) for name in names], ())
-    except DataError:
-        return False
-    return True
+    return has_columns(file.choose, [column_name(name) for name in names])
 
 
 def _objects(file: OpenFile, values: Iterator[tuple[int, Any]]) -> Iterator[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import unicodedata
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from text_classifier.contract.errors import SettingsError, listed, printable
+from text_classifier.contract.json_pairs import json_pairs
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*-\s*({_NUMBER})\s*")
@@ -100,10 +100,10 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
 
 def _pairs_of_json(text: str) -> Iterator[tuple[str, str]]:
     try:
-        content = json.loads(text)
+        pairs = json_pairs(text)
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"label_map is not JSON ({error}); write it as in {_JSON_EXAMPLE}") from None
-    for label, name in content.items():
+    for label, name in pairs:
         if not isinstance(name, str | int | float) or not label.strip() or not str(name).strip():
             raise SettingsError(f"label_map maps {label!r} to {name!r}; write it as in {_JSON_EXAMPLE}")
         yield label, str(name).lower() if isinstance(name, bool) else str(name).strip()

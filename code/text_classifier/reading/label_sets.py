@@ -61,11 +61,11 @@ class LabelSets:
             parts = self._marked(parts, column)
         elif parts is None:
             self._is_multi_hot = False
-            parts = [part for part in text(value, column).split(self._separator) if part.strip()]
+            parts = text(value, column).split(self._separator)
         elif self._is_multi_hot:
             self._is_multi_hot = is_multi_hot(parts)
             self._widths.add(len(parts))
-        code = self.code_of(parts, column)
+        code = self.code_of((part for part in parts if not isinstance(part, str) or part.strip()), column)
         if code is not None and isinstance(value, str) and len(self.codes) < REMEMBERED:
             self.codes[value] = code
         return code
@@ -129,8 +129,10 @@ class LabelColumns:
         return listed(self._names, most=20)
 
     def read(self, value: Any, column: str) -> int:
-        """The code of a tuple of fields, one for each label. Raises BadRow, and Unlabelled if all are empty or -1."""
-        spelled = [text(field, name).strip().lower() for field, name in zip(value, self._names, strict=True)]
+        """The code of a tuple of fields, one for each label, or of the field of the only one. Raises BadRow, and
+        Unlabelled if all are empty or -1."""
+        marks = value if isinstance(value, tuple) else (value,)
+        spelled = [text(field, name).strip().lower() for field, name in zip(marks, self._names, strict=True)]
         spelled = [mark.removesuffix(".0") for mark in spelled]
         if all(mark in ("", "-1") for mark in spelled):
             raise Unlabelled(f"has no value in the columns {self.label_list}", "fill them in or remove the row")

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from text_classifier.contract.data_files import is_data, split_name
 from text_classifier.contract.errors import DataError, listed, printable
 from text_classifier.reading.permissions import forbidden_below, require_permission
+from text_classifier.reading.table import column_name
 from text_classifier.reading.table_logs import commits_of, removed_files
 
 #: How Hive and Spark write the folder of rows without a value in the partition column.
@@ -39,7 +40,11 @@ class SourceFile:
     def partition(self) -> dict[str, str]:
         """The columns that its folders' names give, as in `label=positive/part-0.csv` (Hive, Spark's partitionBy)."""
         pairs = (folder.partition("=") for folder in self.parts[:-1] if "=" in folder)
-        return {unquote(column): "" if value == _NO_VALUE else unquote(value) for column, _, value in pairs if column}
+        return {
+            column_name(unquote(column)): "" if value == _NO_VALUE else unquote(value)
+            for column, _, value in pairs
+            if column
+        }
 
 
 #: Folders in one another below a channel. Python's walk through them ends at a thousand.

@@ -8,7 +8,7 @@ from text_classifier.contract.errors import DataError, listed
 from text_classifier.reading.columns import Columns
 from text_classifier.reading.content import blocks
 from text_classifier.reading.encoding import as_utf8
-from text_classifier.reading.header import has_columns
+from text_classifier.reading.header import names_columns
 from text_classifier.reading.reader import format_of
 from text_classifier.reading.sources import SourceFile
 from text_classifier.reading.table import LONGEST_FIELD, FileOptions
@@ -68,8 +68,9 @@ def require_header(file: SourceFile, columns: Columns, options: FileOptions) -> 
 
 def _names_columns(file: SourceFile, columns: Columns, options: FileOptions) -> bool:
     first = next(_content(file, options), b"").partition(b"\n")[0]
-    return has_columns(
-        first.decode("utf-8", "replace"), lambda names: columns.choose(file.name, [*names, *file.partition])
+    return names_columns(
+        first.decode("utf-8", "replace"),
+        lambda names, rows: columns.choose(file.name, [*names, *file.partition], rows),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -12,9 +13,6 @@ from text_classifier.reading.batch import Batch, Problem
 from text_classifier.reading.fields import BadRow
 from text_classifier.reading.piece import End
 from text_classifier.reading.table import MISSING
-
-#: Key of a JSON object that stands for what JSON does not have: no data has it.
-_KIND = "\0kind"
 
 _HEADER_BYTES = 8
 
@@ -36,9 +34,12 @@ def encode(item: Batch | End) -> bytes:
         elif isinstance(value, bytes):
             contents.append(value)
             arrays.append((field.name, "", len(value)))
+        elif field.name in _FORMS:
+            to_json, _ = _FORMS[field.name]
+            values[field.name] = list(map(to_json, value))
         else:
-            values[field.name] = _tupled(value) if field.name in ("labels", "more") else value
-    header = json.dumps({"kind": type(item).__name__, "values": values, "arrays": arrays}, default=_to_json).encode()
+            values[field.name] = value
+    header = json.dumps({"kind": type(item).__name__, "values": values, "arrays": arrays}, default=str).encode()
     return b"".join((len(header).to_bytes(_HEADER_BYTES, "little"), header, *contents))
 
 
@@ -46,8 +47,11 @@ def decode(message: bytes) -> Batch | End:
     """What `encode` was given."""
     content = memoryview(message)
     start = _HEADER_BYTES + int.from_bytes(content[:_HEADER_BYTES], "little")
-    header = json.loads(bytes(content[_HEADER_BYTES:start]), object_hook=_from_json)
+    header = json.loads(bytes(content[_HEADER_BYTES:start]))
     values = header["values"]
+    for name in _FORMS.keys() & values.keys():
+        _, from_json = _FORMS[name]
+        values[name] = list(map(from_json, values[name]))
     for name, dtype, size in header["arrays"]:
         part = content[start : start + size]
         values[name] = np.frombuffer(part, dtype) if dtype else bytes(part)
@@ -55,34 +59,41 @@ def decode(message: bytes) -> Batch | End:
     return Batch(**values) if header["kind"] == Batch.__name__ else End(**values)
 
 
-def _tupled(values: list[Any]) -> list[Any]:
-    """JSON has lists, and the values of several columns are a tuple."""
-    return [{_KIND: "tuple", "values": list(value)} if isinstance(value, tuple) else value for value in values]
+def _label_to_json(label: Any) -> Any:
+    """Objects stand for what JSON does not have, and therefore also for the objects of the data, which could be like
+    these."""
+    if label is MISSING:
+        return {}
+    if isinstance(label, tuple):
+        return {"fields": list(map(_label_to_json, label))}
+    return {"value": label} if isinstance(label, dict) else label
 
 
-def _to_json(value: Any) -> Any:
-    if value is MISSING:
-        return {_KIND: "missing"}
-    if isinstance(value, bytes):
-        return {_KIND: "bytes", "text": value.decode()}
-    if isinstance(value, BadRow):
-        return {_KIND: "bad", "reason": str(value), "remedy": value.remedy}
-    if isinstance(value, Problem):
-        return {_KIND: "problem", "values": vars(value)}
-    return str(value)
+def _label_from_json(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    if "fields" in content:
+        return tuple(map(_label_from_json, content["fields"]))
+    return content.get("value", MISSING)
 
 
-def _from_json(content: dict[str, Any]) -> Any:
-    match content.get(_KIND):
-        case None:
-            return content
-        case "missing":
-            return MISSING
-        case "bytes":
-            return content["text"].encode()
-        case "bad":
-            return BadRow(content["reason"], content["remedy"])
-        case "problem":
-            return Problem(**content["values"])
-        case _:
-            return tuple(content["values"])
+def _more_to_json(more: tuple[int, str, bytes] | BadRow) -> Any:
+    if isinstance(more, BadRow):
+        return {"reason": str(more), "remedy": more.remedy}
+    group, value, id = more
+    return group, value, id.decode()
+
+
+def _more_from_json(content: Any) -> tuple[int, str, bytes] | BadRow:
+    if isinstance(content, dict):
+        return BadRow(content["reason"], content["remedy"])
+    group, value, id = content
+    return group, value, id.encode()
+
+
+#: How each of the values of a list goes to JSON and back, by the field of a batch.
+_FORMS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "labels": (_label_to_json, _label_from_json),
+    "more": (_more_to_json, _more_from_json),
+    "problems": (vars, lambda content: Problem(**content)),
+}

@@ -70,8 +70,8 @@ class MultiLabel(Task):
 
     def strata(self, targets: np.ndarray, train_size: float) -> np.ndarray:
         """By the rarest label of each row, which has the fewest rows to split; 0 for rows without labels."""
-        counts = targets.sum(axis=0, dtype=np.int64)
-        rarest = np.where(targets > 0, counts, len(targets) + 1).argmin(axis=1)
+        order = np.argsort(targets.sum(axis=0, dtype=np.int64), kind="stable")  # the first of equals, as ever
+        rarest = order[targets[:, order].argmax(axis=1)]
         return np.where(targets.any(axis=1), rarest + 1, 0)
 
     def describe(self, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:

@@ -23,6 +23,12 @@ from text_classifier.ops.compile import library_path
 from text_classifier.reading.strings import Strings, offsets_of
 from text_classifier.tokenization.prefix import Encode, Encoded, prefix_encoder
 
+#: Characters of the longest word that wordpiece.cpp splits: it allocates them, and its process ends where it cannot.
+LONGEST_WORD = 10_000
+
+#: Nodes of its trie, which has one at most for each byte of the vocabulary: their numbers have 24 bits.
+MOST_NODES = 1 << 24
+
 
 def wordpiece_encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encode | None:
     """As prefix.prefix_encoder, for a WordPiece tokenizer like BERT's; None for others."""
@@ -91,8 +97,11 @@ def _encode(native: _Native, fallback: Encode, texts: Sequence[str], *, max_leng
 def _is_supported(backend: dict[str, Any]) -> bool:
     """Whether wordpiece.cpp implements this tokenizer; `backend`: tokenizer.json."""
     normalizer, splitter = backend["normalizer"] or {}, backend["pre_tokenizer"] or {}
+    model = backend["model"]
     return (
-        backend["model"]["unk_token"] in backend["model"]["vocab"]
+        model["unk_token"] in model["vocab"]
+        and 0 < model["max_input_chars_per_word"] <= LONGEST_WORD
+        and sum(len(token.encode()) for token in model["vocab"]) < MOST_NODES
         and normalizer.get("type") == "BertNormalizer"
         and normalizer["clean_text"]
         and splitter.get("type") == "BertPreTokenizer"

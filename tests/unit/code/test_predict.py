@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,18 @@ def test_a_name_that_is_too_long_is_one_sentence(
     paths[option] = tmp_path / ("x" * 300)
     assert predict.main([f"--{name}={path}" for name, path in paths.items()]) == 1
     assert re.fullmatch(rf"Your settings: --{option} [^\n]+; [^\n]+\n", capsys.readouterr().err)
+
+
+def test_the_id_column_may_be_named_as_the_file_spells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any, **__: Any) -> Any:
+        return ["text"], lambda texts: [[text] for text in texts]
+
+    column = unicodedata.normalize("NFD", "num\u00e9ro")
+    (tmp_path / "a.csv").write_text(f"text,{column}\ngood,4711\n")
+    monkeypatch.setattr(predict, "_load", load)
+    arguments = [f"--model={written_manifest(tmp_path)}", f"--data={tmp_path / 'a.csv'}", f"--id-column={column}"]
+    assert predict.main([*arguments, f"--output={tmp_path / 'out.csv'}"]) == 0
+    assert (tmp_path / "out.csv").read_text().splitlines()[1] == "a.csv line 2,4711,good"
 
 
 def test_a_full_disk_says_so(

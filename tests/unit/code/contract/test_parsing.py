@@ -24,6 +24,17 @@ def test_values_are_read_plain_and_json_encoded(text: str) -> None:
     assert parse({"learning_rate": text}).learning_rate == 0.1
 
 
+@pytest.mark.parametrize("text", [" ", "\t", "\n "])
+def test_only_separators_may_be_white_space(text: str) -> None:
+    values = dict.fromkeys(("label_separator", "delimiter", "label_column", "checkpoint_dir"), text)
+    for settings in (
+        parse({"task": "multi_label", **values}),
+        from_arguments(["--task=multi_label", *(f"--{name}={space}" for name, space in values.items())]),
+    ):
+        assert (settings.label_separator, settings.delimiter) == (text, text)
+        assert (settings.label_column, settings.checkpoint_dir) == ("", "")
+
+
 @pytest.mark.parametrize("text", ["1000", "1000.0", "1e3", "1.0E+3", '"1e3"'])
 def test_an_integer_may_be_written_as_a_float_is(text: str) -> None:
     assert parse({"max_data_rows": text}).max_data_rows == 1000

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,16 @@ def test_a_row_keeps_its_slice_wherever_it_goes(job: Job) -> None:
     assert not read(job).splits["validation"].slice_values
 
 
+def test_a_column_may_be_named_as_the_file_spells_it(job: Job) -> None:
+    """An accent may be a character of its own, as macOS writes it."""
+    names = {name: unicodedata.normalize("NFD", f"{name}\u00e9") for name in ("label", "group", "slice", "id")}
+    header = "\t".join(["text", *names.values()])
+    job.write("train", "a.tsv", header + "\n" + "".join(f"row {n}\t{n % 2}\t{n // 2}\t{n}\t{n}\n" for n in range(40)))
+    for form in ("NFC", "NFD"):
+        settings = {f"{name}_column": unicodedata.normalize(form, spelled) for name, spelled in names.items()}
+        assert read(job, **settings).classes == ("0", "1")
+
+
 def test_only_what_is_measured_needs_the_slice_column(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     job.write("train", "a.tsv", table([("a", "0"), ("b", "1")]))
     job.write("validation", "a.jsonl", '{"text": "c", "label": 0, "kind": 7}\n{"text": "d", "label": 1}\n')
@@ -87,6 +99,17 @@ def test_rows_of_a_group_stand_on_one_side(job: Job) -> None:
         read(job, group_column="revue")
     job.write("validation", "a.tsv", table([("a", "0"), ("b", "1")]))  # nothing to split, so no group is needed
     assert len(texts(read(job, group_column="review"), "train")) == 400
+
+
+def test_a_validation_split_far_from_its_share_is_noted(job: Job) -> None:
+    rows = "".join(f"sentence {n}\t{n % 2}\t{n % 3}\n" for n in range(300))
+    job.write("train", "a.tsv", f"text\tlabel\treview\n{rows}")
+    assert read(job, group_column="review").report["notes"] == [
+        "validation has 100 of 300 rows, not 30 as train_size=0.9 says, because the rows of a group stay together; "
+        "give a `validation` channel to choose its rows"
+    ]
+    assert not read(job, group_column="review", train_size="0.7").report["notes"]
+    assert not read(job).report["notes"]
 
 
 def test_folds_keep_groups_together_and_without_them_the_same_texts(job: Job) -> None:

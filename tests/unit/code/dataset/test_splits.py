@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from text_classifier.dataset.splits import folds, sample, shared, split, split_groups
 
@@ -26,6 +28,43 @@ def test_a_split_by_group_keeps_groups_whole_and_classes_in_proportion(seed: int
     assert len(validation) == pytest.approx(600, abs=25)
     assert classes[validation].mean() == pytest.approx(classes.mean(), abs=0.05)
     assert np.array_equal(split_groups(classes, groups, 0.8, seed)[1], validation)
+
+
+def groups_of(*sizes: int) -> np.ndarray:
+    return np.repeat(np.arange(len(sizes)), sizes).astype(np.uint64)
+
+
+def held_out(groups: np.ndarray, seed: int, train_size: float = 0.9) -> np.ndarray:
+    return split_groups(np.zeros(len(groups), dtype=np.int64), groups, train_size, seed)[1]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[900, *[5] * 20], [450, 450, *[10] * 10], [300, *[1] * 700], [90, 110, 800]],
+    ids=lambda sizes: str(sizes[:4]),
+)
+def test_a_group_larger_than_the_held_out_share_is_trained_on(sizes: list[int]) -> None:
+    shares = [len(held_out(groups_of(*sizes), seed)) / 1000 for seed in range(200)]
+    assert shares == pytest.approx([0.1] * 200, abs=0.011)
+
+
+def test_of_groups_that_are_all_too_large_the_smallest_is_held_out() -> None:
+    assert all(set(held_out(groups_of(400, 250, 350), seed)) == set(range(400, 650)) for seed in range(20))
+
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=40), st.sampled_from([0.5, 0.8, 0.9]), st.integers(0, 9))
+def test_less_than_twice_the_share_is_held_out_where_a_group_is_small_enough(
+    sizes: list[int], train_size: float, seed: int
+) -> None:
+    wanted = round(sum(sizes) * (1 - train_size))
+    limit = 2 * wanted if min(sizes) <= wanted else min(sizes) + 1
+    assert 0 < len(held_out(groups_of(*sizes), seed, train_size)) < limit
+
+
+def test_groups_of_usual_sizes_are_drawn_as_ever() -> None:
+    """The rows that are held out belong to a job's results."""
+    groups = np.random.default_rng(1).integers(0, 40, 400).astype(np.uint64)
+    assert sorted(set(groups[held_out(groups, seed=42)])) == [11, 12, 21, 30]
 
 
 def test_a_class_of_one_group_stays_in_training() -> None:

@@ -106,6 +106,36 @@ def test_lists_of_class_numbers_have_names_too(channel: Write, feature: Any) -> 
     assert data(channel("part", written(table, "stream")), task="multi_label").classes == ("rude", "toxic")
 
 
+def strings(values: list[bytes]) -> pyarrow.Array:
+    """Strings that need not be UTF-8, as Parquet may have them."""
+    return pyarrow.Array.from_buffers(pyarrow.string(), len(values), pyarrow.array(values).buffers())
+
+
+def nested(values: pyarrow.Array, form: str) -> pyarrow.Array:
+    if form == "struct":
+        return pyarrow.StructArray.from_arrays([nested(values, "list")], ["choices"])
+    if form == "fixed":
+        return pyarrow.FixedSizeListArray.from_arrays(values, 1)
+    ends = range(len(values) + 1)
+    if form == "large":
+        return pyarrow.LargeListArray.from_arrays(pyarrow.array(ends, pyarrow.int64()), values)
+    if form == "dictionary":
+        values = values.dictionary_encode()
+    return pyarrow.ListArray.from_arrays(pyarrow.array(ends, pyarrow.int32()), values)
+
+
+@pytest.mark.parametrize("form", ["list", "large", "fixed", "dictionary", "struct"])
+def test_bytes_in_lists_are_texts_as_elsewhere(channel: Write, form: str) -> None:
+    texts = [f"row {n}" for n in range(6)]
+    for label in (pyarrow.array([b"a", b"b"] * 3), strings([b"a", b"b"] * 3)):
+        table = pyarrow.table({"text": texts, "label": nested(label, form)})
+        assert data(channel("part", written(table, "parquet"))).classes == ("a", "b")
+    for label in (pyarrow.array([b"a", b"b", b"\xff"] * 2), strings([b"a", b"b", b"\xff"] * 2)):
+        table = pyarrow.table({"text": texts, "label": nested(label, form)})
+        with pytest.raises(DataError, match=r"^train/part row 3 is not UTF-8 in column 'label' \(byte 0xff\); set "):
+            data(channel("part", written(table, "parquet")))
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_class_numbers_in_a_struct_have_names_too(channel: Write, form: str) -> None:
     stars = {"names": ["bad", "good"], "_type": "ClassLabel"}

@@ -50,13 +50,13 @@ def test_separators_are_detected(channel: Write, delimiter: str, quoting: int) -
     assert rows(data(channel("a.csv", written(delimiter, quoting, names=names)))) == set(ROWS)
 
 
-@pytest.mark.parametrize("given", ["^", ":", "|", "tab", "\\t", "\t", ";"])
+@pytest.mark.parametrize("given", ["^", ":", "|", "tab", "\\t", "\t", ";", " "])
 def test_the_separator_can_be_named(channel: Write, given: str) -> None:
     character = "\t" if given in ("tab", "\\t") else given
     assert rows(data(channel("a.csv", written(character)), delimiter=given)) == set(ROWS)
 
 
-@pytest.mark.parametrize("given", ["||", '"', ", ,"])
+@pytest.mark.parametrize("given", ["||", '"', ", ,", "  ", "\n"])
 def test_a_separator_is_one_character(channel: Write, given: str) -> None:
     with pytest.raises(SettingsError, match="is not a single character"):
         data(channel("a.csv", written(",")), delimiter=given)

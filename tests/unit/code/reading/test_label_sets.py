@@ -121,6 +121,16 @@ def test_lists_of_label_numbers_are_labels(channel: Write) -> None:
         assert labels_by_text(found)["two"] == ["0", "3"]
 
 
+def test_empty_elements_are_no_labels_in_any_form(channel: Write) -> None:
+    cells = ["a,", "['a', '']", '["", "b", " "]', ",a, ,b", "['']", ""]
+    rows = "".join('row {},"{}"\n'.format(number, cell.replace('"', '""')) for number, cell in enumerate(cells))
+    lists = [["a", ""], ["a", ""], ["", "b", " "], ["", "a", " ", "b"], [""], []]
+    json_lines = "".join(json.dumps({"text": f"row {n}", "label": value}) + "\n" for n, value in enumerate(lists))
+    for content in ("text,label\n" + rows, json_lines):
+        found = labels_by_text(data(channel("a", content), task="multi_label"))
+        assert [found[f"row {n}"] for n in range(6)] == [["a"], ["a"], ["b"], ["a", "b"], [], []]
+
+
 def test_one_column_for_each_label(channel: Write) -> None:
     table = "text,toxic,rude\na,1,0\nb,TRUE,false\nc,1.0,\nd,0,1\ne,0,yes\nf,x,1\n"
     found = data(channel("a.csv", table), task="multi_label", label_columns="toxic,rude")
@@ -134,6 +144,22 @@ def test_one_column_for_each_label(channel: Write) -> None:
         data(channel("a.csv", without), task="multi_label", label_columns="toxic,rude")
     dropped = data(channel("a.csv", without), task="multi_label", label_columns="toxic,rude", unlabelled="drop")
     assert dropped.report["channels"]["train"]["unlabelled"] == 2
+
+
+def test_a_single_column_may_mark_the_only_label(channel: Write) -> None:
+    values = [True, 0, 1.0, "no", "x", "", None, -1]
+    json_lines = "".join(json.dumps({"text": f"row {n}", "toxic": value}) + "\n" for n, value in enumerate(values))
+    table = "text,toxic\n" + "".join(f"row {n},{'' if value is None else value}\n" for n, value in enumerate(values))
+    for content in (json_lines, table):
+        folder = channel("a", content)
+        found = data(folder, task="multi_label", label_columns="toxic", unlabelled="drop")
+        labels = labels_by_text(found)
+        assert found.classes == ("toxic",)
+        assert [labels.get(f"row {n}") for n in range(8)] == [
+            ["toxic"], [], ["toxic"], [], ["toxic"], None, None, None,
+        ]  # fmt: skip
+        with pytest.raises(DataError, match="has no value in the columns toxic; fill them in or remove the row"):
+            data(folder, task="multi_label", label_columns="toxic")
 
 
 def test_rows_without_a_label_are_dropped_on_request(channel: Write) -> None:

@@ -70,6 +70,8 @@ def test_any_labels_have_an_order_and_one_spelling(labels: list[str]) -> None:
         ("1=a;1=b", "label_map puts '1' into two classes; remove it from one"),
         ("1-3=a;3-5=b", "label_map puts 3 into two classes; remove it from one"),
         ("1-5=a;2=b", "label_map puts 2 into two classes; remove it from one"),
+        ('{"1": "a", "2": "b", "1": "b"}', "label_map puts '1' into two classes; remove it from one"),
+        ('{"1": {"x": "a"}, "2": "b"}', "label_map maps '1' to {'x': 'a'}; write it as in"),
         ("3-1=a;4=b", "label_map has the range '3-1'; write the smaller number first"),
         ("1=a", "label_map '1=a' has fewer than two classes"),
     ],

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import sqlite3
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,17 @@ def test_the_names_of_partition_folders_are_columns(channel: Write) -> None:
     read = data(folder, slice_column="day", train_size="0.5")
     assert read.classes == ("bad", "positive")  # a column of the file comes first
     assert read.splits["validation"].slice_values == ("1", "2")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_the_name_of_a_partition_folder_has_one_form(channel: Write, form: str) -> None:
+    column = unicodedata.normalize(form, "Gef\u00fchl")
+    for label in ("gut", "schlecht"):
+        rows = "".join(f"{label} {n}\n" for n in range(4))
+        folder = channel(f"{column}={label}/a.csv", "text\n" + rows).parent
+    for other in ("NFC", "NFD"):
+        found = data(folder, label_column=unicodedata.normalize(other, column))
+        assert found.classes == ("gut", "schlecht")
 
 
 def test_a_file_that_a_delta_log_removed_is_passed_over(channel: Write) -> None:

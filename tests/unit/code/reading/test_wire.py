@@ -53,6 +53,15 @@ def test_the_fields_of_several_columns_arrive_as_they_were() -> None:
     assert isinstance(other, Batch) and isinstance(other.more[2], BadRow) and other.more[2].remedy == "fill it in"
 
 
+@pytest.mark.parametrize("key", ["\0kind", "missing", "fields", "value", "reason"])
+@pytest.mark.parametrize("value", ["missing", "bad", "tuple", ["a"], {"value": {"missing": True}}])
+def test_no_object_of_the_data_is_taken_for_another(key: str, value: Any) -> None:
+    label = {key: value, "more": [{key: value}]}
+    chosen = Chosen(("text",), ("x", "y"))
+    for batch in (read([label, [label], MISSING]), read([(label, MISSING), ([label], 0)], chosen)):
+        assert_same(batch, decode(encode(batch)))
+
+
 def test_what_json_does_not_have_becomes_text() -> None:
     other = decode(encode(read([datetime.date(2026, 1, 2), Decimal("4.50"), [Decimal(1)]])))
     assert isinstance(other, Batch) and other.labels == ["2026-01-02", "4.50", ["1"]]

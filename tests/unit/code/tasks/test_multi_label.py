@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn import metrics as reference
 
 import predict
@@ -122,6 +126,21 @@ def test_the_model_serves_what_was_measured(
     assert [row["predicted"] for row in found] == [row["predicted"] for row in rows]
     assert predict.main([*given, "--calibrated"]) == 1
     assert "the model has no temperature" in capsys.readouterr().err
+
+
+def test_a_single_label_column_is_learned(job: Job, tmp_path: Path) -> None:
+    rows = [(text, int("bad" in labels)) for text, labels in labelled_rows(64)]
+    job.write("train", "a.csv", "text,toxic\n" + "".join(f"{text},{mark}\n" for text, mark in rows))
+    (job.base / "input" / "data" / "model").mkdir()
+    write_tiny_model(job.base / "input" / "data" / "model")
+    code, log = job.run("--task=multi_label", "--label_columns=toxic", "--epochs=2", "--thresholds=fitted")
+    assert code == 0, log
+    assert problems_of_job(job.base) == []
+    assert "classes: toxic;" in log
+    data = job.base / "input" / "data" / "train" / "a.csv"
+    assert predict.main([f"--model={job.base / 'model'}", f"--data={data}", f"--output={tmp_path / 'scores.csv'}"]) == 0
+    for row in csv.DictReader((tmp_path / "scores.csv").open()):
+        assert row["predicted"] == ("toxic" if float(row["probability_toxic"]) > 0.5 else "")
 
 
 def test_fitted_thresholds_are_stored_measured_and_applied_when_asked(done: tuple[Job, str], tmp_path: Path) -> None:
@@ -276,6 +295,24 @@ def test_what_is_held_out_has_its_share_of_the_rarest_label_too() -> None:
     assert len(held_out) == pytest.approx(400, abs=3) and len(training) + len(held_out) == 4000
 
 
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1)))
+def test_a_stratum_is_the_rarest_label_of_a_row_and_the_first_of_equals(targets: np.ndarray) -> None:
+    counts = targets.sum(axis=0).tolist()
+    expected = [
+        min((counts[label], label + 1) for label in np.flatnonzero(row))[1] if row.any() else 0 for row in targets
+    ]
+    assert MultiLabel(",").strata(targets, 0.9).tolist() == expected
+
+
+def test_strata_take_twice_the_memory_of_the_targets() -> None:
+    targets = (np.random.default_rng(1).random((20_000, 200), dtype=np.float32) < 0.01).astype(np.uint8)
+    tracemalloc.start()
+    MultiLabel(",").strata(targets, 0.9)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * targets.nbytes
+
+
 def read(job: Job, **hyperparameters: str) -> Data:
     return data.read_data(JobFolders(job.base).data_channels(), parse({"task": "multi_label", **hyperparameters}))
 
@@ -337,8 +374,9 @@ def test_a_column_that_holds_no_sets_is_one_sentence(job: Job, labels: list[str]
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"task": "multi_label", "label_separator": ""}, "label_separator='' must not be empty and only applies to"),
-        ({"label_separator": ";"}, "label_separator=';' must not be empty and only applies to task=multi_label"),
+        ({"task": "multi_label", "label_separator": ""}, "label_separator is empty; set it to what separates the lab"),
+        ({"label_separator": ";"}, "label_separator only applies to task=multi_label; remove it, or set task=multi"),
+        ({"label_separator": " "}, "label_separator only applies to task=multi_label; remove it, or set task=multi"),
         ({"thresholds": "fitted"}, "thresholds=fitted only applies to task=multi_label; remove it with task=single_"),
         ({"task": "multi_label", "metric_for_best_model": "accuracy"}, "metric_for_best_model=accuracy does not exist"),
     ],
@@ -352,6 +390,8 @@ def test_settings_that_do_not_fit_the_task_are_one_sentence(settings: dict[str, 
 def test_the_separator_is_the_jobs() -> None:
     settings = {"task": "multi_label", "label_separator": " / "}
     assert answers(task_of(settings)).label(np.array([1, 0, 1]), ("a", "b", "c")) == "a / c"
+    for space in (" ", '" "'):
+        assert parse({"task": "multi_label", "label_separator": space}).label_separator == " "
 
 
 @pytest.mark.parametrize("target", [[1, 1, 0], [0, 0, 1], [0, 0, 0]])
@@ -360,4 +400,3 @@ def test_sets_of_labels_with_the_separator_in_their_names_are_told_apart(target:
     names = ("a", "b", "a,b")
     shown = answers(MultiLabel(",")).label(np.array(target), names)
     assert labels_in(shown, "label") == [name for name, is_set in zip(names, target, strict=True) if is_set]
-    assert parse({"task": "multi_label", "label_separator": '" "'}).label_separator == " "

@@ -25,17 +25,22 @@ TEXTS = ["A good book.", "bad ending", "Stra\u00dfe", ""]
 NATIVE = wordpiece._library()
 
 
-@pytest.fixture
-def tokenizer() -> PreTrainedTokenizerFast:
+def small_tokenizer(**options: Any) -> PreTrainedTokenizerFast:
     """BERT's kind, with a small vocabulary."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "good", "book", ".", "bad", "end", "##ing", "!", "after", "days"]
-    backend = Tokenizer(models.WordPiece({word: id for id, word in enumerate(words)}, unk_token="[UNK]"))
+    vocabulary = {word: id for id, word in enumerate(words)}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", **options))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
     )
+
+
+@pytest.fixture
+def tokenizer() -> PreTrainedTokenizerFast:
+    return small_tokenizer()
 
 
 @pytest.mark.parametrize(
@@ -118,6 +123,24 @@ def test_the_tokenizers_library_takes_over(
         patches.setenv("TEXT_OPS", "native")
         with pytest.raises(PlatformError, match=r"TEXT_OPS=native, and wordpiece.cpp cannot be used \(.*TEXT_OPS=auto"):
             wordpiece_encoder(tokenizer, 16)
+
+
+@pytest.mark.parametrize("longest", [0, 3, 10_000, 10_001, 10**14, 2**64 - 1])
+def test_a_longest_word_that_takes_much_memory_is_left_to_the_library(
+    longest: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = small_tokenizer(max_input_chars_per_word=longest)
+    assert (wordpiece_encoder(tokenizer, 16) is not None) == (0 < longest <= 10_000)
+    assert ids(tokenizer) == [tokenizer(text)["input_ids"] for text in TEXTS]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_vocabulary_with_more_nodes_than_numbers_is_left_to_the_library(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert wordpiece_encoder(tokenizer, 16) is not None
+    monkeypatch.setattr(wordpiece, "MOST_NODES", 20)
+    assert wordpiece_encoder(tokenizer, 16) is None
 
 
 def test_reference_takes_the_library_without_a_word(
