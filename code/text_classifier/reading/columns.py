@@ -128,7 +128,7 @@ class Columns:
         return Chosen(texts, id=self.id if self.id in columns else "", pairs=self.pairs)
 
 
-def has_columns(choose: Callable[[Sequence[str], Sequence[Any]], object], names: Sequence[str]) -> bool:
+def has_columns(choose: Callable[[list[str], Sequence[Any]], object], names: list[str]) -> bool:
     """Whether the wanted columns are among these names, even if several may be the label."""
     try:
         choose(names, ())

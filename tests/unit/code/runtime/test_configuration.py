@@ -102,7 +102,7 @@ def test_a_channel_that_is_no_object_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
-        ({"TrainingInputMode": "Pipe"}, "the channel 'test' comes in Pipe mode, which is not supported; take File"),
+        ({"TrainingInputMode": "Pipe"}, "the channel 'test' comes in Pipe mode, which is not supported; use File"),
         (
             {"S3DataType": "AugmentedManifestFile"},
             "the channel 'test' is an augmented manifest, which is not supported",
