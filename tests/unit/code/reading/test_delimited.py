@@ -231,7 +231,7 @@ def test_a_name_may_hold_a_comma_that_is_not_quoted(channel: Write, delimiter: s
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_lines_above_the_header_have_separators_of_their_own(channel: Write, above: str, delimiter: str) -> None:
     line = above.count("\n") + 1
-    with pytest.raises(DataError, match=f"^train/a.csv line 1 is not the header, line {line} is; remove what stands"):
+    with pytest.raises(DataError, match=f"^train/a.csv: the header is line {line}, not line 1; remove the lines"):
         data(channel("a.csv", above + written(delimiter)))
 
 
