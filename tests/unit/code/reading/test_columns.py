@@ -82,5 +82,5 @@ def test_a_table_with_several_label_columns_is_no_text_and_its_header_is_found(c
     with pytest.raises(DataError, match=f"^train/2020/{REFUSED}$"):
         data(folder)
     assert data(folder, label_column="label").classes == ("a", "b")
-    with pytest.raises(DataError, match="line 1 is not the header, line 2 is; remove what stands above it"):
+    with pytest.raises(DataError, match="the header is line 2, not line 1; remove the lines above it"):
         data(channel("a.csv", "Exported on Monday\n" + CSV) / "a.csv")
