@@ -308,7 +308,7 @@ def test_a_pooler_that_is_new_is_said(channel: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_named(channel: Path, value: float) -> None:
     change_weights(channel, lambda tensors: tensors[WORDS].__setitem__((3, 4), value))
-    assert f"its weights are not finite (bert.{WORDS}); take an earlier checkpoint" in refused(channel)
+    assert f"its weights are not finite (bert.{WORDS}); use an earlier checkpoint" in refused(channel)
 
 
 def test_an_index_may_not_lead_out_of_the_folder(channel: Path, tmp_path: Path) -> None:
