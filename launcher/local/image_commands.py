@@ -36,7 +36,7 @@ def check(
     ]
     if output:
         mounts.append(engine.bind_mount(output, f"{sagemaker.BASE}/output/data", is_writable=True))
-    words = [word for name, value in hyperparameters.items() for word in (f"--{name}", value)]
+    words = [f"--{name}={value}" for name, value in hyperparameters.items()]  # a value may begin with a hyphen
     done = _run(image, mounts, ["check", *words], stderr=subprocess.PIPE)
     if done.returncode != 0:
         *before, sentence = done.stderr.strip().splitlines() or ["the data check failed without a message"]
