@@ -60,6 +60,11 @@ class Command:
     prints_json: bool = True
 
     @property
+    def reads_file(self) -> bool:
+        """Whether train.yaml may have any of its options."""
+        return bool(self.options)
+
+    @property
     def usage(self) -> str:
         """The arguments in one line."""
         words = [f"[{each.metavar} ...]" if each.repeatable else each.metavar for each in self.arguments]

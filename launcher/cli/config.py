@@ -9,7 +9,8 @@
       learning_rate: {min: 1e-5, max: 1e-4, scaling: Logarithmic}
       train_batch_size: [16, 32]
 
-`ranges` applies to `tune` only. `${NAME}` is replaced by the environment variable. Paths are relative to the file.
+`ranges` applies to `tune` only. `${NAME}` is replaced by the environment variable. Paths are relative to the file. A
+command parses what it uses: a mistake in another option does not stop it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,22 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Config:
-    """The content of the file: `options` parsed, hyperparameters and ranges as strings."""
+    """The content of a file whose keys are known. Its values are parsed when they are asked for."""
 
-    options: Mapping[str, Any] = field(default_factory=dict)
-    hyperparameters: Mapping[str, str] = field(default_factory=dict)
-    ranges: Mapping[str, Range] = field(default_factory=dict)
+    file: Path = DEFAULT_FILE
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+    def options(self, names: Iterable[str]) -> dict[str, Any]:
+        """Those of these options that the file has, parsed. Raises UserError."""
+        return {name: _value(self.file, OPTIONS[name], self.content[name]) for name in names if name in self.content}
+
+    def hyperparameters(self) -> dict[str, str]:
+        """The hyperparameters as strings. Raises UserError."""
+        return _hyperparameters(self.file, self.content.get(HYPERPARAMETERS, {}))
+
+    def ranges(self) -> dict[str, Range]:
+        """The ranges, with values as strings. Raises UserError."""
+        return _ranges(self.file, self.content.get(RANGES, {}))
 
 
 def load(file: Path | None) -> Config:
@@ -52,15 +64,10 @@ def load(file: Path | None) -> Config:
 
 
 def from_mapping(file: Path, content: Mapping[str, Any]) -> Config:
-    """The content of `file`, which the messages name. Raises UserError."""
-    content = dict(content)
+    """The content of `file`, which the messages name. Raises UserError for an unknown key."""
     known = [name for name, option in OPTIONS.items() if option.in_file]
     _refuse_unknown(file, content, [*known, HYPERPARAMETERS, RANGES])
-    hyperparameters = _hyperparameters(file, content.pop(HYPERPARAMETERS, {}))
-    ranges = _ranges(file, content.pop(RANGES, {}))
-    return Config(
-        {name: _value(file, OPTIONS[name], value) for name, value in content.items()}, hyperparameters, ranges
-    )
+    return Config(file, content)
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:

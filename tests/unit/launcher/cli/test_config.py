@@ -8,6 +8,7 @@ import pytest
 import launch
 from launcher import ROOT
 from launcher.cli import config
+from launcher.cli.options import OPTIONS
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@sha256:" + "0" * 64
 
@@ -132,6 +133,51 @@ def test_what_is_missing_in_the_file_is_named(plan):
     assert err.startswith("launch.py: plan needs --image, --role; give them here or in train.yaml")
 
 
+UNSET = "image: ${NO_SUCH_VARIABLE}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["predict", "--model=m", "--data=d", "--output=o"], "--model m"),
+        (["serve", "m"], "MODEL m"),
+        (["logs", "my-job"], "the AWS region is unknown"),
+        (["local", "--data=none.tsv"], "--data none.tsv does not exist"),
+        (["check", "--data=none.tsv"], "--data none.tsv does not exist"),
+        (["plan", "--image=name:v1", "--data=none.tsv"], "plan needs --role"),
+        (["plan", "--role=r", "--data=none.tsv"], "train.yaml: image uses ${NO_SUCH_VARIABLE}, which is not set"),
+    ],
+)
+def test_a_command_parses_what_it_uses(tmp_path, monkeypatch, command, no_aws, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.yaml").write_text(UNSET)
+    code, _, err = command(*words)
+    assert code == launch.WRONG_USE
+    assert sentence in err
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("ranges: {epochs: [1, '${NO_SUCH_VARIABLE}']}", ["plan"]),
+        ("hyperparameters: {epochs: '${NO_SUCH_VARIABLE}'}", ["list"]),
+        ("region: '${NO_SUCH_VARIABLE}'", ["plan", "--region=eu-west-1"]),
+    ],
+)
+def test_other_parts_of_the_file_do_not_stop_a_command(tmp_path, monkeypatch, command, no_aws, part, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.yaml").write_text(part)
+    assert "NO_SUCH_VARIABLE" not in command(*words)[2]
+
+
+def test_an_unknown_key_is_refused_by_each_command_that_reads_the_file(tmp_path, monkeypatch, command, no_aws):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.yaml").write_text("buket: b\n")
+    assert "train.yaml: 'buket' is unknown; did you mean bucket?" in command("logs", "my-job")[2]
+    assert "buket" not in command("serve", "m")[2]
+    assert "--config is not a flag of this command" in command("serve", "m", "--config=train.yaml")[2]
+
+
 def test_the_examples_of_the_documentation_can_be_loaded(tmp_path, monkeypatch):
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     examples = [text for page in pages for text in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)]
@@ -141,4 +187,4 @@ def test_the_examples_of_the_documentation_can_be_loaded(tmp_path, monkeypatch):
             monkeypatch.setenv(name, "123456789012")
         (tmp_path / "train.yaml").write_text(example)
         loaded.append(config.load(tmp_path / "train.yaml"))
-    assert any(file.options and file.hyperparameters for file in loaded)
+    assert any(file.options(OPTIONS) and file.hyperparameters() and file.ranges() for file in loaded)
