@@ -31,6 +31,9 @@ from text_classifier.contract.errors import UserError, nearest
 HYPERPARAMETERS = "hyperparameters"
 RANGES = "ranges"
 
+#: What the tags of YAML's own types begin with.
+_TAG = "tag:yaml.org,2002:"
+
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -80,35 +83,46 @@ def _load_yaml(file: Path) -> dict[str, Any]:
         ) from None
 
     class Loader(yaml.SafeLoader):
-        """Rejects duplicate keys; PyYAML would keep the last one."""
+        """Rejects duplicate keys, of which PyYAML would keep the last one. Keys are text, as they are written."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            names = [key.value for key, _ in node.value]
-            for name in names:
-                if names.count(name) > 1:
-                    raise UserError(f"{file}: {name!r} is given twice; remove one of the two")
+            keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+            names = [key.value for key in keys]
+            for key in keys:
+                if names.count(key.value) > 1:
+                    raise UserError(f"{file}: {key.value!r} is given twice; remove one of the two")
+                if isinstance(key, yaml.ScalarNode) and key.tag != f"{_TAG}merge":
+                    key.tag = f"{_TAG}str"
             return super().construct_mapping(node, deep)
 
         def construct_number(self, node: Any) -> Any:
-            """A number as it is written: YAML reads 1_0 as 10, 010 as 8 and 1:30 as 90."""
+            """A number as it is written: YAML reads 1_0 as 10, 010 as 8, 1:30 as 90, and fails at 0x_."""
             is_integer = node.tag.endswith(":int")
-            value = self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
+            try:
+                value = self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
+            except (ValueError, IndexError):
+                return node.value
             return value if str(value) == node.value else node.value
 
     for kind in ("int", "float"):
-        Loader.add_constructor(f"tag:yaml.org,2002:{kind}", Loader.construct_number)
+        Loader.add_constructor(f"{_TAG}{kind}", Loader.construct_number)
+    Loader.add_constructor(f"{_TAG}timestamp", Loader.construct_yaml_str)  # dates, too, as they are written
     try:
         content = Loader(file.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise UserError(f"--config {file} cannot be read ({error.strerror}); give a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:  # PyYAML fails at `!!bool x`
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "not UTF-8 text"
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else _reason(error)
         raise UserError(f"{file}{place} is not valid YAML ({reason}); correct it") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} has no `name: value` lines; `launch.py train --help` lists the names")
     return content
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "problem", None) or str(error).splitlines()[0]
 
 
 def _refuse_unknown(file: Path, content: Mapping[Any, Any], known: list[str]) -> None:
@@ -145,10 +159,17 @@ def _hyperparameters(file: Path, value: Any) -> dict[str, str]:
     """As `_mapping`; a list or a mapping, such as a label_map, becomes the JSON that the hyperparameter takes."""
     if isinstance(value, dict):
         value = {
-            name: json.dumps(item, ensure_ascii=False, default=str) if isinstance(item, list | dict) else item
+            name: _json(file, str(name), item) if isinstance(item, list | dict) else item
             for name, item in value.items()
         }
     return _mapping(file, HYPERPARAMETERS, value)
+
+
+def _json(file: Path, name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError) as error:  # a mapping in itself, or of Python with a key that JSON does not have
+        raise UserError(f"{file}: {HYPERPARAMETERS}.{name} cannot be written as JSON ({error}); correct it") from None
 
 
 def _ranges(file: Path, value: Any) -> dict[str, Range]:

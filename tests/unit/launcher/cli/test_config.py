@@ -117,6 +117,17 @@ def test_another_file_can_be_named_and_paths_start_from_it(plan, tmp_path):
         (("rows/reviews.tsv", "rows/none.tsv"), "--data rows/none.tsv does not exist"),
         (("{team: reviews, year: 2026}", "team"), "train.yaml: tag must be a mapping of `name: value` lines"),
         ((FULL, "- a\n"), "train.yaml has no `name: value` lines"),
+        (("  epochs: 2", "  epochs: !!int two"), "hyperparameter epochs='two' is not an integer"),
+        (("spot: true", "spot: !!bool maybe"), "train.yaml is not valid YAML ('maybe'); correct it"),
+        (
+            ("spot: true", "base_job_name: !!map x"),
+            "train.yaml, line 7 is not valid YAML (expected a mapping node, but found scalar); correct it",
+        ),
+        (("bucket: my", "bucket: \a"), "train.yaml is not valid YAML (unacceptable character #x0007: special"),
+        (
+            ("  epochs: 2", "  class_weights: &a {spam: *a}"),
+            "train.yaml: hyperparameters.class_weights cannot be written as JSON (Circular reference detected)",
+        ),
     ],
 )
 def test_mistakes_in_the_file_are_one_sentence(plan, change, sentence):
@@ -125,6 +136,19 @@ def test_mistakes_in_the_file_are_one_sentence(plan, change, sentence):
     assert (code, out) == (launch.WRONG_USE, "")
     assert sentence in err
     assert err.count("\n") == 1
+
+
+def test_dates_and_keys_are_taken_as_they_are_written(plan):
+    label_map = "{2021-01-01: old, 2022-01-01: [new, 2023-13-45], yes: new, 010: old}"
+    content = FULL.replace('"1,2=bad;4,5=good"', f"{label_map}\n  id_column: 0x_").replace("job_name: reviews-1", "base_job_name: 2024-13-45")
+    code, out, err = plan(content)
+    assert (code, err) == (0, "")
+    request = json.loads(out)
+    assert request["TrainingJobName"].startswith("2024-13-45-")
+    assert request["HyperParameters"]["id_column"] == "0x_"
+    assert json.loads(request["HyperParameters"]["label_map"]) == {
+        "2021-01-01": "old", "2022-01-01": ["new", "2023-13-45"], "yes": "new", "010": "old",
+    }  # fmt: skip
 
 
 def test_what_is_missing_in_the_file_is_named(plan):
