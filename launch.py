@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher import program
 from launcher.cli import arguments
 from launcher.cli.commands import COMMANDS
 from launcher.errors import COMPLETED, FAILED, LOST_CONTACT, REFUSED, SIGNAL, WRONG_USE, JobFailed, LostContact, Refused
@@ -206,4 +207,4 @@ FUNCTIONS = dict.fromkeys(COMMANDS, run_on_aws) | {
 }
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    program.run("launch.py", lambda: main(sys.argv[1:]))

@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
 
-from launcher import ROOT
+from launcher import ROOT, program
 from launcher.aws import client
 from launcher.errors import REFUSED, Refused
 from launcher.plan import checks
@@ -139,4 +139,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run("stack", main)

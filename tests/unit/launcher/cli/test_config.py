@@ -140,7 +140,9 @@ def test_mistakes_in_the_file_are_one_sentence(plan, change, sentence):
 
 def test_dates_and_keys_are_taken_as_they_are_written(plan):
     label_map = "{2021-01-01: old, 2022-01-01: [new, 2023-13-45], yes: new, 010: old}"
-    content = FULL.replace('"1,2=bad;4,5=good"', f"{label_map}\n  id_column: 0x_").replace("job_name: reviews-1", "base_job_name: 2024-13-45")
+    content = FULL.replace('"1,2=bad;4,5=good"', f"{label_map}\n  id_column: 0x_").replace(
+        "job_name: reviews-1", "base_job_name: 2024-13-45"
+    )
     code, out, err = plan(content)
     assert (code, err) == (0, "")
     request = json.loads(out)
