@@ -81,12 +81,10 @@ def run_locally(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """`launch.py check`: validate the data like a training job."""
     options.model = None
-    if not inputs.s3_sources(options):
-        image_commands.check(options.image, inputs.channel_paths(options), options.hyperparameters)
-        return COMPLETED
-    from launcher.aws import commands
-
-    return commands.check_sample(options)
+    if inputs.s3_sources(options):
+        return run_on_aws(options)
+    image_commands.check(options.image, inputs.channel_paths(options), options.hyperparameters)
+    return COMPLETED
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -127,12 +125,11 @@ def _metrics_of(run: str, options: argparse.Namespace) -> Path:
     """The metrics.json of a run; a job whose results are not here is downloaded."""
     if found := comparison.find(run):
         return found
-    from launcher.aws import commands
-
-    commands.download(argparse.Namespace(job=run, to=None, region=options.region, json=False))
+    run_on_aws(argparse.Namespace(command="download", job=run, to=None, region=options.region, json=False))
     if found := comparison.find(run):
         return found
-    raise Refused(f"job {run} left no metrics; see `launch.py logs {run}`")
+    region = f" --region {options.region}" if options.region else ""
+    raise Refused(f"job {run} left no metrics; see `launch.py logs {run}{region}`")
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -162,11 +159,12 @@ def plan(options: argparse.Namespace) -> int:
 
 def run_on_aws(options: argparse.Namespace) -> int:
     """All other commands. They use AWS, and only they import boto3."""
-    from launcher.aws import commands, endpoint_commands, transform_command, watch_commands
+    from launcher.aws import client, commands, endpoint_commands, transform_command, watch_commands
 
     modules = (commands, watch_commands, endpoint_commands, transform_command)
     functions = {name: function for module in modules for name, function in module.COMMANDS.items()}
-    return functions[options.command](options)
+    with client.one_sentence():
+        return functions[options.command](options)
 
 
 def _shortened(text: str, most: int = 30) -> str:

@@ -45,7 +45,8 @@ def estimator(config: Path | str | None = None, **options: Any) -> Estimator:
     credentials; image and role have defaults then, and model.tar.gz and output.tar.gz are in the folder that
     `output_path` names. Local mode refuses spot instances.
 
-    Raises UserError for an option that is unknown, missing or wrong, and without version 2 of the SDK.
+    Raises UserError for an option that is unknown, missing or wrong, and without version 2 of the SDK, and Refused
+    without credentials.
     """
     given = _options("estimator()", config, options, [name for name in AWS_JOB if name not in _DATA])
     if given.instance_type in LOCAL_TYPES:
@@ -61,7 +62,8 @@ def estimator(config: Path | str | None = None, **options: Any) -> Estimator:
     if estimators is None:
         raise UserError("version 2 of the SageMaker SDK is not installed in this Python; run `make venv` and use .venv")
     region = submission.region_of(given)
-    session = estimators.session(client.session_in(region), client.create("sagemaker", region))
+    with client.one_sentence():
+        session = estimators.session(client.session_in(region), client.create("sagemaker", region))
     job = submission.request_of(given, submission.job_name(given), {})
     limits.check(job)
     return estimators.from_request(job, session, base_job_name=given.base_job_name)

@@ -78,10 +78,10 @@ def download(s3: Any, job: Mapping[str, Any], directory: Path) -> dict[str, str]
     A download of the same job that was cut off is continued. Returns the unpacked folders by name. A failed job has no
     model, and may have no output. Raises Refused or UserError.
     """
-    name = job["TrainingJobName"]
+    name, region = job["TrainingJobName"], f" --region {s3.meta.region_name}"
     if job["TrainingJobStatus"] not in jobs.ENDED:
         raise Refused(
-            f"job {name} is still {job['TrainingJobStatus']}; wait for its end with `launch.py attach {name}`"
+            f"job {name} is still {job['TrainingJobStatus']}; wait for its end with `launch.py attach {name}{region}`"
         )
     unfinished = directory / _UNFINISHED
     if directory.exists() and not _is_unfinished(directory, name):
@@ -92,7 +92,7 @@ def download(s3: Any, job: Mapping[str, Any], directory: Path) -> dict[str, str]
     }
     sizes = {part: size for part, uri in archives.items() if uri and (size := _size(s3, uri)) is not None}
     if not sizes:
-        raise Refused(f"job {name} has neither a model nor output; see `launch.py logs {name}`")
+        raise Refused(f"job {name} has neither a model nor output; see `launch.py logs {name}{region}`")
     directory.mkdir(parents=True, exist_ok=True)
     unfinished.write_text(name)
     for part, size in sizes.items():

@@ -74,6 +74,8 @@ def predict(
         raise UserError(
             f"--output {output} is in a folder that does not exist; create the folder, or give another --output"
         )
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder; give a file")
     mounts = [
         engine.bind_mount(model, "/model"),
         engine.bind_mount(data, f"/data/{data.name}"),

@@ -38,6 +38,13 @@ def test_a_name_that_is_too_long_is_one_sentence(
     assert re.fullmatch(rf"Your settings: --{option} [^\n]+; [^\n]+\n", capsys.readouterr().err)
 
 
+def test_a_folder_as_output_is_refused_before_any_row_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict.main([f"--model={written_manifest(tmp_path)}", "--data=none.csv", f"--output={tmp_path}"]) == 1
+    assert capsys.readouterr().err == f"Your settings: --output {tmp_path} is a folder; give a file\n"
+
+
 def test_a_full_disk_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

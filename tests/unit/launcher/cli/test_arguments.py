@@ -98,6 +98,14 @@ def test_an_empty_name_is_refused(command, name):
     assert "the value is empty; give one" in command(name, "")[2]
 
 
+@pytest.mark.parametrize("command", ["status", "logs", "download", "deploy", "transform", "compare", "undeploy"])
+def test_an_arn_may_stand_for_the_name(command):
+    arn = "arn:aws:sagemaker:eu-west-1:123456789012:training-job/my-job"
+    words = {"transform": ["--data=new.csv"], "compare": ["other"]}.get(command, [])
+    options = vars(arguments.parse([command, arn, *words], launch.FUNCTIONS))
+    assert "my-job" in (options.get("job"), options.get("model"), options.get("first"), options.get("name"))
+
+
 def test_an_arn_is_the_name_in_it():
     assert resource_name("arn:aws-cn:sagemaker:cn-north-1:123456789012:training-job/my-job") == "my-job"
     assert resource_name(" my-job ") == "my-job"

@@ -54,6 +54,15 @@ def test_predict_reads_the_model_and_writes_beside(docker_log, reviews, tmp_path
     ]  # fmt: skip
 
 
+def test_predict_refuses_a_folder_as_output(docker_log, reviews, tmp_path, capsys):
+    log = docker_log()
+    (tmp_path / "config.json").write_text("{}")
+    words = ["--model", tmp_path, "--data", reviews, "--output", tmp_path]
+    assert launch.main(["predict", *map(str, words)]) == launch.WRONG_USE
+    assert capsys.readouterr().err == f"launch.py: --output {tmp_path} is a folder; give a file\n"
+    assert not log.exists()
+
+
 @pytest.mark.parametrize(
     ("code", "says", "ends", "sentence"),
     [
