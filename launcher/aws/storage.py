@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,12 +115,12 @@ def _is_unfinished(directory: Path, job: str) -> bool:
 
 def _unpack(uri: str, directory: Path, part: str) -> None:
     shutil.rmtree(directory / part, ignore_errors=True)  # what an earlier run unpacked may be a half
+    archive = directory / f"{part}.tar.gz"
     try:
-        unpack(directory / f"{part}.tar.gz", directory / part)
-    except (ValueError, tarfile.TarError, EOFError) as error:
-        raise Refused(
-            f"{uri} was not unpacked because it is not an archive of a job: {str(error).splitlines()[0]}"
-        ) from None
+        unpack(archive, directory / part)
+    except ValueError as error:
+        archive.unlink()  # it has the right size, by which `fetch` would take it for complete
+        raise Refused(f"{uri} was not unpacked: {error}; the same command downloads it again") from None
 
 
 def _place(uri: str) -> dict[str, str]:

@@ -68,6 +68,27 @@ def test_an_archive_of_millions_of_members_is_given_up(tmp_path: Path, monkeypat
         list(members(tmp_path / "a"))
 
 
+@pytest.mark.parametrize("place", [-8, -6, -1])  # the checksum, and the length
+def test_the_checksum_of_gzip_is_checked(tmp_path: Path, place: int) -> None:
+    content = bytearray(archive(tmp_path / "a", "w:gz", entry("a", 1_000_000)).read_bytes())
+    content[place] ^= 1
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(gzip.BadGzipFile):
+        [length(content) for _, content in members(tmp_path / "a") if content]
+
+
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1])
+def test_what_follows_the_end_is_bounded(tmp_path: Path, size: int) -> None:
+    plain = archive(tmp_path / "a", "w", entry("a")).read_bytes()
+    end = plain.rindex(b"ustar") - 257 + 512  # of the header of an empty file
+    (tmp_path / "a").write_bytes(gzip.compress(plain[:end] + bytes(512 + size)))
+    if size > 1 << 20:
+        with pytest.raises(tarfile.ReadError, match="more than 1,048,576 bytes after its end"):
+            list(members(tmp_path / "a"))
+    else:
+        assert len(list(members(tmp_path / "a"))) == 1
+
+
 def test_a_damaged_archive_is_an_error_of_the_format(tmp_path: Path) -> None:
     path = archive(tmp_path / "a", "w:gz", entry("a", 100_000))
     (tmp_path / "cut").write_bytes(path.read_bytes()[:-20])

@@ -134,6 +134,13 @@ def test_a_run_is_collected_packed_and_unpacked(collected):
     assert {file.name for file in folder.iterdir()} == {"model", "model.tar.gz", "output", "output.tar.gz"}
 
 
+def test_a_link_in_the_results_is_one_sentence(collected):
+    with pytest.raises(
+        local_job.TrainingFailed, match="cannot be unpacked: 'x' in output.tar.gz is not a file or fold"
+    ):
+        collected(("x", tarfile.SYMTYPE))
+
+
 def test_a_failure_file_means_failure_though_the_sdk_saw_success(collected, tmp_path):
     with pytest.raises(local_job.TrainingFailed, match="failure"):
         collected(("failure", tarfile.REGTYPE))
