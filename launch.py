@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ from launcher.signals import Aborted, Interrupted
 # isort: split
 # Importing launcher puts code/ on the path.
 from text_classifier.contract.errors import UserError, printable
+
+
+#: What to do where a file cannot be written or read.
+_REMEDIES: Mapping[int | None, str] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free disk space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change the permissions"),
+}
 
 
 def main(words: Sequence[str]) -> int:
@@ -45,9 +53,9 @@ def main(words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SIGNAL + signal.SIGPIPE
     except OSError as error:
-        return _end(f"{error}; free disk space, or change the permissions", FAILED)
+        return _end(f"{error}; {_REMEDIES.get(error.errno, 'give another path')}", FAILED)
     except Interrupted as interrupt:
-        return _end("interrupted; everything of this run was removed", interrupt.exit_code)
+        return _end("interrupted; the files and containers of this run were removed", interrupt.exit_code)
     except Aborted as interrupt:
         return interrupt.exit_code  # the command has printed what happens to the job
     except KeyboardInterrupt:
@@ -188,7 +196,10 @@ def _print_result(job: local_job.LocalJob, result: local_job.Result) -> None:
     headline = result.metrics["headline"]
     baselines = [f"{baseline['name']} {baseline[headline]:.3f}" for baseline in result.metrics.get("baselines", [])]
     print()
-    print(f"{headline:12}  {result.metrics[headline]:.3f} ({'; '.join(baselines) or 'no baselines'})")
+    if headline in result.metrics:
+        print(f"{headline:12}  {result.metrics[headline]:.3f} ({'; '.join(baselines) or 'no baselines'})")
+    else:
+        print(f"{headline:12}  not evaluated: the job was stopped before its first evaluation")
     print(f"model.tar.gz  {local_job.relative(job.directory / 'model.tar.gz')}")
     print(f"report        {local_job.relative(job.directory / 'output' / 'data' / 'report.html')}")
     seconds = ", ".join(f"{stage} {duration:.1f} s" for stage, duration in result.seconds.items())

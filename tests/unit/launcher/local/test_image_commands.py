@@ -105,6 +105,15 @@ def test_local_mode_checks_the_data_unless_skipped(docker_log, reviews, monkeypa
     assert not log.exists() and "mae           1.000 (no baselines)" in capsys.readouterr().out
 
 
+def test_local_mode_shows_a_job_that_was_stopped_before_an_evaluation(docker_log, reviews, monkeypatch, capsys):
+    docker_log()
+    result = local_job.Result({"headline": "accuracy", "best_epoch": 0, "epochs": []}, [ROW])
+    monkeypatch.setattr(local_job, "run", lambda job: result)
+    assert launch.main(["local", "--data", str(reviews)]) == launch.COMPLETED
+    out = capsys.readouterr().out
+    assert "\naccuracy      not evaluated: the job was stopped before its first evaluation\nmodel.tar.gz  " in out
+
+
 TRAIN = ["--image", IMAGE, "--role", ROLE, "--skip-checks", "--yes"]
 
 

@@ -1,5 +1,7 @@
 """`launch.py local`, as far as it runs without a Docker engine."""
 
+import errno
+import os
 import tarfile
 
 import pytest
@@ -37,8 +39,28 @@ def test_local_mode_says_what_cannot_be_written(monkeypatch, capsys, tmp_path, r
     monkeypatch.setattr(local_job, "RUNS", reviews)
     assert launch.main(["local", "--data", str(reviews), "--job-name=job"]) == launch.FAILED
     assert capsys.readouterr().err == (
-        f"launch.py: [Errno 20] Not a directory: '{reviews}/job'; free disk space, or change the permissions\n"
+        f"launch.py: [Errno 20] Not a directory: '{reviews}/job'; give another path\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free disk space"),
+        (errno.EDQUOT, "free disk space"),
+        (errno.EACCES, "change the permissions"),
+        (errno.EROFS, "change the permissions"),
+        (errno.EISDIR, "give another path"),
+        (errno.ENAMETOOLONG, "give another path"),
+    ],
+)
+def test_the_remedy_is_that_of_the_error(monkeypatch, capsys, reviews, number, remedy):
+    def fail(job):
+        raise OSError(number, os.strerror(number), "file")
+
+    monkeypatch.setattr(local_job, "run", fail)
+    assert launch.main(["local", "--data", str(reviews), "--skip-data-check"]) == launch.FAILED
+    assert capsys.readouterr().err == f"launch.py: [Errno {number}] {os.strerror(number)}: 'file'; {remedy}\n"
 
 
 def test_local_mode_without_demo_data_names_the_command(monkeypatch, capsys, tmp_path):
