@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher import program
 from launcher.cli import arguments
 from launcher.cli.commands import COMMANDS
 from launcher.errors import COMPLETED, FAILED, LOST_CONTACT, REFUSED, SIGNAL, WRONG_USE, JobFailed, LostContact, Refused
@@ -23,6 +25,12 @@ from launcher.signals import Aborted, Interrupted
 # isort: split
 # Importing launcher puts code/ on the path.
 from text_classifier.contract.errors import UserError, printable
+
+#: What to do where a file cannot be written or read.
+_REMEDIES: Mapping[int | None, str] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free disk space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change the permissions"),
+}
 
 
 def main(words: Sequence[str]) -> int:
@@ -44,9 +52,9 @@ def main(words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SIGNAL + signal.SIGPIPE
     except OSError as error:
-        return _end(f"{error}; free disk space, or change the permissions", FAILED)
+        return _end(f"{error}; {_REMEDIES.get(error.errno, 'give another path')}", FAILED)
     except Interrupted as interrupt:
-        return _end("interrupted; everything of this run was removed", interrupt.exit_code)
+        return _end("interrupted; the files and containers of this run were removed", interrupt.exit_code)
     except Aborted as interrupt:
         return interrupt.exit_code  # the command has printed what happens to the job
     except KeyboardInterrupt:
@@ -80,12 +88,10 @@ def run_locally(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """`launch.py check`: validate the data like a training job."""
     options.model = None
-    if not inputs.s3_sources(options):
-        image_commands.check(options.image, inputs.channel_paths(options), options.hyperparameters)
-        return COMPLETED
-    from launcher.aws import commands
-
-    return commands.check_sample(options)
+    if inputs.s3_sources(options):
+        return run_on_aws(options)
+    image_commands.check(options.image, inputs.channel_paths(options), options.hyperparameters)
+    return COMPLETED
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -126,12 +132,11 @@ def _metrics_of(run: str, options: argparse.Namespace) -> Path:
     """The metrics.json of a run; a job whose results are not here is downloaded."""
     if found := comparison.find(run):
         return found
-    from launcher.aws import commands
-
-    commands.download(argparse.Namespace(job=run, to=None, region=options.region, json=False))
+    run_on_aws(argparse.Namespace(command="download", job=run, to=None, region=options.region, json=False))
     if found := comparison.find(run):
         return found
-    raise Refused(f"job {run} left no metrics; see `launch.py logs {run}`")
+    region = f" --region {options.region}" if options.region else ""
+    raise Refused(f"job {run} left no metrics; see `launch.py logs {run}{region}`")
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -161,11 +166,12 @@ def plan(options: argparse.Namespace) -> int:
 
 def run_on_aws(options: argparse.Namespace) -> int:
     """All other commands. They use AWS, and only they import boto3."""
-    from launcher.aws import commands, endpoint_commands, transform_command, watch_commands
+    from launcher.aws import client, commands, endpoint_commands, transform_command, watch_commands
 
     modules = (commands, watch_commands, endpoint_commands, transform_command)
     functions = {name: function for module in modules for name, function in module.COMMANDS.items()}
-    return functions[options.command](options)
+    with client.one_sentence():
+        return functions[options.command](options)
 
 
 def _shortened(text: str, most: int = 30) -> str:
@@ -189,7 +195,10 @@ def _print_result(job: local_job.LocalJob, result: local_job.Result) -> None:
     headline = result.metrics["headline"]
     baselines = [f"{baseline['name']} {baseline[headline]:.3f}" for baseline in result.metrics.get("baselines", [])]
     print()
-    print(f"{headline:12}  {result.metrics[headline]:.3f} ({'; '.join(baselines) or 'no baselines'})")
+    if headline in result.metrics:
+        print(f"{headline:12}  {result.metrics[headline]:.3f} ({'; '.join(baselines) or 'no baselines'})")
+    else:
+        print(f"{headline:12}  not evaluated: the job was stopped before its first evaluation")
     print(f"model.tar.gz  {local_job.relative(job.directory / 'model.tar.gz')}")
     print(f"report        {local_job.relative(job.directory / 'output' / 'data' / 'report.html')}")
     seconds = ", ".join(f"{stage} {duration:.1f} s" for stage, duration in result.seconds.items())
@@ -206,4 +215,4 @@ FUNCTIONS = dict.fromkeys(COMMANDS, run_on_aws) | {
 }
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    program.run("launch.py", lambda: main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 #!/opt/venv/bin/python
 """The image's `check` command: reads the data as a job would, reports on it and trains nothing.
 
-    python check.py reviews.tsv --label_column stars
+    python check.py reviews.tsv --label_column=stars
 
 Without a file or folder it reads the channels of the job.
 """

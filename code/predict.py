@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
                 "the model has no fitted thresholds (training was stopped, or was not asked to fit any); train with "
                 "thresholds=fitted, or remove --fitted-thresholds"
             )
-        _require_writable(aside)
+        _require_writable(options.output, aside)
         rows = _classify(options, manifest, aside)
         aside.replace(options.output)
         print(f"{options.output.name}: {rows} rows classified", flush=True)
@@ -112,11 +112,15 @@ def _manifest(model: Path) -> Manifest:
         ) from None
 
 
-def _require_writable(path: Path) -> None:
+def _require_writable(output: Path, aside: Path) -> None:
     try:
-        path.touch()
+        if output.is_dir():
+            raise SettingsError(f"--output {output} is a folder; give a file")
+        aside.touch()
     except OSError as error:
-        raise SettingsError(f"--output cannot be written to {path.parent} ({error.strerror}); choose another") from None
+        raise SettingsError(
+            f"--output cannot be written to {output.parent} ({error.strerror}); choose another"
+        ) from None
 
 
 def _classify(options: argparse.Namespace, manifest: Manifest, output: Path) -> int:

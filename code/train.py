@@ -1,7 +1,7 @@
 """The training script: fine-tunes a classifier on the job's channels.
 
     python train.py --epochs 3 --learning_rate 1e-4
-    python train.py --check reviews.tsv --label_map "1-3=negative;4-5=positive"    # only checks the data
+    python train.py --check reviews.tsv --label_map="1-3=negative;4-5=positive"    # only checks the data
 
 Input and output folders are SageMaker's (text_classifier/runtime/folders.py). The hook starts one process per GPU, and
 prepare.py for all of them; this process then imports torch while the data is read. Without the hook it prepares the

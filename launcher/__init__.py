@@ -1,6 +1,7 @@
 """The implementation of launch.py. For Python and notebooks: `from launcher import estimator, upload, check, doctor`.
 
-At the top: those four functions, exit codes, signals, the demo's data and the push watchdog.
+At the top: those four functions, exit codes, signals, the start and end of programs, the demo's data and the push
+watchdog.
 
 Five packages, each of which may import those named after it: aws, cli, local, sdk, plan. Of code/ only
 text_classifier.contract is imported, so that a job is checked by the same code before it starts and when it runs.

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher import program
 from text_classifier.contract.errors import UserError
 
 REQUIREMENTS = """\
@@ -203,4 +204,4 @@ def _sha256(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    program.run("demo_data", lambda: main(sys.argv[1:]))

@@ -10,10 +10,12 @@ import contextlib
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli import arguments
+from launcher.cli.options import AWS_JOB, CHANNELS
 from launcher.local import engine, image_commands
 from launcher.plan import inputs, limits, submission
 from text_classifier.contract.errors import UserError
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from launcher.sdk.estimators import Estimator, TrainingInput
 
 LOCAL_TYPES = ("local", "local_gpu")
+
+#: The options that name rows.
+_DATA = tuple(name for name in CHANNELS if name != "model")
 
 
 def estimator(config: Path | str | None = None, **options: Any) -> Estimator:
@@ -40,13 +45,14 @@ def estimator(config: Path | str | None = None, **options: Any) -> Estimator:
     credentials; image and role have defaults then, and model.tar.gz and output.tar.gz are in the folder that
     `output_path` names. Local mode refuses spot instances.
 
-    Raises UserError for an option that is unknown, missing or wrong, and without version 2 of the SDK.
+    Raises UserError for an option that is unknown, missing or wrong, and without version 2 of the SDK, and Refused
+    without credentials.
     """
-    given = _options("estimator()", config, options)
+    given = _options("estimator()", config, options, [name for name in AWS_JOB if name not in _DATA])
     if given.instance_type in LOCAL_TYPES:
         return _local_estimator(given)
     _require("estimator()", given, "image", "role")
-    for name in ("data", "validation", "test"):
+    for name in _DATA:
         if name in options:
             raise UserError(f"estimator() takes no {name}; give the data to fit, as in fit(upload({name}=...))")
     submission.check(given)
@@ -56,7 +62,8 @@ def estimator(config: Path | str | None = None, **options: Any) -> Estimator:
     if estimators is None:
         raise UserError("version 2 of the SageMaker SDK is not installed in this Python; run `make venv` and use .venv")
     region = submission.region_of(given)
-    session = estimators.session(client.session_in(region), client.create("sagemaker", region))
+    with client.one_sentence():
+        session = estimators.session(client.session_in(region), client.create("sagemaker", region))
     job = submission.request_of(given, submission.job_name(given), {})
     limits.check(job)
     return estimators.from_request(job, session, base_job_name=given.base_job_name)
@@ -97,7 +104,7 @@ def check(config: Path | str | None = None, image: str = engine.LOCAL_IMAGE, **o
     `options` are the channels and `hyperparameters`. Prints the summary of `launch.py check`. Raises Refused with the
     sentence of the check, UserError without Docker, the image or the data.
     """
-    given = _options("check()", config, options)
+    given = _options("check()", config, options, _DATA)
     with tempfile.TemporaryDirectory(prefix="data-check-") as folder:
         image_commands.check(image, inputs.channel_paths(given), given.hyperparameters, Path(folder))
         report: dict[str, Any] = json.loads((Path(folder) / "data_report.json").read_text(encoding="utf-8"))
@@ -118,5 +125,5 @@ def _require(caller: str, given: Any, *names: str) -> None:
             raise UserError(f"{caller} needs {name}; give it here or in train.yaml")
 
 
-def _options(caller: str, config: Path | str | None, options: dict[str, Any]) -> Any:
-    return arguments.from_values(caller, options, Path(config) if config else None)
+def _options(caller: str, config: Path | str | None, options: dict[str, Any], of_file: Sequence[str] = AWS_JOB) -> Any:
+    return arguments.from_values(caller, options, Path(config) if config else None, of_file)

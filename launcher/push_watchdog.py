@@ -17,6 +17,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
+from launcher import program
+
 STALLED = 124
 #: Time between SIGTERM and SIGKILL.
 _GRACE_SECONDS = 10
@@ -89,4 +91,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    program.run("push_watchdog", lambda: main(sys.argv[1:]))

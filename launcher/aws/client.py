@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from launcher.errors import Refused
+from launcher.errors import LostContact, Refused
 from text_classifier.contract.errors import UserError
 
 try:
@@ -154,6 +154,15 @@ def one_sentence() -> Iterator[None]:
         yield
     except FAILURES as error:
         raise Refused(explain(error)) from None
+
+
+@contextlib.contextmanager
+def losing_contact() -> Iterator[None]:
+    """Turn boto3's exceptions into LostContact: what was started runs without us."""
+    try:
+        yield
+    except FAILURES as error:
+        raise LostContact(explain(error)) from None
 
 
 def explain(error: Exception) -> str:

@@ -48,7 +48,7 @@ def _look(options: argparse.Namespace) -> None:
 def check_sample(options: argparse.Namespace) -> int:
     """`launch.py check` of data in S3: validate a sample of it."""
     sources.look(options)
-    with client.one_sentence(), sample.channels(options) as paths:
+    with sample.channels(options) as paths:
         image_commands.check(options.image, paths, options.hyperparameters)
     return COMPLETED
 
@@ -56,10 +56,9 @@ def check_sample(options: argparse.Namespace) -> int:
 def _check_data(options: argparse.Namespace) -> None:
     """Validate the data in the image on this machine, if there is one; of data in S3, a sample. Raises Refused."""
     try:
-        with client.one_sentence():
-            image_commands.check_if_possible(
-                (options.image, LOCAL_IMAGE), lambda: sample.channels(options), options.hyperparameters
-            )
+        image_commands.check_if_possible(
+            (options.image, LOCAL_IMAGE), lambda: sample.channels(options), options.hyperparameters
+        )
     except Refused as error:
         if not inputs.s3_sources(options):
             raise
@@ -74,10 +73,11 @@ def _submit(job: Submission, kind: jobs.Kind, options: argparse.Namespace) -> in
     if not options.skip_data_check:
         _check_data(options)
     confirm(job.summary(options.price), options)
+    sagemaker = client.create("sagemaker", job.region)
     with StopSignals(Aborted):
         _upload(job)
         with report_detaching(job.name, job.region, options.stop_on_interrupt, kind):
-            is_new = jobs.start(client.create("sagemaker", job.region), job.request, kind)
+            is_new = jobs.start(sagemaker, job.request, kind)
             state = "started" if is_new else "was already started with the same request"
             print(f"{kind.noun.capitalize()} {job.name} {state}", flush=True)
             return follow_to_end(job.name, job.region, options, kind)
@@ -104,8 +104,7 @@ def examine(options: argparse.Namespace) -> int:
 
 def _upload(job: Submission) -> None:
     try:
-        with client.one_sentence():
-            storage.upload_all(client.create("s3", job.region), job)
+        storage.upload_all(client.create("s3", job.region), job)
     except Aborted:
         print(f"launch.py: interrupted before job {job.name} was started", file=sys.stderr)
         raise
@@ -129,6 +128,7 @@ def download(options: argparse.Namespace) -> int:
 
 
 COMMANDS = {
+    "check": check_sample,
     "doctor": examine,
     "train": train,
     "tune": tune,

@@ -27,7 +27,12 @@ def confirm(summary: str, options: argparse.Namespace) -> None:
     if options.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return
     print(summary)
-    if input("Start it? [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input("Start it? [y/N] ")
+    except EOFError:  # Ctrl-D, which leaves the cursor behind the question
+        print()
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise Refused("nothing was started; answer y or give --yes to start it")
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from launcher import ROOT
+from launcher import ROOT, program
 from launcher.aws import client
 from launcher.plan.request import region_of_host
 from launcher.plan.submission import region_of_profile
@@ -224,4 +224,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run("ecr", main)

@@ -13,7 +13,7 @@ from typing import Any
 from launcher.aws import client, endpoints, jobs, scaling
 from launcher.aws import invoke as requests
 from launcher.aws.console import confirm, messages_to_stderr, print_result
-from launcher.errors import COMPLETED, LostContact
+from launcher.errors import COMPLETED, JobFailed, LostContact
 from launcher.plan import endpoint, submission
 from launcher.plan.endpoint import Deployment, Source
 from launcher.plan.s3 import S3Uri, location
@@ -37,8 +37,13 @@ def deploy(options: argparse.Namespace) -> int:
             if deployment.scaling:
                 scaling.apply(client.create("application-autoscaling", region), name, deployment.scaling)
                 print(f"Endpoint {name} scales to at most {deployment.most_instances} instances")
-            with client.one_sentence():
+            try:
                 summary = endpoints.summary(sagemaker, found, region, options.price)
+            except client.FAILURES as error:
+                raise JobFailed(
+                    f"endpoint {name} is in service, but cannot be described: {client.explain(error)}; `launch.py "
+                    f"undeploy {name} --region {region}` deletes it"
+                ) from None
         print_result(summary, options)
         print(f"Endpoint {name} is in service; `launch.py undeploy {name} --region {region}` deletes it")
     return COMPLETED
@@ -85,7 +90,8 @@ def _report_detaching(name: str, region: str) -> Iterator[None]:
     """Tell the user what happens to the endpoint when this command ends before it is in service."""
     remove = f"`launch.py undeploy {name} --region {region}` deletes it"
     try:
-        yield
+        with client.losing_contact():
+            yield
     except LostContact as error:
         raise LostContact(
             f"lost contact with endpoint {name}, which is billed if it was created: {error}; the same command goes on, "
@@ -105,8 +111,7 @@ def invoke(options: argparse.Namespace) -> int:
     parameters = {"top_k": options.top_k} if options.top_k else {}
     if options.calibrated:
         parameters["calibrated"] = True
-    with client.one_sentence():
-        runtime = client.create("sagemaker-runtime", submission.region_of(options), read_timeout=90)
+    runtime = client.create("sagemaker-runtime", submission.region_of(options), read_timeout=90)
     answered = requests.classify(runtime, options.name, texts, parameters)
     if options.json:
         print(json.dumps([{"text": text, "scores": scores} for text, scores in answered], indent=2))
@@ -148,7 +153,8 @@ def undeploy(options: argparse.Namespace) -> int:
         with StopSignals(Aborted):
             nouns = endpoints.delete(sagemaker, client.create("application-autoscaling", region), options.name)
     except Aborted:
-        print(f"launch.py: interrupted; `launch.py undeploy {options.name}` deletes the rest", file=sys.stderr)
+        again = f"`launch.py undeploy {options.name} --region {region}`"
+        print(f"launch.py: interrupted; {again} deletes the rest", file=sys.stderr)
         raise
     except LostContact as error:
         raise LostContact(
@@ -162,8 +168,7 @@ def undeploy(options: argparse.Namespace) -> int:
 def list_endpoints(options: argparse.Namespace) -> int:
     """List the endpoints that `deploy` created."""
     region = submission.region_of(options)
-    with client.one_sentence():
-        found = endpoints.newest(jobs.sagemaker_of(options), region)
+    found = endpoints.newest(jobs.sagemaker_of(options), region)
     if options.json:
         print(json.dumps(found, indent=2))
         return COMPLETED

@@ -52,7 +52,8 @@ def source_of(sagemaker: Any, job: str) -> Source:
     model = found.get("ModelArtifacts", {}).get("S3ModelArtifacts")
     if not model or found["TrainingJobStatus"] not in ("Completed", "Stopped"):
         raise Refused(
-            f"job {job} has no model: its status is {found['TrainingJobStatus']}; see `launch.py status {job}`"
+            f"job {job} has no model: its status is {found['TrainingJobStatus']}; see `launch.py status {job} --region "
+            f"{sagemaker.meta.region_name}`"
         )
     return Source(
         model_data=model,
@@ -121,8 +122,7 @@ def delete(sagemaker: Any, autoscaling: Any, name: str) -> list[str]:
     Raises Refused if there are none, or if one was not created by `deploy`: then nothing is deleted. A scaling that
     cannot be removed does not keep the rest, which costs more; it is raised at the end. Raises LostContact.
     """
-    with client.one_sentence():
-        existing = _ours(sagemaker, name)
+    existing, region = _ours(sagemaker, name), sagemaker.meta.region_name
     nouns, refusal = [], None
     try:  # first, so that nothing scales an endpoint that is being deleted
         nouns += ["scaling of endpoint"] if scaling.remove(autoscaling, name) else []
@@ -130,7 +130,7 @@ def delete(sagemaker: Any, autoscaling: Any, name: str) -> list[str]:
         refusal = error
     if not existing and not nouns and not refusal:
         raise Refused(
-            f"there is no endpoint {name} in {sagemaker.meta.region_name}; `launch.py endpoints` shows existing ones, "
+            f"there is no endpoint {name} in {region}; `launch.py endpoints --region {region}` shows existing ones, "
             "--region selects another region"
         )
     if ENDPOINT in existing:

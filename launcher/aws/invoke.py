@@ -74,8 +74,8 @@ def _explain(error: Exception, name: str, region: str) -> str:
         return f"endpoint {name} answered {status}: {_sentence(message)}"
     if client.code_of(error) == "ValidationError" and "not found" in str(error):
         return (
-            f"there is no endpoint {name} in {region}; `launch.py endpoints` shows existing ones, --region selects "
-            "another region"
+            f"there is no endpoint {name} in {region}; `launch.py endpoints --region {region}` shows existing ones, "
+            "--region selects another region"
         )
     return client.explain(error)
 

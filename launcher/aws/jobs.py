@@ -96,9 +96,8 @@ KINDS = (TRAINING, TUNING, TRANSFORM)
 
 
 def sagemaker_of(options: argparse.Namespace) -> Any:
-    """A client for SageMaker in the region of the options. Raises Refused."""
-    with client.one_sentence():
-        return client.create("sagemaker", submission.region_of(options))
+    """A client for SageMaker in the region of the options."""
+    return client.create("sagemaker", submission.region_of(options))
 
 
 def start(sagemaker: Any, request: Mapping[str, Any], kind: Kind = TRAINING) -> bool:
@@ -189,7 +188,8 @@ def find(sagemaker: Any, name: str, kinds: Sequence[Kind] = KINDS) -> tuple[Kind
                 raise Refused(client.explain(error)) from None
     region = sagemaker.meta.region_name
     raise Refused(
-        f"there is no job {name} in {region}; `launch.py list` shows existing jobs, --region selects another region"
+        f"there is no job {name} in {region}; `launch.py list --region {region}` shows existing jobs, --region selects "
+        "another region"
     )
 
 
@@ -199,14 +199,17 @@ def describe(sagemaker: Any, name: str) -> dict[str, Any]:
     if kind is TRANSFORM:
         scores = job["TransformOutput"]["S3OutputPath"]
         raise Refused(f"{name} is a transform job, whose scores are in {scores}; give the name of a training job")
-    refuse_tuning(name, kind)
+    refuse_tuning(name, kind, sagemaker.meta.region_name)
     return job
 
 
-def refuse_tuning(name: str, kind: Kind) -> None:
+def refuse_tuning(name: str, kind: Kind, region: str) -> None:
     """Raise Refused for a tuning job: its trials have what a training job has."""
     if kind is TUNING:
-        raise Refused(f"{name} is a tuning job; give the name of one of its trials, see `launch.py status {name}`")
+        raise Refused(
+            f"{name} is a tuning job; give the name of one of its trials, see `launch.py status {name} --region "
+            f"{region}`"
+        )
 
 
 def stop(sagemaker: Any, name: str, kind: Kind = TRAINING) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,12 @@ _CHUNK_BYTES = 1 << 20
 _MAX_BYTES = 64 << 20
 _MAX_OBJECTS = 20
 
+#: Byte order marks, the longer ones first: that of UTF-32 begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
+
 
 @contextmanager
 def channels(options: argparse.Namespace) -> Iterator[dict[str, Path]]:
@@ -33,12 +40,13 @@ def channels(options: argparse.Namespace) -> Iterator[dict[str, Path]]:
             if isinstance(listing, Exception):
                 raise listing
             s3 = client.create("s3", submission.region_of(options))
-            if _download(s3, name, listing, options.check_rows, Path(folder, name)):
+            encoding = options.hyperparameters.get("encoding", "")
+            if _download(s3, name, listing, options.check_rows, Path(folder, name), encoding):
                 paths[name] = Path(folder, name)
         yield paths
 
 
-def _download(s3: Any, name: str, listing: Listing, rows: int, folder: Path) -> bool:
+def _download(s3: Any, name: str, listing: Listing, rows: int, folder: Path, encoding: str) -> bool:
     """Write a sample of about `rows` lines. Returns False if no object can be sampled."""
     taken = left = 0
     for file, size in listing.objects.items():
@@ -53,36 +61,60 @@ def _download(s3: Any, name: str, listing: Listing, rows: int, folder: Path) -> 
         left = rows if not taken else left
         body = s3.get_object(**place)["Body"]
         with target.open("wb") as content:
-            left -= _write_lines(body, content, left) if has_lines else _write_all(body, content, rows)
+            left -= _write_lines(body, content, left, encoding) if has_lines else _write_all(body, content, rows)
         body.close()
         taken += 1
-    what = f"a sample of {taken} of {len(listing.objects):,} object(s)" if taken else "not checked: no object is small"
-    print(f"{name}: {what} of {listing.uri}", flush=True)
+    if taken:
+        print(f"{name}: a sample of {taken} of {len(listing.objects):,} object(s) of {listing.uri}", flush=True)
+    else:
+        most = _MAX_BYTES >> 20
+        print(f"{name}: not checked: every object of {listing.uri} is larger than {most} MB", flush=True)
     return bool(taken)
 
 
-def _write_lines(body: Any, content: Any, rows: int) -> int:
-    """Write whole rows of an object, at least `rows` lines of it if it has them. Returns the lines written.
+def _write_lines(body: Any, content: Any, rows: int, encoding: str) -> int:
+    """Write whole rows of an object, at least `rows` lines of it if it has them. Returns about how many it wrote."""
+    data, chunk = b"", b"more"
+    while chunk and len(data) < _MAX_BYTES and data.count(b"\n") <= rows:
+        chunk = body.read(_CHUNK_BYTES)
+        data += chunk
+    if chunk:
+        data = _whole_rows(data, rows, _codec(data, encoding))
+    content.write(data)
+    return data.count(b"\n")
+
+
+def _whole_rows(data: bytes, rows: int, codec: str) -> bytes:
+    """The first rows of the beginning of a file.
 
     A line break in a quoted field does not end a row: a cut is made where the number of quotation marks is even.
     """
-    data, end = b"", 0
-    while len(data) < _MAX_BYTES and (chunk := body.read(_CHUNK_BYTES)):
-        data += chunk
-        if data.count(b"\n") > rows:
-            break
-    else:
-        content.write(data)
-        return data.count(b"\n")
-    lines = quotes = 0
-    for line in data.splitlines(keepends=True):
-        lines, quotes, end = lines + 1, quotes + line.count(b'"'), end + len(line)
+    try:
+        text = data[: len(data) // 4 * 4].decode(codec, "surrogatepass")  # between characters of any size
+    except UnicodeDecodeError:
+        return data  # the check names the place
+    lines = quotes = end = 0
+    for line in text.split("\n")[:-1]:
+        lines, quotes, end = lines + 1, quotes + line.count('"'), end + len(line) + 1
         if lines > rows and quotes % 2 == 0:
             break
-    else:
-        end = data.rfind(b"\n") + 1
-    content.write(data[:end])
-    return lines
+    return text[:end].encode(codec, "surrogatepass") if end else data
+
+
+def _codec(head: bytes, encoding: str) -> str:
+    """UTF-16 or UTF-32, by its mark or the hyperparameter `encoding`; else Latin-1, in which bytes are characters.
+
+    In other encodings the bytes of a line feed and of a quotation mark are those of ASCII.
+    """
+    if marked := next((codec for mark, codec in _MARKS if head.startswith(mark)), None):
+        return marked
+    try:
+        named = codecs.lookup(encoding.strip()).name
+    except LookupError:
+        return "latin-1"
+    if not named.startswith(("utf-16", "utf-32")):
+        return "latin-1"
+    return named if named.endswith("e") else f"{named}-le"
 
 
 def _write_all(body: Any, content: Any, rows: int) -> int:

@@ -8,17 +8,17 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from launcher.aws import client
-from launcher.errors import Refused
+from launcher.errors import JobFailed, Refused
 from launcher.plan import endpoint, scaling
 
 
 def apply(autoscaling: Any, name: str, requests: Mapping[str, Mapping[str, Any]]) -> None:
-    """Scale an endpoint that is in service. Replaces the range and policy that it has. Raises Refused."""
+    """Scale an endpoint that is in service. Replaces the range and policy that it has. Raises JobFailed."""
     try:
         autoscaling.register_scalable_target(**requests["RegisterScalableTarget"])
         autoscaling.put_scaling_policy(**requests["PutScalingPolicy"])
     except client.FAILURES as error:
-        raise Refused(
+        raise JobFailed(
             f"endpoint {name} is in service, but is not scaled: {client.explain(error)}; the same command tries again"
         ) from None
 

@@ -7,15 +7,16 @@ python -m launcher.aws.stack down --region R [--with-contents]        deletes it
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
 
-from launcher import ROOT
+from launcher import ROOT, program
 from launcher.aws import client
-from launcher.errors import REFUSED, Refused
+from launcher.errors import REFUSED, SIGNAL, Refused
 from launcher.plan import checks
 from launcher.plan.checks import parse_assignment
 from text_classifier.contract.errors import UserError
@@ -29,10 +30,10 @@ def up(region: str, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
 
     Raises Refused.
     """
-    cloudformation = client.create("cloudformation", region)
     stack = {"StackName": name, "TemplateBody": TEMPLATE.read_text(), "Capabilities": ["CAPABILITY_IAM"]}
     given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
     with client.one_sentence():
+        cloudformation = client.create("cloudformation", region)
         found = _describe(cloudformation, name)
         if found is None:
             cloudformation.create_stack(**stack, Parameters=given, OnFailure="DELETE")
@@ -50,40 +51,63 @@ def up(region: str, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
                     raise
             else:
                 _wait(cloudformation, "stack_update_complete", name)
-        outputs = _outputs(cloudformation, name)
-    assert outputs is not None, name
-    return outputs
+        found = _describe(cloudformation, name)
+    assert found is not None, name
+    return _outputs(found)
 
 
 def down(region: str, name: str, with_contents: bool) -> None:
     """Delete the stack. Raises Refused if bucket or repository are not empty, unless `with_contents`."""
-    cloudformation = client.create("cloudformation", region)
     with client.one_sentence():
-        outputs = _outputs(cloudformation, name)
-        if outputs is None:
+        cloudformation = client.create("cloudformation", region)
+        found = _describe(cloudformation, name)
+        if found is None:
             raise Refused(f"there is no stack {name} in {region}; give its --region, or its name with --stack")
-        _empty(region, outputs, with_contents)
+        if not _outputs(found):
+            raise Refused(
+                f"the stack {name} is {found['StackStatus']} and has no outputs; try again when that has ended, or "
+                "delete it in the CloudFormation console"
+            )
+        _empty(region, _outputs(found), with_contents)
         cloudformation.delete_stack(StackName=name)
         _wait(cloudformation, "stack_delete_complete", name)
 
 
 def _empty(region: str, outputs: dict[str, str], with_contents: bool) -> None:
-    """Delete the contents: CloudFormation deletes neither a bucket nor a repository that is not empty."""
+    """Delete the contents: CloudFormation deletes neither a bucket nor a repository that is not empty.
+
+    A bucket with versioning is empty without any version of an object, also of a deleted one. Raises Refused.
+    """
     bucket, repository = outputs["Bucket"], outputs["Repository"].partition("/")[2]
     s3, ecr = client.create("s3", region), client.create("ecr", region)
-    objects = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    keys = [{"Key": entry["Key"]} for page in objects for entry in page.get("Contents", [])]
+    versions = [
+        {"Key": entry["Key"], "VersionId": entry["VersionId"]}
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket)
+        for entry in (*page.get("Versions", []), *page.get("DeleteMarkers", []))
+    ]
     pages = ecr.get_paginator("list_images").paginate(repositoryName=repository)
     images = [image for page in pages for image in page["imageIds"]]
-    if (keys or images) and not with_contents:
+    if (versions or images) and not with_contents:
         raise Refused(
-            f"the bucket {bucket} has {len(keys)} objects and the repository {repository} {len(images)} images; "
-            "save what you need, then delete everything with CONTENTS=delete (--with-contents)"
+            f"the bucket {bucket} has {len(versions)} objects (with all versions) and the repository {repository} "
+            f"{len(images)} images; save what you need, then delete everything with CONTENTS=delete (--with-contents)"
         )
-    for start in range(0, len(keys), 1000):
-        s3.delete_objects(Bucket=bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True})
+    for start in range(0, len(versions), 1000):
+        done = s3.delete_objects(Bucket=bucket, Delete={"Objects": versions[start : start + 1000], "Quiet": True})
+        for error in done.get("Errors", []):
+            raise _not_deleted(f"s3://{bucket}/{error['Key']}", error.get("Code"), error.get("Message"))
     for start in range(0, len(images), 100):
-        ecr.batch_delete_image(repositoryName=repository, imageIds=images[start : start + 100])
+        done = ecr.batch_delete_image(repositoryName=repository, imageIds=images[start : start + 100])
+        for error in done.get("failures", []):
+            image = error["imageId"].get("imageTag") or error["imageId"].get("imageDigest")
+            raise _not_deleted(
+                f"the image {image} of {repository}", error.get("failureCode"), error.get("failureReason")
+            )
+
+
+def _not_deleted(what: str, code: str | None, message: str | None) -> Refused:
+    reason = f"{code}: {message}".rstrip(".")
+    return Refused(f"{what} is not deleted ({reason}); remove what keeps it, and run the command again")
 
 
 def _describe(cloudformation: Any, name: str) -> dict[str, Any] | None:
@@ -96,9 +120,8 @@ def _describe(cloudformation: Any, name: str) -> dict[str, Any] | None:
     return stack
 
 
-def _outputs(cloudformation: Any, name: str) -> dict[str, str] | None:
-    stack = _describe(cloudformation, name)
-    return stack and {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+def _outputs(stack: Mapping[str, Any]) -> dict[str, str]:
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
 def _wait(cloudformation: Any, state: str, name: str) -> None:
@@ -109,7 +132,7 @@ def _wait(cloudformation: Any, state: str, name: str) -> None:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Exit codes: 0 done, 3 refused."""
+    """Exit codes: 0 done, 3 refused, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m launcher.aws.stack")
     parser.add_argument("command", choices=["up", "down"])
     parser.add_argument("--region", required=True)
@@ -135,8 +158,15 @@ def main(words: list[str] | None = None) -> int:
     except (Refused, UserError) as error:
         print(f"stack: {error}", file=sys.stderr)
         return REFUSED
+    except KeyboardInterrupt:
+        print(
+            f"stack: interrupted; AWS finishes what it has begun: see the stack {options.stack} in the CloudFormation "
+            "console",
+            file=sys.stderr,
+        )
+        return SIGNAL + signal.SIGINT
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run("stack", main)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,10 +77,10 @@ def download(s3: Any, job: Mapping[str, Any], directory: Path) -> dict[str, str]
     A download of the same job that was cut off is continued. Returns the unpacked folders by name. A failed job has no
     model, and may have no output. Raises Refused or UserError.
     """
-    name = job["TrainingJobName"]
+    name, region = job["TrainingJobName"], f" --region {s3.meta.region_name}"
     if job["TrainingJobStatus"] not in jobs.ENDED:
         raise Refused(
-            f"job {name} is still {job['TrainingJobStatus']}; wait for its end with `launch.py attach {name}`"
+            f"job {name} is still {job['TrainingJobStatus']}; wait for its end with `launch.py attach {name}{region}`"
         )
     unfinished = directory / _UNFINISHED
     if directory.exists() and not _is_unfinished(directory, name):
@@ -92,7 +91,7 @@ def download(s3: Any, job: Mapping[str, Any], directory: Path) -> dict[str, str]
     }
     sizes = {part: size for part, uri in archives.items() if uri and (size := _size(s3, uri)) is not None}
     if not sizes:
-        raise Refused(f"job {name} has neither a model nor output; see `launch.py logs {name}`")
+        raise Refused(f"job {name} has neither a model nor output; see `launch.py logs {name}{region}`")
     directory.mkdir(parents=True, exist_ok=True)
     unfinished.write_text(name)
     for part, size in sizes.items():
@@ -116,12 +115,12 @@ def _is_unfinished(directory: Path, job: str) -> bool:
 
 def _unpack(uri: str, directory: Path, part: str) -> None:
     shutil.rmtree(directory / part, ignore_errors=True)  # what an earlier run unpacked may be a half
+    archive = directory / f"{part}.tar.gz"
     try:
-        unpack(directory / f"{part}.tar.gz", directory / part)
-    except (ValueError, tarfile.TarError, EOFError) as error:
-        raise Refused(
-            f"{uri} was not unpacked because it is not an archive of a job: {str(error).splitlines()[0]}"
-        ) from None
+        unpack(archive, directory / part)
+    except ValueError as error:
+        archive.unlink()  # it has the right size, by which `fetch` would take it for complete
+        raise Refused(f"{uri} was not unpacked: {error}; the same command downloads it again") from None
 
 
 def _place(uri: str) -> dict[str, str]:

@@ -8,12 +8,14 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from launcher.aws import client, jobs, transforms
 from launcher.aws.console import confirm, messages_to_stderr, print_result
 from launcher.aws.endpoint_commands import source_of
 from launcher.aws.watch_commands import until_completed
-from launcher.errors import COMPLETED, LostContact
+from launcher.errors import COMPLETED, JobFailed, LostContact, Refused
 from launcher.plan import checks, request, submission
 from launcher.plan import transform as plan
 from launcher.plan.channels import Channel, needed_files
@@ -26,6 +28,8 @@ from launcher.signals import Aborted, StopSignals
 def transform(options: argparse.Namespace) -> int:
     """Start the job exactly once, wait until it has ended, and download the scores on request."""
     with messages_to_stderr(options):
+        if options.download:
+            checks.new_folder("--download", options.download)
         source, job = source_of(options)
         name = options.name or request.job_name((job or "model")[:_LONGEST_BASE].rstrip("-"), datetime.now(UTC))
         channel = None if isinstance(options.data, S3Uri) else _files(options)
@@ -34,16 +38,15 @@ def transform(options: argparse.Namespace) -> int:
             return _print_plan(wanted, options)
         confirm(wanted.summary(options.price), options)
         region = wanted.region
+        s3, sagemaker = client.create("s3", region), jobs.sagemaker_of(options)
         with StopSignals(Aborted), _report_detaching(name, region):
             if channel:
-                transforms.upload(client.create("s3", region), channel, _uploaded(source, channel), options.kms_key)
-            is_new = transforms.start(jobs.sagemaker_of(options), wanted)
+                transforms.upload(s3, channel, _uploaded(source, channel), options.kms_key)
+            is_new = transforms.start(sagemaker, wanted)
             print(f"Transform job {name} {'started' if is_new else 'was already started'}", flush=True)
             result = until_completed(name, region, options, jobs.TRANSFORM)
             if options.download:
-                found = transforms.download(client.create("s3", region), wanted, options.download)
-                result |= {"folder": str(options.download), "files": len(found.files)}
-                result |= {"lines": found.lines, "errors": found.errors}
+                result |= _download(s3, wanted, options.download)
         print_result(result, options)
     return COMPLETED
 
@@ -76,6 +79,17 @@ def _uploaded(source: Source, channel: Channel) -> S3Uri:
     return S3Uri(plan.bucket_of(source), f"transform/data/{channel.content_hash}/")
 
 
+def _download(s3: Any, wanted: Transform, folder: Path) -> dict[str, Any]:
+    """Download the scores, and sum them up. Raises JobFailed: the job has run."""
+    try:
+        found = transforms.download(s3, wanted, folder)
+    except Refused as error:
+        raise JobFailed(
+            f"transform job {wanted.name} completed, but its scores in {wanted.output} are not downloaded: {error}"
+        ) from None
+    return {"folder": str(folder), "files": len(found.files), "lines": found.lines, "errors": found.errors}
+
+
 def _print_plan(wanted: Transform, options: argparse.Namespace) -> int:
     if options.json:
         print(
@@ -91,7 +105,8 @@ def _report_detaching(name: str, region: str) -> Iterator[None]:
     """Tell the user what happens to the job when this command ends before it."""
     rest = f"the same command with --name={name} goes on, `launch.py stop {name} --region {region}` stops it"
     try:
-        yield
+        with client.losing_contact():
+            yield
     except LostContact as error:
         raise LostContact(
             f"lost contact with transform job {name}, which keeps running if it was started: {error}; {rest}"

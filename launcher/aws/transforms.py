@@ -31,8 +31,7 @@ class Downloaded:
 
 def names_below(s3: Any, uri: S3Uri) -> list[str]:
     """The keys of the objects whose keys begin with that of the URI. Raises Refused if there is none."""
-    with client.one_sentence():
-        found = [key for key in storage.sizes(s3, uri.bucket, uri.key) if not key.endswith("/")]
+    found = [key for key in storage.sizes(s3, uri.bucket, uri.key) if not key.endswith("/")]
     if not found:
         raise Refused(f"--data {uri} has no objects; correct the URI")
     return found
@@ -80,7 +79,8 @@ def delete_model_of(sagemaker: Any, job: Mapping[str, Any]) -> None:
     try:
         endpoints.delete_own_model(sagemaker, name)
     except Refused as error:
-        print(f"WARNING: {error}; `launch.py undeploy {name}` deletes it", file=sys.stderr)
+        again = f"`launch.py undeploy {name} --region {sagemaker.meta.region_name}`"
+        print(f"WARNING: {error}; {again} deletes it", file=sys.stderr)
 
 
 def summary(job: Mapping[str, Any], price: Price | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from launcher.aws import client, follow, jobs
 from launcher.aws.console import messages_to_stderr, print_result, print_summary
 from launcher.aws.watching import WATCHERS
-from launcher.errors import COMPLETED, JobFailed, LostContact
+from launcher.errors import COMPLETED, JobFailed, LostContact, Refused
 from launcher.plan import submission
 from launcher.signals import Aborted, StopSignals
 
@@ -22,20 +22,27 @@ def report_detaching(name: str, region: str, stop_on_interrupt: bool, kind: jobs
     """Tell the user what happens to the job when this command ends before it."""
     attach = f"`launch.py attach {name} --region {region}` follows it"
     try:
-        yield
+        with client.losing_contact():
+            yield
     except LostContact as error:
         raise LostContact(
             f"lost contact with {kind.noun} {name}, which keeps running if it was started: {error}; {attach}"
         ) from None
     except Aborted as interrupt:
+        keeps = "keeps running if it was started"
         if stop_on_interrupt:
-            jobs.stop(client.create("sagemaker", region), name, kind)
-            then = WATCHERS[kind].when_stopped
-            print(f"launch.py: stop requested for {kind.noun} {name}{then}", file=sys.stderr)
-        else:
-            stop = f"`launch.py stop {name} --region {region}` stops it"
-            print(f"launch.py: {kind.noun} {name} keeps running if it was started; {attach}, {stop}", file=sys.stderr)
-        raise interrupt
+            try:
+                with client.one_sentence():
+                    jobs.stop(client.create("sagemaker", region), name, kind)
+            except Refused as error:
+                keeps = f"is not stopped ({error})"
+            else:
+                then = WATCHERS[kind].when_stopped
+                print(f"launch.py: stop requested for {kind.noun} {name}{then}", file=sys.stderr)
+                raise interrupt from None
+        stop = f"`launch.py stop {name} --region {region}` stops it"
+        print(f"launch.py: {kind.noun} {name} {keeps}; {attach}, {stop}", file=sys.stderr)
+        raise interrupt from None
 
 
 def until_completed(name: str, region: str, options: argparse.Namespace, kind: jobs.Kind) -> dict[str, Any]:
@@ -71,8 +78,7 @@ def status(options: argparse.Namespace) -> int:
     """Show the status of a job."""
     sagemaker = jobs.sagemaker_of(options)
     kind, job = jobs.find(sagemaker, options.job)
-    with client.one_sentence():
-        summary = WATCHERS[kind].summary(sagemaker, job, submission.region_of(options), options.price)
+    summary = WATCHERS[kind].summary(sagemaker, job, submission.region_of(options), options.price)
     if options.json:
         print(json.dumps(summary, indent=2))
     else:
@@ -84,16 +90,15 @@ def logs(options: argparse.Namespace) -> int:
     """Print the log so far, or until the job ends."""
     sagemaker, region = jobs.sagemaker_of(options), submission.region_of(options)
     kind, _ = jobs.find(sagemaker, options.job)
-    jobs.refuse_tuning(options.job, kind)
+    jobs.refuse_tuning(options.job, kind, region)
     print(f"Log of {kind.noun} {options.job} ({kind.log_group})", file=sys.stderr)
     events = client.create("logs", region)
     if options.follow:
         with StopSignals(Aborted), report_detaching(options.job, region, stop_on_interrupt=False, kind=kind):
             WATCHERS[kind].follow(sagemaker, events, options.job)
         return COMPLETED
-    with client.one_sentence():
-        for line in follow.Log(events, options.job, kind.log_group).new_lines():
-            print(line)
+    for line in follow.Log(events, options.job, kind.log_group).new_lines():
+        print(line)
     return COMPLETED
 
 
@@ -118,8 +123,7 @@ def stop(options: argparse.Namespace) -> int:
 
 def list_jobs(options: argparse.Namespace) -> int:
     """List the newest jobs."""
-    with client.one_sentence():
-        found = jobs.newest(jobs.sagemaker_of(options), options.base_job_name, options.limit)
+    found = jobs.newest(jobs.sagemaker_of(options), options.base_job_name, options.limit)
     if options.json:
         print(json.dumps(found, indent=2))
         return COMPLETED

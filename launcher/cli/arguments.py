@@ -44,10 +44,16 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
     """
     options, rest = _parser(functions).parse_known_args(words)
     command = COMMANDS[options.command]
-    file = config.load(options.config)
+    rest = _without_flags(command, rest)
+    for argument in command.arguments:
+        if argument.repeatable:  # argparse gives it only what stands before the first flag
+            vars(options)[argument.name] += map(argument.parse, rest)
+            rest = []
+    file = config.load(options.config) if command.reads_file else config.Config()
+    of_file = file.options(name for name in command.options if getattr(options, name) is None)
     for name in command.options:
         if getattr(options, name) is None:
-            setattr(options, name, file.options.get(name, OPTIONS[name].default))
+            setattr(options, name, of_file.get(name, OPTIONS[name].default))
     for option in command.extra:
         if getattr(options, option.name) is None:
             setattr(options, option.name, option.default)
@@ -58,59 +64,66 @@ def parse(words: Sequence[str], functions: Mapping[str, Callable[..., int]]) -> 
             f"{options.command} needs {', '.join(missing)}; give {'it' if len(missing) == 1 else 'them'}{where}, "
             f"see launch.py {options.command} --help"
         )
-    options.hyperparameters = _hyperparameters(command, rest, file.hyperparameters)
-    options.ranges = parsing.without_aliases(file.ranges)
-    options.listings = {}
+    options.hyperparameters = _hyperparameters(command, rest, file)
     is_search = command.searches or getattr(options, "tune", False)
+    options.ranges = parsing.without_aliases(file.ranges()) if is_search else {}
+    options.listings = {}
     for name in parsing.without_aliases(checks.parse_hyperparameters(rest)) if is_search else ():
         if name in options.ranges:
             raise UserError(f"{name} has a value here and a range in the configuration file; remove one of the two")
     return options
 
 
-def from_values(caller: str, values: Mapping[str, Any], file: Path | None) -> argparse.Namespace:
-    """The options of a job as Python values, over those of train.yaml or `file`. Raises UserError, naming `caller`."""
-    given, of_file = config.from_mapping(Path(caller), values), config.load(file)
+def from_values(
+    caller: str, values: Mapping[str, Any], file: Path | None, of_file: Sequence[str] = AWS_JOB
+) -> argparse.Namespace:
+    """The options of a job as Python values, over those of train.yaml or `file`, of which `of_file` are read.
+
+    Raises UserError, naming `caller`.
+    """
+    given, configured = config.from_mapping(Path(caller), values), config.load(file)
     options = argparse.Namespace(**{name: OPTIONS[name].default for name in AWS_JOB}, listings={})
-    vars(options).update({**of_file.options, **given.options})
+    vars(options).update(configured.options(name for name in of_file if name not in values))
+    vars(options).update(given.options(OPTIONS))
     options.hyperparameters = {
-        **parsing.without_aliases(of_file.hyperparameters),
-        **parsing.without_aliases(given.hyperparameters),
+        **parsing.without_aliases(configured.hyperparameters()),
+        **parsing.without_aliases(given.hyperparameters()),
     }
     parsing.parse(options.hyperparameters)  # refuses what a job would
     return options
 
 
-def _hyperparameters(command: Command, rest: Sequence[str], of_file: Mapping[str, str]) -> dict[str, str]:
-    flags = _flags(command)
-    for word in rest:
-        name = word.partition("=")[0]
-        if name.startswith("--"):
-            raise UserError(f"{name} is not a flag of this command; {_nearest_flag(name, flags, command)}")
+def _without_flags(command: Command, rest: Sequence[str]) -> list[str]:
+    """The words that argparse left over, without a `--` that ends the flags. Raises UserError for a flag among them."""
+    end = rest.index("--") if "--" in rest else len(rest)
+    for name in (word.partition("=")[0] for word in rest[:end]):
+        if name.startswith("-") and len(name) > 1 and " " not in name:  # as argparse decides
+            raise UserError(f"{name} is not a flag of this command; {_nearest_flag(name, command)}")
+    return [*rest[:end], *rest[end + 1 :]]
+
+
+def _hyperparameters(command: Command, rest: Sequence[str], file: config.Config) -> dict[str, str]:
     if not command.takes_hyperparameters:
         if rest:
             raise UserError(f"unexpected argument {rest[0]!r}; this command takes no hyperparameters")
         return {}
     given = checks.parse_hyperparameters(rest)
-    values = {**parsing.without_aliases(of_file), **parsing.without_aliases(given)}
+    values = {**parsing.without_aliases(file.hyperparameters()), **parsing.without_aliases(given)}
     parsing.parse(values)  # refuses what a job would
     return values
 
 
-def _nearest_flag(name: str, flags: Sequence[str], command: Command) -> str:
-    hyperparameter = name[2:].replace("-", "_")
+def _nearest_flag(name: str, command: Command) -> str:
+    hyperparameter = name.lstrip("-").replace("-", "_")
     if command.takes_hyperparameters and hyperparameter in (row.name for row in hyperparameters.TABLE):
         return f"write hyperparameters as {hyperparameter}=value"
-    return nearest(name, flags)
-
-
-def _flags(command: Command) -> list[str]:
-    return [CONFIG_OPTION.flag, *(option.flag for option in options_of(command))]
+    return nearest(name, [option.flag for option in options_of(command)])
 
 
 def options_of(command: Command) -> list[Option]:
-    """All options of a command except --config."""
+    """All options of a command."""
     return [
+        *([CONFIG_OPTION] if command.reads_file else []),
         *(OPTIONS[name] for name in command.options),
         *command.extra,
         *([JSON_OPTION] if command.prints_json else []),
@@ -146,7 +159,7 @@ def _add_options(parser: argparse.ArgumentParser, command: Command) -> None:
         count: dict[str, Any] = {"nargs": "*"} if argument.repeatable else {}
         parse = _with_message(argument.parse)
         parser.add_argument(argument.name, metavar=argument.metavar, help=argument.help, type=parse, **count)
-    for option in (CONFIG_OPTION, *options_of(command)):
+    for option in options_of(command):
         default = "" if option.default in (None, False) else f" (default: {option.default})"
         settings: dict[str, Any] = {"dest": option.name, "help": option.help + default, "default": None}
         if option.name in SWITCHES or option is JSON_OPTION:

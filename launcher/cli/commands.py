@@ -43,6 +43,7 @@ class Argument:
 
 JOB_NAME = Argument("job", "name of the job", parse=resource_name)
 ENDPOINT_NAME = Argument("name", "name of the endpoint", parse=resource_name)
+_MODEL = Argument("model", "name of a job, or URI of a model.tar.gz in S3", parse=resource_name)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Command:
     takes_hyperparameters: bool = False
     searches: bool = False
     prints_json: bool = True
+
+    @property
+    def reads_file(self) -> bool:
+        """Whether train.yaml may have any of its options."""
+        return bool(self.options)
 
     @property
     def usage(self) -> str:
@@ -258,8 +264,12 @@ COMMANDS: Mapping[str, Command] = {
             Option("output", "page to write (default: build/compare/FIRST-SECOND.html)", path, "FILE", in_file=False),
         ),
         arguments=(
-            Argument("first", "name of a job, a metrics.json or a folder with one; a job is downloaded if need be"),
-            Argument("second", "what to compare it with"),
+            Argument(
+                "first",
+                "name of a job, a metrics.json or a folder with one; a job is downloaded if need be",
+                parse=resource_name,
+            ),
+            Argument("second", "what to compare it with", parse=resource_name),
         ),
         prints_json=False,
     ),
@@ -273,7 +283,7 @@ COMMANDS: Mapping[str, Command] = {
             "deploy my-job --plan",
         ),
         extra=_DEPLOYING,
-        arguments=(Argument("model", "name of a job, or URI of a model.tar.gz in S3"),),
+        arguments=(_MODEL,),
     ),
     "invoke": Command(
         "classify texts with an endpoint: those given, or the lines of a file or of standard input",
@@ -298,7 +308,7 @@ COMMANDS: Mapping[str, Command] = {
         ),
         required=("data",),
         extra=_TRANSFORMING,
-        arguments=(Argument("model", "name of a job, or URI of a model.tar.gz in S3"),),
+        arguments=(_MODEL,),
     ),
     "endpoints": Command(
         "list the endpoints that `deploy` created, with their cost per hour",

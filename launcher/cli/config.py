@@ -9,7 +9,8 @@
       learning_rate: {min: 1e-5, max: 1e-4, scaling: Logarithmic}
       train_batch_size: [16, 32]
 
-`ranges` applies to `tune` only. `${NAME}` is replaced by the environment variable. Paths are relative to the file.
+`ranges` applies to `tune` only. `${NAME}` is replaced by the environment variable. Paths are relative to the file. A
+command parses what it uses: a mistake in another option does not stop it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,30 @@ from text_classifier.contract.errors import UserError, nearest
 HYPERPARAMETERS = "hyperparameters"
 RANGES = "ranges"
 
+#: What the tags of YAML's own types begin with.
+_TAG = "tag:yaml.org,2002:"
+
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class Config:
-    """The content of the file: `options` parsed, hyperparameters and ranges as strings."""
+    """The content of a file whose keys are known. Its values are parsed when they are asked for."""
 
-    options: Mapping[str, Any] = field(default_factory=dict)
-    hyperparameters: Mapping[str, str] = field(default_factory=dict)
-    ranges: Mapping[str, Range] = field(default_factory=dict)
+    file: Path = DEFAULT_FILE
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+    def options(self, names: Iterable[str]) -> dict[str, Any]:
+        """Those of these options that the file has, parsed. Raises UserError."""
+        return {name: _value(self.file, OPTIONS[name], self.content[name]) for name in names if name in self.content}
+
+    def hyperparameters(self) -> dict[str, str]:
+        """The hyperparameters as strings. Raises UserError."""
+        return _hyperparameters(self.file, self.content.get(HYPERPARAMETERS, {}))
+
+    def ranges(self) -> dict[str, Range]:
+        """The ranges, with values as strings. Raises UserError."""
+        return _ranges(self.file, self.content.get(RANGES, {}))
 
 
 def load(file: Path | None) -> Config:
@@ -52,15 +67,10 @@ def load(file: Path | None) -> Config:
 
 
 def from_mapping(file: Path, content: Mapping[str, Any]) -> Config:
-    """The content of `file`, which the messages name. Raises UserError."""
-    content = dict(content)
+    """The content of `file`, which the messages name. Raises UserError for an unknown key."""
     known = [name for name, option in OPTIONS.items() if option.in_file]
     _refuse_unknown(file, content, [*known, HYPERPARAMETERS, RANGES])
-    hyperparameters = _hyperparameters(file, content.pop(HYPERPARAMETERS, {}))
-    ranges = _ranges(file, content.pop(RANGES, {}))
-    return Config(
-        {name: _value(file, OPTIONS[name], value) for name, value in content.items()}, hyperparameters, ranges
-    )
+    return Config(file, content)
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:
@@ -73,35 +83,46 @@ def _load_yaml(file: Path) -> dict[str, Any]:
         ) from None
 
     class Loader(yaml.SafeLoader):
-        """Rejects duplicate keys; PyYAML would keep the last one."""
+        """Rejects duplicate keys, of which PyYAML would keep the last one. Keys are text, as they are written."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            names = [key.value for key, _ in node.value]
-            for name in names:
-                if names.count(name) > 1:
-                    raise UserError(f"{file}: {name!r} is given twice; remove one of the two")
+            keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+            names = [key.value for key in keys]
+            for key in keys:
+                if names.count(key.value) > 1:
+                    raise UserError(f"{file}: {key.value!r} is given twice; remove one of the two")
+                if isinstance(key, yaml.ScalarNode) and key.tag != f"{_TAG}merge":
+                    key.tag = f"{_TAG}str"
             return super().construct_mapping(node, deep)
 
         def construct_number(self, node: Any) -> Any:
-            """A number as it is written: YAML reads 1_0 as 10, 010 as 8 and 1:30 as 90."""
+            """A number as it is written: YAML reads 1_0 as 10, 010 as 8, 1:30 as 90, and fails at 0x_."""
             is_integer = node.tag.endswith(":int")
-            value = self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
+            try:
+                value = self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
+            except (ValueError, IndexError):
+                return node.value
             return value if str(value) == node.value else node.value
 
     for kind in ("int", "float"):
-        Loader.add_constructor(f"tag:yaml.org,2002:{kind}", Loader.construct_number)
+        Loader.add_constructor(f"{_TAG}{kind}", Loader.construct_number)
+    Loader.add_constructor(f"{_TAG}timestamp", Loader.construct_yaml_str)  # dates, too, as they are written
     try:
         content = Loader(file.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise UserError(f"--config {file} cannot be read ({error.strerror}); give a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:  # PyYAML fails at `!!bool x`
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "not UTF-8 text"
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else _reason(error)
         raise UserError(f"{file}{place} is not valid YAML ({reason}); correct it") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} has no `name: value` lines; `launch.py train --help` lists the names")
     return content
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "problem", None) or str(error).splitlines()[0]
 
 
 def _refuse_unknown(file: Path, content: Mapping[Any, Any], known: list[str]) -> None:
@@ -138,10 +159,17 @@ def _hyperparameters(file: Path, value: Any) -> dict[str, str]:
     """As `_mapping`; a list or a mapping, such as a label_map, becomes the JSON that the hyperparameter takes."""
     if isinstance(value, dict):
         value = {
-            name: json.dumps(item, ensure_ascii=False, default=str) if isinstance(item, list | dict) else item
+            name: _json(file, str(name), item) if isinstance(item, list | dict) else item
             for name, item in value.items()
         }
     return _mapping(file, HYPERPARAMETERS, value)
+
+
+def _json(file: Path, name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError) as error:  # a mapping in itself, or of Python with a key that JSON does not have
+        raise UserError(f"{file}: {HYPERPARAMETERS}.{name} cannot be written as JSON ({error}); correct it") from None
 
 
 def _ranges(file: Path, value: Any) -> dict[str, Range]:

@@ -49,7 +49,7 @@ def given(text: str) -> str:
 
 
 def resource_name(text: str) -> str:
-    """Parse the name of a job or an endpoint, or its ARN. Raises ValueError."""
+    """Parse the name of a job or an endpoint, or its ARN. Other texts stay as they are. Raises ValueError."""
     return re.sub(r"^arn:aws[a-z-]*:sagemaker:.*/", "", given(text).strip())
 
 

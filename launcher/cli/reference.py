@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from launcher import ROOT
-from launcher.cli.arguments import CONFIG_OPTION, options_of
+from launcher.cli.arguments import options_of
 from launcher.cli.commands import COMMANDS, SWITCHES
 from launcher.cli.options import OPTIONS, Option
 from launcher.errors import EXIT_CODES
@@ -58,21 +58,27 @@ def _commands() -> str:
 def _options() -> str:
     commands: dict[Option, list[str]] = defaultdict(list)
     for name, command in COMMANDS.items():
-        for option in (CONFIG_OPTION, *options_of(command)):
+        for option in options_of(command):
             commands[option].append(name)
     rows = []
     for option in [*OPTIONS.values(), *(option for option in commands if option not in OPTIONS.values())]:
-        takers = commands[option]
         rows.append(
             (
                 _flag(option),
                 f"`{option.name}`" if option.name in OPTIONS and option.in_file else "",
                 "" if option.default in (None, False) else f"`{option.default}`",
-                "all" if len(takers) == len(COMMANDS) else ", ".join(f"`{name}`" for name in takers),
+                _takers(commands[option]),
                 option.help,
             )
         )
     return _table(("flag", "key in `train.yaml`", "default", "commands", "meaning"), rows)
+
+
+def _takers(commands: Sequence[str]) -> str:
+    others = [name for name in COMMANDS if name not in commands]
+    few = others if len(others) < len(commands) / 4 else commands
+    named = ", ".join(f"`{name}`" for name in few)
+    return named if few is commands else f"all but {named}" if few else "all"
 
 
 def _flag(option: Option) -> str:

@@ -25,19 +25,17 @@ LOCAL_IMAGE = "sagemaker-text-classification:local"
 JOB_LABEL = "sagemaker-text-classification.job"
 
 _ANSWER_SECONDS = 60
+#: The exit code of a docker command that was given up, as that of timeout(1).
+NO_ANSWER = 124
 
 
 def require_engine() -> None:
     """Raise UserError if Docker is not installed or its engine does not respond."""
     if shutil.which("docker") is None:
         raise UserError("Docker is not installed; run docker/ensure-engine.sh, or install Docker and start it")
-    try:
-        answer = _docker("version", "--format", "{{.Server.Version}}")
-    except subprocess.TimeoutExpired:
-        answer = None
-    if answer and answer.returncode == 0:
-        return
-    raise UserError(_unreachable(answer.stderr if answer else ""))
+    answer = _docker("version", "--format", "{{.Server.Version}}")
+    if answer.returncode != 0:
+        raise UserError(_unreachable(answer.stderr))
 
 
 def _unreachable(message: str) -> str:
@@ -68,8 +66,8 @@ def _reason(message: str) -> str:
 
 
 def has_image(image: str) -> bool:
-    """Whether the image is on this machine."""
-    return _docker("image", "inspect", image).returncode == 0
+    """Whether the image is on this machine. Raises UserError if the engine does not answer."""
+    return _answered(_docker("image", "inspect", image)).returncode == 0
 
 
 def require_image(image: str) -> None:
@@ -85,7 +83,7 @@ def compose_for_sdk() -> Iterator[dict[str, str]]:
     The SDK uses the plugin only if its version text contains "v2", else a `docker-compose` on PATH. Newer plugins
     ("5.0.0") and Debian's ("2.26.1-4") fail that test, so they get a `docker-compose` that calls the plugin.
     """
-    plugin = _docker("compose", "version")
+    plugin = _answered(_docker("compose", "version"))
     if (plugin.returncode == 0 and "v2" in plugin.stdout) or shutil.which("docker-compose"):
         yield {}
         return
@@ -199,4 +197,17 @@ def delete_tree(directory: Path, image: str) -> None:
 
 
 def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
+    """Run the docker command. If it does not end in time, the exit code is NO_ANSWER, with a sentence on stderr."""
+    words = ["docker", *arguments]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        message = f"`docker {arguments[0]}` has not ended after {_ANSWER_SECONDS} s"
+        return subprocess.CompletedProcess(words, NO_ANSWER, "", message)
+
+
+def _answered(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The result of a docker command. Raises UserError if there is none."""
+    if done.returncode == NO_ANSWER:
+        raise UserError(_unreachable(done.stderr))
+    return done

@@ -36,7 +36,7 @@ def check(
     ]
     if output:
         mounts.append(engine.bind_mount(output, f"{sagemaker.BASE}/output/data", is_writable=True))
-    words = [word for name, value in hyperparameters.items() for word in (f"--{name}", value)]
+    words = [f"--{name}={value}" for name, value in hyperparameters.items()]  # a value may begin with a hyphen
     done = _run(image, mounts, ["check", *words], stderr=subprocess.PIPE)
     if done.returncode != 0:
         *before, sentence = done.stderr.strip().splitlines() or ["the data check failed without a message"]
@@ -74,6 +74,8 @@ def predict(
         raise UserError(
             f"--output {output} is in a folder that does not exist; create the folder, or give another --output"
         )
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder; give a file")
     mounts = [
         engine.bind_mount(model, "/model"),
         engine.bind_mount(data, f"/data/{data.name}"),

@@ -183,7 +183,10 @@ def _collect(job: LocalJob, archives: Path, failure: str | None) -> None:
 def _move_and_unpack(archive: Path, directory: Path) -> None:
     if archive.exists():
         shutil.move(archive, directory.parent)
-        unpack(directory.parent / archive.name, directory)
+        try:
+            unpack(directory.parent / archive.name, directory)
+        except ValueError as error:
+            raise TrainingFailed(f"its results in {relative(directory.parent)} cannot be unpacked: {error}") from None
 
 
 def _metrics(job: LocalJob) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from launcher import program
 from launcher.local import engine, local_job
 from launcher.local.engine import LOCAL_IMAGE
 from text_classifier.contract import sagemaker
@@ -107,4 +108,4 @@ def _run(base: Path, kill_at: str | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run("resume-demo", main)

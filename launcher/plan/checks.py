@@ -263,6 +263,13 @@ def file_names(flag: str, path: Path) -> None:
             raise UserError(f"{flag}: the name of the file {name[:60]}... is too long for S3; rename it")
 
 
+def new_folder(flag: str, path: Path) -> None:
+    """Reject a path that is a file, or below one."""
+    found = next(each for each in (path, *path.parents) if each.exists())
+    if not found.is_dir():
+        raise UserError(f"{flag} {path} cannot be a folder: {found} is a file; give another path")
+
+
 def model_directory(path: Path) -> None:
     """Reject a path that is neither a folder written by save_pretrained, nor one with its checkpoints or archive."""
     if not any(next(path.rglob(pattern), None) for pattern in ("config.json", "*.tar.gz")):

@@ -143,6 +143,6 @@ def test_ctrl_c_leaves_nothing_and_touches_nobody_else(
     running.interrupt()
     assert running.wait() == 130
     assert "Traceback" not in running.text
-    assert running.text.endswith("launch.py: interrupted; everything of this run was removed\n")
+    assert running.text.endswith("launch.py: interrupted; the files and containers of this run were removed\n")
     assert not running.folder.exists()
     assert docker("ps", "--quiet", "--no-trunc", f"--filter=id={bystander}") == [bystander]

@@ -160,14 +160,25 @@ def refuse(monkeypatch, operation, code, message, status=400):
 
 def fail(monkeypatch, operation, error):
     """Let every call of an operation raise an exception."""
+
+    def fail():
+        raise error
+
+    _replace(monkeypatch, operation, fail)
+
+
+def answer(monkeypatch, operation, response):
+    """Let every call of an operation return this response."""
+    _replace(monkeypatch, operation, lambda: response)
+
+
+def _replace(monkeypatch, operation, do):
     call = botocore.client.BaseClient._make_api_call
 
-    def failing(self, called, arguments):
-        if called == operation:
-            raise error
-        return call(self, called, arguments)
+    def make_call(self, called, arguments):
+        return do() if called == operation else call(self, called, arguments)
 
-    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", failing)
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", make_call)
 
 
 # -- Docker, faked

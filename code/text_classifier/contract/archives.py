@@ -36,8 +36,8 @@ def members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]
     """The members of an archive, gzipped or not, each with its content if it is a regular file.
 
     The content has to be read in pieces, as shutil.copyfileobj does. Whether a name leads out of a folder is for the
-    caller to check. Raises tarfile.TarError, OSError, EOFError or zlib.error for an archive that is damaged or exceeds
-    the bounds.
+    caller to check. Raises tarfile.TarError, OSError, EOFError or zlib.error for an archive that is damaged, which may
+    show only after its last member, or exceeds the bounds.
     """
     with archive.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
@@ -49,5 +49,7 @@ def members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]
             if number == MOST_MEMBERS:
                 raise tarfile.ReadError(f"more than {MOST_MEMBERS:,} files and folders")
             yield member, tar.extractfile(member) if member.isfile() else None
-        if len(stream.read(MOST_HEADER_BYTES)) == MOST_HEADER_BYTES:  # gzip's checksum comes at the end
-            raise tarfile.ReadError(f"more than {MOST_HEADER_BYTES:,} bytes after the last file")
+        # tarfile stops at the block that ends the archive; gzip has its checksum after the padding.
+        stream.read(MOST_HEADER_BYTES)
+        if stream.read(1):
+            raise tarfile.ReadError(f"more than {MOST_HEADER_BYTES:,} bytes after its end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Iterable
@@ -60,6 +61,9 @@ class _Redacted:
 
 def install() -> None:
     """Redact secrets and escape control characters in everything that this process prints from now on, log records and
-    tracebacks included."""
+    tracebacks included. What a stream cannot encode (PYTHONIOENCODING) is escaped, too."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.stdout = _Redacted(sys.stdout)
     sys.stderr = _Redacted(sys.stderr)

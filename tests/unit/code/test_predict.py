@@ -51,6 +51,13 @@ def test_the_id_column_may_be_named_as_the_file_spells_it(tmp_path: Path, monkey
     assert (tmp_path / "out.csv").read_text().splitlines()[1] == "a.csv line 2,4711,good"
 
 
+def test_a_folder_as_output_is_refused_before_any_row_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict.main([f"--model={written_manifest(tmp_path)}", "--data=none.csv", f"--output={tmp_path}"]) == 1
+    assert capsys.readouterr().err == f"Your settings: --output {tmp_path} is a folder; give a file\n"
+
+
 def test_a_full_disk_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,6 +65,15 @@ def test_options_come_from_train_yaml_too(tmp_path):
     assert [definition["Name"] for definition in estimator.metric_definitions][:2] == ["train_loss", "validation_loss"]
 
 
+def test_a_function_reads_its_own_options_of_train_yaml(tmp_path, monkeypatch):
+    file = tmp_path / "job.yaml"
+    file.write_text("image: ${NO_SUCH_VARIABLE}\nmodel: s3://b/model/\ndata: none.tsv\n")
+    with pytest.raises(UserError, match="none.tsv does not exist"):
+        launcher.check(file)
+    file.write_text("data: ${NO_SUCH_VARIABLE}\n")
+    assert launcher.estimator(file, image=IMAGE, role=ROLE).role == ROLE
+
+
 def test_upload_sends_the_data_and_returns_what_fit_takes(aws_stub, reviews):
     inputs = launcher.upload(image=IMAGE, role=ROLE, data=str(reviews))
     assert keys() == [f"text-classification/data/{Channel.from_path(reviews).content_hash}/reviews.tsv"]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 
 import pytest
@@ -78,3 +80,10 @@ def test_prints_and_log_records_are_redacted(
     printed = capsys.readouterr()
     assert printed.out == "print\\x1b[2J hf_***\nAKIA***\n"
     assert printed.err == "hf_***\n"
+
+
+def test_what_the_stream_cannot_encode_is_escaped() -> None:
+    program = "from text_classifier.contract import redaction; redaction.install(); print('a\\u65e5')"
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+    assert done.stdout == b"a\\u65e5\n"

@@ -297,7 +297,7 @@ def with_another(channel: Path) -> dict[str, Callable[[], Any]]:
         ),
         "hold no tensors": lambda: file.write_bytes(header),
         "its weights have layers that config.json does not": lambda: edit(config, num_hidden_layers=1),
-        "do not match config.json": lambda: edit(config, intermediate_size=63),
+        "their shapes do not match config.json": lambda: edit(config, intermediate_size=63),
         "num_hidden_layers=0": lambda: edit(config, num_hidden_layers=0),
         "num_hidden_layers=-3": lambda: edit(config, num_hidden_layers=-3),
         "vocab_size": lambda: edit(config, vocab_size="x"),

@@ -9,12 +9,14 @@ import sys
 import time
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 import launch
 from launcher import ROOT
+from launcher.aws import client
 from launcher.plan.channels import Channel
 from support.fake_clock import START
-from support.launching import BUCKET, JOB, REGION, assert_one_sentence, keys
+from support.launching import BUCKET, IMAGE, JOB, REGION, ROLE, assert_one_sentence, keys, refuse
 
 pytestmark = pytest.mark.usefixtures("aws_stub", "clock")
 
@@ -73,6 +75,48 @@ def test_an_interrupt_leaves_the_job_or_stops_it(train, aws_stub, clock, stops):
     else:
         assert f"`launch.py attach {JOB} --region {REGION}` follows it" in err
         assert f"`launch.py stop {JOB} --region {REGION}` stops it" in err
+
+
+def test_a_job_that_cannot_be_stopped_keeps_running(train, aws_stub, clock, monkeypatch):
+    aws_stub.describe_hook = lambda job: None
+    clock.plan = [(START + 10, lambda: signal.raise_signal(signal.SIGINT))]
+    refuse(monkeypatch, "StopTrainingJob", "AccessDeniedException", "no")
+    code, _, err = train("--stop-on-interrupt")
+    assert (code, err.count("\n")) == (130, 1)
+    assert err.startswith(f"launch.py: job {JOB} is not stopped (AWS refused StopTrainingJob")
+    assert f"`launch.py stop {JOB} --region {REGION}` stops it" in err
+
+
+def test_credentials_that_expire_after_the_start_are_lost_contact(train, aws_stub, monkeypatch):
+    create = client.create
+
+    def expiring(service, region):
+        if aws_stub.jobs:
+            raise NoCredentialsError()
+        return create(service, region)
+
+    monkeypatch.setattr(client, "create", expiring)
+    says = f"lost contact with job {JOB}, which keeps running if it was started: no AWS credentials were found"
+    assert_one_sentence(train(), launch.LOST_CONTACT, says, f"`launch.py attach {JOB} --region {REGION}` follows it")
+
+
+IN_S3 = f"--image={IMAGE}", f"--role={ROLE}", "--data=s3://mine/x/"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["attach", JOB], ["status", JOB], ["logs", JOB], ["logs", JOB, "--follow"], ["stop", JOB], ["list"],
+        ["download", JOB], ["compare", JOB, "other"], ["deploy", JOB], ["undeploy", JOB], ["endpoints"],
+        ["invoke", JOB, "text"], ["transform", JOB, "--data=s3://mine/x/"], ["transform", "s3://mine/m.tar.gz", *IN_S3],
+        ["check", "--data=s3://mine/x/"], ["train", *IN_S3, "--skip-checks", "--skip-data-check"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_profile_that_does_not_exist_is_one_sentence(command, monkeypatch, words):
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    assert_one_sentence(command(*words), launch.REFUSED, "no-such-profile", "set AWS_PROFILE to a profile in ~/.aws")
 
 
 def test_a_terminal_is_asked_first(train, aws_stub, monkeypatch):

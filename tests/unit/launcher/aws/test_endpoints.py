@@ -5,8 +5,10 @@ import random
 import signal
 
 import pytest
+from botocore.exceptions import ClientError, NoCredentialsError
 
 import launch
+from launcher.aws import client, endpoints
 from launcher.plan import endpoint
 from support import launching
 from support.launching import BUCKET, IMAGE, JOB, REGION, ROLE, assert_one_sentence
@@ -198,6 +200,38 @@ def test_an_interrupt_says_that_it_is_billed(command, aws_stub, trained, clock):
     assert f"`launch.py undeploy {JOB} --region {REGION}` deletes it" in err
 
 
+def test_an_interrupted_undeploy_names_the_region(command, aws_stub, trained, clock):
+    assert command("deploy", JOB)[0] == 0
+    aws_stub.hosting["Endpoint"][JOB]["statuses"] = ["Creating"]
+    clock.plan = [(clock.now + 10, lambda: signal.raise_signal(signal.SIGINT))]
+    code, _, err = command("undeploy", JOB)
+    rest = f"`launch.py undeploy {JOB} --region {REGION}` deletes the rest"
+    assert (code, err) == (130, f"launch.py: interrupted; {rest}\n")
+
+
+def test_an_endpoint_that_cannot_be_described_is_billed(command, aws_stub, trained, monkeypatch):
+    def denied(*arguments):
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeEndpointConfig")
+
+    monkeypatch.setattr(endpoints, "summary", denied)
+    says = f"endpoint {JOB} is in service, but cannot be described: AWS refused DescribeEndpointConfig"
+    assert_one_sentence(command("deploy", JOB), launch.FAILED, says, f"undeploy {JOB} --region {REGION}` deletes it")
+
+
+def test_credentials_that_expire_meanwhile_are_lost_contact(command, aws_stub, trained, monkeypatch):
+    create = client.create
+
+    def expiring(service, region):
+        if aws_stub.hosting["Endpoint"]:
+            raise NoCredentialsError()
+        return create(service, region)
+
+    monkeypatch.setattr(client, "create", expiring)
+    assert_one_sentence(
+        command("deploy", JOB), launch.LOST_CONTACT, "which is billed if it was created: no AWS credentials were found"
+    )
+
+
 def test_lost_contact_says_that_it_may_be_billed(command, aws_stub, trained):
     aws_stub.faults["CreateEndpoint"] = ["lost"] + ["reset"] * 20
     assert_one_sentence(command("deploy", JOB), launch.LOST_CONTACT, "billed if it was created", "undeploy")
@@ -225,7 +259,8 @@ def test_the_network_of_the_job_is_kept(command, aws_stub, trained):
 
 def test_a_job_without_a_model_is_refused(command, aws_stub, job):
     job["RoleArn"], job["AlgorithmSpecification"] = ROLE, {"TrainingImage": IMAGE}
-    assert_one_sentence(command("deploy", JOB), launch.REFUSED, f"job {JOB} has no model: its status is InProgress")
+    hint = f"its status is InProgress; see `launch.py status {JOB} --region {REGION}`"
+    assert_one_sentence(command("deploy", JOB), launch.REFUSED, f"job {JOB} has no model: {hint}")
 
 
 MISTAKES = [

@@ -46,7 +46,7 @@ def test_a_refused_scaling_keeps_the_endpoint_and_says_so(command, aws_stub, ope
     aws_stub.faults[operation] = ["denied"]
     result = command("deploy", JOB, "--scale=1-2")
     assert_one_sentence(
-        result, launch.REFUSED, f"endpoint {JOB} is in service, but is not scaled", "ask for that permission",
+        result, launch.FAILED, f"endpoint {JOB} is in service, but is not scaled", "ask for that permission",
         "the same command tries again",
     )  # fmt: skip
     assert command("deploy", JOB, "--scale=1-2")[0] == 0

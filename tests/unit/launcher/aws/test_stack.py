@@ -7,6 +7,7 @@ from moto import mock_aws
 
 from launcher.aws import stack
 from launcher.plan import request
+from support import launching
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy")
 REGION, ACCOUNT = "eu-west-1", "123456789012"
@@ -196,6 +197,72 @@ def test_down_keeps_what_people_made_unless_told(outputs, capsys):
     assert s3.list_objects_v2(Bucket=outputs["Bucket"])["KeyCount"] == 1
     assert run(capsys, "down", "--with-contents")[0] == 0
     assert s3.list_buckets()["Buckets"] == []
+
+
+def test_down_deletes_all_versions_of_a_bucket_with_versioning(outputs, capsys):
+    s3, bucket = boto3.client("s3"), outputs["Bucket"]
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"1", b"2"):
+        s3.put_object(Bucket=bucket, Key="model.tar.gz", Body=body)
+    s3.delete_object(Bucket=bucket, Key="model.tar.gz")
+    code, _, err = run(capsys, "down")
+    assert code == 3
+    assert "has 3 objects (with all versions)" in err
+    stack._empty(REGION, outputs, with_contents=True)
+    found = s3.list_object_versions(Bucket=bucket)
+    assert not {"Versions", "DeleteMarkers"} & found.keys()
+    assert run(capsys, "down") == (0, "Deleted the stack text-classification\n", "")
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "sentence"),
+    [
+        (
+            "DeleteObjects",
+            {"Errors": [{"Key": "a", "Code": "AccessDenied", "Message": "Access Denied."}]},
+            "/a is not deleted (AccessDenied: Access Denied); remove what keeps it, and run the command again\n",
+        ),
+        (
+            "BatchDeleteImage",
+            {"failures": [{"imageId": {"imageDigest": "sha256:1"}, "failureCode": "C", "failureReason": "Why."}]},
+            "the image sha256:1 of sagemaker-text-classification is not deleted (C: Why); remove what keeps it,",
+        ),
+    ],
+)
+def test_what_is_not_deleted_is_named(outputs, capsys, monkeypatch, operation, answer, sentence):
+    boto3.client("s3").put_object(Bucket=outputs["Bucket"], Key="a", Body=b"x")
+    launching.answer(monkeypatch, "ListImages", {"imageIds": [{"imageDigest": "sha256:1"}]})
+    launching.answer(monkeypatch, operation, answer)
+    code, out, err = run(capsys, "down", "--with-contents")
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert sentence in err
+
+
+def test_down_refuses_a_stack_that_is_being_created(capsys, monkeypatch):
+    found = {"StackName": stack.STACK, "StackStatus": "CREATE_IN_PROGRESS"}
+    launching.answer(monkeypatch, "DescribeStacks", {"Stacks": [found]})
+    code, _, err = run(capsys, "down")
+    assert code == 3
+    assert err.startswith("stack: the stack text-classification is CREATE_IN_PROGRESS and has no outputs; try again")
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_credentials_that_cannot_be_loaded_are_one_sentence(capsys, monkeypatch, command):
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    code, _, err = run(capsys, command)
+    assert (code, err.count("\n")) == (3, 1)
+    assert "no-such-profile" in err and "set AWS_PROFILE to a profile in ~/.aws/config" in err
+
+
+def test_ctrl_c_says_what_happens_to_the_stack(capsys, monkeypatch):
+    launching.fail(monkeypatch, "DescribeStacks", KeyboardInterrupt())
+    code, _, err = run(capsys, "up")
+    assert code == 130
+    assert err == (
+        "stack: interrupted; AWS finishes what it has begun: see the stack text-classification in the CloudFormation "
+        "console\n"
+    )
 
 
 def test_further_buckets_may_be_read_and_not_written(capsys):

@@ -94,12 +94,27 @@ def test_download_unpacks_nothing_unsafe(command, artifacts, tmp_path, content):
     assert list((tmp_path / "x" / "model").glob("*")) == []
 
 
+def test_a_damaged_archive_is_downloaded_again(command, artifacts, tmp_path):
+    content = archive(**{"config.json": bytes(range(256)) * 4000})
+    for place in (len(content) // 2, len(content) - 6):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        artifacts("model", bytes(damaged))
+        result = command("download", JOB, "--to", tmp_path / "x")
+        assert_one_sentence(
+            result, launch.REFUSED, "model.tar.gz was not unpacked: model.tar.gz is damaged: ",
+            "; the same command downloads it again",
+        )  # fmt: skip
+    artifacts("model", content)
+    assert command("download", JOB, "--to", tmp_path / "x")[0] == 0
+
+
 def test_download_of_a_job_without_results(command, artifacts, aws_stub, tmp_path):
     assert_one_sentence(
         command("download", JOB, "--to", tmp_path / "x"), launch.REFUSED, "has neither a model nor output"
     )
     aws_stub.jobs[JOB]["TrainingJobStatus"] = "InProgress"
-    assert_one_sentence(command("download", JOB), launch.REFUSED, "is still InProgress", "launch.py attach")
+    assert_one_sentence(command("download", JOB), launch.REFUSED, "is still InProgress", f"attach {JOB} --region")
 
 
 def test_compare_downloads_a_job_once(command, artifacts, tmp_path, monkeypatch):

@@ -162,7 +162,8 @@ def test_a_model_that_is_not_deleted_does_not_keep_the_scores(transform, monkeyp
     code, _, err = transform(f"--download={tmp_path / 'scores'}")
     assert (code, err.count("\n")) == (0, 1)
     assert (
-        err.startswith("WARNING: model scores-1 is not deleted") and "`launch.py undeploy scores-1` deletes it" in err
+        err.startswith("WARNING: model scores-1 is not deleted")
+        and f"`launch.py undeploy scores-1 --region {REGION}` deletes it" in err
     )
     assert (tmp_path / "scores" / "new.csv.out").read_bytes() == b"a,0.9\n"
 
@@ -170,7 +171,7 @@ def test_a_model_that_is_not_deleted_does_not_keep_the_scores(transform, monkeyp
 def test_nothing_is_written_outside_of_the_folder(transform, tmp_path):
     put("transform/scores-1/../../x.out", b"a,0.9\n")
     result = transform(f"--download={tmp_path / 'scores'}")
-    assert_one_sentence(result, launch.REFUSED, "would be written outside of")
+    assert_one_sentence(result, launch.FAILED, "would be written outside of")
     assert not list(tmp_path.rglob("x.out"))
 
 
@@ -179,8 +180,19 @@ def test_files_that_are_there_are_kept(transform, tmp_path):
     (tmp_path / "scores").mkdir()
     (tmp_path / "scores" / "new.csv.out").write_text("mine")
     result = transform(f"--download={tmp_path / 'scores'}")
-    assert_one_sentence(result, launch.REFUSED, "new.csv.out exists with other content; give another folder")
+    assert_one_sentence(
+        result, launch.FAILED, f"but its scores in s3://{BUCKET}/transform/scores-1/ are not downloaded: ",
+        "new.csv.out exists with other content; give another folder",
+    )  # fmt: skip
     assert (tmp_path / "scores" / "new.csv.out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("below", ["", "/scores"])
+def test_a_file_in_place_of_the_folder_is_refused_before_the_job_is_paid(transform, aws_stub, tmp_path, below):
+    (tmp_path / "file").write_text("mine")
+    result = transform(f"--download={tmp_path / 'file'}{below}")
+    assert_one_sentence(result, launch.WRONG_USE, f"cannot be a folder: {tmp_path / 'file'} is a file; give another")
+    assert aws_stub.transform_jobs == {}
 
 
 def test_status_says_what_the_job_cost(transform, command, aws_stub):

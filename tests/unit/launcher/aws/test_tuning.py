@@ -161,7 +161,7 @@ def test_the_other_commands_understand_a_tuning_job(tune, command, stub, searche
     for name in ("logs", "download"):
         code, _, err = command(name, JOB)
         assert code == launch.REFUSED
-        assert f"{JOB} is a tuning job; give the name of one of its trials, see `launch.py status {JOB}`" in err
+        assert f"{JOB} is a tuning job; give the name of one of its trials, see `launch.py status {JOB} --region" in err
     code, _, err = command("stop", JOB)
     assert "cannot be stopped: it is already Completed" in err
     end(stub, "InProgress")

@@ -6,6 +6,7 @@ import time
 import pytest
 
 import launch
+from launcher.cli import arguments
 from launcher.cli.commands import COMMANDS
 from launcher.cli.options import resource_name
 from support.launching import IMAGE, ROLE, isolated_launch
@@ -52,6 +53,32 @@ def test_missing_flags_are_named():
     )
 
 
+def test_a_misspelled_flag_is_named_before_what_it_leaves_missing(command):
+    code, _, err = command("train", "--dta=s.tsv", f"--image={IMAGE}", f"--role={ROLE}")
+    assert (code, err) == (2, "launch.py: --dta is not a flag of this command; did you mean --data?\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        (["--region", "eu-west-1", "Broke after a week."], ["Broke after a week."]),
+        (["one", "--json", "two", "--top-k=2", "-5 stars"], ["one", "two", "-5 stars"]),
+        (["--json", "--", "--one", "-x"], ["--one", "-x"]),
+        (["--json"], []),
+    ],
+)
+def test_texts_may_stand_before_and_after_flags(words, texts):
+    options = arguments.parse(["invoke", "my-job", *words], launch.FUNCTIONS)
+    assert (options.name, options.text) == ("my-job", texts)
+
+
+@pytest.mark.parametrize("word", ["--topk=3", "-k"])
+def test_a_flag_of_another_name_is_no_text(command, word):
+    code, _, err = command("invoke", "my-job", "--json", word)
+    assert code == 2
+    assert err.startswith(f"launch.py: {word.partition('=')[0]} is not a flag of this command; ")
+
+
 @pytest.mark.parametrize("flag", ["data", "model", "kms-key", "bucket", "region", "job-name", "config"])
 def test_an_empty_value_is_refused(command, flag):
     """As --kms-key "$KEY" without the variable: it would be no key at all, and --data the current folder."""
@@ -69,6 +96,14 @@ def test_an_empty_value_of_the_file_is_refused(command, tmp_path):
 @pytest.mark.parametrize("name", ["status", "stop", "attach", "download", "deploy", "undeploy", "logs"])
 def test_an_empty_name_is_refused(command, name):
     assert "the value is empty; give one" in command(name, "")[2]
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "download", "deploy", "transform", "compare", "undeploy"])
+def test_an_arn_may_stand_for_the_name(command):
+    arn = "arn:aws:sagemaker:eu-west-1:123456789012:training-job/my-job"
+    words = {"transform": ["--data=new.csv"], "compare": ["other"]}.get(command, [])
+    options = vars(arguments.parse([command, arn, *words], launch.FUNCTIONS))
+    assert "my-job" in (options.get("job"), options.get("model"), options.get("first"), options.get("name"))
 
 
 def test_an_arn_is_the_name_in_it():

@@ -8,6 +8,7 @@ import pytest
 import launch
 from launcher import ROOT
 from launcher.cli import config
+from launcher.cli.options import OPTIONS
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/name@sha256:" + "0" * 64
 
@@ -116,6 +117,17 @@ def test_another_file_can_be_named_and_paths_start_from_it(plan, tmp_path):
         (("rows/reviews.tsv", "rows/none.tsv"), "--data rows/none.tsv does not exist"),
         (("{team: reviews, year: 2026}", "team"), "train.yaml: tag must be a mapping of `name: value` lines"),
         ((FULL, "- a\n"), "train.yaml has no `name: value` lines"),
+        (("  epochs: 2", "  epochs: !!int two"), "hyperparameter epochs='two' is not an integer"),
+        (("spot: true", "spot: !!bool maybe"), "train.yaml is not valid YAML ('maybe'); correct it"),
+        (
+            ("spot: true", "base_job_name: !!map x"),
+            "train.yaml, line 7 is not valid YAML (expected a mapping node, but found scalar); correct it",
+        ),
+        (("bucket: my", "bucket: \a"), "train.yaml is not valid YAML (unacceptable character #x0007: special"),
+        (
+            ("  epochs: 2", "  class_weights: &a {spam: *a}"),
+            "train.yaml: hyperparameters.class_weights cannot be written as JSON (Circular reference detected)",
+        ),
     ],
 )
 def test_mistakes_in_the_file_are_one_sentence(plan, change, sentence):
@@ -126,10 +138,70 @@ def test_mistakes_in_the_file_are_one_sentence(plan, change, sentence):
     assert err.count("\n") == 1
 
 
+def test_dates_and_keys_are_taken_as_they_are_written(plan):
+    label_map = "{2021-01-01: old, 2022-01-01: [new, 2023-13-45], yes: new, 010: old}"
+    content = FULL.replace('"1,2=bad;4,5=good"', f"{label_map}\n  id_column: 0x_").replace(
+        "job_name: reviews-1", "base_job_name: 2024-13-45"
+    )
+    code, out, err = plan(content)
+    assert (code, err) == (0, "")
+    request = json.loads(out)
+    assert request["TrainingJobName"].startswith("2024-13-45-")
+    assert request["HyperParameters"]["id_column"] == "0x_"
+    assert json.loads(request["HyperParameters"]["label_map"]) == {
+        "2021-01-01": "old", "2022-01-01": ["new", "2023-13-45"], "yes": "new", "010": "old",
+    }  # fmt: skip
+
+
 def test_what_is_missing_in_the_file_is_named(plan):
     code, _, err = plan("bucket: my-bucket\n", "--data=rows/reviews.tsv")
     assert code == launch.WRONG_USE
     assert err.startswith("launch.py: plan needs --image, --role; give them here or in train.yaml")
+
+
+UNSET = "image: ${NO_SUCH_VARIABLE}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["predict", "--model=m", "--data=d", "--output=o"], "--model m"),
+        (["serve", "m"], "MODEL m"),
+        (["logs", "my-job"], "the AWS region is unknown"),
+        (["local", "--data=none.tsv"], "--data none.tsv does not exist"),
+        (["check", "--data=none.tsv"], "--data none.tsv does not exist"),
+        (["plan", "--image=name:v1", "--data=none.tsv"], "plan needs --role"),
+        (["plan", "--role=r", "--data=none.tsv"], "train.yaml: image uses ${NO_SUCH_VARIABLE}, which is not set"),
+    ],
+)
+def test_a_command_parses_what_it_uses(tmp_path, monkeypatch, command, no_aws, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.yaml").write_text(UNSET)
+    code, _, err = command(*words)
+    assert code == launch.WRONG_USE
+    assert sentence in err
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("ranges: {epochs: [1, '${NO_SUCH_VARIABLE}']}", ["plan"]),
+        ("hyperparameters: {epochs: '${NO_SUCH_VARIABLE}'}", ["list"]),
+        ("region: '${NO_SUCH_VARIABLE}'", ["plan", "--region=eu-west-1"]),
+    ],
+)
+def test_other_parts_of_the_file_do_not_stop_a_command(tmp_path, monkeypatch, command, no_aws, part, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.yaml").write_text(part)
+    assert "NO_SUCH_VARIABLE" not in command(*words)[2]
+
+
+def test_an_unknown_key_is_refused_by_each_command_that_reads_the_file(tmp_path, monkeypatch, command, no_aws):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.yaml").write_text("buket: b\n")
+    assert "train.yaml: 'buket' is unknown; did you mean bucket?" in command("logs", "my-job")[2]
+    assert "buket" not in command("serve", "m")[2]
+    assert "--config is not a flag of this command" in command("serve", "m", "--config=train.yaml")[2]
 
 
 def test_the_examples_of_the_documentation_can_be_loaded(tmp_path, monkeypatch):
@@ -141,4 +213,4 @@ def test_the_examples_of_the_documentation_can_be_loaded(tmp_path, monkeypatch):
             monkeypatch.setenv(name, "123456789012")
         (tmp_path / "train.yaml").write_text(example)
         loaded.append(config.load(tmp_path / "train.yaml"))
-    assert any(file.options and file.hyperparameters for file in loaded)
+    assert any(file.options(OPTIONS) and file.hyperparameters() and file.ranges() for file in loaded)

@@ -44,7 +44,8 @@ def test_commands_options_and_exit_codes_are_complete(tables):
     by_flag = {row[0]: row[1:] for row in cells(tables["options"])}
     assert by_flag["`--max-run SECONDS`"][:2] == ["`max_run`", "`86400`"]
     assert by_flag["`--spot`, `--no-spot`"][0] == "`spot`"
-    assert by_flag["`--config FILE`"][2] == "all"
+    assert by_flag["`--config FILE`"][2] == "all but `predict`, `serve`"
+    assert by_flag["`--max-jobs N`"][2] == "`plan`, `tune`"
     tags = [row[1:3] for row in cells(tables["options"]) if row[0] == "`--tag NAME=VALUE` (repeatable)"]
     assert tags == [["`tag`", ""], ["", ""]]  # of jobs, and of endpoints
     assert by_flag["`--limit N`"] == ["", "`20`", "`list`", "maximum number of jobs"]

@@ -128,6 +128,38 @@ def test_the_cause_of_an_engine_that_does_not_respond_is_named(monkeypatch, tmp_
     assert sentence in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("command", "call"),
+    [
+        ("version", engine.require_engine),
+        ("image", lambda: engine.has_image("name:v1")),
+        ("compose", lambda: engine.compose_for_sdk().__enter__()),
+    ],
+)
+def test_an_engine_that_is_too_slow_is_one_sentence(monkeypatch, tmp_path, command, call):
+    fake_docker(tmp_path, f"{command}*) exec sleep 60 ;;")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(engine, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    with pytest.raises(UserError) as error:
+        call()
+    assert str(error.value) == (
+        f"the Docker engine does not respond (`docker {command}` has not ended after 0.2 s); correct that, and check "
+        "`docker version`"
+    )
+
+
+def test_a_probe_that_does_not_end_says_so_and_clean_up_goes_on(monkeypatch, tmp_path):
+    fake_docker(tmp_path / "bin", "*) exec sleep 60 ;;")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(engine, "_ANSWER_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"cannot be started \(`docker run` has not ended after 0.2 s\)"):
+        engine.require_shared(tmp_path, "image")
+    engine.remove_job("job")
+    engine.remove_container("name")
+    engine.interrupt_container("name")
+
+
 def test_a_mount_that_the_engine_does_not_see_is_named():
     message = 'docker: Error response from daemon: invalid mount config for type "bind": bind source path does not '
     assert "folder /data/x.tsv (it" in (engine.unseen_mount(f"{message}exist: /data/x.tsv.\nSee help.\n") or "")

@@ -7,7 +7,7 @@ from launcher.aws import commands
 from launcher.errors import Refused
 from launcher.local import local_job
 from support.launching import IMAGE, ROLE
-from text_classifier.contract import sagemaker
+from text_classifier.contract import parsing, sagemaker
 
 pytestmark = pytest.mark.usefixtures("no_aws")
 
@@ -26,9 +26,16 @@ def test_check_shows_the_image_the_channels_of_a_job(docker_log, reviews, tmp_pa
         f"--mount=type=bind,source={folder},target={sagemaker.BASE}/input/data/validation,readonly",
         "sagemaker-text-classification:local",
         "check",
-        "--label_map",
-        "1=a;2=b",
+        "--label_map=1=a;2=b",
     ]
+
+
+def test_the_image_reads_a_value_that_begins_with_a_hyphen(docker_log, reviews):
+    log = docker_log()
+    assert launch.main(["check", "--data", str(reviews), "label_map=-1=negative;0=neutral;1=positive"]) == 0
+    *_, command, word = log.read_text().splitlines()
+    assert command == "check"
+    assert parsing.from_arguments([word]).label_map == "-1=negative;0=neutral;1=positive"
 
 
 def test_predict_reads_the_model_and_writes_beside(docker_log, reviews, tmp_path):
@@ -45,6 +52,15 @@ def test_predict_reads_the_model_and_writes_beside(docker_log, reviews, tmp_path
         "predict", "--model", "/model", "--data", "/data/reviews.tsv", "--output", "/output/scores.csv", "--calibrated",
         "--fitted-thresholds",
     ]  # fmt: skip
+
+
+def test_predict_refuses_a_folder_as_output(docker_log, reviews, tmp_path, capsys):
+    log = docker_log()
+    (tmp_path / "config.json").write_text("{}")
+    words = ["--model", tmp_path, "--data", reviews, "--output", tmp_path]
+    assert launch.main(["predict", *map(str, words)]) == launch.WRONG_USE
+    assert capsys.readouterr().err == f"launch.py: --output {tmp_path} is a folder; give a file\n"
+    assert not log.exists()
 
 
 @pytest.mark.parametrize(
@@ -89,6 +105,15 @@ def test_local_mode_checks_the_data_unless_skipped(docker_log, reviews, monkeypa
     assert not log.exists() and "mae           1.000 (no baselines)" in capsys.readouterr().out
 
 
+def test_local_mode_shows_a_job_that_was_stopped_before_an_evaluation(docker_log, reviews, monkeypatch, capsys):
+    docker_log()
+    result = local_job.Result({"headline": "accuracy", "best_epoch": 0, "epochs": []}, [ROW])
+    monkeypatch.setattr(local_job, "run", lambda job: result)
+    assert launch.main(["local", "--data", str(reviews)]) == launch.COMPLETED
+    out = capsys.readouterr().out
+    assert "\naccuracy      not evaluated: the job was stopped before its first evaluation\nmodel.tar.gz  " in out
+
+
 TRAIN = ["--image", IMAGE, "--role", ROLE, "--skip-checks", "--yes"]
 
 
@@ -110,7 +135,7 @@ def test_train_checks_the_data_before_it_uploads(docker_log, reviews, sent, caps
     assert launch.main(["train", *TRAIN, "--data", str(reviews), "label_map=1=a;2=b"]) == launch.REFUSED
     assert capsys.readouterr().err == "launch.py: Your data: it has no rows\n"
     lines = log.read_text().splitlines()
-    assert lines[lines.index(IMAGE) :] == [IMAGE, "check", "--label_map", "1=a;2=b"] and not sent
+    assert lines[lines.index(IMAGE) :] == [IMAGE, "check", "--label_map=1=a;2=b"] and not sent
 
 
 def test_train_takes_the_local_image_where_it_does_not_have_the_jobs(docker_log, reviews, sent, capsys):

@@ -1,5 +1,7 @@
 """`launch.py local`, as far as it runs without a Docker engine."""
 
+import errno
+import os
 import tarfile
 
 import pytest
@@ -36,9 +38,27 @@ def test_local_mode_says_what_cannot_be_written(monkeypatch, capsys, tmp_path, r
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(local_job, "RUNS", reviews)
     assert launch.main(["local", "--data", str(reviews), "--job-name=job"]) == launch.FAILED
-    assert capsys.readouterr().err == (
-        f"launch.py: [Errno 20] Not a directory: '{reviews}/job'; free disk space, or change the permissions\n"
-    )
+    assert capsys.readouterr().err == (f"launch.py: [Errno 20] Not a directory: '{reviews}/job'; give another path\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free disk space"),
+        (errno.EDQUOT, "free disk space"),
+        (errno.EACCES, "change the permissions"),
+        (errno.EROFS, "change the permissions"),
+        (errno.EISDIR, "give another path"),
+        (errno.ENAMETOOLONG, "give another path"),
+    ],
+)
+def test_the_remedy_is_that_of_the_error(monkeypatch, capsys, reviews, number, remedy):
+    def fail(job):
+        raise OSError(number, os.strerror(number), "file")
+
+    monkeypatch.setattr(local_job, "run", fail)
+    assert launch.main(["local", "--data", str(reviews), "--skip-data-check"]) == launch.FAILED
+    assert capsys.readouterr().err == f"launch.py: [Errno {number}] {os.strerror(number)}: 'file'; {remedy}\n"
 
 
 def test_local_mode_without_demo_data_names_the_command(monkeypatch, capsys, tmp_path):
@@ -132,6 +152,13 @@ def collected(monkeypatch, tmp_path):
 def test_a_run_is_collected_packed_and_unpacked(collected):
     folder = collected(("data/metrics.json", tarfile.REGTYPE))
     assert {file.name for file in folder.iterdir()} == {"model", "model.tar.gz", "output", "output.tar.gz"}
+
+
+def test_a_link_in_the_results_is_one_sentence(collected):
+    with pytest.raises(
+        local_job.TrainingFailed, match="cannot be unpacked: 'x' in output.tar.gz is not a file or fold"
+    ):
+        collected(("x", tarfile.SYMTYPE))
 
 
 def test_a_failure_file_means_failure_though_the_sdk_saw_success(collected, tmp_path):
