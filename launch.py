@@ -26,7 +26,6 @@ from launcher.signals import Aborted, Interrupted
 # Importing launcher puts code/ on the path.
 from text_classifier.contract.errors import UserError, printable
 
-
 #: What to do where a file cannot be written or read.
 _REMEDIES: Mapping[int | None, str] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free disk space"),

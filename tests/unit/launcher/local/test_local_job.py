@@ -38,9 +38,7 @@ def test_local_mode_says_what_cannot_be_written(monkeypatch, capsys, tmp_path, r
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(local_job, "RUNS", reviews)
     assert launch.main(["local", "--data", str(reviews), "--job-name=job"]) == launch.FAILED
-    assert capsys.readouterr().err == (
-        f"launch.py: [Errno 20] Not a directory: '{reviews}/job'; give another path\n"
-    )
+    assert capsys.readouterr().err == (f"launch.py: [Errno 20] Not a directory: '{reviews}/job'; give another path\n")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +113,13 @@ def test_own_data_starts_from_the_demo_model_unless_another_is_named(caught_job,
     assert job.hyperparameters == {}
     assert "Starting from the demo's model" in capsys.readouterr().out
     assert set(caught_job("--data", reviews, "model_name=bert-base-uncased").channels) == {"train"}
+
+
+def test_local_mode_starts_from_the_archive_of_a_job(caught_job, reviews, tmp_path):
+    archive = write_archive(tmp_path / "model.tar.gz", ("config.json", tarfile.REGTYPE))
+    job = caught_job("--data", reviews, "--model", archive)
+    folder = local_job._stage(job.channels["model"], tmp_path / "staged")
+    assert [file.name for file in folder.iterdir()] == ["model.tar.gz"]
 
 
 def test_a_file_is_staged_alone_and_under_its_name(tmp_path, reviews):
