@@ -93,7 +93,12 @@ _OPTIONS = (
     Option("data", "training data: a file or folder, or s3://bucket/folder/, which is read in place", location, "PATH"),
     Option("validation", "validation data, which chooses the best epoch; as --data", location, "PATH"),
     Option("test", "test data for the final metrics; as --data", location, "PATH"),
-    Option("model", "model to start from, a folder written by save_pretrained, here or in S3", location, "FOLDER"),
+    Option(
+        "model",
+        "model to start from: a folder written by save_pretrained, or a job's model.tar.gz, here or in S3",
+        location,
+        "PATH",
+    ),
     Option("instance_count", "number of instances (with `local`: containers)", positive_int, "N", 1),
     Option("job_name", "exact job name (default: base job name and time)", metavar="NAME"),
     Option(

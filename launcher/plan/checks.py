@@ -271,20 +271,32 @@ def new_folder(flag: str, path: Path) -> None:
 
 
 def model_directory(path: Path) -> None:
-    """Reject a path that is neither a folder written by save_pretrained, nor one with its checkpoints or archive."""
+    """Reject a path that is neither an archive, nor a folder written by save_pretrained, or with checkpoints or one."""
+    _require_existing("--model", path)
+    if path.is_file() and path.name.endswith(".tar.gz"):
+        return
     if not any(next(path.rglob(pattern), None) for pattern in ("config.json", "*.tar.gz")):
         raise UserError(
             f"--model {path} is not a model folder: it has no config.json; "
-            "give a folder written by save_pretrained, or a model of the Hugging Face hub with model_name=..."
+            "give a folder written by save_pretrained or a job's model.tar.gz, or a model of the Hugging Face hub with "
+            "model_name=..."
         )
+
+
+def _require_existing(flag: str, path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"{flag} {path} does not exist; give a path on this machine")
 
 
 def unpacked_model(path: Path, flag: str = "--model") -> None:
     """Reject a path that is not an unpacked model.tar.gz, and name the folder nearby that is one."""
     if (path / "config.json").is_file():
         return
+    _require_existing(flag, path)
     if path.is_file() and path.name.endswith(".tar.gz"):
-        raise UserError(f"{flag} {path} is an archive; unpack it (mkdir model && tar -xzf {path} -C model), give model")
+        raise UserError(
+            f"{flag} {path} is an archive; unpack it (mkdir -p model && tar -xzf {path} -C model) and give model"
+        )
     nearby = [folder for folder in (path / "model", path.parent / "model") if (folder / "config.json").is_file()]
     if nearby:
         raise UserError(f"{flag} {path} has no config.json; the model is in {nearby[0]}")

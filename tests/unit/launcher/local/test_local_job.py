@@ -115,6 +115,13 @@ def test_own_data_starts_from_the_demo_model_unless_another_is_named(caught_job,
     assert set(caught_job("--data", reviews, "model_name=bert-base-uncased").channels) == {"train"}
 
 
+def test_local_mode_starts_from_the_archive_of_a_job(caught_job, reviews, tmp_path):
+    archive = write_archive(tmp_path / "model.tar.gz", ("config.json", tarfile.REGTYPE))
+    job = caught_job("--data", reviews, "--model", archive)
+    folder = local_job._stage(job.channels["model"], tmp_path / "staged")
+    assert [file.name for file in folder.iterdir()] == ["model.tar.gz"]
+
+
 def test_a_file_is_staged_alone_and_under_its_name(tmp_path, reviews):
     (tmp_path / "secret.txt").write_text("not for training")
     folder = local_job._stage(reviews, tmp_path / "staged")

@@ -1,5 +1,7 @@
 """Wrong settings: one sentence, exit code 2."""
 
+import json
+
 import pytest
 
 import launch
@@ -52,7 +54,8 @@ pytestmark = pytest.mark.usefixtures("no_aws")
         (["--region=Frankfurt"], "region 'Frankfurt' is not the name of an AWS region"),
         (["--bucket=s3://my-bucket/x"], "is not the name of a bucket; give the name only"),
         (["--validation=nowhere.tsv"], "--validation nowhere.tsv does not exist"),
-        (["--model=nowhere"], "--model nowhere is not a model folder: it has no config.json"),
+        (["--model=nowhere"], "--model nowhere does not exist; give a path on this machine"),
+        ([f"--model={__file__}"], "is not a model folder: it has no config.json; give a folder written by save_pre"),
     ],
 )
 def test_mistakes_end_in_one_sentence(plan, words, sentence):
@@ -88,6 +91,13 @@ def test_required_arguments_are_checked(plan, argument, value, sentence):
     assert (code, out) == (launch.WRONG_USE, "")
     assert sentence in err
     assert err.count("\n") == 1
+
+
+def test_the_archive_of_a_job_is_a_model(plan, tmp_path):
+    (tmp_path / "model.tar.gz").write_bytes(b"x")
+    code, out, err = plan(f"--model={tmp_path / 'model.tar.gz'}", "--network-isolation")
+    assert (code, err) == (0, "")
+    assert [channel["ChannelName"] for channel in json.loads(out)["InputDataConfig"]] == ["train", "model"]
 
 
 def test_names_of_files_reach_the_terminal_without_control_characters(plan, tmp_path):

@@ -88,7 +88,7 @@ def test_a_tilde_is_the_home_folder(command, plan, tmp_path, monkeypatch):
         (tmp_path / name).write_text("label\ttext\n1\tgood\n")
     (tmp_path / "job.yaml").write_text("validation: ~/y.tsv\n")
     assert plan("--config=~/job.yaml", data="~/x.tsv")[0] == 0
-    assert_one_sentence(command("serve", "~/model"), 2, f"MODEL {tmp_path}/model is not an unpacked model")
+    assert_one_sentence(command("serve", "~/model"), 2, f"MODEL {tmp_path}/model does not exist; give a path")
 
 
 @pytest.mark.parametrize(
