@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from text_classifier.evaluation.intervals import MANY_CLASSES, Ranking
 from text_classifier.evaluation.single_label import log_odds
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.multi_label import MultiLabel, probabilities
-from text_classifier.tasks.regression import Regression
+from text_classifier.tasks.regression import Regression, exact
 from text_classifier.tasks.single_label import SingleLabel
 
 #: Classes named in a title.
@@ -184,7 +185,11 @@ class _MultiLabelAnswers(Answers[MultiLabel]):
             yield [self.label(predicted, classes), *_probabilities(probabilities(logits[row : row + 1])[0], classes)]
 
     def label(self, target: Any, classes: Sequence[str]) -> str:
-        return self.task.separator.join(classes[index] for index in np.flatnonzero(target).tolist())
+        """A text with separators, or a list in JSON where classes contain the separator; both are read as labels."""
+        labels = [classes[index] for index in np.flatnonzero(target).tolist()]
+        if any(self.task.separator in name for name in classes):
+            return json.dumps(labels, ensure_ascii=False)
+        return self.task.separator.join(labels)
 
     def doubts(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The loss of the label that is furthest off, of the rows with another prediction."""
@@ -230,7 +235,7 @@ class _RegressionAnswers(Answers[Regression]):
         return [[self.label(value, classes)] for value in self.task.predict(logits)]
 
     def label(self, target: Any, classes: Sequence[str]) -> str:
-        return format(target, ".6g")
+        return exact(target)
 
     def doubts(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The error in root mean squared errors, of the rows that are far off."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -22,6 +23,7 @@ from text_classifier.contract.parsing import parse
 from text_classifier.dataset import load as data
 from text_classifier.dataset.load import Data
 from text_classifier.dataset.splits import split
+from text_classifier.reading.label_map import parse_label_map
 from text_classifier.reading.label_sets import LabelSets
 from text_classifier.results import baselines
 from text_classifier.results.answers import answers
@@ -346,6 +348,18 @@ def test_settings_that_do_not_fit_the_task_are_one_sentence(settings: dict[str, 
     with pytest.raises(SettingsError) as caught:
         parse(settings)
     assert str(caught.value).startswith(sentence)
+
+
+def test_labels_that_contain_the_separator_are_told_apart_and_read_again() -> None:
+    classes = ("a", "a,b", "b", 'c"\u00e9')
+    shown = answers(MultiLabel(","))
+    written = {shown.label(np.array(marks), classes): marks for marks in itertools.product((0, 1), repeat=4)}
+    assert len(written) == 16 and '["a", "b"]' in written and '["a,b"]' in written
+    reader = LabelSets(parse_label_map(json.dumps({name: name for name in classes})), ",", drops_unknown=False)
+    codes = np.array([reader.read(cell, "label") for cell in written])
+    label_map, targets = reader.targets(codes)
+    assert label_map.classes == classes
+    assert targets.tolist() == [list(marks) for marks in written.values()]
 
 
 def test_the_separator_is_the_jobs() -> None:

@@ -24,6 +24,7 @@ from text_classifier.dataset import load as data
 from text_classifier.dataset.splits import split
 from text_classifier.reading.labels import Numbers
 from text_classifier.results import baselines
+from text_classifier.results.answers import answers
 from text_classifier.runtime.folders import JobFolders
 from text_classifier.tasks.registry import task_of
 from text_classifier.tasks.regression import Regression
@@ -34,6 +35,16 @@ EXACT = 1e-9
 def test_the_log_names_no_class() -> None:
     assert Regression().outputs(("value",)) == "one number per text"
     assert task_of({"task": "single_label", "label_separator": ","}).outputs(("a", "b")) == "classes: a, b"
+
+
+@pytest.mark.parametrize("number", ["1234567", "16777215", "0.1", "-4", "3.1415927", "1e+18", "1e-18", "0", "1e-05"])
+def test_a_number_is_shown_exactly_in_the_fewest_digits(number: str) -> None:
+    shown = answers(Regression())
+    assert shown.label(np.float32(number), ()) == number
+    assert list(shown.cells(np.array([[number]], dtype=np.float32), ())) == [[number]]
+    labels = Regression().describe(np.full(3, number, dtype=np.float32), ())["labels"]
+    assert [labels[name] for name in ("lowest", "median", "highest")] == [float(number)] * 3
+    assert f"lowest {number}, median {number}" in Regression().table({"train": {"labels": labels}})[0]
 
 
 def starred_rows(count: int) -> list[tuple[str, str]]:
