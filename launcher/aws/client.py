@@ -7,7 +7,7 @@ import getpass
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from launcher.errors import LostContact, Refused
@@ -134,6 +134,12 @@ def code_of(error: Exception) -> str:
 def status_of(error: ClientError) -> int:
     """The HTTP status of the response of AWS."""
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
+def region_of_bucket(response: Mapping[str, Any], default: str) -> str:
+    """The region in AWS's response to HeadBucket, also in that of an error."""
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return response.get("BucketRegion") or headers.get("x-amz-bucket-region", default)
 
 
 def is_transient(error: Exception) -> bool:
