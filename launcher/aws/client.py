@@ -221,7 +221,9 @@ def _explain_answer(error: ClientError) -> str:
             f"(e.g. `aws sso login{_profile()}`), or set the clock"
         )
     if code == "400" and error.operation_name.startswith("Head"):  # a response to HEAD has no body
-        return f"AWS refused {error.operation_name} without a reason; mostly the credentials have expired: get new ones"
+        return (
+            f"AWS refused {error.operation_name} and gave no reason; usually the credentials have expired: get new ones"
+        )
     if code in SKEWED or any(text in message for text in ("Signature expired", "Signature not yet current")):
         return f"the clock of this machine is wrong: {refusal}; set the clock (timedatectl set-ntp true) and try again"
     if code in EXPIRED:
