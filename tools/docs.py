@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import argparse
 import ast
-import csv
 import json
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Geometry, Spread, learning, table
 from launcher.cli import reference
+from launcher.cli.reference import markdown_table
 from launcher.plan import prices
 from text_classifier.contract import hyperparameters, metric_names, parsing
 from tools import schema_tables
@@ -50,12 +50,6 @@ H100_TFLOPS = 989
 ESTIMATED_ROWS, ESTIMATED_EPOCHS = 100_000, 3
 MODELS = {"DistilBERT": Geometry(6, 768, 3072), "BERT or RoBERTa, base": Geometry(12, 768, 3072)}
 LENGTHS = (128, 512)
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table. A `|` in a cell is escaped."""
-    lines = [list(header), ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
 
 
 # --- The image's contract ---
@@ -330,8 +324,7 @@ def _median(values: Sequence[float]) -> float:
 
 def price_notes() -> str:
     """Which prices the costs are made of."""
-    with prices.TABLE.open(newline="") as file:
-        table = {row["instance_type"]: row for row in csv.DictReader(line for line in file if not line.startswith("#"))}
+    table = {row["instance_type"]: row for row in prices.rows()}
     listed = ", ".join(f"{name} ${table[name]['usd_per_hour']} per hour" for name in INSTANCES)
     return f"Prices: {listed}; {prices.REGION}, on demand, as of {table['ml.g5.xlarge']['as_of']}."
 

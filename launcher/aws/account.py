@@ -144,7 +144,7 @@ def check_bucket(region: str, bucket: str, is_default: bool) -> Iterator[Finding
     checks.bucket(bucket)
     s3 = client.create("s3", region)
     try:
-        answer = s3.head_bucket(Bucket=bucket)
+        place = client.region_of_bucket(s3.head_bucket(Bucket=bucket), region)
     except ClientError as error:
         status = client.status_of(error)
         if status == 404 and is_default:
@@ -157,7 +157,6 @@ def check_bucket(region: str, bucket: str, is_default: bool) -> Iterator[Finding
                 f"the bucket {bucket} is not accessible with these credentials; give another --bucket"
             ) from None
         raise
-    place = answer.get("BucketRegion") or answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", region)
     if place != region:
         raise UserError(f"the bucket {bucket} is in {place}, but the job runs in {region}; give a --bucket in {region}")
     if _blocks_public_access(s3, bucket):

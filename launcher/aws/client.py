@@ -7,7 +7,7 @@ import getpass
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from launcher.errors import LostContact, Refused
@@ -136,6 +136,12 @@ def status_of(error: ClientError) -> int:
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
+def region_of_bucket(response: Mapping[str, Any], default: str) -> str:
+    """The region in AWS's response to HeadBucket, also in that of an error."""
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return response.get("BucketRegion") or headers.get("x-amz-bucket-region", default)
+
+
 def is_transient(error: Exception) -> bool:
     """Whether the same call may succeed later."""
     if isinstance(error, ClientError):
@@ -215,7 +221,9 @@ def _explain_answer(error: ClientError) -> str:
             f"(e.g. `aws sso login{_profile()}`), or set the clock"
         )
     if code == "400" and error.operation_name.startswith("Head"):  # a response to HEAD has no body
-        return f"AWS refused {error.operation_name} without a reason; mostly the credentials have expired: get new ones"
+        return (
+            f"AWS refused {error.operation_name} and gave no reason; usually the credentials have expired: get new ones"
+        )
     if code in SKEWED or any(text in message for text in ("Signature expired", "Signature not yet current")):
         return f"the clock of this machine is wrong: {refusal}; set the clock (timedatectl set-ntp true) and try again"
     if code in EXPIRED:

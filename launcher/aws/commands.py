@@ -117,7 +117,7 @@ def download(options: argparse.Namespace) -> int:
     try:
         paths = storage.download(client.create("s3", submission.region_of(options)), job, Path(directory))
     except client.FAILURES as error:
-        again = "; the same command goes on where it was" if Path(directory).exists() else ""
+        again = "; the same command resumes" if Path(directory).exists() else ""
         raise Refused(f"{client.explain(error)}{again}") from None
     if options.json:
         print(json.dumps(paths, indent=2))

@@ -94,12 +94,12 @@ def _report_detaching(name: str, region: str) -> Iterator[None]:
             yield
     except LostContact as error:
         raise LostContact(
-            f"lost contact with endpoint {name}, which is billed if it was created: {error}; the same command goes on, "
+            f"lost contact with endpoint {name}, which is billed if it was created: {error}; the same command resumes, "
             f"{remove}"
         ) from None
     except Aborted:
         print(
-            f"launch.py: endpoint {name} is created and billed if it was started; the same command goes on, {remove}",
+            f"launch.py: endpoint {name} is created and billed if it was started; the same command resumes, {remove}",
             file=sys.stderr,
         )
         raise
@@ -185,7 +185,8 @@ def _line(found: dict[str, Any]) -> str:
     if "cost_per_hour" in found:
         cost = f"USD {found['cost_per_hour']:g} per hour"
     else:
-        cost = "by the request" if found.get("runs_on", "").startswith("serverless") else "price unknown"
+        is_serverless = found.get("runs_on", "").startswith("serverless")
+        cost = endpoint.PER_REQUEST if is_serverless else "price unknown"
     reason = f"  {found['reason']}" if "reason" in found else ""
     runs_on = found.get("runs_on", "its configuration is gone")
     return f"{found['status']:10}  {found['created']}  {found['endpoint']}  {runs_on}  {cost}{reason}"

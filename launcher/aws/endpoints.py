@@ -173,7 +173,7 @@ def _delete_endpoint(sagemaker: Any, name: str) -> None:
 
 
 def delete_model(sagemaker: Any, name: str) -> None:
-    """Delete a model; that it is gone already is no error. Raises Refused."""
+    """Delete a model; one that is already gone is not an error. Raises Refused."""
     _delete(sagemaker, name, MODEL)
 
 
@@ -188,7 +188,7 @@ def delete_own_model(sagemaker: Any, name: str) -> None:
 
 
 def _delete(sagemaker: Any, name: str, kind: Kind) -> None:
-    """Delete a resource; that it is gone already is no error. Raises Refused."""
+    """Delete a resource; one that is already gone is not an error. Raises Refused."""
     try:
         getattr(sagemaker, f"delete_{kind.operation}")(**{kind.name: name})
     except (BotoCoreError, ClientError) as error:

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from launcher.aws import client
 from launcher.errors import Refused
 
-#: SageMaker waits 60 s for an answer; a CPU takes at most some ten seconds for so many texts.
+#: SageMaker waits 60 s for a response; a CPU takes at most some ten seconds for so many texts.
 TEXTS_PER_REQUEST = 200
 #: Serverless endpoints take 4 MB.
 BYTES_PER_REQUEST = 3_000_000
@@ -81,7 +81,7 @@ def _explain(error: Exception, name: str, region: str) -> str:
 
 
 def _sentence(message: str) -> str:
-    """The sentence in an answer of `serve`, {"error": "..."}; other answers as they are."""
+    """The sentence in a response of `serve`, {"error": "..."}; other responses as they are."""
     try:
         return str(json.loads(message)["error"])
     except (ValueError, KeyError, TypeError):

@@ -59,5 +59,5 @@ def check_key(region: str, flag: str, key: str) -> Iterator[Finding]:
     if found.get("KeyState", "Enabled") != "Enabled":
         raise UserError(f"{flag} {key} is {found['KeyState']}; enable it, or give another key")
     if found.get("KeyUsage", "ENCRYPT_DECRYPT") != "ENCRYPT_DECRYPT" or found.get("KeySpec", "").startswith("RSA"):
-        raise UserError(f"{flag} {key} is no symmetric key for encryption; give one that is")
+        raise UserError(f"{flag} {key} is not a symmetric encryption key; give one that is")
     yield Finding("key", OK, f"{key} for {flag}")

@@ -61,9 +61,9 @@ def find(s3: Any, flag: str, uri: S3Uri, region: str) -> Listing:
 
 def _require_bucket(s3: Any, flag: str, uri: S3Uri, region: str) -> None:
     try:
-        answer = s3.head_bucket(Bucket=uri.bucket)
+        place = client.region_of_bucket(s3.head_bucket(Bucket=uri.bucket), region)
     except ClientError as error:
-        status, headers = client.status_of(error), error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        status = client.status_of(error)
         if status == 404:
             raise UserError(f"{flag} {uri}: the bucket {uri.bucket} does not exist; correct the URI") from None
         if status == 403:
@@ -73,8 +73,7 @@ def _require_bucket(s3: Any, flag: str, uri: S3Uri, region: str) -> None:
             ) from None
         if status != 301:
             raise
-        answer = {"BucketRegion": headers.get("x-amz-bucket-region", "another region")}
-    place = answer.get("BucketRegion") or answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", region)
+        place = client.region_of_bucket(error.response, "another region")
     if place != region:
         raise UserError(
             f"{flag} {uri}: the bucket is in {place}, but the job runs in {region}, and SageMaker reads from its own "

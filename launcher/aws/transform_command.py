@@ -103,7 +103,7 @@ def _print_plan(wanted: Transform, options: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _report_detaching(name: str, region: str) -> Iterator[None]:
     """Tell the user what happens to the job when this command ends before it."""
-    rest = f"the same command with --name={name} goes on, `launch.py stop {name} --region {region}` stops it"
+    rest = f"the same command with --name={name} resumes, `launch.py stop {name} --region {region}` stops it"
     try:
         with client.losing_contact():
             yield

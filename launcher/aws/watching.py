@@ -25,7 +25,7 @@ class Watcher:
         return jobs.summary(job, prices.find(job["ResourceConfig"]["InstanceType"], region, price))
 
     def failure(self, summary: Mapping[str, Any]) -> str | None:
-        """Why a job that has ended is no success; None if it is one."""
+        """Why a job that has ended did not succeed; None if it did."""
         if summary["status"] == "Completed":
             return None
         return summary.get("reason") or f"The last stage was {summary.get('stage')}"

@@ -75,7 +75,7 @@ class Command:
 SWITCHES = {
     option.name: option
     for option in (
-        Option("yes", "start the job or endpoint without asking", in_file=False),
+        Option("yes", "start the job or endpoint without asking (without a terminal it never asks)", in_file=False),
         Option("stop_on_interrupt", "stop the job on Ctrl-C; by default it keeps running", in_file=False),
         Option("skip_checks", "skip the checks of role, bucket, image and quota in AWS", in_file=False),
         Option("skip_data_check", "skip the check of the data in the image on this machine", in_file=False),
@@ -121,7 +121,7 @@ _DEPLOYING = (
         "N",
         in_file=False,
     ),
-    Option("capture", "folder in S3 in which requests and answers are stored", location, "S3URI", in_file=False),
+    Option("capture", "folder in S3 in which requests and responses are stored", location, "S3URI", in_file=False),
     Option("capture_percent", "with --capture: share of the requests (default: 100)", percent, "N", in_file=False),
 )
 

@@ -37,19 +37,22 @@ def tables() -> dict[str, str]:
     return {
         "commands": _commands(),
         "options": _options(),
-        "exit codes": _table(("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in EXIT_CODES.items())),
+        "exit codes": markdown_table(
+            ("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in EXIT_CODES.items())
+        ),
         "person policy": _person_policy(),
         "instances and prices": _instances(),
     }
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table. A `|` in a cell is escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _commands() -> str:
-    return _table(
+    return markdown_table(
         ("command", "what it does", "arguments"),
         ((f"`{name}`", command.about, f"`{command.usage}`") for name, command in COMMANDS.items()),
     )
@@ -71,7 +74,7 @@ def _options() -> str:
                 option.help,
             )
         )
-    return _table(("flag", "key in `train.yaml`", "default", "commands", "meaning"), rows)
+    return markdown_table(("flag", "key in `train.yaml`", "default", "commands", "meaning"), rows)
 
 
 def _takers(commands: Sequence[str]) -> str:
@@ -103,7 +106,7 @@ def _person_policy() -> str:
         if on_all[service]:
             parts.append(("on all: " if parts else "") + _names(on_all[service]))
         rows.append((f"`{service}`", resource, "; ".join(parts)))
-    return _table(("service", "on", "actions"), rows)
+    return markdown_table(("service", "on", "actions"), rows)
 
 
 def _names(actions: Iterable[str]) -> str:
@@ -125,7 +128,7 @@ _TemplateLoader.add_multi_constructor("!", _TemplateLoader.argument)
 
 def _instances() -> str:
     least, most = prices.SPOT_SAVING
-    return _table(
+    return markdown_table(
         ("instance type", "GPU", "GPUs", "memory per GPU", "USD per hour", "usual range on spot", "as of"),
         (_instance(row, least, most) for row in prices.rows()),
     )

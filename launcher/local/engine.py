@@ -136,7 +136,7 @@ def bind_mount(source: Path, target: str, is_writable: bool = False) -> str:
 
 
 def require_shared(folder: Path, image: str) -> None:
-    """Raise UserError unless containers see this machine's `folder`, which a probe file in it tells.
+    """Raise UserError unless containers see this machine's `folder`, as a probe file in it shows.
 
     An engine that runs elsewhere, or in a sandbox of its own, mounts a folder of the same name: mostly an empty one.
     """

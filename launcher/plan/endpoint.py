@@ -24,6 +24,8 @@ TAG = {"Key": "sagemaker-text-classification", "Value": "deployed"}
 VARIANT = "all"
 
 HOURS_PER_MONTH = 730
+#: The bill of a serverless endpoint, in words.
+PER_REQUEST = "per request (memory x duration); nothing while idle"
 _MEMORY_MB = range(1024, 6144 + 1, 1024)
 _MAX_CONCURRENCY = 200
 #: Time to download and unpack the model and to load it, before SageMaker gives up.
@@ -88,7 +90,7 @@ class Deployment:
 
 
 def _captured(capture: Mapping[str, Any]) -> str:
-    return f"{capture['InitialSamplingPercentage']} % of requests and answers to {capture['DestinationS3Uri']}"
+    return f"{capture['InitialSamplingPercentage']} % of requests and responses to {capture['DestinationS3Uri']}"
 
 
 def create(options: argparse.Namespace, source: Source, name: str) -> Deployment:
@@ -146,7 +148,7 @@ def _scaling(options: argparse.Namespace, name: str) -> dict[str, dict[str, Any]
 
 
 def _capture(options: argparse.Namespace) -> dict[str, Any]:
-    """The part of an endpoint configuration that stores requests and answers in S3. Raises UserError."""
+    """The part of an endpoint configuration that stores requests and responses in S3. Raises UserError."""
     if not options.capture:
         if options.capture_percent:
             raise UserError("--capture-percent needs --capture; give the folder in S3 that receives the requests")
@@ -155,7 +157,7 @@ def _capture(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--capture {options.capture} is not in S3; write it like s3://bucket/folder/")
     if options.serverless:
         raise UserError(
-            "--capture cannot be combined with --serverless, which AWS does not support; remove one of both"
+            "--capture cannot be combined with --serverless, which AWS does not support; remove one of the two"
         )
     return {
         "DataCaptureConfig": {
@@ -233,7 +235,7 @@ def price_of(variant: Mapping[str, Any], region: str, given: float | None) -> Pr
 def bill(variant: Mapping[str, Any], region: str, given: float | None, most: int | None = None) -> str:
     """The cost of a production variant, which may scale to `most` instances, in words."""
     if "ServerlessConfig" in variant:
-        return "by the request (memory x time); nothing while there are no requests"
+        return PER_REQUEST
     price = price_of(variant, region, given)
     if price is None:
         return (

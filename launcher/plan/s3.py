@@ -36,7 +36,7 @@ class S3Uri:
 
     @property
     def folder(self) -> str:
-        """The part of the keys that is no part of the names in the channel."""
+        """The prefix of the keys that is stripped to get names in the channel."""
         return self.key[: self.key.rfind("/") + 1]
 
     @property

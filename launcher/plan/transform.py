@@ -27,7 +27,7 @@ FORMATS: Mapping[str, str] = {
 
 #: MB of one request of SageMaker to the container: thousands of texts, which a CPU classifies within minutes.
 DEFAULT_MAX_PAYLOAD = 1
-#: The most that SageMaker waits for an answer.
+#: The most that SageMaker waits for a response.
 _TIMEOUT_SECONDS = 3600
 _RETRIES = 3
 #: Two requests at a time: the texts of one are tokenized while those of the other are classified.
@@ -91,7 +91,7 @@ def create(options: argparse.Namespace, source: Source, name: str, data: S3Uri, 
     if options.max_payload > _MOST_PAYLOAD:
         raise UserError(f"--max-payload {options.max_payload} is too high; the maximum is {_MOST_PAYLOAD} MB")
     given = dict(options.environment or ())
-    # Overload is none here: SageMaker sends two requests at a time, and the second may wait for the first.
+    # Waiting is not overload here: SageMaker sends two requests at a time, and the second may wait for the first.
     settings = {"SERVE_BAD_RECORDS": "mark", "SERVE_MAX_WAIT_SECONDS": str(_TIMEOUT_SECONDS)}
     output: dict[str, Any] = {
         "S3OutputPath": str(_output(options, source, name)),
@@ -171,8 +171,8 @@ def check_files(files: Mapping[str, Path], content_type: str, max_payload: int) 
                     )
         if content_type == CSV and (line_number := _line_feed_in_field(file)):
             raise UserError(
-                f"line {line_number} of {name} has a field that goes on in the next line, which batch transform cannot "
-                "split; remove the line feed, or give JSON lines"
+                f"line {line_number} of {name} has a field that continues on the next line, which batch transform "
+                "cannot split; remove the line feed, or give JSON lines"
             )
 
 

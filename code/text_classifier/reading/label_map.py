@@ -144,7 +144,7 @@ def variants(names: Sequence[str]) -> list[str]:
     alike: dict[str, list[str]] = {}
     for name in names:
         value = number(name)
-        key = " ".join(name.casefold().split()) if value is None else f"{value:.6g}"
+        key = " ".join(name.casefold().split()) if value is None else str(value)
         alike.setdefault(key, []).append(name)
     notes = []
     for same in alike.values():

@@ -19,7 +19,7 @@ from text_classifier.evaluation.intervals import MANY_CLASSES, Ranking
 from text_classifier.evaluation.single_label import log_odds
 from text_classifier.tasks.base import Task
 from text_classifier.tasks.multi_label import MultiLabel, probabilities
-from text_classifier.tasks.regression import Regression
+from text_classifier.tasks.regression import Regression, exact
 from text_classifier.tasks.single_label import SingleLabel
 
 #: Classes named in a title.
@@ -235,8 +235,7 @@ class _RegressionAnswers(Answers[Regression]):
         return [[self.label(value, classes)] for value in self.task.predict(logits)]
 
     def label(self, target: Any, classes: Sequence[str]) -> str:
-        """The number with the digits that tell it from other float32 ones."""
-        return np.format_float_positional(np.float32(target), trim="-")
+        return exact(target)
 
     def doubts(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The error in root mean squared errors, of the rows that are far off."""

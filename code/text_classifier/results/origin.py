@@ -20,7 +20,7 @@ from text_classifier.runtime import toolkit
 from text_classifier.runtime.configuration import Configuration
 from text_classifier.runtime.folders import JobFolders
 
-#: A name on the Hub, with its owner or, of the oldest models, without. A path is none.
+#: A name on the Hub, with its owner or, of the oldest models, without. A path is not a name.
 _NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9]([\w.-]{0,94}\w)?(/[A-Za-z0-9]([\w.-]{0,94}\w)?)?", re.ASCII)
 
 #: A model card is not read beyond this size.

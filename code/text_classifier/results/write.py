@@ -84,7 +84,7 @@ class Results:
         self.write_metrics()
 
     def measure_baselines(self) -> None:
-        """Add the metrics of the baselines, and warn of what these and the model's tell."""
+        """Add the metrics of the baselines, and print the warnings that follow from them."""
         self.metrics["baselines"] = _baselines(self.evaluated, self.seed)
         if found := cautions(self.evaluated.task, self.metrics):
             self.metrics["warnings"] = found

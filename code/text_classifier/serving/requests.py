@@ -60,7 +60,7 @@ class Request:
     type: str  #: of TYPES
     texts: list[str]  #: as in reading/pairs.py if the model classifies pairs
     parameters: Parameters
-    is_single: bool = False  #: a JSON request of one text, whose answer is no list of answers
+    is_single: bool = False  #: a JSON request of one text, whose response is a single prediction, not a list
     is_mapping: bool = False  #: that of one {"text": ...}, which transformers answers without a list
     given: frozenset[str] = frozenset()  #: the parameters in the request itself
     has_header: bool = False  #: a CSV request whose first record names the columns

@@ -26,6 +26,11 @@ STRATA = 10
 USUAL_DEVIATION = 0.1, 10.0
 
 
+def exact(value: Any) -> str:
+    """The number with the fewest digits that is read as this float32."""
+    return repr(float(str(np.float32(value)))).removesuffix(".0")
+
+
 class Regression(Task):
     """One number per row, by mean squared error."""
 
@@ -40,7 +45,9 @@ class Regression(Task):
 
     def require_learnable(self, targets: np.ndarray, classes: Sequence[str], settings: Settings) -> None:
         if np.all(targets == targets[0]):
-            raise DataError(f"all training rows have the label {targets[0]:g}; there is nothing to learn from them")
+            raise DataError(
+                f"all training rows have the label {exact(targets[0])}; there is nothing to learn from them"
+            )
 
     def outputs(self, classes: Sequence[str]) -> str:
         return "one number per text"
@@ -55,12 +62,16 @@ class Regression(Task):
 
     def describe(self, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
         low, median, high = np.quantile(targets, [0, 0.5, 1], method="lower")
-        values = {"lowest": low, "median": median, "highest": high, "mean": targets.mean(), "deviation": targets.std()}
-        return {"labels": {name: float(f"{value:.6g}") for name, value in values.items()}}
+        labels = {"lowest": low, "median": median, "highest": high}
+        of_all = {"mean": targets.mean(), "deviation": targets.std()}
+        return {
+            "labels": {name: float(exact(value)) for name, value in labels.items()}
+            | {name: float(f"{value:.6g}") for name, value in of_all.items()}
+        }
 
     def table(self, splits: Mapping[str, Any]) -> list[str]:
         return [
-            f"labels of {name}: {', '.join(f'{word} {value:g}' for word, value in of['labels'].items())}"
+            f"labels of {name}: {', '.join(f'{word} {exact(value)}' for word, value in of['labels'].items())}"
             for name, of in splits.items()
         ]
 

@@ -204,10 +204,10 @@ def test_booleans_are_the_same_in_each_format(channel: Write) -> None:
 
 
 def test_classes_that_differ_by_spelling_alone_are_noted(channel: Write) -> None:
-    labels = ["Positive", "positive", "very  bad", "very bad", "01", "1", "a"] * 2
+    labels = ["Positive", "positive", "very  bad", "very bad", "01", "1", "1234567", "1234568"] * 2
     rows = "".join(f"row {number},{label}\n" for number, label in enumerate(labels))
     notes = data(channel("a.csv", "text,label\n" + rows)).report["notes"]
-    assert notes[:3] == [
+    assert [note for note in notes if "differ only" in note] == [
         "the classes '01' and '1' differ only in the spelling of a number; label_map merges them",
         "the classes 'Positive' and 'positive' differ only in case or spaces; label_map merges them",
         "the classes 'very  bad' and 'very bad' differ only in case or spaces; label_map merges them",

@@ -37,6 +37,16 @@ def test_the_log_names_no_class() -> None:
     assert task_of({"task": "single_label", "label_separator": ","}).outputs(("a", "b")) == "classes: a, b"
 
 
+@pytest.mark.parametrize("number", ["1234567", "16777215", "0.1", "-4", "3.1415927", "1e+18", "1e-18", "0", "1e-05"])
+def test_a_number_is_shown_exactly_in_the_fewest_digits(number: str) -> None:
+    shown = answers(Regression())
+    assert shown.label(np.float32(number), ()) == number
+    assert list(shown.cells(np.array([[number]], dtype=np.float32), ())) == [[number]]
+    labels = Regression().describe(np.full(3, number, dtype=np.float32), ())["labels"]
+    assert [labels[name] for name in ("lowest", "median", "highest")] == [float(number)] * 3
+    assert f"lowest {number}, median {number}" in Regression().table({"train": {"labels": labels}})[0]
+
+
 def starred_rows(count: int) -> list[tuple[str, str]]:
     """Texts of good and bad words; the label is 1 plus half a star for each good one of eight words."""
     random = np.random.default_rng(5)
@@ -235,7 +245,7 @@ def test_the_task_has_its_own_metric_for_the_best_epoch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(4.1, "4.1"), (1234567, "1234567"), (-0.25, "-0.25"), (3.0, "3"), (1e-7, "0.0000001")]
+    ("value", "text"), [(4.1, "4.1"), (1234567, "1234567"), (-0.25, "-0.25"), (3.0, "3"), (1e-7, "1e-07")]
 )
 def test_numbers_are_written_with_all_their_digits(value: float, text: str) -> None:
     assert answers(Regression()).label(np.float32(value), ()) == text

@@ -170,7 +170,9 @@ def test_endpoints_lists_ours_with_their_cost(command, aws_stub, trained):
     assert command("deploy", JOB, "--name=foreign")[0] == 0
     aws_stub.tags[aws_stub.hosting["Endpoint"]["foreign"]["EndpointArn"]] = []
     other, first, note = command("endpoints")[1].splitlines()
-    assert other.endswith("  other  serverless, 3072 MB, at most 5 at a time  by the request")
+    assert other.endswith(
+        "  other  serverless, 3072 MB, at most 5 at a time  per request (memory x duration); nothing while idle"
+    )
     assert first.startswith("InService ") and first.endswith(f"  {JOB}  2 x ml.m5.xlarge  USD 0.46 per hour")
     assert "aws/prices.csv" in note
     variants = [{"VariantName": "all", "DesiredInstanceCount": 5}]
@@ -196,7 +198,7 @@ def test_an_interrupt_says_that_it_is_billed(command, aws_stub, trained, clock):
     clock.plan = [(clock.now + 10, lambda: signal.raise_signal(signal.SIGINT))]
     code, _, err = command("deploy", JOB)
     assert code == 130
-    assert "is created and billed if it was started; the same command goes on" in err
+    assert "is created and billed if it was started; the same command resumes" in err
     assert f"`launch.py undeploy {JOB} --region {REGION}` deletes it" in err
 
 

@@ -76,7 +76,7 @@ def test_a_scaling_that_is_not_removed_does_not_keep_the_endpoint(command, aws_s
 def test_requests_and_answers_are_captured(command, aws_stub):
     folder = "s3://mine/captured/"
     code, out, _ = command("deploy", JOB, f"--capture={folder}", "--capture-percent=10", "--plan")
-    assert code == 0 and f"captures  10 % of requests and answers to {folder}" in out
+    assert code == 0 and f"captures  10 % of requests and responses to {folder}" in out
     assert command("deploy", JOB, f"--capture={folder}")[0] == 0
     capture = aws_stub.hosting["EndpointConfig"][JOB]["DataCaptureConfig"]
     assert (capture["EnableCapture"], capture["InitialSamplingPercentage"]) == (True, 100)

@@ -182,9 +182,7 @@ def test_a_download_that_was_cut_off_goes_on(command, artifacts, tmp_path, monke
 
     monkeypatch.setattr(storage, "fetch", fetch_one)
     folder = tmp_path / "x"
-    assert_one_sentence(
-        command("download", JOB, "--to", folder), launch.REFUSED, "the same command goes on where it was"
-    )
+    assert_one_sentence(command("download", JOB, "--to", folder), launch.REFUSED, "the same command resumes")
     (folder / "model" / "half").write_text("unpacked by a run that was killed")
     assert command("download", JOB, "--to", folder)[0] == 0
     assert fetched == ["model.tar.gz", "output.tar.gz", "output.tar.gz"]

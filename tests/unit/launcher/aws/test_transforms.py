@@ -149,7 +149,7 @@ def test_an_interrupt_says_how_to_go_on_and_stop_stops_it(transform, command, aw
     clock.plan = [(clock.now + 10, lambda: signal.raise_signal(signal.SIGINT))]
     code, _, err = transform()
     assert code == 130
-    assert f"the same command with --name=scores-1 goes on, `launch.py stop scores-1 --region {REGION}` stops it" in err
+    assert f"the same command with --name=scores-1 resumes, `launch.py stop scores-1 --region {REGION}` stops it" in err
     code, out, _ = command("stop", "scores-1")
     assert code == 0 and "Transform job scores-1 is Stopped" in out
     assert aws_stub.hosting["Model"] == {}
@@ -299,7 +299,7 @@ MISTAKES = [
     ("none", [], "batch transform cannot read files without an extension"),
     ("none", ["--format=tsv"], "--format tsv is unknown; give one of csv, jsonl"),
     ("empty.csv", [], "empty.csv is empty"),
-    ("lines.csv", [], "line 2 of lines.csv has a field that goes on in the next line"),
+    ("lines.csv", [], "line 2 of lines.csv has a field that continues on the next line"),
     ("long.txt", [], "line 2 of long.txt is longer than 1 MB; raise --max-payload"),
     ("missing.csv", [], "missing.csv"),
     ("folder", [], "folder"),

@@ -43,5 +43,5 @@ def test_a_record_of_several_lines_is_refused(tmp_path, content, line):
     if line is None:
         transform.check_files({"new.csv": file}, transform.CSV, 1)
         return
-    with pytest.raises(UserError, match=f"line {line} of new.csv has a field that goes on in the next line"):
+    with pytest.raises(UserError, match=f"line {line} of new.csv has a field that continues on the next line"):
         transform.check_files({"new.csv": file}, transform.CSV, 1)
