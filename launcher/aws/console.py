@@ -29,7 +29,7 @@ def confirm(summary: str, options: argparse.Namespace) -> None:
     print(summary)
     try:
         answer = input("Start it? [y/N] ")
-    except EOFError:  # Ctrl-D, which leaves the cursor behind the question
+    except EOFError:  # Ctrl-D, which leaves the cursor after the question
         print()
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):

@@ -23,9 +23,8 @@ class LabelReader(Protocol):
     """Reads the label column of a channel: first each field to a code, then, with all rows read, codes to targets."""
 
     typecode: str  #: array type of the codes
-    codes: dict[
-        str, Any
-    ]  #: codes of string fields; `read` fills it, and assembly.py looks there first, to save the call
+    #: Codes of string fields: `read` fills it, and assembly.py looks there first, to save the call.
+    codes: dict[str, Any]
 
     @property
     def notes(self) -> list[str]:
