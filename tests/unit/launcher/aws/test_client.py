@@ -209,7 +209,7 @@ def test_credentials_that_cannot_be_read_name_their_source(
         ("AssumeRoleWithWebIdentity", "ExpiredTokenException", "Token expired", "AWS_WEB_IDENTITY_TOKEN_FILE"),
         ("AssumeRoleWithWebIdentity", "InvalidIdentityToken", "No provider", "AWS_WEB_IDENTITY_TOKEN_FILE"),
         ("AssumeRole", "AccessDenied", "MultiFactorAuthentication failed with invalid code", "the next code"),
-        ("HeadBucket", "400", "Bad Request", "mostly the credentials have expired"),
+        ("HeadBucket", "400", "Bad Request", "usually the credentials have expired"),
         ("HeadObject", "403", "Forbidden", "ask for that permission"),
     ],
 )
