@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     """Serve until a signal comes. Returns the exit code.
 
     A process that serving/workers.py starts gets the descriptors of the listening socket, and, if it is the first one,
-    of a pipe to close once it is ready.
+    of a pipe to write to once it is ready.
     """
     if set(arguments) & {"-h", "--help"}:
         print(HELP, end="")
@@ -129,7 +129,7 @@ def _serve(
         assert batcher.model is not None
         print(f"ready in {time.monotonic() - STARTED:.1f} s: {batcher.model.description}", flush=True)
         for descriptor in ready_pipe:
-            os.close(descriptor)
+            os.write(descriptor, b"1")
 
     traffic = Traffic()
     batcher: Batcher[TextModel] = Batcher(

@@ -45,7 +45,10 @@ class Workers:
         self._start(says_ready)
         os.close(says_ready)
         while self._signal is None and self._all_run():
-            if len(self._running) < self._count and select.select([ready], [], [], 0)[0]:  # closed
+            is_waiting = len(self._running) < self._count
+            if (
+                is_waiting and select.select([ready], [], [], 0)[0] and os.read(ready, 1)
+            ):  # nothing of one that has ended
                 while len(self._running) < self._count:
                     self._start()
             time.sleep(0.05)
@@ -55,7 +58,7 @@ class Workers:
         return 0 if is_stopped and not any(codes) else 1
 
     def _start(self, says_ready: int | None = None) -> None:
-        """Start the next process, with the socket and the descriptor to close once it is ready."""
+        """Start the next process, with the socket and the descriptor to write to once it is ready."""
         descriptors = [self._listener, *([] if says_ready is None else [says_ready])]
         variables = thread_variables(self._count) | os.environ | self._gpu(len(self._running))
         # In a process group of its own, so that Ctrl-C reaches it only through `_forward`. It unblocks SIGTERM itself.

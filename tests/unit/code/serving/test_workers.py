@@ -14,7 +14,7 @@ from text_classifier.serving import workers
 
 #: Is ready at once, writes its GPU and threads to a file, and stops on a signal; fails if its GPU is "bad".
 SCRIPT = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -25,9 +25,12 @@ others = list(Path("started").iterdir())
 Path("started", str(os.getpid())).write_text(f"{is_first} {len(others) > 0} {gpu} {os.environ.get('OMP_NUM_THREADS')}")
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 if gpu == "bad":
+    if is_first:  # as the kernel does a moment before the process has ended
+        os.close(int(sys.argv[2]))
+        time.sleep(0.5)
     sys.exit(3)
 if is_first:
-    os.close(int(sys.argv[2]))
+    os.write(int(sys.argv[2]), b"1")
 while True:
     signal.pause()
 """
