@@ -46,9 +46,8 @@ class Workers:
         os.close(says_ready)
         while self._signal is None and self._all_run():
             is_waiting = len(self._running) < self._count
-            if (
-                is_waiting and select.select([ready], [], [], 0)[0] and os.read(ready, 1)
-            ):  # nothing of one that has ended
+            # A process that ends closes the pipe, too, but writes nothing.
+            if is_waiting and select.select([ready], [], [], 0)[0] and os.read(ready, 1):
                 while len(self._running) < self._count:
                     self._start()
             time.sleep(0.05)
