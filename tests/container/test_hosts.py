@@ -51,9 +51,7 @@ def test_the_reason_of_one_host_reaches_the_others(ready_job: Make, tmp_path: Pa
 
 
 def test_a_host_that_never_comes_is_named(ready_job: Make, tmp_path: Path) -> None:
-    hasty = changed_module(
-        tmp_path, "training/cluster.py", replace=("RENDEZVOUS_SECONDS = 300", "RENDEZVOUS_SECONDS = 4")
-    )
+    hasty = changed_module(tmp_path, "runtime/hosts.py", replace=("START_SECONDS = 300", "START_SECONDS = 4"))
     absent = {"algo-2": {"command": ["sleep", "infinity"]}}
     job = ready_job(QUICK, host_count=2)
     with running(job, mounts=hasty, only=absent):

@@ -29,7 +29,7 @@ DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
 #: Maximum number of kills before the job may run to its end.
 KILLS_IN_A_ROW = 10
 
-#: A host waits 300 s (RENDEZVOUS_SECONDS in training/cluster.py) for one that was killed before the rendezvous.
+#: A host waits 300 s (START_SECONDS in runtime/hosts.py) for one that was killed before the rendezvous.
 ENDS_WITHIN = 300 + 120
 
 #: Maximum seconds lost by a kill: the checkpoint interval, and the time to write one on a busy machine.
