@@ -129,8 +129,8 @@ class Checkpoints:
         return {}
 
     def held_bytes(self) -> int:
-        """The size of the newest `KEPT` checkpoints, whose place those of this job take."""
-        files = [path for _, folder in self._folders()[:KEPT] for path in folder.iterdir() if _is_plain(path)]
+        """The size of the newest `KEPT` checkpoints, whose place those of this job take; 0 for closed folders."""
+        files = [path for _, folder in self._folders()[:KEPT] for path in folder.glob("*") if _is_plain(path)]
         return sum(path.stat().st_size for path in files)
 
     def _folders(self) -> list[tuple[int, Path]]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from support.users import closed
 from text_classifier.contract.errors import PlatformError
 from text_classifier.training import checkpoint
 from text_classifier.training.checkpoint import MANIFEST, STATE, Checkpoints, Content
@@ -69,6 +70,12 @@ def test_what_a_killed_process_has_left_is_removed(checkpoints: Checkpoints) -> 
     (checkpoints.directory / "step-25.writing").mkdir()
     checkpoints.write(30, content(30))
     assert sorted(path.name for path in checkpoints.directory.iterdir()) == ["step-20", "step-30"]
+
+
+def test_a_closed_checkpoint_has_no_size(checkpoints: Checkpoints) -> None:
+    held = checkpoints.held_bytes()
+    with closed(checkpoints.directory / "step-20"):
+        assert 0 < checkpoints.held_bytes() < held
 
 
 def test_a_bug_is_not_taken_for_a_full_disk(checkpoints: Checkpoints) -> None:
